@@ -1,0 +1,348 @@
+"""The raw files: ``imdb.npz``, read as a stream that cannot execute anything, and ``imdb_word_index.json``.
+
+``imdb.npz`` is a zip archive of four arrays. Two of them, ``x_train`` and ``x_test``, are pickles: a format that may
+call any function, and whose loading makes an object of every number. So nothing is unpickled here. Such an array is a
+preamble, compared with the one NumPy writes, and a list of lists of integers, whose few opcodes are decoded as arrays.
+"""
+
+import json
+import pickletools
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import numpy as np
+
+from sentiment import InputError
+
+BLOCK = 4096  # reviews yielded at once, more or less: about 4 MB of ranks
+WINDOW = 96 * 1024  # bytes decoded at once: few enough to stay in a processor's cache
+PREAMBLE = 4096  # bytes that any preamble fits in: NumPy's take about 200
+
+_HEADER = re.compile(rb"\{'descr': '([^']+)', 'fortran_order': False, 'shape': \((\d{1,12})L?,\), *\} *\n")
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
+
+# The opcodes of lists of integers, and the bytes each takes with its operand; `pickletools` documents them.
+_INTEGERS = {b"K": 2, b"M": 3, b"J": 5}
+_BRACKETS = {b"]": 1, b"(": 1, b"e": 1, b"a": 1, b"t": 1, b"b": 1, b".": 1}
+_NOTES = {b"q": 2, b"r": 5, b"\x94": 1, b"\x95": 9}  # memo entries and frames, which are no part of the value
+_SIZES = _INTEGERS | _BRACKETS | _NOTES
+_BYTES = [bytes([code]) for code in range(256)]
+_SIZE = bytes(_SIZES.get(code, 1) for code in _BYTES)
+_OPERAND = np.array([256 ** (_INTEGERS.get(code, 1) - 1) - 1 for code in _BYTES], np.uint32)  # as a mask
+_AS_K = bytes.maketrans(b"MJ", b"KK")
+
+# An empty list "]" is filled by batches "(" items "e" or by a single item "a"; two blocks may share a batch.
+_BODY = re.compile(b"(?:[(](?:LIST)+e|LISTa)*([(](?:LIST)*|tb[.])?".replace(b"LIST", rb"\](?:[(]K+e|Ka)*"))
+
+_GLOBALS = {
+    "numpy.core.multiarray._reconstruct": "_reconstruct",
+    "numpy._core.multiarray._reconstruct": "_reconstruct",
+    "numpy.ndarray": "ndarray",
+    "numpy.dtype": "dtype",
+    "_codecs.encode": "encode",  # how Python 3 spells bytes in protocol 2
+}
+_SPELLINGS_OF_B = (["b"], ["encode", "b", "latin1", "TUPLE2", "REDUCE"])
+
+
+def count(file: BinaryIO, split: str) -> int:
+    """Number of reviews of a split, as its header says; nothing else is read.
+
+    Args:
+        file: ``imdb.npz``, open and seekable.
+        split: ``"train"`` or ``"test"``.
+
+    Raises:
+        InputError: The archive or the header is not as expected.
+    """
+    with _member(file, f"x_{split}") as stream:
+        return _object_header(stream)
+
+
+def reviews(file: BinaryIO, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Reviews of a split in file order, some thousands at a time, in memory that does not grow with their number.
+
+    An empty review is a review of length 0; a split without reviews yields no block.
+
+    Args:
+        file: ``imdb.npz``, open and seekable; read as the blocks are taken.
+        split: ``"train"`` or ``"test"``.
+
+    Yields:
+        ranks: int32 [words], each at least 1, the reviews of the block end to end.
+        lengths: int64 [reviews], the number of words of each.
+
+    Raises:
+        InputError: The archive is unreadable, or not the array of lists of word ranks that it should be. Blocks
+            before the fault have been yielded by then.
+    """
+    with _member(file, f"x_{split}") as stream:
+        expected, found = _object_header(stream), 0
+        head = stream.read(PREAMBLE)
+        body = head[_preamble(head, expected) :]
+        for ranks, lengths in _lists(_windows(stream, body)):
+            if len(ranks) and ranks.min() < 1:
+                at = int(np.argmax(ranks < 1))
+                review = found + int(np.searchsorted(np.cumsum(lengths), at, "right"))
+                raise InputError(f"review {review} holds {ranks[at]}, ranks start at 1")
+            found += len(lengths)
+            if found > expected:
+                break
+            yield ranks, lengths
+        if found != expected:
+            raise InputError(f"the header promises {expected} reviews, found {'more' if found > expected else found}")
+
+
+def labels(file: BinaryIO, split: str) -> np.ndarray:
+    """Labels of a split in file order: uint8 [reviews], 1 for a positive review and 0 for a negative one.
+
+    Args:
+        file: ``imdb.npz``, open and seekable.
+        split: ``"train"`` or ``"test"``.
+
+    Raises:
+        InputError: The archive is unreadable, a label is neither 0 nor 1, or there is not one per review.
+    """
+    expected = count(file, split)
+    with _member(file, f"y_{split}") as stream:
+        kind, found = _header(stream)
+        if not re.fullmatch("[<>|](?:[iu][1248]|b1)", kind):
+            raise InputError(f"expected an array of integers, got {kind!r}")
+        if found != expected:
+            raise InputError(f"expected a label for each of {expected} reviews, got {found}")
+        size = found * np.dtype(kind).itemsize
+        data = stream.read(size + 1)
+        if len(data) != size:
+            raise InputError(f"expected {size} bytes of labels, got {'more' if len(data) > size else len(data)}")
+        values = np.frombuffer(data, kind)
+        if len(wrong := np.flatnonzero((values != 0) & (values != 1))):
+            raise InputError(f"review {wrong[0]} has the label {values[wrong[0]]}, expected 0 or 1")
+        return values.astype(np.uint8)
+
+
+def word_index(file: BinaryIO) -> dict[str, int]:
+    """Rank of each word, 1 for the most frequent.
+
+    Args:
+        file: ``imdb_word_index.json``, open.
+
+    Raises:
+        InputError: The file is not a JSON object of words and positive integers.
+
+    >>> import io
+    >>> word_index(io.BytesIO(b'{"the": 1, "and": 2}'))
+    {'the': 1, 'and': 2}
+    """
+    try:
+        index = json.load(file)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"word index: not readable as JSON: {error}; get the file again") from None
+    if not isinstance(index, dict):
+        raise InputError(f"word index: expected an object of words and ranks, got a {type(index).__name__}")
+    for word, rank in index.items():
+        if type(rank) is not int or rank < 1:
+            raise InputError(f"word index: the rank of {word!r} is {rank!r}, expected a positive integer")
+    return index
+
+
+@contextmanager
+def _member(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
+    """An array of the archive, to be read from its first byte; whatever fails inside becomes an ``InputError``."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if f"{name}.npy" not in archive.namelist():
+                raise InputError(f"not in the archive, which holds {archive.namelist()[:8]}")
+            info = archive.getinfo(f"{name}.npy")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise InputError(f"compressed by method {info.compress_type}, expected 0 or 8 as NumPy writes")
+            with archive.open(info) as stream:
+                yield stream
+    except _UNREADABLE as error:
+        remedy = "expected imdb.npz as Keras publishes it or as numpy.savez writes lists of integers"
+        raise InputError(f"{name}: {' '.join(str(error).split())}; {remedy}") from None
+
+
+def _header(stream: BinaryIO) -> tuple[str, int]:
+    """The type and the number of elements of a one-dimensional ``.npy`` array, read up to its first byte."""
+    start = stream.read(12)
+    if start[:6] != b"\x93NUMPY" or len(start) < 12 or start[6] not in (1, 2, 3):
+        raise InputError(f"expected a .npy array, got {start!r}")
+    begin = 10 if start[6] == 1 else 12
+    size = int.from_bytes(start[8:begin], "little")
+    text = start[begin:] + stream.read(max(0, min(size, PREAMBLE) - len(start[begin:])))
+    if not (match := _HEADER.fullmatch(text)):
+        raise InputError(f"expected the header of a one-dimensional array, got {text[:100]!r}")
+    return match[1].decode("latin1"), int(match[2])
+
+
+def _object_header(stream: BinaryIO) -> int:
+    kind, number = _header(stream)
+    if kind != "|O":
+        raise InputError(f"expected an array of lists, got {kind!r}")
+    return number
+
+
+def _preamble(data: bytes, number: int) -> int:
+    """Where in ``data`` the items of the outer list begin, once what comes before is known to be NumPy's own."""
+    written = []
+    for name, value, at in _opcodes(data):
+        match name:
+            case "PROTO" | "FRAME":
+                continue
+            case "EMPTY_LIST":
+                if not any(written == _array_of(number, b) for b in _SPELLINGS_OF_B):
+                    raise InputError(f"the pickle is not of one array of {number} lists")
+                return at + 1
+            case "GLOBAL" | "INST" | "STACK_GLOBAL":
+                if value not in _GLOBALS:
+                    raise _refusal(data[at:], value)
+                if name == "STACK_GLOBAL":
+                    del written[-2:]
+                value = _GLOBALS[value]
+            case "NONE" | "NEWFALSE" | "NEWTRUE":
+                value = {"NEWFALSE": False, "NEWTRUE": True}.get(name)
+            case _ if value is None:
+                value = name
+        written.append(value.decode("latin1") if isinstance(value, bytes) else value)
+    raise InputError("the pickle ends before its list")
+
+
+def _array_of(number: int, b: list[str]) -> list:
+    """What NumPy writes before the items of an object array, as operands and names of opcodes."""
+    made = ["_reconstruct", "ndarray", 0, "TUPLE1", *b, "TUPLE3", "REDUCE"]
+    kind = ["dtype", "O8", 0, 1, "TUPLE3", "REDUCE", "MARK", 3, "|", None, None, None, -1, -1, 63, "TUPLE", "BUILD"]
+    return [*made, "MARK", 1, number, "TUPLE1", *kind, False]
+
+
+def _opcodes(data: bytes) -> Iterator[tuple[str, object, int]]:
+    """Name, operand and position of each opcode; memo entries are looked up, and globals have dotted names."""
+    memo, operands = {}, []
+    for opcode, operand, at in pickletools.genops(data):
+        name = opcode.name
+        if name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
+            memo[len(memo) if operand is None else operand] = operands[-1] if operands else None
+            continue
+        if name in ("GET", "BINGET", "LONG_BINGET"):
+            operand = memo.get(operand)
+        elif name in ("GLOBAL", "INST"):
+            operand = operand.replace(" ", ".")
+        elif name == "STACK_GLOBAL":
+            operand = ".".join(str(part or "?") for part in operands[-2:])
+        operands.append(operand)
+        yield name, operand, at
+
+
+def _refusal(data: bytes, name: str = "") -> InputError:
+    """What to say of a pickle that goes on with ``data``: the function it asks for, or else its opcode."""
+    first = ""
+    try:
+        for opcode, operand, _ in _opcodes(data):
+            if opcode in ("GLOBAL", "INST", "STACK_GLOBAL"):
+                name = name or operand
+                break
+            first = first or opcode
+    except ValueError:  # the opcodes end here: cut short, or no pickle at all
+        first = first or f"the byte {data[:1]!r}"
+    asked = f"asks for {name}" if name else f"holds {first}"
+    hint = " (one list in two places; copy it)" if "GET" in first and not name else ""
+    return InputError(f"the pickle {asked}{hint}, and was not executed")
+
+
+def _windows(stream: BinaryIO, data: bytes) -> Iterator[tuple[bytes, np.ndarray]]:
+    """The opcodes and the integers of each window, decoded in a thread while the next window is inflated here."""
+    with ThreadPoolExecutor(1) as thread:
+        decoding = thread.submit(_decode, data)
+        while decoding:
+            chunk = stream.read(WINDOW)
+            text, integers, rest = decoding.result()
+            if rest and rest[:1] not in _SIZES:
+                raise _refusal((rest + chunk)[:PREAMBLE])
+            decoding = thread.submit(_decode, rest + chunk) if chunk else None
+            yield text, integers
+    if rest:
+        raise InputError("the pickle ends inside a number")
+
+
+def _decode(data: bytes) -> tuple[bytes, np.ndarray, bytes]:
+    """The opcodes that lie wholly inside ``data`` up to the first unknown one, their integers, and the bytes left.
+
+    The opcodes come with "K" for every integer and without notes, the integers as int32.
+    """
+    starts, end = _starts(data)
+    codes = np.frombuffer(data, np.uint8)[starts]
+    text = codes.tobytes()
+    if unknown := text.translate(None, b"".join(_SIZES)):
+        known = text.index(unknown[:1])
+        starts, end, codes, text = starts[:known], int(starts[known]), codes[:known], text[:known]
+    # Four bytes from every position on, of which the opcode's mask keeps its operand.
+    words = np.ndarray(len(data), "<u4", data + bytes(4), 1, (1,)).copy()
+    operands = words[starts] & _OPERAND[codes]
+    integers = operands[(codes == ord("K")) | (codes == ord("M")) | (codes == ord("J"))]
+    return text.translate(_AS_K, b"".join(_NOTES)), integers.view(np.int32), data[end:]
+
+
+def _starts(data: bytes) -> tuple[np.ndarray, int]:
+    """Positions of the opcodes that lie wholly inside ``data``, the first of them at 0, and where the last one ends.
+
+    Where an opcode starts depends on all before it. So the step to the next is taken for every position, as if an
+    opcode were there; five doublings make steps of 32 opcodes, few enough to walk one by one; and the starts in
+    between follow from the shorter steps.
+    """
+    size = len(data)
+    step = np.arange(size + max(_SIZE))  # positions outside lead to themselves
+    step[:size] += np.frombuffer(data.translate(_SIZE), np.uint8)
+    steps = [step]
+    for _ in range(5):
+        steps.append(steps[-1].take(steps[-1], mode="wrap"))  # all are inside; "wrap" sees to it fastest
+    far, walk = memoryview(steps.pop()), [0]
+    while walk[-1] < size:
+        walk.append(far[walk[-1]])
+    starts = np.array(walk)
+    for step in reversed(steps):
+        starts = np.stack([starts, step.take(starts, mode="wrap")], axis=1).ravel()
+    stop = int(np.searchsorted(starts, size))
+    if starts[stop] > size:
+        stop -= 1  # its operand goes on outside
+    return starts[:stop], int(starts[stop])
+
+
+def _lists(windows: Iterable[tuple[bytes, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The lists in blocks of whole lists: their integers end to end, and their lengths."""
+    texts, numbers, pending = [], [], 0
+    for text, integers in windows:
+        texts.append(text)
+        numbers.append(integers)
+        pending += text.count(b"]")
+        if pending > BLOCK:
+            text, integers = b"".join(texts), np.concatenate(numbers)
+            cut = text.rindex(b"]")  # the last list may go on in the next window
+            lengths, tail = _lengths(text[:cut])
+            used = int(lengths.sum())
+            yield integers[:used], lengths
+            texts, numbers, pending = [tail[:1] + text[cut:]], [integers[used:]], 1
+    lengths, tail = _lengths(b"".join(texts))
+    if tail != b"tb.":
+        raise InputError("the pickle ends inside its list")
+    if len(lengths):
+        yield np.concatenate(numbers), lengths
+
+
+def _lengths(text: bytes) -> tuple[np.ndarray, bytes]:
+    """The number of integers of each list in ``text``: int64 [lists]; and the end of ``text`` if outside a batch.
+
+    >>> _lengths(b"(](KKK" b"e]]Ka" b"etb.")
+    (array([3, 0, 1]), b'tb.')
+    """
+    match = _BODY.match(text)
+    if match.end() != len(text):
+        raise InputError("the pickle is not of lists of integers")
+    codes = np.frombuffer(text, np.uint8)
+    brackets = np.flatnonzero(codes != ord("K"))
+    before = brackets - np.arange(len(brackets))  # integers before each bracket
+    begins = before[codes[brackets] == ord("]")]
+    return np.diff(begins, append=len(text) - len(brackets)), match[1] or b""

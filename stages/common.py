@@ -1,0 +1,81 @@
+"""What every stage does the same way: its command line, its errors and its writing of files."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from sentiment import InputError
+from sentiment.params import Params, parse
+
+
+def command(main: Callable, *, model: bool = True) -> None:
+    """Run a stage from the command line: ``main(params, name)``, or ``main(params)`` where ``model`` is false.
+
+    Bad input ends in one line per fault on standard error and exit code 1, without a traceback.
+    """
+    parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__.splitlines()[0])
+    if model:
+        parser.add_argument("model", help="a name under `models` in params.yaml")
+    names = vars(parser.parse_args()).values()
+    try:
+        main(read_params(), *names)
+    except InputError as error:
+        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error.filename} is missing; `dvc repro` runs the stages that make it first")
+    except OSError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def read_params() -> Params:
+    """``params.yaml`` of the current folder, checked as a whole."""
+    try:
+        text = Path("params.yaml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"params.yaml: {error}; run from the project's root") from None
+    return parse(text)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its place when the block ends well, and vanishes if not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_array(path: Path) -> np.ndarray:
+    """A ``.npy`` file as a read-only memory map that can hold numbers only."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise InputError(f"{path}: not an array of numbers ({error}); `dvc repro` makes it again") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with ``\\n`` line ends, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, values: dict) -> None:
+    """Write sorted, indented JSON that no NaN or infinity can enter (``ValueError``)."""
+    write_text(path, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, columns: dict[str, np.ndarray]) -> None:
+    """Write columns of one length, the names in the first line."""
+    rows = [columns, *zip(*columns.values(), strict=True)]
+    write_text(path, "".join(",".join(map(str, row)) + "\n" for row in rows))

@@ -1,0 +1,31 @@
+"""Score a trained model on the test split: metrics/<model>.json and the data of plots/<model>/."""
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from sentiment import archive, network, scoring
+from sentiment.params import Params
+from stages.common import command, read_array, write_csv, write_json
+
+
+def main(params: Params, name: str) -> None:
+    """Read the test split, which no other stage does, once."""
+    settings = params.model(name).evaluate
+    sizes, weights = archive.unpack(Path("models", f"{name}.keras").read_bytes())
+    ids, labels = (read_array(Path("data", name, f"{kind}_test.npy")) for kind in "xy")
+    with tqdm(total=len(ids), unit=" reviews", desc=f"evaluate {name}") as bar:
+        positive = network.predict(sizes, weights, ids, batch=settings.batch, shards=settings.shards, progress=bar.update)
+    figures = scoring.figures(labels, positive)
+    for curve, columns in scoring.curves(labels, positive, settings.calibration_bins).items():
+        write_csv(Path("plots", name, f"{curve}.csv"), columns)
+    write_json(
+        Path("metrics", f"{name}.json"),
+        figures | {"parameters": sizes.parameters, "weights": archive.digest(weights)},
+    )
+    print(" ".join(f"{figure} {value:.4f}" for figure, value in figures.items()))
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,317 @@
+"""Only the pinned bytes are accepted, from the sources in their order, and every failure is named in a line."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from sentiment import InputError
+from sentiment.params import parse
+from stages import download
+
+ROOT = Path(__file__).parents[1]
+CONTENT = {"imdb.npz": b"reviews" * 20_000, "imdb_word_index.json": b'{"the": 1}'}
+SHA256 = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
+OTHER = b"other bytes"
+
+
+class Server:
+    """A loopback server that answers each path by its script, one step per request, the last step for ever."""
+
+    def __init__(self):
+        self.scripts, self.requests, self.sent, self.release = {}, [], threading.Event(), threading.Event()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                server.requests.append(self.path)
+                script = server.scripts.get(self.path, [404])
+                step = script.pop(0) if len(script) > 1 else script[0]
+                body = step if isinstance(step, bytes) else CONTENT["imdb.npz"]
+                self.send_response(step if isinstance(step, int) else 200)
+                self.send_header("Content-Length", str(len(body)))
+                if step == "silence":
+                    server.release.wait()
+                    return
+                self.end_headers()
+                self.wfile.write(body[: len(body) // 2] if step in ("cut", "stall") else body)
+                self.wfile.flush()
+                server.sent.set()
+                if step == "stall":
+                    server.release.wait()
+
+            def log_message(self, *_):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.release.set()
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.http.server_port}{path}"
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """An empty folder to work in, an empty Keras cache, and no source but those a test adds."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.delenv("IMDB_SOURCE", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """The seconds between tries, which pass at once."""
+    seconds = []
+    monkeypatch.setattr(download.time, "sleep", seconds.append)
+    return seconds
+
+
+def text(reviews=(), word_index=(), timeout=5.0, retries=2):
+    """A params.yaml with these addresses, and the models of the project's own."""
+    section = {
+        "timeout": timeout,
+        "retries": retries,
+        "reviews": {"sha256": SHA256["imdb.npz"], "urls": list(reviews)},
+        "word_index": {"sha256": SHA256["imdb_word_index.json"], "urls": list(word_index)},
+    }
+    own = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    return f"download: {json.dumps(section)}\n" + own[own.index("\nmodels:") :]
+
+
+def run(*reviews, **options):
+    """Run the stage on these addresses of the reviews; the word index is in place already."""
+    fill("data/raw", "imdb_word_index.json")
+    download.main(parse(text(reviews, **options)))
+
+
+def run_process(**options):
+    Path("params.yaml").write_text(text(**options), encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.download"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def fill(folder, *names, content=None):
+    """Write the named files, or both, into ``folder``."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name in names or CONTENT:
+        (Path(folder) / name).write_bytes(CONTENT[name] if content is None else content)
+    return Path(folder)
+
+
+def raw():
+    return {path.name: path.read_bytes() for path in Path("data/raw").iterdir()}
+
+
+def raw_lacks_reviews():
+    return list(raw()) == ["imdb_word_index.json"]
+
+
+def test_both_files_come_from_their_addresses(server, capsys):
+    server.scripts = {"/a": [CONTENT["imdb.npz"]], "/b": [CONTENT["imdb_word_index.json"]]}
+    download.main(parse(text([server.url("/a")], [server.url("/b")])))
+    assert raw() == CONTENT
+    assert capsys.readouterr().out.splitlines() == [
+        f"data/raw/imdb.npz: from {server.url('/a')}",
+        f"data/raw/imdb_word_index.json: from {server.url('/b')}",
+    ]
+
+
+def test_a_file_in_place_is_kept_without_asking_anyone(server, monkeypatch, capsys):
+    fill("data/raw")
+    monkeypatch.setenv("IMDB_SOURCE", "/nowhere")
+    before = Path("data/raw/imdb.npz").stat()
+    run(server.url("/a"))
+    after = Path("data/raw/imdb.npz").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert capsys.readouterr().out.count("kept") == 2
+    assert server.requests == []
+
+
+def test_a_file_in_place_with_other_bytes_is_replaced(server):
+    fill("data/raw", "imdb.npz", content=OTHER)
+    server.scripts = {"/a": [CONTENT["imdb.npz"]]}
+    run(server.url("/a"))
+    assert raw() == CONTENT
+
+
+def test_what_is_not_found_is_asked_for_once_and_the_next_address_serves(server, waits, capsys):
+    server.scripts = {"/b": [CONTENT["imdb.npz"]]}
+    run(server.url("/a"), server.url("/b"))
+    assert server.requests == ["/a", "/b"]
+    assert waits == []
+    assert f"warning: {server.url('/a')}: 404 Client Error: Not Found\n" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize("failure", [500, 503, 429, 408, "cut"])
+def test_a_failure_that_may_pass_is_tried_again_ever_later(server, waits, failure):
+    server.scripts = {"/a": [failure, failure, CONTENT["imdb.npz"]]}
+    run(server.url("/a"), retries=2)
+    assert server.requests == ["/a"] * 3
+    assert waits == [1, 2]
+    assert raw() == CONTENT
+
+
+@pytest.mark.parametrize(("failure", "named"), [(500, "500 Server Error"), ("cut", "IncompleteRead")])
+def test_tries_end(server, waits, failure, named):
+    server.scripts = {"/a": [failure]}
+    with pytest.raises(InputError, match=named):
+        run(server.url("/a"), retries=1)
+    assert server.requests == ["/a"] * 2
+    assert raw_lacks_reviews()
+
+
+@pytest.mark.parametrize("failure", ["silence", "stall"])
+def test_a_server_that_falls_silent_is_given_up(server, waits, failure):
+    server.scripts = {"/a": [failure]}
+    with pytest.raises(InputError, match="timed out"):
+        run(server.url("/a"), timeout=0.2, retries=1)
+    assert server.requests == ["/a"] * 2
+    assert raw_lacks_reviews()
+
+
+def test_other_bytes_are_named_and_the_next_address_serves(server, capsys):
+    server.scripts = {"/a": [OTHER], "/b": [CONTENT["imdb.npz"]]}
+    run(server.url("/a"), server.url("/b"))
+    found = hashlib.sha256(OTHER).hexdigest()
+    line = f"warning: {server.url('/a')}: expected SHA-256 {SHA256['imdb.npz']}, found {found}\n"
+    assert capsys.readouterr().err == line
+    assert server.requests == ["/a", "/b"]
+    assert raw() == CONTENT
+
+
+def test_without_a_network_one_error_lists_what_was_tried_and_the_ways_out(waits, tmp_path):
+    with Server() as gone:
+        closed = gone.url("/a")
+    with pytest.raises(InputError) as caught:
+        run(closed, closed.replace("/a", "/b"))
+    first, cache, a, b, remedy = str(caught.value).splitlines()
+    assert first == "data/raw/imdb.npz: no source gave it"
+    assert cache == f"{tmp_path}/keras/datasets/imdb.npz: No such file or directory"
+    assert a == f"{closed}: Connection refused"
+    assert b == f"{closed.replace('/a', '/b')}: Connection refused"
+    assert "IMDB_SOURCE" in remedy
+    assert "make demo" in remedy
+    assert raw_lacks_reviews()
+
+
+@pytest.mark.parametrize("named", ["", "/imdb.npz", "/imdb_word_index.json"])
+@pytest.mark.parametrize("scheme", ["", "file://", "file://localhost"])
+def test_a_named_source_is_a_folder_or_either_file(tmp_path, monkeypatch, capsys, scheme, named):
+    mine = fill(tmp_path / "mine")
+    monkeypatch.setenv("IMDB_SOURCE", f"{scheme}{mine}{named}")
+    download.main(parse(text()))
+    assert raw() == CONTENT
+    assert capsys.readouterr().out.splitlines() == [f"data/raw/{name}: from {mine / name}" for name in CONTENT]
+
+
+def test_a_file_url_may_hold_escapes(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMDB_SOURCE", fill(tmp_path / "my data").as_uri())
+    download.main(parse(text()))
+    assert raw() == CONTENT
+
+
+@pytest.mark.parametrize("named", ["", "/imdb.npz", "/reviews.npz"])
+def test_a_named_source_without_the_file_is_an_error_although_others_have_it(tmp_path, monkeypatch, server, named):
+    fill(tmp_path / "keras/datasets")
+    monkeypatch.setenv("IMDB_SOURCE", f"{tmp_path}/mine{named}")
+    with pytest.raises(InputError) as caught:
+        run(server.url("/a"))
+    assert f"IMDB_SOURCE={tmp_path}/mine{named}: " in str(caught.value)
+    assert "No such file or directory; name a folder that holds imdb.npz" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert server.requests == []
+    assert raw_lacks_reviews()
+
+
+def test_a_named_source_with_other_bytes_is_an_error_and_stays_as_it_is(tmp_path, monkeypatch):
+    mine = fill(tmp_path / "mine", "imdb.npz", content=OTHER) / "imdb.npz"
+    before = mine.stat()
+    fill(tmp_path / "keras/datasets")
+    monkeypatch.setenv("IMDB_SOURCE", str(mine))
+    with pytest.raises(InputError) as caught:
+        run()
+    for part in (str(mine), SHA256["imdb.npz"], hashlib.sha256(OTHER).hexdigest()):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert (mine.read_bytes(), mine.stat().st_mtime_ns) == (OTHER, before.st_mtime_ns)
+    assert [path.name for path in mine.parent.iterdir()] == ["imdb.npz"]
+    assert raw_lacks_reviews()
+
+
+@pytest.mark.parametrize("variable", ["KERAS_HOME", "HOME"])
+def test_the_keras_cache_comes_before_the_addresses(tmp_path, monkeypatch, server, capsys, variable):
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setenv(variable, str(tmp_path / "user"))
+    cache = fill(tmp_path / "user" / ("datasets" if variable == "KERAS_HOME" else ".keras/datasets"))
+    download.main(parse(text([server.url("/a")], [server.url("/b")])))
+    assert raw() == CONTENT
+    assert server.requests == []
+    assert capsys.readouterr().out.splitlines()[0] == f"data/raw/imdb.npz: from {cache / 'imdb.npz'}"
+
+
+def test_a_keras_cache_of_other_bytes_is_passed_over_with_a_warning_and_stays_as_it_is(tmp_path, server, capsys):
+    cache = fill(tmp_path / "keras/datasets", "imdb.npz", content=OTHER)
+    server.scripts = {"/a": [CONTENT["imdb.npz"]]}
+    run(server.url("/a"))
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith(f"warning: {cache / 'imdb.npz'}: ")
+    assert SHA256["imdb.npz"] in warning
+    assert hashlib.sha256(OTHER).hexdigest() in warning
+    assert {path.name: path.read_bytes() for path in cache.iterdir()} == {"imdb.npz": OTHER}
+    assert raw() == CONTENT
+
+
+def test_an_interrupted_download_leaves_nothing_behind(server):
+    server.scripts = {"/a": ["stall"]}
+    process = run_process(reviews=[server.url("/a")], timeout=60.0)
+    assert server.sent.wait(60)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, "")
+    assert "Traceback" not in errors
+    assert raw() == {}
+
+
+def test_the_command_ends_in_error_lines_without_a_traceback(server):
+    process = run_process(reviews=[server.url("/a")])
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (1, "")
+    warning, *lines = errors.splitlines()
+    assert warning == f"warning: {server.url('/a')}: 404 Client Error: Not Found"
+    assert len(lines) == 4
+    assert all(line.startswith("error: ") for line in lines)
+
+
+def test_the_command_needs_no_network_library_where_the_network_is_not_needed():
+    code = "import sys, stages.download; sys.exit('pooch' in sys.modules or 'requests' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
