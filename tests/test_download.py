@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 CONTENT = {"imdb.npz": b"reviews" * 20_000, "imdb_word_index.json": b'{"the": 1}'}
 SHA256 = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
 OTHER = b"other bytes"
+PATIENCE = 5  # seconds after which a silent server answers after all, so that a client that waits is found out
 
 
 class Server:
@@ -35,17 +37,18 @@ class Server:
                 script = server.scripts.get(self.path, [404])
                 step = script.pop(0) if len(script) > 1 else script[0]
                 body = step if isinstance(step, bytes) else CONTENT["imdb.npz"]
-                self.send_response(step if isinstance(step, int) else 200)
-                self.send_header("Content-Length", str(len(body)))
+                part = len(body) // 2 if step in ("cut", "stall") else len(body)
                 if step == "silence":
-                    server.release.wait()
-                    return
-                self.end_headers()
-                self.wfile.write(body[: len(body) // 2] if step in ("cut", "stall") else body)
-                self.wfile.flush()
-                server.sent.set()
-                if step == "stall":
-                    server.release.wait()
+                    server.release.wait(PATIENCE)
+                with suppress(ConnectionError):  # the client has given up
+                    self.send_response(step if isinstance(step, int) else 200)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body[:part])
+                    server.sent.set()
+                    if step == "stall":
+                        server.release.wait(PATIENCE)
+                        self.wfile.write(body[part:])
 
             def log_message(self, *_):
                 pass

@@ -1,0 +1,38 @@
+# Everything runs in .venv, which holds exactly what requirements.txt locks. `make help` lists the targets.
+
+PYTHON ?= python3
+MODEL ?=
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help setup demo repro test lint lock
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/installed ## create .venv from requirements.txt
+
+demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, offline
+	@python -m checks.demo
+
+repro: setup ## the whole pipeline on the IMDB reviews; MODEL=small for one model
+	dvc repro $(if $(MODEL),evaluate@$(MODEL))
+
+test: setup ## all tests
+	@python -m pytest
+
+lint: setup ## ruff: check and format
+	ruff check
+	ruff format --check
+
+lock: setup ## resolve pyproject.toml into requirements.txt again, one version of each package for every Python
+	pip install --quiet uv
+	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
+	  --group dev --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements.txt pyproject.toml
+
+# The marker is written last, so that an installation cut short starts afresh.
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or sys.exit("error: expected Python 3.10 to 3.13, got %d.%d; choose one with `make PYTHON=python3.12`" % v)'
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""What a reviewer or CI runs on the repository."""
