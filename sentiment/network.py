@@ -173,11 +173,12 @@ class Batch(NamedTuple):
 
 
 def arrange(sizes: Sizes, ids: np.ndarray, shards: int) -> Batch:
-    """Sort reviews, int [n, max_length], for ``forward``: reviews of like length share a shard."""
+    """Sort reviews, int [n, max_length], for ``forward``: reviews of like length share a shard, none is empty."""
     steps = first_steps(sizes, ids)
     order = np.argsort(steps, kind="stable")
-    heads = np.minimum(np.arange(shards) * len(ids) // shards, len(ids) - 1)
-    return Batch(ids[order].astype(np.int32), steps[order[heads]], order)
+    shards = min(shards, len(ids))
+    heads = order[np.arange(shards) * len(ids) // shards]
+    return Batch(ids[order].astype(np.int32), steps[heads], order)
 
 
 def forward(sizes: Sizes, flat: tf.Tensor, ids: tf.Tensor, starts: tf.Tensor) -> Forward:
@@ -245,22 +246,28 @@ def predict(
     """
     flat = tf.constant(weights)
 
-    @tf.function(input_signature=batch_signature(sizes, shards))
     def score(ids, starts):
         run = forward(sizes, flat, ids, starts)
         return tf.sigmoid(head(run.weights, run.last)[1])
 
+    compiled = compile_by_shards(score, sizes)
     probabilities = np.empty(len(ids), np.float32)
     for begin in range(0, len(ids), batch):
         rows, starts, order = arrange(sizes, ids[begin : begin + batch], shards)
-        probabilities[begin + order] = score(rows, starts)
+        probabilities[begin + order] = compiled(len(starts))(rows, starts)
         progress(len(rows))
     return probabilities
 
 
-def batch_signature(sizes: Sizes, shards: int) -> list[tf.TensorSpec]:
-    """What a traced function takes for the first two fields of a ``Batch``."""
-    return [tf.TensorSpec([None, sizes.max_length], tf.int32), tf.TensorSpec([shards], tf.int32)]
+def compile_by_shards(function: Callable, sizes: Sizes, *more: tf.TensorSpec) -> Callable[[int], Callable]:
+    """Compile a function of a ``Batch``'s ids and starts, and of ``more``: once per number of shards, for any rows."""
+
+    @functools.cache
+    def compiled(shards: int) -> Callable:
+        batch = tf.TensorSpec([None, sizes.max_length], tf.int32), tf.TensorSpec([shards], tf.int32)
+        return tf.function(function, input_signature=[*batch, *more])
+
+    return compiled
 
 
 def backward(sizes: Sizes, run: Forward, hidden, dense, keep, gradient: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sentiment import InputError
-from sentiment.network import Batch, Sizes, arrange, backward, batch_signature, first_weights, forward, head, predict
+from sentiment.network import Batch, Sizes, arrange, backward, compile_by_shards, first_weights, forward, head, predict
 from sentiment.numerics import tf
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # Adam's, as in Keras; D. Kingma and J. Ba, 2015
@@ -101,7 +101,7 @@ def fit(
     if state is None:
         first = first_weights(sizes, seed)
         state = State(0, first, np.zeros_like(first), np.zeros_like(first))
-    step = _Step(sizes, state, shards, learning_rate, seed)
+    step = _Step(sizes, state, learning_rate, seed)
     for epoch in range(state.epoch, epochs):
         order = np.random.default_rng([seed, epoch]).permutation(count)
         loss = correct = 0.0
@@ -122,13 +122,12 @@ def fit(
 
 
 class _Step:
-    """One update of the weights by Adam, traced once for batches of any size."""
+    """One update of the weights by Adam, compiled for batches of any size."""
 
-    def __init__(self, sizes: Sizes, state: State, shards: int, learning_rate: float, seed: int):
+    def __init__(self, sizes: Sizes, state: State, learning_rate: float, seed: int):
         weights, momentum, velocity = self._variables = [tf.Variable(array) for array in state[1:]]
         self._learning_rate = learning_rate
 
-        @tf.function(input_signature=[*batch_signature(sizes, shards), *_LABELS_STEP_RATE])
         def update(ids, starts, labels, number, rate):
             shape = [tf.shape(ids)[0], sizes.lstm]
             drawn = tf.random.stateless_uniform(shape, [seed, number], alg="philox")
@@ -148,19 +147,18 @@ class _Step:
             )
             return loss, correct
 
-        self._update = update
+        labels_number_rate = tf.TensorSpec([None]), tf.TensorSpec([], tf.int32), tf.TensorSpec([])
+        self._update = compile_by_shards(update, sizes, *labels_number_rate)
 
     def __call__(self, batch: Batch, labels: np.ndarray, number: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Update with one batch, the training's ``number``-th from 0; its mean loss and how many were right."""
         corrected = self._learning_rate * (1 - BETA_2 ** (number + 1)) ** 0.5 / (1 - BETA_1 ** (number + 1))
-        return self._update(batch.ids, batch.starts, labels.astype(np.float32), number, corrected)
+        update = self._update(len(batch.starts))
+        return update(batch.ids, batch.starts, labels.astype(np.float32), number, corrected)
 
     def arrays(self) -> list[np.ndarray]:
         """The weights and Adam's moments as they are now."""
         return [variable.numpy() for variable in self._variables]
-
-
-_LABELS_STEP_RATE = (tf.TensorSpec([None]), tf.TensorSpec([], tf.int32), tf.TensorSpec([]))
 
 
 def _measure(positive: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -1,0 +1,26 @@
+"""What the tests share. TensorFlow enters through sentiment.numerics before any test can import it otherwise."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sentiment import numerics  # noqa: F401
+from sentiment.network import Sizes
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def sizes() -> Sizes:
+    """A network whose dimensions all differ, so that a swapped axis fails; the pools don't divide the length."""
+    return Sizes(max_length=17, vocabulary=300, embedding=6, filters=7, kernel=5, pool=2, lstm=9, dropout=0.2, dense=4)
+
+
+@pytest.fixture(scope="session")
+def imdb() -> Path:
+    """The folder of the real data."""
+    source = os.environ.get("IMDB_SOURCE")
+    if not source:
+        pytest.skip("needs the real data: set IMDB_SOURCE to its folder")
+    return Path(source).resolve()

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from sentiment import archive, network
+from sentiment.network import Sizes
+from sentiment.numerics import tf
+
+
+def reviews(sizes, count, seed=0):
+    """Padded ids of `count` reviews of all lengths, an empty and a full one among them."""
+    random = np.random.default_rng(seed)
+    ids = random.integers(1, sizes.vocabulary, (count, sizes.max_length))
+    lengths = random.integers(0, sizes.max_length + 1, count)
+    lengths[:2] = 0, sizes.max_length
+    ids[np.arange(sizes.max_length) < sizes.max_length - lengths[:, None]] = 0
+    return ids.astype("u2")
+
+
+def test_the_published_run_has_its_parameters_and_shapes():
+    sizes = Sizes(100, 500, 32, 32, 5, 2, 50, 0.2, 25)
+    assert sizes.parameters == 39053
+    assert sizes.shapes == (
+        (500, 32), (5, 32, 32), (32,), (32, 200), (50, 200), (200,), (50, 25), (25,), (25, 1), (1,)
+    )  # fmt: skip
+    assert Sizes(500, 5000, 32, 32, 5, 2, 100, 0.2, 25).parameters == 220903
+
+
+def test_first_weights_are_drawn_as_keras_draws_them():
+    sizes = Sizes(50, 2000, 32, 48, 5, 2, 64, 0.2, 900)
+    ours = network.unflatten(sizes, tf.constant(network.first_weights(sizes, 1)))
+    tf.keras.utils.set_random_seed(1)
+    model = archive.to_keras(sizes, np.zeros(sizes.parameters, "f4"))
+    fresh = tf.keras.models.clone_model(model).get_weights()  # a clone draws its weights anew
+    for name, mine, theirs in zip(network.Weights._fields, ours, fresh, strict=True):
+        assert mine.shape == theirs.shape
+        if "bias" in name:
+            np.testing.assert_array_equal(mine, theirs, name)
+        else:
+            np.testing.assert_allclose(np.std(mine), np.std(theirs), rtol=0.1, err_msg=name)
+            np.testing.assert_allclose(np.abs(mine).max(), np.abs(theirs).max(), rtol=0.2, err_msg=name)
+
+
+def test_first_weights_follow_the_seed(sizes):
+    first = network.first_weights(sizes, 5)
+    assert (first == network.first_weights(sizes, 5)).all()
+    assert (first != network.first_weights(sizes, 6)).any()
+    assert first.dtype == np.float32
+
+
+def test_unflatten_and_flatten_are_inverse(sizes):
+    flat = tf.range(sizes.parameters, dtype=tf.float32)
+    np.testing.assert_array_equal(network.flatten(network.unflatten(sizes, flat)), flat)
+
+
+def test_first_steps_are_the_last_that_see_only_padding_plus_one(sizes):
+    """By brute force: a step sees a word if any of its pooled windows does."""
+    ids = reviews(sizes, 40)
+    side = sizes.kernel // 2
+    padded = np.pad(ids, ((0, 0), (side, side)))
+    expected = []
+    for row in padded:
+        sees = [row[s * sizes.pool : s * sizes.pool + sizes.pool - 1 + sizes.kernel].any() for s in range(sizes.steps)]
+        expected.append(sees.index(True) if any(sees) else 0)
+    np.testing.assert_array_equal(network.first_steps(sizes, ids), expected)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 11])
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_predictions_are_those_of_keras_for_any_shards(sizes, count, shards):
+    weights = network.first_weights(sizes, 2) * 3
+    ids = reviews(sizes, max(count, 2))[:count]
+    ours = network.predict(sizes, weights, ids, batch=4, shards=shards)
+    keras = archive.to_keras(sizes, weights).predict(ids.astype("i4"), verbose=0)[:, 0]
+    np.testing.assert_allclose(ours, keras, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"pool": 1}, {"pool": 3}, {"pool": 17}, {"kernel": 1}, {"kernel": 17}, {"lstm": 1}, {"max_length": 6}]
+)
+def test_predictions_are_those_of_keras_at_the_edges(sizes, changes):
+    sizes = Sizes(**vars(sizes) | changes)
+    weights = network.first_weights(sizes, 2) * 3
+    ids = reviews(sizes, 6)
+    keras = archive.to_keras(sizes, weights).predict(ids.astype("i4"), verbose=0)[:, 0]
+    np.testing.assert_allclose(network.predict(sizes, weights, ids, batch=6, shards=2), keras, atol=1e-5)
+
+
+def test_progress_counts_every_review(sizes):
+    seen = []
+    network.predict(sizes, network.first_weights(sizes, 2), reviews(sizes, 7), batch=3, shards=2, progress=seen.append)
+    assert seen == [3, 3, 1]

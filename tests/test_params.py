@@ -1,0 +1,83 @@
+import pytest
+
+from sentiment import InputError
+from sentiment.params import parse
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "params.yaml").read_text()
+
+
+def changed(old, new):
+    """The project's params.yaml with the first `old` replaced by `new`."""
+    assert old in TEXT
+    return TEXT.replace(old, new, 1)
+
+
+def test_the_project_file_is_valid_and_gives_the_published_run():
+    small = parse(TEXT).models["small"]
+    assert (small.pad.max_length, small.pad.vocabulary, small.network.lstm, small.train.epochs) == (100, 500, 50, 5)
+
+
+@pytest.mark.parametrize("spelling", ["0.001", "1e-3", "1E-3", ".001"])
+def test_a_number_may_be_written_in_any_usual_way(spelling):
+    assert parse(changed("learning_rate: 0.001", f"learning_rate: {spelling}")).models["small"].train.learning_rate == 1e-3
+
+
+def test_a_whole_number_serves_as_a_fraction():
+    assert parse(changed("dropout: 0.2", "dropout: 0")).models["small"].network.dropout == 0
+
+
+FAULTS = {
+    "unknown key": ("epochs: 5", "epochs: 5\n      epoch: 5", "models.small.train.epoch = 5 is not a known key"),
+    "missing key": ("      epochs: 5", "      # epochs: 5", "models.small.train.epochs is missing"),
+    "missing section": ("    evaluate:", "    judge:", "models.small.evaluate is missing"),
+    "word for a number": ("epochs: 5", "epochs: banana", "models.small.train.epochs = 'banana'"),
+    "text for a number": ("0.001", '"0.001"', "models.small.train.learning_rate = '0.001'"),
+    "fraction for a count": ("epochs: 5", "epochs: 2.5", "models.small.train.epochs = 2.5"),
+    "truth for a count": ("epochs: 5", "epochs: true", "models.small.train.epochs = True"),
+    "nothing": ("epochs: 5", "epochs:", "models.small.train.epochs = None"),
+    "zero epochs": ("epochs: 5", "epochs: 0", "greater than or equal to 1"),
+    "negative rate": ("0.001", "-0.001", "greater than 0"),
+    "not a number": ("0.001", ".nan", "finite"),
+    "infinite": ("0.001", ".inf", "finite"),
+    "dropout of 1": ("dropout: 0.2", "dropout: 1.0", "less than 1"),
+    "validation fraction of 1": ("validation_fraction: 0.0", "validation_fraction: 1.0", "less than 1"),
+    "no room for special ids": ("vocabulary: 500", "vocabulary: 3", "greater than or equal to 4"),
+    "kernel wider than the review": ("kernel: 5", "kernel: 101", "network.kernel = 101 must not exceed pad.max_length = 100"),
+    "even kernel": ("kernel: 5", "kernel: 4", "kernel = 4 must be odd"),
+    "pooling that leaves nothing": ("pool: 2", "pool: 101", "network.pool = 101 must not exceed pad.max_length = 100"),
+    "more shards than reviews": ("batch: 64", "batch: 1", "shards = 2 must not exceed batch = 1"),
+    "seed out of range": ("seed: ", "seed: -", "models.small.train.seed"),
+    "hash of another length": ("sha256: 6", "sha256: ", "download.reviews.sha256"),
+    "address that is none": ("- https://storage", "- ftp://storage", "download.reviews.urls.0"),
+    "key twice": ("epochs: 5", "epochs: 5\n      epochs: 6", 'duplicate key "epochs"'),
+    "model name": ("  small:", "  Small Model:", "models.Small Model"),
+    "no YAML": ("download:", "download: {", "not readable as YAML"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_one_line_that_names_the_key_and_what_is_allowed(old, new, expected):
+    with pytest.raises(InputError) as caught:
+        parse(changed(old, new))
+    lines = [line for line in str(caught.value).splitlines() if expected in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("params.yaml: ")
+
+
+def test_every_fault_is_reported_at_once():
+    text = changed("epochs: 5", "epochs: 0").replace("dropout: 0.2", "dropout: 2", 1)
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[]", "download", "models: {}"])
+def test_a_file_of_another_shape_is_refused(text):
+    with pytest.raises(InputError, match=r"params\.yaml: "):
+        parse(text)
+
+
+def test_an_unknown_model_lists_those_there_are():
+    with pytest.raises(InputError, match="expected one of small, full.*'tiny'"):
+        parse(TEXT).model("tiny")

@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+
+from sentiment import InputError, archive, network, training
+from sentiment.network import Sizes
+from sentiment.numerics import tf
+from tests.test_network import reviews
+
+SETTINGS = dict(epochs=3, batch=10, shards=3, learning_rate=0.01, validation_fraction=0.0, seed=4)
+
+
+def labelled(sizes, count):
+    """Reviews and a label that one word decides."""
+    ids = reviews(sizes, count)
+    labels = np.arange(count) % 2
+    ids[:, -3] = np.where(labels, 11, 22)
+    return ids, labels.astype("u1")
+
+
+def keras_gradient(model, ids, labels):
+    """Keras's loss, and its gradients as dense tensors in Keras's order."""
+    with tf.GradientTape() as tape:
+        positive = model(tf.constant(ids.astype("i4")), training=False)
+        loss = tf.reduce_mean(tf.keras.losses.binary_crossentropy(labels[:, None].astype("f4"), positive))
+    return loss, [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)]
+
+
+EDGES = [{}, {"pool": 1}, {"pool": 3}, {"kernel": 1}, {"kernel": 17, "pool": 17}, {"max_length": 6, "pool": 6}]
+
+
+@pytest.mark.parametrize("changes", EDGES, ids=str)
+@pytest.mark.parametrize(("count", "shards"), [(1, 1), (1, 3), (7, 3), (12, 4)])
+def test_loss_and_every_gradient_are_those_of_keras(sizes, changes, count, shards):
+    sizes = Sizes(**vars(sizes) | changes)
+    weights = network.first_weights(sizes, 2) * 2
+    ids, labels = reviews(sizes, 12)[-count:], (np.arange(count) % 2).astype("f4")
+    batch = network.arrange(sizes, ids, shards)
+    loss, gradient, _ = training.loss_and_gradient(
+        sizes,
+        tf.constant(weights),
+        tf.constant(batch.ids),
+        tf.constant(labels[batch.order]),
+        tf.constant(batch.starts),
+        tf.ones([count, sizes.lstm]),
+    )
+    expected_loss, expected = keras_gradient(archive.to_keras(sizes, weights), ids, labels)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+    for name, ours, keras in zip(network.Weights._fields, network.unflatten(sizes, gradient), expected, strict=True):
+        np.testing.assert_allclose(ours, keras, atol=1e-5 * np.abs(keras).max(), err_msg=name)
+
+
+def test_fifty_steps_give_the_weights_of_keras(sizes):
+    sizes = Sizes(**vars(sizes) | {"dropout": 0.0})
+    ids, labels = labelled(sizes, 500)
+    first = network.first_weights(sizes, SETTINGS["seed"])
+    (epoch,) = training.fit(sizes, ids, labels, **SETTINGS | {"epochs": 1})
+    order = np.random.default_rng([SETTINGS["seed"], 0]).permutation(500)
+    model = archive.to_keras(sizes, first)
+    # Dense gradients: given IndexedSlices, Keras squares each occurrence of a word on its own, which is not Adam.
+    adam = tf.keras.optimizers.Adam(SETTINGS["learning_rate"])
+    for rows in order.reshape(50, 10):
+        _, gradients = keras_gradient(model, ids[rows], labels[rows])
+        adam.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+    np.testing.assert_allclose(epoch.state.weights, np.concatenate([w.ravel() for w in model.get_weights()]), atol=1e-4)
+
+
+def test_the_loss_falls_and_a_telling_word_is_learned(sizes):
+    ids, labels = labelled(sizes, 200)
+    epochs = list(training.fit(sizes, ids, labels, **SETTINGS | {"epochs": 8}))
+    losses = [epoch.metrics["loss"] for epoch in epochs]
+    assert losses[-1] < losses[0] / 2
+    flipped = ids.copy()
+    flipped[:, -3] = np.where(labels, 22, 11)
+    weights = epochs[-1].state.weights
+    assert (((network.predict(sizes, weights, ids, batch=50, shards=2)) > 0.5) == labels).mean() > 0.95
+    assert (((network.predict(sizes, weights, flipped, batch=50, shards=2)) > 0.5) == labels).mean() < 0.05
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(sizes):
+    ids, labels = labelled(sizes, 33)  # 33 = 3 batches of 10 and one of 3
+    runs = [[e.state.weights for e in training.fit(sizes, ids, labels, **SETTINGS | {"seed": s})][-1] for s in (4, 4, 5)]
+    assert runs[0].tobytes() == runs[1].tobytes()
+    assert runs[0].tobytes() != runs[2].tobytes()
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_training_resumed_after_any_epoch_ends_with_the_same_bits(sizes, stop):
+    ids, labels = labelled(sizes, 33)
+    whole = list(training.fit(sizes, ids, labels, **SETTINGS))
+    resumed = list(training.fit(sizes, ids, labels, **SETTINGS, state=whole[stop - 1].state))
+    assert [epoch.metrics for epoch in resumed] == [epoch.metrics for epoch in whole[stop:]]
+    for ours, theirs in zip(resumed[-1].state, whole[-1].state, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("batch", "shards"), [(1, 1), (7, 3), (64, 5), (40, 1)])
+def test_any_batch_and_shards_train(sizes, batch, shards):
+    ids, labels = labelled(sizes, 33)
+    seen = []
+    settings = SETTINGS | {"batch": batch, "shards": shards}
+    *_, last = training.fit(sizes, ids, labels, **settings, progress=seen.append)
+    assert np.isfinite(last.state.weights).all()
+    assert sum(seen) == 3 * 33
+
+
+def test_held_out_reviews_are_measured_and_never_trained_on(sizes):
+    ids, labels = labelled(sizes, 40)
+    settings = SETTINGS | {"validation_fraction": 0.25}
+    (*_, held) = training.fit(sizes, ids, labels, **settings)
+    (*_, alone) = training.fit(sizes, ids[:30], labels[:30], **SETTINGS)
+    np.testing.assert_array_equal(held.state.weights, alone.state.weights)
+    positive = network.predict(sizes, held.state.weights, ids[30:], batch=10, shards=3).astype("f8")
+    likelihood = np.where(labels[30:], positive, 1 - positive)
+    assert held.metrics["val_accuracy"] == pytest.approx(np.mean((positive > 0.5) == labels[30:]))
+    assert held.metrics["val_loss"] == pytest.approx(np.mean(-np.log(likelihood)), rel=1e-5)
+
+
+@pytest.mark.parametrize("fraction", [0.99, 0.001])
+def test_a_validation_fraction_that_leaves_either_side_empty_is_refused(sizes, fraction):
+    ids, labels = labelled(sizes, 33)
+    with pytest.raises(InputError, match=f"validation_fraction = {fraction} of 33 reviews"):
+        next(training.fit(sizes, ids, labels, **SETTINGS | {"validation_fraction": fraction}))
+
+
+def test_dropout_drops_its_share_and_scales_the_rest(sizes):
+    """With no LSTM output kept, nothing but the biases reaches the loss; kept ones count 1 / (1 - rate) times."""
+    ids, labels = reviews(sizes, 4), np.array([0, 1, 1, 0], "f4")
+    batch = network.arrange(sizes, ids, 2)
+    arguments = [tf.constant(array) for array in (network.first_weights(sizes, 2), batch.ids, labels, batch.starts)]
+    _, gradient, _ = training.loss_and_gradient(sizes, *arguments, tf.zeros([4, sizes.lstm]))
+    weights = network.unflatten(sizes, gradient)
+    assert not np.any(weights.recurrent)
+    assert np.any(weights.output_bias)
