@@ -305,8 +305,12 @@ def backward(sizes: Sizes, run: Forward, hidden, dense, keep, gradient: tf.Tenso
     lstms = [*shards, _lstm_gradient(run.padding, run.gates, cells, outputs)]
     into_gates = _swap_gates(ordered_sum(lstm.w_grad for lstm in lstms))
 
-    blocks = [*run.shards, run.padding]
-    into_tables = _tables_gradient(sizes, blocks, [lstm.x_grad for lstm in lstms])
+    # The padding's chain comes last and sees one word, so the shards' part need not wait for it.
+    into_tables = tf.tensor_scatter_nd_add(
+        _tables_gradient(sizes, run.shards, [shard.x_grad for shard in shards], sizes.vocabulary),
+        [[0]],
+        _tables_gradient(sizes, [run.padding], [lstms[-1].x_grad], 1),
+    )
     return flatten(
         Weights(
             embedding=matmul_tall(into_tables, tf.transpose(run.taps)),
@@ -349,8 +353,11 @@ def _windows(sizes: Sizes, ids: tf.Tensor, begin, end) -> list[list[tf.Tensor]]:
     ]
 
 
-def _tables_gradient(sizes: Sizes, blocks: list[Block], gradients: list[tf.Tensor]) -> tf.Tensor:
-    """The gradient in the tables, [vocabulary, kernel * filters], of gradients [T, n, F] in each block's ``pooled``."""
+def _tables_gradient(sizes: Sizes, blocks: list[Block], gradients: list[tf.Tensor], vocabulary: int) -> tf.Tensor:
+    """The gradient in the tables' first rows, [vocabulary, kernel * filters]; what is beyond them is left out.
+
+    The gradients, [T, n, F], are those in each block's ``pooled``.
+    """
     into_candidates, words = [], [[] for _ in range(sizes.kernel)]
     for block, gradient in zip(blocks, gradients, strict=True):
         left = tf.where(block.pooled > 0, gradient, 0.0)
@@ -362,8 +369,9 @@ def _tables_gradient(sizes: Sizes, blocks: list[Block], gradients: list[tf.Tenso
             for tap, ids in zip(words, window, strict=True):
                 tap.append(tf.reshape(ids, [-1]))
     rows = tf.concat(into_candidates, 0)
-    tables = [tf.math.unsorted_segment_sum(rows, tf.concat(ids, 0), sizes.vocabulary + 1) for ids in words]
-    return tf.concat([table[: sizes.vocabulary] for table in tables], 1)
+    segments = [tf.minimum(tf.concat(ids, 0), vocabulary) for ids in words]
+    tables = [tf.math.unsorted_segment_sum(rows, segment, vocabulary + 1) for segment in segments]
+    return tf.concat([table[:vocabulary] for table in tables], 1)
 
 
 def _lstm(inputs: tf.Tensor, state: tuple[tf.Tensor, tf.Tensor], gates: tuple[tf.Tensor, tf.Tensor]):

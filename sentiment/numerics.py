@@ -5,6 +5,7 @@ line was found by comparing weights between runs, core counts, processors and em
 x86-64 processor with AVX2 trains the same bits.
 """
 
+import ctypes
 import functools
 import operator
 import os
@@ -45,6 +46,11 @@ with _silence():
     # whichever operand's memory happens to be free first, and fuses operations by what it thinks of the processor.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     tf.config.list_logical_devices()  # starts the runtime
+
+if sys.platform == "linux":
+    # Keep freed memory for the next step: handed back to the system, each page of it is zeroed anew. Bits are the same.
+    for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+        ctypes.CDLL(None).mallopt(option, 1 << 30)
 
 CHUNK = 256
 """Rows per matrix product. Taller and deeper products are cut into blocks by the processor's cache sizes."""

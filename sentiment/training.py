@@ -101,7 +101,7 @@ def fit(
     if state is None:
         first = first_weights(sizes, seed)
         state = State(0, first, np.zeros_like(first), np.zeros_like(first))
-    step = _Step(sizes, state, learning_rate, seed)
+    step = Step(sizes, state, learning_rate, seed)
     for epoch in range(state.epoch, epochs):
         order = np.random.default_rng([seed, epoch]).permutation(count)
         loss = correct = 0.0
@@ -121,7 +121,7 @@ def fit(
         yield Epoch(state, metrics)
 
 
-class _Step:
+class Step:
     """One update of the weights by Adam, compiled for batches of any size."""
 
     def __init__(self, sizes: Sizes, state: State, learning_rate: float, seed: int):

@@ -1,0 +1,1 @@
+"""Claims about the code, each a test."""
