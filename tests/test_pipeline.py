@@ -1,0 +1,246 @@
+"""dvc.yaml tells the truth, and a real `dvc repro` does what it says, on a made-up corpus."""
+
+import ast
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+
+from checks.demo import write_project
+from sentiment.params import parse
+from tests.conftest import ROOT
+
+REVIEWS = 300
+STAGES = {stage.addressing: stage for stage in Repo(ROOT).index.stages}
+SECTIONS = {"download", "pad", "network", "train", "evaluate"}
+
+
+def imported(module: str) -> set[str]:
+    """The project's files that importing a module runs, as paths from the root."""
+    parts = module.split(".")
+    path = ROOT.joinpath(*parts).with_suffix(".py")
+    if not path.exists():
+        path = ROOT.joinpath(*parts, "__init__.py")
+    found = {path.relative_to(ROOT).as_posix(), f"{parts[0]}/__init__.py"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            target = ROOT.joinpath(*name.split("."))
+            if name.split(".")[0] in ("sentiment", "stages") and (target.with_suffix(".py").exists() or target.is_dir()):
+                if name != module:
+                    found |= imported(name)
+    return found
+
+
+def dependencies(stage, kind):
+    return {dep.def_path for dep in stage.deps if dep.def_path.endswith(".py") == (kind == "code")} - {"params.yaml"}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_code_a_stage_depends_on_is_the_code_it_imports(name):
+    module = re.search(r"python -m (\S+)", STAGES[name].cmd)[1]
+    assert dependencies(STAGES[name], "code") == imported(module)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
+    module = re.search(r"python -m (\S+)", STAGES[name].cmd)[1]
+    tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text())
+    read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & SECTIONS
+    declared = {key.split(".")[-1] for param in STAGES[name].params for key in param.params}
+    assert declared == read
+    model = name.partition("@")[2]
+    assert all(key == "download" or key.startswith(f"models.{model}.") for p in STAGES[name].params for key in p.params)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_says_what_it_does(name):
+    assert STAGES[name].desc
+
+
+def test_the_pipeline_builds_exactly_the_models_of_params_yaml():
+    models = set(parse((ROOT / "params.yaml").read_text()).models)
+    assert {name.partition("@")[2] for name in STAGES if "@" in name} == models
+    pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")
+    assert set(pipeline["metrics"]) == {f"metrics/{model}.json" for model in models}
+    assert set(pipeline["artifacts"]) == models
+
+
+def test_every_parameter_has_a_comment():
+    text = (ROOT / "params.yaml").read_text()
+    commented = set(re.findall(r"^ *(\w+):[^\n#]*#", text, re.M)) | {"pad", "network", "train", "evaluate"}
+    assert set(re.findall(r"^ *(\w+):", text, re.M)) <= commented
+
+
+def test_only_evaluate_reads_the_test_split():
+    readers = [name for name, stage in STAGES.items() if any("_test" in dep for dep in dependencies(stage, "data"))]
+    assert {name.partition("@")[0] for name in readers} == {"evaluate"}
+
+
+class Project:
+    """A copy of the pipeline in a folder of its own, with a Git repository and a made-up corpus."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.environment = folder, write_project(folder, REVIEWS)
+
+    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+        run = subprocess.run(
+            command, cwd=self.folder, env=self.environment | environment, capture_output=True, text=True, check=False
+        )
+        assert not check or run.returncode == 0, run.stdout + run.stderr
+        return run
+
+    def files(self) -> dict[str, bytes]:
+        """Everything below the folder but caches, by path."""
+        hidden = re.compile(r"(^|/)(\.git|\.dvc|__pycache__|corpus)/")
+        paths = [path for path in self.folder.rglob("*") if path.is_file()]
+        names = {path.relative_to(self.folder).as_posix(): path for path in paths}
+        return {name: path.read_bytes() for name, path in names.items() if not hidden.search(name)}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    """A project that has been run once."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.before = set(project.files())
+    project.run("dvc", "repro")
+    return project
+
+
+def test_a_run_writes_its_outputs_and_nothing_else(project):
+    outputs = [out.def_path for stage in STAGES.values() for out in stage.outs]
+    written = set(project.files()) - project.before - {"dvc.lock"}
+    written = {name for name in written if not name.endswith(".gitignore")}
+    assert all(any(name == out or name.startswith(f"{out}/") for out in outputs) for name in written)
+    assert all((project.folder / out).exists() for out in outputs)
+
+
+def test_a_cold_run_elsewhere_gives_the_same_bytes(project, tmp_path):
+    """Another folder, hash seed, core count and thread count."""
+    other = Project(tmp_path / "a folder with spaces")
+    other.run("taskset", "--cpu-list", "0", "dvc", "repro", PYTHONHASHSEED="1", TF_NUM_INTEROP_THREADS="5")
+    theirs, ours = other.files(), project.files()
+    assert set(theirs) == set(ours)
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def test_nothing_tracked_names_a_folder_a_host_or_a_time(project):
+    ignored = ("data/", "models/small.keras", "models/full.keras")
+    text = b"".join(content for name, content in project.files().items() if not name.startswith(ignored))
+    assert str(project.folder).encode() not in text
+    assert os.uname().nodename.encode() not in text
+    assert time.strftime("%Y-%m-%d").encode() not in text
+
+
+def test_a_second_run_does_nothing(project):
+    before = project.files()
+    assert "up to date" in project.run("dvc", "repro").stdout
+    assert project.files() == before
+
+
+def test_a_changed_param_reruns_its_readers_alone_and_shows_in_the_diff(project, tmp_path):
+    changed = tmp_path / "changed"
+    shutil.copytree(project.folder, changed, symlinks=True)
+    project = Project.__new__(Project)
+    project.folder, project.environment = changed, dict(os.environ)
+    project.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    project.run(*git, "add", ".")
+    project.run(*git, "commit", "--quiet", "--message", "Results")
+    params = changed / "params.yaml"
+    params.write_text(params.read_text().replace("epochs: 4", "epochs: 3", 1))
+    run = project.run("dvc", "repro")
+    assert re.findall(r"Running stage '(.*)'", run.stdout) == ["train@small", "evaluate@small"]
+    assert "models.small.train.epochs" in project.run("dvc", "params", "diff").stdout
+    diff = project.run("dvc", "metrics", "diff").stdout
+    assert "metrics/small.json" in diff
+    assert "metrics/full.json" not in diff
+
+
+def test_training_killed_at_any_moment_resumes_and_ends_with_the_same_bytes(project, tmp_path):
+    killed = tmp_path / "killed"
+    shutil.copytree(project.folder, killed, symlinks=True)
+    expected = {name: content for name, content in project.files().items() if re.match(r"models/small|plots/small/history", name)}
+    checkpoint = killed / ".checkpoints" / "small.npz"
+    command = [sys.executable, "-m", "stages.train", "small"]
+    process = subprocess.Popen(command, cwd=killed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not checkpoint.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    for name in expected:
+        (killed / name).unlink(missing_ok=True)
+    run = subprocess.run(command, cwd=killed, capture_output=True, text=True, check=True)
+    assert "resuming after epoch" in run.stdout
+    assert {name: (killed / name).read_bytes() for name in expected} == expected
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["pad", "tiny"], "error: model: expected one of small, full, got 'tiny'"),
+        (["train", "full"], "error: data/full/x_train.npy is missing; `dvc repro` runs the stages that make it first"),
+        (["train", "small"], "error: data/small/x_train.npy: not an array of numbers"),
+        (["evaluate", "small"], "error: model: not a readable .keras file"),
+    ],
+)
+def test_a_stage_run_by_hand_on_bad_input_says_so_in_one_line(tmp_path, command, expected):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "data/small").mkdir(parents=True)
+    (tmp_path / "data/small/x_train.npy").write_bytes(b"no array")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/small.keras").write_bytes(b"no model")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "-m", f"stages.{command[0]}", command[1]],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert run.stderr.startswith(expected)
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_a_folder_without_params_is_told_where_to_run(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "-m", "stages.pad", "small"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: params.yaml: ")
+    assert "run from the project's root" in run.stderr
+
+
+def test_the_demo_ends_in_a_table_and_touches_nothing_tracked():
+    before = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=True).stdout
+    run = subprocess.run([sys.executable, "-m", "checks.demo"], cwd=ROOT, capture_output=True, text=True, check=True)
+    table = run.stdout[run.stdout.rindex("Path") :].splitlines()
+    header = table[0].split()
+    for line in table[1:]:
+        assert float(line.split()[header.index("accuracy")]) > 0.8
+    assert len(table) == 3
+    assert subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=True).stdout == before
+
+
+def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path):
+    (tmp_path / "mine").touch()
+    run = subprocess.run(
+        [sys.executable, "-m", "checks.demo", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert "is not an empty folder" in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
