@@ -57,7 +57,9 @@ def from_keras(model: keras.Model) -> tuple[Sizes, np.ndarray]:
             dense=found["dense"]["units"],
         )
     except KeyError as missing:
-        raise InputError(f"model: expected the CNN-LSTM that train writes, found no layer or setting {missing}") from None
+        raise InputError(
+            f"model: expected the CNN-LSTM that train writes, found no layer or setting {missing}"
+        ) from None
     weights = np.concatenate([weight.ravel() for weight in model.get_weights()])
     if len(weights) != sizes.parameters or _stable(model.to_json()) != _stable(to_keras(sizes, weights).to_json()):
         raise InputError("model: expected the CNN-LSTM that train writes, found other layers; run train again")

@@ -15,6 +15,7 @@ Keras's; the way to compute it is not:
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -209,9 +210,9 @@ def forward(sizes: Sizes, flat: tf.Tensor, ids: tf.Tensor, starts: tf.Tensor) ->
         for first, then in zip(padding.state, (padding.lstm.cs, padding.lstm.h), strict=True)
     ]
     blocks = []
-    for i, (low, high) in enumerate(zip(bounds, bounds[1:], strict=False)):
-        state = tuple(tf.broadcast_to(chain[starts[i]], [high - low, sizes.lstm]) for chain in chains)
-        blocks.append(block(ids[low:high], starts[i], sizes.steps, state))
+    for start, (low, high) in zip(tf.unstack(starts), pairwise(bounds), strict=True):
+        state = tuple(tf.broadcast_to(chain[start], [high - low, sizes.lstm]) for chain in chains)
+        blocks.append(block(ids[low:high], start, sizes.steps, state))
     last = tf.concat([block.lstm.h[-1] for block in blocks], 0)
     return Forward(last, padding, blocks, bounds, starts, weights, taps, gates)
 
@@ -220,6 +221,12 @@ def head(weights: Weights, hidden: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The dense layer's activations, float32 [n, dense], and the logits, float32 [n], of LSTM outputs [n, C]."""
     dense = tf.sigmoid(hidden @ weights.dense + weights.dense_bias)
     return dense, (dense @ weights.output + weights.output_bias)[:, 0]
+
+
+def positive(sizes: Sizes, flat: tf.Tensor, ids: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+    """The probability that each review of a batch is positive: float32 [n]. For the arguments see ``forward``."""
+    run = forward(sizes, flat, ids, starts)
+    return tf.sigmoid(head(run.weights, run.last)[1])
 
 
 def predict(
@@ -244,17 +251,11 @@ def predict(
     Returns:
         float32 [reviews].
     """
-    flat = tf.constant(weights)
-
-    def score(ids, starts):
-        run = forward(sizes, flat, ids, starts)
-        return tf.sigmoid(head(run.weights, run.last)[1])
-
-    compiled = compile_by_shards(score, sizes)
+    score = compile_by_shards(functools.partial(positive, sizes, tf.constant(weights)), sizes)
     probabilities = np.empty(len(ids), np.float32)
     for begin in range(0, len(ids), batch):
         rows, starts, order = arrange(sizes, ids[begin : begin + batch], shards)
-        probabilities[begin + order] = compiled(len(starts))(rows, starts)
+        probabilities[begin + order] = score(len(starts))(rows, starts)
         progress(len(rows))
     return probabilities
 
@@ -290,7 +291,7 @@ def backward(sizes: Sizes, run: Forward, hidden, dense, keep, gradient: tf.Tenso
     into_last = tf.matmul(into_dense, weights.dense, transpose_b=True) * keep
 
     shards = []
-    for block, low, high in zip(run.shards, run.bounds, run.bounds[1:], strict=False):
+    for block, (low, high) in zip(run.shards, pairwise(run.bounds), strict=True):
         steps = tf.shape(block.pooled)[0]
         outputs = tf.pad(into_last[None, low:high], [[steps - 1, 0], [0, 0], [0, 0]])
         shards.append(_lstm_gradient(block, run.gates, tf.zeros_like(outputs), outputs))

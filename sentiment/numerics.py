@@ -9,18 +9,20 @@ import ctypes
 import functools
 import operator
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+from numpy._core._multiarray_umath import __cpu_features__  # what `numpy.show_runtime` reads: found, not compiled for
 
 if "tensorflow" in sys.modules:
     raise ImportError("import sentiment.numerics before tensorflow: what pins the bits can't be set once it runs")
 
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # on or off by processor, and its kernels choose their code by processor
 os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"  # Eigen's matrix products call oneDNN's sgemm all the same
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU sums in another order
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # a GPU sums in another order; used only if asked for
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # failures raise; nothing else need be said
 
 
@@ -54,6 +56,20 @@ if sys.platform == "linux":
 
 CHUNK = 256
 """Rows per matrix product. Taller and deeper products are cut into blocks by the processor's cache sizes."""
+
+
+def promise() -> str:
+    """One line on whether the bits made here are those of other machines, and if not, why."""
+    machine, reason = platform.machine(), ""
+    if machine.lower() not in ("x86_64", "amd64"):
+        reason = f"this processor is {machine}, not x86-64"
+    elif not __cpu_features__["AVX2"]:
+        reason = "this processor lacks AVX2"
+    elif tf.config.list_logical_devices("GPU"):
+        reason = "CUDA_VISIBLE_DEVICES makes a GPU visible"
+    if reason:
+        return f"the bits may differ from other machines', the metrics hardly: {reason}"
+    return "the bits are those of every x86-64 processor with AVX2"
 
 
 def ordered_sum(tensors) -> tf.Tensor:

@@ -59,6 +59,24 @@ def loss_and_gradient(sizes: Sizes, flat, ids, labels, starts, keep) -> tuple[tf
     return tf.reduce_sum(losses) / reviews, gradient, tf.reduce_sum(correct)
 
 
+def split(reviews: int, validation_fraction: float) -> tuple[int, int]:
+    """How many reviews, the first ones, are trained on, and how many, the last ones as in Keras, are held out.
+
+    Raises:
+        InputError: The fraction leaves none to train on, or is too small to hold one out.
+
+    >>> split(10, 0.25)
+    (8, 2)
+    """
+    held = round(reviews * validation_fraction)
+    if held == reviews or (validation_fraction and not held):
+        raise InputError(
+            f"train.validation_fraction = {validation_fraction} of {reviews} reviews leaves {reviews - held} to train"
+            f" on and {held} to watch; at least one of each is needed"
+        )
+    return reviews - held, held
+
+
 def fit(
     sizes: Sizes,
     ids: np.ndarray,
@@ -83,21 +101,15 @@ def fit(
         batch: Reviews per update; the last batch of an epoch has what is left.
         shards: Pieces a batch is cut into; they run side by side, and their number is part of the arithmetic.
         learning_rate: Adam's.
-        validation_fraction: The share of the reviews, the last ones as in Keras, that is only ever measured.
+        validation_fraction: The share of the reviews that is only ever measured; see ``split``.
         seed: Of the first weights, the order and the dropout.
         state: Where an earlier training stopped; ``None`` starts afresh.
         progress: Called with the number of reviews each batch adds.
 
     Raises:
-        InputError: The validation fraction leaves no review to train on, or is too small to hold one.
+        InputError: See ``split``.
     """
-    held = round(len(ids) * validation_fraction)
-    count = len(ids) - held
-    if not count or (validation_fraction and not held):
-        raise InputError(
-            f"train.validation_fraction = {validation_fraction} of {len(ids)} reviews leaves {count} to train on and"
-            f" {held} to watch; at least one of each is needed"
-        )
+    count, held = split(len(ids), validation_fraction)
     if state is None:
         first = first_weights(sizes, seed)
         state = State(0, first, np.zeros_like(first), np.zeros_like(first))
@@ -148,12 +160,12 @@ class Step:
             return loss, correct
 
         labels_number_rate = tf.TensorSpec([None]), tf.TensorSpec([], tf.int32), tf.TensorSpec([])
-        self._update = compile_by_shards(update, sizes, *labels_number_rate)
+        self.compiled = compile_by_shards(update, sizes, *labels_number_rate)
 
     def __call__(self, batch: Batch, labels: np.ndarray, number: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Update with one batch, the training's ``number``-th from 0; its mean loss and how many were right."""
         corrected = self._learning_rate * (1 - BETA_2 ** (number + 1)) ** 0.5 / (1 - BETA_1 ** (number + 1))
-        update = self._update(len(batch.starts))
+        update = self.compiled(len(batch.starts))
         return update(batch.ids, batch.starts, labels.astype(np.float32), number, corrected)
 
     def arrays(self) -> list[np.ndarray]:

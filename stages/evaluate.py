@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from sentiment import archive, network, scoring
+from sentiment import archive, network, numerics, scoring
 from sentiment.params import Params
 from stages.common import command, read_array, write_csv, write_json
 
@@ -15,8 +14,11 @@ def main(params: Params, name: str) -> None:
     settings = params.model(name).evaluate
     sizes, weights = archive.unpack(Path("models", f"{name}.keras").read_bytes())
     ids, labels = (read_array(Path("data", name, f"{kind}_test.npy")) for kind in "xy")
+    print(f"{name}: {numerics.promise()}")
     with tqdm(total=len(ids), unit=" reviews", desc=f"evaluate {name}") as bar:
-        positive = network.predict(sizes, weights, ids, batch=settings.batch, shards=settings.shards, progress=bar.update)
+        positive = network.predict(
+            sizes, weights, ids, batch=settings.batch, shards=settings.shards, progress=bar.update
+        )
     figures = scoring.figures(labels, positive)
     for curve, columns in scoring.curves(labels, positive, settings.calibration_bins).items():
         write_csv(Path("plots", name, f"{curve}.csv"), columns)

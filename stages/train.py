@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,46 +11,13 @@ from dvclive import Live
 from scmrepo.exceptions import SCMError
 from tqdm import tqdm
 
-from sentiment import InputError, archive
+from sentiment import InputError, archive, numerics
 from sentiment.network import Sizes
-from sentiment.numerics import tf
-from sentiment.params import Params
-from sentiment.training import State, fit
+from sentiment.params import Params, Train
+from sentiment.training import State, fit, split
 from stages.common import command, read_array, replacing, write_text
 
 DECIMALS = 6  # of the tracked history: NumPy's log differs between instruction sets by units in the last place
-
-
-def main(params: Params, name: str) -> None:
-    """Train the model called ``name``, going on from the last finished epoch of a run that was cut short."""
-    model = params.model(name)
-    sizes = Sizes(**model.pad.model_dump(), **model.network.model_dump())
-    ids, labels = (read_array(Path("data", name, f"{kind}_train.npy")) for kind in "xy")
-    if ids.shape[1] != sizes.max_length or len(ids) != len(labels):
-        raise InputError(f"data/{name}: expected {sizes.max_length} ids a review; run `dvc repro pad@{name}`")
-    checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), _fingerprint(model, ids, labels))
-    state, history = checkpoint.load()
-    if history:
-        print(f"resuming after epoch {len(history)} of {model.train.epochs}")
-    with (
-        _live(f"plots/{name}/history") as live,
-        tqdm(total=model.train.epochs * len(ids), unit=" reviews", desc=f"train {name}") as bar,
-    ):
-        for metrics in history:
-            _log(live, metrics)
-            bar.update(len(ids))
-        for epoch in fit(sizes, ids, labels, **model.train.model_dump(), state=state, progress=bar.update):
-            history.append({key: round(value, DECIMALS) for key, value in epoch.metrics.items()})
-            checkpoint.save(epoch.state, history)
-            _log(live, history[-1])
-            bar.write(f"epoch {len(history)}: " + ", ".join(f"{key} {value:.4f}" for key, value in history[-1].items()))
-            state = epoch.state
-    trained = archive.to_keras(sizes, state.weights)
-    write_text(Path("models", f"{name}.txt"), archive.table(trained))
-    with replacing(Path("models", f"{name}.keras")) as path:
-        path.write_bytes(archive.pack(trained))
-    checkpoint.remove()
-    print(archive.table(trained))
 
 
 class Checkpoint:
@@ -62,11 +30,16 @@ class Checkpoint:
         """The state and the history so far; ``None`` and an empty list where there is nothing to go on from."""
         if not self.path.exists():
             return None, []
-        with np.load(self.path, allow_pickle=False) as saved:
-            if saved["fingerprint"] != self.fingerprint:
-                return None, []
-            history = json.loads(str(saved["history"]))
-            return State(len(history), *(saved[field] for field in State._fields[1:])), history
+        try:
+            with np.load(self.path, allow_pickle=False) as saved:
+                if saved["fingerprint"] != self.fingerprint:
+                    return None, []
+                history = json.loads(str(saved["history"]))
+                return State(len(history), *(saved[field] for field in State._fields[1:])), history
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{self.path}: a damaged checkpoint ({error}); delete it to train from the start"
+            ) from None
 
     def save(self, state: State, history: list[dict[str, float]]) -> None:
         """Replace the checkpoint, whole or not at all."""
@@ -79,9 +52,53 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
+def main(params: Params, name: str) -> None:
+    """Train the model called ``name``, going on from the last finished epoch of a run that was cut short."""
+    model = params.model(name)
+    sizes = Sizes(**model.pad.model_dump(), **model.network.model_dump())
+    ids, labels = (read_array(Path("data", name, f"{kind}_train.npy")) for kind in "xy")
+    if ids.shape != (len(labels), sizes.max_length):
+        raise InputError(
+            f"data/{name}: expected {sizes.max_length} ids and a label per review, got ids {ids.shape} and labels"
+            f" {labels.shape}; run `dvc repro pad@{name}`"
+        )
+    print(f"{name}: {numerics.promise()}")
+    checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), _fingerprint(model, ids, labels))
+    trained = archive.to_keras(sizes, train(name, model.train, sizes, ids, labels, checkpoint))
+    write_text(Path("models", f"{name}.txt"), archive.table(trained))
+    with replacing(Path("models", f"{name}.keras")) as path:
+        path.write_bytes(archive.pack(trained))
+    checkpoint.remove()
+    print(archive.table(trained))
+
+
+def train(name: str, settings: Train, sizes: Sizes, ids, labels, checkpoint: Checkpoint) -> np.ndarray:
+    """The trained weights; each epoch is logged, shown and kept in the checkpoint as it ends."""
+    state, history = checkpoint.load()
+    reviews, _ = split(len(ids), settings.validation_fraction)
+    bar = tqdm(total=settings.epochs * reviews, initial=len(history) * reviews, unit=" reviews", desc=f"train {name}")
+    with _live(f"plots/{name}/history") as live, bar:
+        if history:
+            bar.write(f"resuming after epoch {len(history)} of {settings.epochs}")
+        for metrics in history:
+            _log(live, metrics)
+        try:
+            for epoch in fit(sizes, ids, labels, **settings.model_dump(), state=state, progress=bar.update):
+                state = epoch.state
+                history.append({key: round(value, DECIMALS) for key, value in epoch.metrics.items()})
+                checkpoint.save(state, history)
+                _log(live, history[-1])
+                figures = ", ".join(f"{key} {value:.4f}" for key, value in history[-1].items())
+                bar.write(f"epoch {len(history)}: {figures}")
+        except KeyboardInterrupt:
+            bar.write(f"interrupted after epoch {len(history)}; run the same command again to go on from there")
+            raise
+    return state.weights
+
+
 def _fingerprint(model, *arrays: np.ndarray) -> str:
     """A hash of all that shapes the training: parameters, data, the project's code in use, TensorFlow."""
-    seen = hashlib.sha256(f"{tf.__version__} {model.model_dump_json(exclude={'evaluate'})}".encode())
+    seen = hashlib.sha256(f"{numerics.tf.__version__} {model.model_dump_json(exclude={'evaluate'})}".encode())
     for array in arrays:
         seen.update(array)
     root = Path(__file__).parents[1]

@@ -24,3 +24,19 @@ def imdb() -> Path:
     if not source:
         pytest.skip("needs the real data: set IMDB_SOURCE to its folder")
     return Path(source).resolve()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--emulator",
+        action="append",
+        default=[],
+        help="a command that runs a program on another processor, such as 'qemu-x86_64 -cpu Haswell'; repeatable",
+    )
+
+
+def pytest_generate_tests(metafunc):
+    if "emulator" in metafunc.fixturenames:
+        emulators = metafunc.config.getoption("emulator")
+        none = pytest.param(None, marks=pytest.mark.skip("needs emulated processors: --emulator 'qemu-x86_64 -cpu X'"))
+        metafunc.parametrize("emulator", emulators or [none])

@@ -19,7 +19,9 @@ def test_tall_and_deep_products_are_matrix_products(rows):
 def test_orthogonal_is_the_q_of_a_qr_decomposition_with_positive_diagonal():
     drawn = np.random.default_rng(3).standard_normal((7, 28))
     q, r = np.linalg.qr(drawn.T)
-    np.testing.assert_allclose(numerics.orthogonal(np.random.default_rng(3), 7, 28), (q * np.sign(np.diag(r))).T, atol=1e-6)
+    np.testing.assert_allclose(
+        numerics.orthogonal(np.random.default_rng(3), 7, 28), (q * np.sign(np.diag(r))).T, atol=1e-6
+    )
 
 
 def test_orthogonal_rows_are_orthonormal_even_when_square():
@@ -46,5 +48,7 @@ def test_tensorflow_imported_first_is_refused():
 
 
 def test_importing_numerics_says_nothing():
-    run = subprocess.run([sys.executable, "-c", "import sentiment.numerics"], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", "import sentiment.numerics"], capture_output=True, text=True, check=True
+    )
     assert run.stdout + run.stderr == ""

@@ -46,7 +46,9 @@ def test_the_first_id_outside_the_vocabulary_is_unknown(rank, expected):
     assert pad([[rank]], max_length=1, vocabulary=10).item() == expected
 
 
-@pytest.mark.parametrize(("vocabulary", "dtype"), [(256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32")])
+@pytest.mark.parametrize(
+    ("vocabulary", "dtype"), [(256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32")]
+)
 def test_ids_take_the_smallest_type_that_fits(vocabulary, dtype):
     rows = pad([[vocabulary - 4]], max_length=2, vocabulary=vocabulary)
     assert rows.dtype == dtype
@@ -54,10 +56,9 @@ def test_ids_take_the_smallest_type_that_fits(vocabulary, dtype):
 
 
 @pytest.mark.parametrize(("max_length", "vocabulary"), [(100, 500), (500, 5000)])
-def test_the_real_arrays_are_those_of_keras(imdb, max_length, vocabulary):
-    (x_train, y_train), (x_test, y_test) = tf.keras.datasets.imdb.load_data(
-        path=str(imdb / "imdb.npz"), num_words=vocabulary
-    )
+def test_the_real_arrays_are_those_of_keras(imdb, monkeypatch, max_length, vocabulary):
+    monkeypatch.setattr("keras.src.datasets.imdb.get_file", lambda **download: str(imdb / "imdb.npz"))
+    (x_train, y_train), (x_test, y_test) = tf.keras.datasets.imdb.load_data(num_words=vocabulary)
     with (imdb / "imdb.npz").open("rb") as file:
         orders = padding.orders(corpus.count(file, "train"), corpus.count(file, "test"))
         for split, order, x, y in zip(("train", "test"), orders, (x_train, x_test), (y_train, y_test), strict=True):

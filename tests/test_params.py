@@ -20,7 +20,9 @@ def test_the_project_file_is_valid_and_gives_the_published_run():
 
 @pytest.mark.parametrize("spelling", ["0.001", "1e-3", "1E-3", ".001"])
 def test_a_number_may_be_written_in_any_usual_way(spelling):
-    assert parse(changed("learning_rate: 0.001", f"learning_rate: {spelling}")).models["small"].train.learning_rate == 1e-3
+    assert (
+        parse(changed("learning_rate: 0.001", f"learning_rate: {spelling}")).models["small"].train.learning_rate == 1e-3
+    )
 
 
 def test_a_whole_number_serves_as_a_fraction():
@@ -43,7 +45,11 @@ FAULTS = {
     "dropout of 1": ("dropout: 0.2", "dropout: 1.0", "less than 1"),
     "validation fraction of 1": ("validation_fraction: 0.0", "validation_fraction: 1.0", "less than 1"),
     "no room for special ids": ("vocabulary: 500", "vocabulary: 3", "greater than or equal to 4"),
-    "kernel wider than the review": ("kernel: 5", "kernel: 101", "network.kernel = 101 must not exceed pad.max_length = 100"),
+    "kernel wider than the review": (
+        "kernel: 5",
+        "kernel: 101",
+        "network.kernel = 101 must not exceed pad.max_length = 100",
+    ),
     "even kernel": ("kernel: 5", "kernel: 4", "kernel = 4 must be odd"),
     "pooling that leaves nothing": ("pool: 2", "pool: 101", "network.pool = 101 must not exceed pad.max_length = 100"),
     "more shards than reviews": ("batch: 64", "batch: 1", "shards = 2 must not exceed batch = 1"),
@@ -79,5 +85,5 @@ def test_a_file_of_another_shape_is_refused(text):
 
 
 def test_an_unknown_model_lists_those_there_are():
-    with pytest.raises(InputError, match="expected one of small, full.*'tiny'"):
+    with pytest.raises(InputError, match=r"expected one of small, full.*'tiny'"):
         parse(TEXT).model("tiny")

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
@@ -37,10 +38,10 @@ def imported(module: str) -> set[str]:
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         for name in names:
+            ours = name.split(".")[0] in ("sentiment", "stages") and name != module
             target = ROOT.joinpath(*name.split("."))
-            if name.split(".")[0] in ("sentiment", "stages") and (target.with_suffix(".py").exists() or target.is_dir()):
-                if name != module:
-                    found |= imported(name)
+            if ours and (target.with_suffix(".py").exists() or target.is_dir()):
+                found |= imported(name)
     return found
 
 
@@ -172,7 +173,11 @@ def test_a_changed_param_reruns_its_readers_alone_and_shows_in_the_diff(project,
 def test_training_killed_at_any_moment_resumes_and_ends_with_the_same_bytes(project, tmp_path):
     killed = tmp_path / "killed"
     shutil.copytree(project.folder, killed, symlinks=True)
-    expected = {name: content for name, content in project.files().items() if re.match(r"models/small|plots/small/history", name)}
+    expected = {
+        name: content
+        for name, content in project.files().items()
+        if re.match(r"models/small|plots/small/history", name)
+    }
     checkpoint = killed / ".checkpoints" / "small.npz"
     command = [sys.executable, "-m", "stages.train", "small"]
     process = subprocess.Popen(command, cwd=killed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -187,6 +192,45 @@ def test_training_killed_at_any_moment_resumes_and_ends_with_the_same_bytes(proj
     assert "resuming after epoch" in run.stdout
     assert {name: (killed / name).read_bytes() for name in expected} == expected
     assert not checkpoint.exists()
+
+
+def test_a_checkpoint_of_other_params_data_or_code_is_ignored_and_a_damaged_one_is_named(project, tmp_path):
+    folder = tmp_path / "stale"
+    shutil.copytree(project.folder, folder, symlinks=True)
+    checkpoint, command = folder / ".checkpoints" / "small.npz", [sys.executable, "-m", "stages.train", "small"]
+    checkpoint.parent.mkdir(exist_ok=True)
+
+    def train():
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+    np.savez(checkpoint, fingerprint="of something else")
+    run = train()
+    assert run.returncode == 0
+    assert "resuming" not in run.stdout
+    checkpoint.write_bytes(b"PK damaged")
+    run = train()
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: .checkpoints/small.npz: a damaged checkpoint")
+
+
+def test_ctrl_c_says_how_to_resume_and_training_does(project, tmp_path):
+    folder = tmp_path / "interrupted"
+    shutil.copytree(project.folder, folder, symlinks=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.train", "full"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (folder / ".checkpoints" / "full.npz").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate()
+    assert process.returncode == 130
+    assert "run the same command again to go on from there" in output
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize(

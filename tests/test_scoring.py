@@ -50,7 +50,9 @@ def test_the_confusion_counts_every_review_once():
 
 def test_calibration_is_the_mean_of_each_bin():
     calibration = scoring.curves(LABELS, POSITIVE, 2)["calibration"]
-    np.testing.assert_allclose(calibration["predicted"], [np.mean([0.1, 0.4, 0.5]), np.mean([0.6, 0.7, 0.8, 0.9])], atol=1e-6)
+    np.testing.assert_allclose(
+        calibration["predicted"], [np.mean([0.1, 0.4, 0.5]), np.mean([0.6, 0.7, 0.8, 0.9])], atol=1e-6
+    )
     np.testing.assert_allclose(calibration["observed"], [1 / 3, 3 / 4], atol=1e-6)
 
 

@@ -78,7 +78,9 @@ def test_the_loss_falls_and_a_telling_word_is_learned(sizes):
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(sizes):
     ids, labels = labelled(sizes, 33)  # 33 = 3 batches of 10 and one of 3
-    runs = [[e.state.weights for e in training.fit(sizes, ids, labels, **SETTINGS | {"seed": s})][-1] for s in (4, 4, 5)]
+    runs = [
+        [e.state.weights for e in training.fit(sizes, ids, labels, **SETTINGS | {"seed": s})][-1] for s in (4, 4, 5)
+    ]
     assert runs[0].tobytes() == runs[1].tobytes()
     assert runs[0].tobytes() != runs[2].tobytes()
 
