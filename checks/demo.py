@@ -14,7 +14,16 @@ import numpy as np
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-PIPELINE = ("dvc.yaml", "params.yaml", ".dvcignore", ".dvc/config", ".dvc/plots", "sentiment", "stages")
+PIPELINE = (
+    "dvc.yaml",
+    "params.yaml",
+    "requirements.txt",
+    ".dvcignore",
+    ".dvc/config",
+    ".dvc/plots",
+    "sentiment",
+    "stages",
+)
 
 NEUTRAL = [
     "the",

@@ -110,9 +110,11 @@ def _fingerprint(model, *arrays: np.ndarray) -> str:
 
 def _live(folder: str) -> Live:
     try:
-        return Live(folder, save_dvc_exp=False, dvcyaml=None)
+        live = Live(folder, save_dvc_exp=False, dvcyaml=None)
     except SCMError as error:
         raise InputError(f"Git: DVCLive needs a repository with a commit ({error}); run `git commit` first") from None
+    live.step = 1  # epochs count from 1
+    return live
 
 
 def _log(live: Live, metrics: dict[str, float]) -> None:

@@ -46,7 +46,7 @@ def imported(module: str) -> set[str]:
 
 
 def dependencies(stage, kind):
-    return {dep.def_path for dep in stage.deps if dep.def_path.endswith(".py") == (kind == "code")} - {"params.yaml"}
+    return {dep.def_path for dep in stage.deps if dep.def_path.endswith(".py") == (kind == "code")}
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -1,0 +1,61 @@
+"""Record what the bits depend on besides code and data, data/environment.json: the locked packages that compute.
+
+So an upgrade of TensorFlow reruns training, and one of the linter runs nothing but this.
+"""
+
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sentiment import InputError
+from sentiment.params import Params
+from stages.common import command, write_json
+
+COMPUTING = (
+    "h5py",  # writes the weights
+    "keras",  # writes the model file
+    "numpy",  # draws the first weights and the order of reviews
+    "scikit-learn",  # scores
+    "scipy",  # scores, under scikit-learn
+    "tensorflow",  # trains
+)
+
+
+def main(params: Params) -> None:
+    """Copy the versions from requirements.txt, provided they are the installed ones."""
+    lock = Path("requirements.txt").read_text(encoding="utf-8")
+    locked = {name: locked_version(lock, name) for name in COMPUTING}
+    for name in COMPUTING:
+        if (installed := version(name)) != locked[name]:
+            raise InputError(
+                f"{name}: requirements.txt locks {locked[name]}, installed is {installed}; run `make setup`"
+            )
+    write_json(Path("data/environment.json"), locked)
+    print(", ".join(f"{name} {number}" for name, number in locked.items()))
+
+
+def installed_version(name: str) -> str:
+    """The version of a package this Python has, ``"none"`` where it has none."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
+
+
+def locked_version(lock: str, name: str) -> str:
+    """The one version a requirements file pins a package to.
+
+    Raises:
+        InputError: There is none, or one per Python: then bits could differ between Pythons.
+
+    >>> locked_version("numpy==2.2.6 \\\\\\n    --hash=sha256:00\\n", "numpy")
+    '2.2.6'
+    """
+    found = set(re.findall(rf"^{re.escape(name)}==(\S+)", lock, re.MULTILINE))
+    if len(found) != 1:
+        raise InputError(f"requirements.txt: expected one version of {name}, got {sorted(found)}; run `make lock`")
+    return found.pop()
+
+
+if __name__ == "__main__":
+    command(main, model=False)
