@@ -1,0 +1,125 @@
+"""`make bench`: one table of this project against its peers, taking turns in one run on one machine.
+
+Needs the arrays of `make repro` and, in IMDB_SOURCE, the raw data. Every figure is a median of rounds in which each
+contender runs once; the ratios are what counts, the times are this machine's.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PYTORCH = ROOT / ".venv-bench/bin/python"
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+CONTENDERS = ("ours", "keras fit", "keras jit_compile", "pytorch", "floor")
+
+
+class Contender:
+    """A process of benchmarks/contenders.py, warm and waiting."""
+
+    def __init__(self, name: str, model: str):
+        python = PYTORCH if name == "pytorch" else Path(sys.executable)
+        self.process = subprocess.Popen(
+            [python, ROOT / "benchmarks/contenders.py", name, model],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        )  # fmt: skip
+        if self.process.stdout.readline() != "ready\n":
+            sys.exit(f"error: {name} did not start:\n{self.process.communicate()[1]}")
+
+    def time(self, task: str) -> float:
+        """Seconds per step of "train", or per review of "predict"."""
+        self.process.stdin.write(f"{task}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def stop(self) -> None:
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def steps(model: str, rounds: int) -> dict[str, dict[str, float]]:
+    """Median seconds of each contender and task, the contenders taking turns."""
+    contenders = {name: Contender(name, model) for name in CONTENDERS if name != "pytorch" or PYTORCH.exists()}
+    times = {task: {name: [] for name in contenders} for task in ("train", "predict")}
+    for number in range(rounds):
+        print(f"\r{model}: round {number + 1} of {rounds}", end="", file=sys.stderr)
+        for task, lists in times.items():
+            for name, contender in contenders.items():
+                lists[name].append(contender.time(task))
+    print(file=sys.stderr)
+    for contender in contenders.values():
+        contender.stop()
+    return {task: {name: statistics.median(values) for name, values in lists.items()} for task, lists in times.items()}
+
+
+def seconds(command: list, **options) -> float:
+    """How long a command takes; its failure ends the benchmark with its output."""
+    start = time.perf_counter()
+    run = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if run.returncode:
+        sys.exit(f"error: {' '.join(map(str, command))} failed:\n{run.stdout}{run.stderr}")
+    return time.perf_counter() - start
+
+
+def end_to_end(rounds: int) -> dict[str, float]:
+    """Median seconds of whole commands, from process start to end."""
+    path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    if not os.environ.get("IMDB_SOURCE"):
+        sys.exit("error: IMDB_SOURCE is not set; name the folder of the raw data")
+    source = {"IMDB_SOURCE": str(Path(os.environ["IMDB_SOURCE"]).resolve())}
+    times = {"cold dvc repro evaluate@small": [], "published script": [], "dvc repro, nothing to do": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        project = Path(scratch, "project")
+        subprocess.run(["git", "clone", "--quiet", ROOT, project], check=True)
+        cold = {"cwd": project, "env": ENVIRONMENT | path | source}
+        for number in range(rounds):
+            print(f"\rwhole commands: round {number + 1} of {rounds}", end="", file=sys.stderr)
+            subprocess.run(["git", "clean", "-ffdxq"], cwd=project, check=True)
+            shutil.rmtree(project / ".dvc/cache", ignore_errors=True)
+            times["cold dvc repro evaluate@small"].append(seconds(["dvc", "repro", "evaluate@small"], **cold))
+            times["dvc repro, nothing to do"].append(seconds(["dvc", "repro", "evaluate@small"], **cold))
+            script = [sys.executable, ROOT / "benchmarks/published.py", source["IMDB_SOURCE"]]
+            times["published script"].append(seconds(script, env=ENVIRONMENT))
+    print(file=sys.stderr)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def padding(rounds: int) -> dict[str, float]:
+    """Median seconds of reading and padding both splits, in one process, taking turns with Keras."""
+    code = [sys.executable, ROOT / "benchmarks/padding.py", os.environ["IMDB_SOURCE"], str(rounds)]
+    run = subprocess.run(code, capture_output=True, text=True, check=True, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)})
+    ours, keras = map(float, run.stdout.split())
+    return {"pad": ours, "load_data + pad_sequences": keras}
+
+
+def show(title: str, times: dict[str, float], first: str, scale: float, unit: str) -> None:
+    """Print a Markdown table: the figure of each, and how many times the first one's time it takes."""
+    print(f"\n| {title} | {unit} | time relative to {first} |\n|---|---|---|")
+    for name, value in times.items():
+        figure = 1 / value if scale == 0 else value * scale
+        print(f"| {name} | {figure:,.{0 if scale == 0 else 2}f} | {value / times[first]:.2f} |")
+
+
+def main(rounds: int) -> None:
+    """Run all and print the tables."""
+    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {rounds} rounds")
+    for model in ("small", "full"):
+        times = steps(model, rounds)
+        show(f"`{model}`: a training step of 64 reviews", times["train"], "ours", 1e3, "ms")
+        show(f"`{model}`: prediction", times["predict"], "ours", 0, "reviews/s")
+    show("both splits of `full` padded", padding(rounds), "pad", 1, "s")
+    show("`small` from process start to end", end_to_end(3), "cold dvc repro evaluate@small", 1, "s")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    main(parser.parse_args().rounds)

@@ -1,0 +1,42 @@
+"""Seconds to read and pad both splits at the size of `full`: ours, then Keras's `load_data` and `pad_sequences`.
+
+`python benchmarks/padding.py FOLDER ROUNDS`, FOLDER with the raw data; prints two medians.
+"""
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from sentiment import corpus, padding
+from sentiment.numerics import tf
+
+
+def ours(path: Path) -> None:
+    """Both splits as arrays."""
+    with path.open("rb") as file:
+        for split, order in zip(("train", "test"), padding.orders(25_000, 25_000), strict=True):
+            rows, row_of, done = np.empty((25_000, 500), np.uint16), np.argsort(order), 0
+            for ranks, lengths in corpus.reviews(file, split):
+                rows[row_of[done : done + len(lengths)]] = padding.pad(ranks, lengths, 500, 5000)
+                done += len(lengths)
+
+
+def keras(path: Path) -> None:
+    """The same by Keras, which is told where the file is."""
+    tf.keras.datasets.imdb.load_data.__globals__["get_file"] = lambda **download: str(path)
+    (x_train, _), (x_test, _) = tf.keras.datasets.imdb.load_data(num_words=5000)
+    for x in (x_train, x_test):
+        tf.keras.utils.pad_sequences(x, maxlen=500)
+
+
+if __name__ == "__main__":
+    times = {ours: [], keras: []}
+    for _ in range(int(sys.argv[2])):
+        for contender, measured in times.items():
+            start = time.perf_counter()
+            contender(Path(sys.argv[1], "imdb.npz"))
+            measured.append(time.perf_counter() - start)
+    print(*map(statistics.median, times.values()))
