@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 MODEL ?=
+EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo repro test lint lock
+.PHONY: help setup demo repro test test-processors bench lint lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## create .venv from requirements.txt
 
@@ -21,6 +22,12 @@ repro: setup ## the whole pipeline on the IMDB reviews; MODEL=small for one mode
 test: setup ## all tests
 	@python -m pytest
 
+test-processors: setup ## training and scoring on emulated processors: EMULATORS="qemu-x86_64 -cpu Haswell,..."
+	@python -m pytest -k emulated --emulators '$(EMULATORS)'
+
+bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
+	@python -m benchmarks
+
 lint: setup ## ruff: check and format
 	ruff check
 	ruff format --check
@@ -29,6 +36,11 @@ lock: setup ## resolve pyproject.toml into requirements.txt again, one version o
 	pip install --quiet uv
 	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
 	  --group dev --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements.txt pyproject.toml
+
+.venv-bench/installed: benchmarks/requirements.txt
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
+	@touch $@
 
 # The marker is written last, so that an installation cut short starts afresh.
 .venv/installed: requirements.txt

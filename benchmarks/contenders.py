@@ -82,7 +82,7 @@ def pytorch(model: str):
     import torch
     from torch import nn
 
-    length, vocabulary, units = SIZES[model]
+    _, vocabulary, units = SIZES[model]
 
     class Network(nn.Module):
         def __init__(self):
@@ -119,7 +119,7 @@ def pytorch(model: str):
 
 def peak(model: str):
     """The floor: a training step's FLOPs at the pace of the machine's best matrix product."""
-    length, vocabulary, units = SIZES[model]
+    length, _, units = SIZES[model]
     convolution = length * 5 * 32 * 32
     lstm = length // 2 * (32 + units) * 4 * units
     flops = 2 * (convolution + lstm + units * 25 + 25)  # per review, forward; training also takes two gradients

@@ -251,24 +251,26 @@ def predict(
     Returns:
         float32 [reviews].
     """
-    score = compile_by_shards(functools.partial(positive, sizes, tf.constant(weights)), sizes)
+    flat = tf.constant(weights)
     probabilities = np.empty(len(ids), np.float32)
     for begin in range(0, len(ids), batch):
         rows, starts, order = arrange(sizes, ids[begin : begin + batch], shards)
-        probabilities[begin + order] = score(len(starts))(rows, starts)
+        probabilities[begin + order] = _compiled_positive(sizes, len(starts))(flat, rows, starts)
         progress(len(rows))
     return probabilities
 
 
-def compile_by_shards(function: Callable, sizes: Sizes, *more: tf.TensorSpec) -> Callable[[int], Callable]:
-    """Compile a function of a ``Batch``'s ids and starts, and of ``more``: once per number of shards, for any rows."""
+@functools.cache
+def _compiled_positive(sizes: Sizes, shards: int) -> Callable:
+    return tf.function(
+        functools.partial(positive, sizes),
+        input_signature=[tf.TensorSpec([sizes.parameters]), *batch_signature(sizes, shards)],
+    )
 
-    @functools.cache
-    def compiled(shards: int) -> Callable:
-        batch = tf.TensorSpec([None, sizes.max_length], tf.int32), tf.TensorSpec([shards], tf.int32)
-        return tf.function(function, input_signature=[*batch, *more])
 
-    return compiled
+def batch_signature(sizes: Sizes, shards: int) -> list[tf.TensorSpec]:
+    """The ids and starts of a ``Batch`` of any number of rows: a function is compiled once per number of shards."""
+    return [tf.TensorSpec([None, sizes.max_length], tf.int32), tf.TensorSpec([shards], tf.int32)]
 
 
 def backward(sizes: Sizes, run: Forward, hidden, dense, keep, gradient: tf.Tensor) -> tf.Tensor:

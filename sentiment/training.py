@@ -4,13 +4,14 @@ Every random choice is a function of the seed and of where in the training it is
 any epoch goes on as if nothing had happened.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from sentiment import InputError
-from sentiment.network import Batch, Sizes, arrange, backward, compile_by_shards, first_weights, forward, head, predict
+from sentiment.network import Batch, Sizes, arrange, backward, batch_signature, first_weights, forward, head, predict
 from sentiment.numerics import tf
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # Adam's, as in Keras; D. Kingma and J. Ba, 2015
@@ -159,8 +160,12 @@ class Step:
             )
             return loss, correct
 
-        labels_number_rate = tf.TensorSpec([None]), tf.TensorSpec([], tf.int32), tf.TensorSpec([])
-        self.compiled = compile_by_shards(update, sizes, *labels_number_rate)
+        @functools.cache
+        def compiled(shards):
+            more = tf.TensorSpec([None]), tf.TensorSpec([], tf.int32), tf.TensorSpec([])
+            return tf.function(update, input_signature=[*batch_signature(sizes, shards), *more])
+
+        self.compiled = compiled
 
     def __call__(self, batch: Batch, labels: np.ndarray, number: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Update with one batch, the training's ``number``-th from 0; its mean loss and how many were right."""

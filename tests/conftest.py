@@ -28,15 +28,14 @@ def imdb() -> Path:
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--emulator",
-        action="append",
-        default=[],
-        help="a command that runs a program on another processor, such as 'qemu-x86_64 -cpu Haswell'; repeatable",
+        "--emulators",
+        default="",
+        help="commands that run a program on another processor, comma-separated: 'qemu-x86_64 -cpu Haswell,...'",
     )
 
 
 def pytest_generate_tests(metafunc):
     if "emulator" in metafunc.fixturenames:
-        emulators = metafunc.config.getoption("emulator")
-        none = pytest.param(None, marks=pytest.mark.skip("needs emulated processors: --emulator 'qemu-x86_64 -cpu X'"))
+        emulators = [emulator for emulator in metafunc.config.getoption("emulators").split(",") if emulator]
+        none = pytest.param(None, marks=pytest.mark.skip("needs emulated processors: `make test-processors`"))
         metafunc.parametrize("emulator", emulators or [none])

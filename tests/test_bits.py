@@ -86,8 +86,8 @@ def test_only_operations_known_to_be_safe_are_in_the_graphs(sizes):
     step = training.Step(sizes, training.State(0, weights, weights, weights), 0.1, 1)
     update = step.compiled(3).get_concrete_function()
 
-    score = network.compile_by_shards(functools.partial(network.positive, sizes, tf.constant(weights)), sizes)
-    scored = score(3).get_concrete_function()
+    score = functools.partial(network.positive, sizes, tf.constant(weights))
+    scored = tf.function(score, input_signature=network.batch_signature(sizes, 3)).get_concrete_function()
     assert operations(update) | operations(scored) <= SAFE
     assert {"BlockLSTMGrad", "ResourceApplyAdam"} <= operations(update)
 

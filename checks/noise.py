@@ -1,0 +1,78 @@
+"""How much a model's metrics vary with the seed alone: metrics/noise/<model>.json, by training it under several seeds.
+
+It only measures: no seed, parameter or model is chosen on it. It says how large a difference between two models or
+two versions must be before it means anything.
+"""
+
+import argparse
+import json
+import sys
+
+import numpy as np
+from ruamel.yaml import YAML
+from scipy import stats
+
+from checks.scratch import checkout, command, repository
+from sentiment import InputError
+from stages.common import write_json
+
+METRICS = ("accuracy", "f1", "loss", "precision", "recall", "roc_auc")
+DECIMALS = 6  # of the metrics themselves
+
+
+def measure(model: str, seeds: int) -> list[dict[str, float]]:
+    """The metrics of a model of the commit checked out here, trained under seeds 1, 2, ... in a scratch folder.
+
+    Raises:
+        InputError: Fewer than two seeds, no such model, or a stage failed.
+    """
+    if seeds < 2:
+        raise InputError(f"seeds: expected at least 2, since one run has no spread, got {seeds}")
+    runs = []
+    with checkout() as scratch:
+        (scratch.folder / "dvc.lock").unlink(missing_ok=True)  # so that no committed result counts as a run
+        yaml, path = YAML(), scratch.folder / "params.yaml"
+        params = yaml.load(path)
+        for seed in range(1, seeds + 1):
+            if model in params["models"]:  # if not, `repro` says which there are
+                params["models"][model]["train"]["seed"] = seed
+            yaml.dump(params, path)
+            scratch.repro(model)
+            runs.append(json.loads((scratch.folder / "metrics" / f"{model}.json").read_text()))
+            print(f"seed {seed} of {seeds}: accuracy {runs[-1]['accuracy']}", file=sys.stderr, flush=True)
+    return runs
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Mean, sample standard deviation (n - 1), and the 95% interval of one more run, ``low`` to ``high``.
+
+    The interval is Student's for a single future value, mean +- t(0.975, n - 1) * std * sqrt(1 + 1 / n), wider than
+    that of the mean (G. Hahn and W. Meeker, Statistical Intervals, 1991, section 4.7).
+
+    >>> spread([1.0, 2.0, 3.0])
+    {'mean': 2.0, 'std': 1.0, 'low': -2.968275, 'high': 6.968275}
+    """
+    n, mean, std = len(values), np.mean(values), np.std(values, ddof=1)
+    half = stats.t.ppf(0.975, n - 1) * std * np.sqrt(1 + 1 / n)
+    figures = {"mean": mean, "std": std, "low": mean - half, "high": mean + half}
+    return {name: round(float(value), DECIMALS) for name, value in figures.items()}
+
+
+def main() -> int:
+    """Measure, write the file and show it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="a name under `models` in params.yaml")
+    parser.add_argument("--seeds", type=int, default=5, help="how many runs, of seeds 1, 2, ...; 5 by default")
+    arguments = parser.parse_args()
+    runs = measure(arguments.model, arguments.seeds)
+    spreads = {name: spread([run[name] for run in runs]) for name in METRICS}
+    path = repository() / "metrics/noise" / f"{arguments.model}.json"
+    write_json(path, {"seeds": list(range(1, arguments.seeds + 1)), **spreads})
+    for name, values in spreads.items():
+        print(f"{name:9} {values['mean']:.6f} +- {values['std']:.6f}, one run in {values['low']} to {values['high']}")
+    print(f"wrote metrics/noise/{arguments.model}.json", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,328 @@
+"""What a reviewer looks at: metrics, params and plots of the working tree against the merge base, on one page."""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+
+import vl_convert
+from dvc.exceptions import DvcException
+from dvc.render.match import match_defs_renderers
+from dvc.repo import Repo
+
+from sentiment import InputError
+from stages.common import write_text
+
+PAGE = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+MARKER = "<!-- imdb-report -->"  # by which CI finds its comment again
+LONGEST_COMMENT = 65_536  # characters, GitHub's limit
+RULE = (
+    "A difference between two single runs is beyond the noise between random seeds if it exceeds "
+    "1.96 × √2 × the standard deviation over seeds, as chance alone makes it in one comparison of twenty."
+)
+
+INK = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
+THEME = {  # the ink is the page's, so that one picture serves light and dark
+    "aria": False,  # one label for the picture instead of one for each of its points
+    "background": None,
+    "view": {"stroke": None},
+    "axis": {**INK, "titleFontWeight": "normal", "gridColor": "currentColor", "gridOpacity": 0.15}
+    | {"domainColor": "currentColor", "domainOpacity": 0.5, "tickColor": "currentColor", "tickOpacity": 0.5},
+    "header": INK,
+    "legend": {**INK, "labelLimit": 0, "orient": "bottom", "symbolDirection": "vertical"}
+    | {"gradientDirection": "horizontal"},  # below, so that a picture is no wider than a phone
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric before and after; ``None`` where there is none. ``noise`` is the largest difference by chance."""
+
+    name: str
+    before: object
+    after: object
+    noise: float | None
+
+    @property
+    def difference(self) -> float | None:
+        """After minus before, if both are numbers."""
+        numbers = isinstance(self.before, int | float) and isinstance(self.after, int | float)
+        return self.after - self.before if numbers else None
+
+    @property
+    def judgement(self) -> str:
+        """New, gone, the same, changed, within or beyond the noise."""
+        if self.before is None or self.after is None:
+            return "new" if self.before is None else "gone"
+        if self.before == self.after:
+            return "the same"
+        if self.noise is None or self.difference is None:
+            return "changed"
+        side = "within" if abs(self.difference) <= self.noise else "beyond"
+        return f"{side} ±{self.noise:.6f}"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's metrics by name, and whether its noise was measured."""
+
+    name: str
+    metrics: dict[str, Metric]
+    measured: bool
+
+    @property
+    def verdict(self) -> str:
+        """One sentence; of the files' own words it holds none, so that it needs no quoting."""
+        judgements = [metric.judgement for metric in self.metrics.values()]
+        accuracy = self.metrics.get("accuracy", Metric("accuracy", None, None, None))
+        if set(judgements) == {"gone"}:
+            return "no results in the working tree."
+        if set(judgements) == {"new"}:
+            return "new" + (f", accuracy {number(accuracy.after)}." if isinstance(accuracy.after, float) else ".")
+        if set(judgements) == {"the same"}:
+            return "the same in every metric."
+        if not accuracy.difference:
+            changed = len(judgements) - judgements.count("the same")
+            return f"{changed} of {len(judgements)} metrics changed, accuracy not."
+        side, _, noise = accuracy.judgement.partition(" ")
+        return (
+            f"accuracy {'rose' if accuracy.difference > 0 else 'fell'} from {number(accuracy.before)} "
+            f"to {number(accuracy.after)} ({number(accuracy.difference, '+')})"
+            + (f", {side} the noise between seeds ({noise})." if noise else "; the noise between seeds is not measured.")
+        )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot of both revisions: its title, what it shows, the drawing (empty without data), and a remark."""
+
+    title: str
+    label: str
+    svg: str
+    remark: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page and the comment say. ``params`` holds (name, before, after) of the changed ones."""
+
+    base: str
+    head: str
+    models: list[Model]
+    params: list[tuple[str, object, object]]
+    pictures: list[Picture]
+    faults: list[tuple[str, str]]
+
+
+def number(value: object, sign: str = "") -> str:
+    """A value as the tables show it: fractions to the six decimals they are stored with, absence as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:{sign}.6f}".replace("-", "−")
+    return f"{value:{sign},}".replace("-", "−") if isinstance(value, int) else str(value)
+
+
+def git(*arguments: str) -> str:
+    """What a Git command prints, nothing if it fails."""
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def commit(name: str) -> str:
+    """The short hash of a commit, nothing if there is no such commit."""
+    return git("rev-parse", "--verify", "--quiet", "--short=7", "--end-of-options", f"{name}^{{commit}}")
+
+
+def find_base(name: str | None) -> str:
+    """The commit to compare with: the one named, or where the branch left main, or the one before.
+
+    Raises:
+        InputError: There is no such commit.
+    """
+    if name is not None:
+        if not (found := commit(name)):
+            raise InputError(f"base: expected a commit of this repository, got {name!r}; `git log --oneline` lists them")
+        return found
+    left = git("merge-base", "HEAD", "origin/main") or git("merge-base", "HEAD", "main")
+    found = commit(left) if left else ""
+    if found in ("", commit("HEAD")):
+        found = commit("HEAD~1")
+    if not found:
+        raise InputError("base: no earlier commit here; `git fetch --unshallow`, or name one with --base")
+    return found
+
+
+def read_noise(path: Path) -> dict[str, float]:
+    """The largest difference by chance of each metric, from its standard deviation over seeds.
+
+    Raises:
+        InputError: The file is not what `make noise` writes.
+    """
+    try:
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: 1.96 * math.sqrt(2) * values["std"] for name, values in measured.items() if isinstance(values, dict)
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: expected a `std` for each metric, got {error!r}; `make noise` writes it") from None
+
+
+def compare_metrics(files: dict) -> list[Model]:
+    """Models from DVC's difference of the metrics files, each with the noise measured beside its file."""
+    models = []
+    for file, values in sorted(files.items()):
+        path = Path(file)
+        measured = path.parent / "noise" / path.name
+        noise = read_noise(measured) if measured.exists() else {}
+        rows = {
+            name: Metric(name, value["old"], value["new"], noise.get(name)) for name, value in sorted(values.items())
+        }
+        models.append(Model(path.stem, rows, measured.exists()))
+    return models
+
+
+def find_faults(errors: dict, base: str) -> list[tuple[str, str]]:
+    """What DVC could not read, as (file, why). A file that the base lacks is no fault: it is new."""
+    faults = []
+    for revision, error in errors.items():
+        for file, fault in (error if isinstance(error, dict) else {"dvc.yaml": error}).items():
+            if not (revision == base and isinstance(fault, FileNotFoundError)):
+                faults.append((file, f"could not be read in {revision}: {type(fault).__name__}"))
+    return faults
+
+
+def draw(repo: Repo, base: str) -> list[Picture]:
+    """The plots of dvc.yaml with both revisions in each, by its templates.
+
+    Raises:
+        InputError: Vega-Lite rejects a plot.
+    """
+    pictures = []
+    plots = repo.plots.diff(revs=[base, "workspace"])
+    for renderer, *errors in match_defs_renderers(plots, templates_dir=repo.plots.templates_dir):
+        points = {base: [], "workspace": []}
+        for point in renderer.datapoints:
+            points[point["rev"]].append({name: value for name, value in point.items() if name != "rev"})
+        remarks = [f"{file} {why}" for by_file in errors for file, why in find_faults(by_file, base)]
+        if points[base] == points["workspace"]:
+            remarks.append("The same in both." if points[base] else "No data.")
+        elif not all(points.values()):
+            remarks.append("New." if points["workspace"] else "No data in the working tree.")
+        spec, svg = renderer.get_filled_template(), ""
+        spec.pop("title", None)  # the page has it as the caption
+        if spec:
+            try:
+                svg = vl_convert.vegalite_to_svg(spec, vl_version="5.21", config=THEME, allowed_base_urls=[])
+            except ValueError as error:
+                reason = str(error).splitlines()[1:2] or [str(error)]
+                raise InputError(f"plot {renderer.name!r}: {reason[0]}; check it and its template in dvc.yaml") from None
+        axes = [renderer.properties.get(f"{axis}_label", axis) for axis in "yx"]
+        label = f"{renderer.name}: {axes[0]} against {axes[1]}, in {base} and workspace"
+        pictures.append(Picture(renderer.name, label, svg, " ".join(remarks)))
+    return pictures
+
+
+def compare(base: str) -> Report:
+    """Compare the working tree of the current folder with a commit."""
+    with Repo() as repo:
+        metrics = repo.metrics.diff(base, "workspace", all=True)
+        params = repo.params.diff(base, "workspace")
+        changed = [
+            (name if file == "params.yaml" else f"{file}:{name}", value["old"], value["new"])
+            for file, values in sorted(params.get("diff", {}).items())
+            for name, value in sorted(values.items())
+        ]
+        faults = find_faults(metrics.get("errors", {}), base) + find_faults(params.get("errors", {}), base)
+        models = compare_metrics(metrics.get("diff", {}))
+        return Report(base, commit("HEAD"), models, changed, draw(repo, base), faults)
+
+
+def to_html(report: Report) -> str:
+    """The report as one page that needs nothing else; every word from a file is escaped."""
+    verdicts = [f"<li><strong>{escape(model.name)}</strong>: {model.verdict}</li>" for model in report.models]
+    verdicts += [f"<li><strong>{escape(file)}</strong> {escape(why)}</li>" for file, why in report.faults]
+    metrics = []
+    for model in report.models:
+        hint = "" if model.measured else f" — noise not measured: <code>make noise MODEL={escape(model.name)}</code>"
+        metrics.append(f'<tbody><tr><th colspan="5" scope="rowgroup">{escape(model.name)}{hint}</th></tr>')
+        for metric in model.metrics.values():
+            values = number(metric.before), number(metric.after), number(metric.difference, "+")
+            cells = "".join(f'<td class="number">{escape(value)}</td>' for value in values)
+            side = metric.judgement.partition(" ")[0]
+            cells += f'<td class="{side}">{metric.judgement}</td>'
+            metrics.append(f'<tr><th scope="row">{escape(metric.name)}</th>{cells}</tr>')
+        metrics.append("</tbody>")
+    params = [
+        f'<tr><th scope="row"><code>{escape(name)}</code></th>'
+        f"<td><code>{escape(number(before))}</code></td><td><code>{escape(number(after))}</code></td></tr>"
+        for name, before, after in report.params
+    ]
+    pictures = [
+        f"<figure><figcaption>{escape(picture.title)}<span>{escape(picture.remark)}</span></figcaption>\n"
+        f'<div class="scroll" role="region" aria-label="{escape(picture.title)}" tabindex="0">'
+        + picture.svg.replace("<svg ", f'<svg role="img" aria-label="{escape(picture.label)}" ', 1)
+        + "</div></figure>"
+        for picture in report.pictures
+    ]
+    return PAGE.substitute(
+        base=report.base,
+        head=report.head,
+        rule=RULE,
+        verdicts="\n".join(verdicts),
+        metrics="\n".join(metrics),
+        params="\n".join(params) or '<tr><td colspan="3">none changed</td></tr>',
+        pictures="\n".join(pictures),
+    )
+
+
+def to_markdown(report: Report) -> str:
+    """The report's tables as a pull-request comment, cut at its end to the longest that GitHub takes."""
+
+    def quote(value: object) -> str:
+        """As code, so that GitHub finds no mention in it, and in entities, so that it finds no markup."""
+        text = number(value)
+        safe = "".join(letter if letter.isalnum() or letter in " .,−–" else f"&#{ord(letter)};" for letter in text)
+        return f"<code>{safe}</code>"
+
+    lines = [MARKER, f"| model | `{report.base}`..workspace |", "|:--|:--|"]
+    lines += [f"| {quote(model.name)} | {model.verdict} |" for model in report.models]
+    lines += [f"| {quote(file)} | {quote(why)} |" for file, why in report.faults]
+    lines += ["", f"| model | metric | `{report.base}` | workspace | difference | against the noise |"]
+    lines += ["|:--|:--|--:|--:|--:|:--|"]
+    for model in report.models:
+        for metric in model.metrics.values():
+            values = quote(metric.before), quote(metric.after), number(metric.difference, "+"), metric.judgement
+            lines.append(f"| {quote(model.name)} | {quote(metric.name)} | {' | '.join(values)} |")
+    lines += ["", f"| param | `{report.base}` | workspace |", "|:--|:--|:--|"]
+    lines += [f"| {' | '.join(map(quote, param))} |" for param in report.params] or ["| none changed | | |"]
+    closing = f"\n{RULE} Not measured yet: `make noise`. The plots are in `index.html` of this run's report artifact.\n"
+    size = len(closing) + sum(len(line) + 1 for line in lines)
+    while size > LONGEST_COMMENT:
+        size -= len(lines.pop()) + 1
+    return "\n".join([*lines, closing])
+
+
+def main(base: str | None, folder: Path) -> None:
+    """Write ``index.html`` and ``report.md`` into ``folder``."""
+    report = compare(find_base(base))
+    write_text(folder / "index.html", to_html(report))
+    write_text(folder / "report.md", to_markdown(report))
+    print(f"{folder / 'index.html'} and {folder / 'report.md'} compare the working tree with {report.base}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", metavar="REV", help="the commit to compare with; by default where main was left")
+    parser.add_argument("--folder", type=Path, default=Path("report"), help="where to write; report by default")
+    try:
+        main(**vars(parser.parse_args()))
+    except (InputError, DvcException, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(3)
+    except KeyboardInterrupt:
+        sys.exit(130)
