@@ -5,7 +5,7 @@ MODEL ?=
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo repro test test-processors bench lint lock
+.PHONY: help setup demo repro test test-processors gate verify report noise bench lint lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,6 +24,18 @@ test: setup ## all tests
 
 test-processors: setup ## training and scoring on emulated processors: EMULATORS="qemu-x86_64 -cpu Haswell,..."
 	@python -m pytest -k emulated --emulators '$(EMULATORS)'
+
+gate: setup ## does dvc.lock describe this tree? in a second, without data; exit code 1 stale, 2 inconsistent
+	@python -m checks.gate
+
+verify: setup ## prove a committed result by rerunning it: MODEL=small for one model, REV=rev for another revision
+	@python -m checks.verify $(if $(MODEL),--model $(MODEL)) $(if $(REV),--rev $(REV))
+
+report: setup ## what changed since main, in report/index.html and report/report.md; BASE=rev for another commit
+	@python -m checks.report $(if $(BASE),--base $(BASE))
+
+noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5, kept in metrics/noise/
+	@python -m checks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS))
 
 bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks

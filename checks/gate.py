@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -21,6 +22,7 @@ from dvc.dvcfile import LOCK_FILE, PROJECT_FILE, ProjectFile
 from dvc.exceptions import DvcException
 from dvc.output import Output
 from dvc.repo import Repo
+from dvc.repo.index import Index
 from dvc.stage import PipelineStage
 from dvc.stage.utils import split_params_deps
 from dvc.utils.flatten import flatten
@@ -39,9 +41,9 @@ class Kind(IntEnum):
 
 
 REMEDIES = {
-    # DVC itself neither drops the record of a stage that is gone nor notices a dependency that is no longer declared.
-    Kind.STALE: "run `dvc repro`, then `dvc commit --force`; delete stages without a command from dvc.lock",
-    Kind.INCONSISTENT: "take dvc.lock and the results back from Git, or make them again: `dvc repro --force`",
+    # `repro` alone overlooks a dependency that dvc.yaml no longer has, and nothing drops a stage that is gone.
+    Kind.STALE: "run `dvc repro`, then `dvc commit`; delete from dvc.lock the stages that dvc.yaml no longer has",
+    Kind.INCONSISTENT: "take dvc.lock and the results back from Git, or run `dvc repro`, then `dvc commit`",
 }
 
 
@@ -60,13 +62,15 @@ class Finding:
 
 
 class Content(NamedTuple):
-    """What dvc.lock records of a file's or folder's content."""
+    """What dvc.lock records of a file or folder; all None of one that isn't there."""
 
-    md5: str | None
-    size: int | None
-    nfiles: int | None
+    md5: str | None = None
+    size: int | None = None
+    nfiles: int | None = None
 
     def __str__(self):
+        if self.md5 is None:
+            return "nothing"
         return f"{self.md5} of {self.size} bytes" + (f" in {self.nfiles} files" if self.nfiles else "")
 
 
@@ -114,27 +118,24 @@ def inspect(project: ProjectFile) -> Iterator[Finding]:
         DvcException: A file is missing or not what DVC can read.
     """
     stages = {name: project.stages[name] for name in project.stages}
+    Index(project.repo, stages=list(stages.values())).check_graph()
     lock = project.lockfile_contents.get("stages", {})
     commands = {name: stage.cmd for name, stage in stages.items()}
     for name, was, now in differences({name: entry["cmd"] for name, entry in lock.items()}, commands):
         yield Finding(Kind.STALE, name, "cmd", was, now)
-    known = {name: stage for name, stage in stages.items() if name in lock}
-    made = {
-        out.def_path: recorded(lock[name], "outs").get(out.def_path)
-        for name, stage in known.items()
-        for out in stage.outs
-    }
-    for name, stage in known.items():
-        yield from malformed(name, lock[name])
-        yield from params(stage, lock[name])
-        yield from dependencies(stage, lock[name], made)
-        yield from outputs(stage, lock[name])
-    written = {out.def_path: out for stage in stages.values() for out in stage.outs}
+    outs = {out.def_path: out for stage in stages.values() for out in stage.outs}
+    made = {path: records(lock.get(out.stage.name, {}), "outs").get(path) for path, out in outs.items()}
+    for name, stage in stages.items():
+        if name in lock:
+            yield from malformed(name, lock[name])
+            yield from params(stage, lock[name])
+            yield from dependencies(stage, lock[name], made)
+            yield from outputs(stage, lock[name])
     for path in project.metrics:
-        if path not in written:
+        if path not in outs:
             yield Finding(Kind.INCONSISTENT, PROJECT_FILE, path, "no entry", "a metric that no stage writes")
-        elif written[path].isfile():
-            yield from metrics(written[path])
+        elif outs[path].isfile():
+            yield from metrics(outs[path])
 
 
 def differences(recorded: dict, found: dict) -> Iterator[tuple[str, Any, Any]]:
@@ -148,15 +149,15 @@ def differences(recorded: dict, found: dict) -> Iterator[tuple[str, Any, Any]]:
             yield key, recorded.get(key, "no entry"), found.get(key, "no entry")
 
 
-def recorded(entry: dict, kind: str) -> dict[str, Content]:
+def records(entry: dict, kind: str) -> dict[str, Content]:
     """What a stage's entry in dvc.lock says of its "deps" or "outs", by path."""
     return {item["path"]: Content(*map(item.get, Content._fields)) for item in entry.get(kind, [])}
 
 
-def content(file: Output) -> Content | str:
+def content(file: Output) -> Content:
     """What a dependency or output in the tree is now, by DVC's own hashing but none of its caches."""
     if not file.exists:
-        return "no file"
+        return Content()
     nowhere = HashFileDB(MemoryFileSystem(), "gate")
     _, meta, built = build(nowhere, file.fs_path, file.fs, "md5", dry_run=True, ignore=file.dvcignore)
     return Content(built.hash_info.value, meta.size, meta.nfiles)
@@ -168,10 +169,10 @@ def malformed(name: str, entry: dict) -> Iterator[Finding]:
         items = entry.get(kind, [])
         for item in items:
             for fault in faults(Entry, json.dumps(item)):
-                yield Finding(Kind.INCONSISTENT, name, item["path"], "in dvc.lock", fault)
-        paths = [item["path"] for item in items]
-        for path in {path for path in paths if paths.count(path) > 1}:
-            yield Finding(Kind.INCONSISTENT, name, path, f"{paths.count(path)} times in {kind}", "one file")
+                yield Finding(Kind.INCONSISTENT, name, item["path"], item, fault)
+        for path, times in Counter(item["path"] for item in items).items():
+            if times > 1:
+                yield Finding(Kind.INCONSISTENT, name, path, f"{times} times in {kind}", "one file")
 
 
 def params(stage: PipelineStage, entry: dict) -> Iterator[Finding]:
@@ -191,21 +192,21 @@ def dependencies(stage: PipelineStage, entry: dict, made: dict[str, Content | No
     Args:
         stage: Of dvc.yaml.
         entry: The stage's record in dvc.lock.
-        made: What the stages in dvc.lock record of their outputs; None where they should and don't.
+        made: What dvc.lock has each output as, by path; None where the stage that makes it says nothing.
     """
-    was, now = recorded(entry, "deps"), {}
+    was, now = records(entry, "deps"), {}
     for dep in split_params_deps(stage)[1]:
         path = dep.def_path
         now[path] = (made[path] or was.get(path, "an output")) if path in made else content(dep)
     for path, *values in differences(was, now):
         # One hash of two sizes, or two records of one file, is nothing that an edit of the tree leads to.
-        forged = path in was and path in now and (path in made or was[path].md5 == now[path][0])
+        forged = path in was and path in now and (path in made or was[path].md5 == now[path].md5)
         yield Finding(Kind.INCONSISTENT if forged else Kind.STALE, stage.name, path, *values)
 
 
 def outputs(stage: PipelineStage, entry: dict) -> Iterator[Finding]:
     """Results in Git that are not the recorded ones, and outputs that only dvc.yaml or only dvc.lock has."""
-    was = recorded(entry, "outs")
+    was = records(entry, "outs")
     now = {out.def_path: was.get(out.def_path, "an output") if out.use_cache else content(out) for out in stage.outs}
     for path, *values in differences(was, now):
         yield Finding(Kind.INCONSISTENT, stage.name, path, *values)
@@ -229,7 +230,7 @@ def faults(form: type[BaseModel], text: str | bytes) -> list[str]:
     try:
         form.model_validate_json(text)
     except ValidationError as error:
-        return [f"{'.'.join(map(str, e['loc'])) or 'all'} = {e['input']!r}: {e['msg']}" for e in error.errors()]
+        return [": ".join([*map(str, fault["loc"]), fault["msg"]]) for fault in error.errors()]
     return []
 
 
@@ -238,12 +239,11 @@ def main(folder: Path) -> int:
     try:
         with Repo(str(folder)) as repo:
             project = ProjectFile(repo, os.path.join(repo.root_dir, PROJECT_FILE))
-            repo.index.check_graph()
             if not project.lockfile_contents:
                 raise DvcException(f"{LOCK_FILE} is missing; `dvc repro` writes it, and Git keeps it")
             findings = list(inspect(project))
             count = len(project.stages)
-    except (DvcException, IgnoreInCollectedDirError, OSError) as error:
+    except (DvcException, IgnoreInCollectedDirError, OSError, ValueError) as error:  # what DVC raises of such files
         print(f"error: {explain(error)}", file=sys.stderr)
         return Kind.UNREADABLE
     print(*findings, sep="\n", end="\n" if findings else "")

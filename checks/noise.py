@@ -29,15 +29,14 @@ def measure(model: str, seeds: int) -> list[dict[str, float]]:
     if seeds < 2:
         raise InputError(f"seeds: expected at least 2, since one run has no spread, got {seeds}")
     runs = []
-    with checkout() as scratch:
+    with checkout(model=model) as scratch:
         (scratch.folder / "dvc.lock").unlink(missing_ok=True)  # so that no committed result counts as a run
         yaml, path = YAML(), scratch.folder / "params.yaml"
         params = yaml.load(path)
         for seed in range(1, seeds + 1):
-            if model in params["models"]:  # if not, `repro` says which there are
-                params["models"][model]["train"]["seed"] = seed
+            params["models"][model]["train"]["seed"] = seed
             yaml.dump(params, path)
-            scratch.repro(model)
+            scratch.repro()
             runs.append(json.loads((scratch.folder / "metrics" / f"{model}.json").read_text()))
             print(f"seed {seed} of {seeds}: accuracy {runs[-1]['accuracy']}", file=sys.stderr, flush=True)
     return runs
@@ -47,7 +46,7 @@ def spread(values: list[float]) -> dict[str, float]:
     """Mean, sample standard deviation (n - 1), and the 95% interval of one more run, ``low`` to ``high``.
 
     The interval is Student's for a single future value, mean +- t(0.975, n - 1) * std * sqrt(1 + 1 / n), wider than
-    that of the mean (G. Hahn and W. Meeker, Statistical Intervals, 1991, section 4.7).
+    that of the mean (G. Hahn and W. Meeker, Statistical Intervals, 1991, chapter 4).
 
     >>> spread([1.0, 2.0, 3.0])
     {'mean': 2.0, 'std': 1.0, 'low': -2.968275, 'high': 6.968275}

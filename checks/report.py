@@ -3,8 +3,6 @@
 import argparse
 import json
 import math
-import subprocess
-import sys
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -14,7 +12,10 @@ import vl_convert
 from dvc.exceptions import DvcException
 from dvc.render.match import match_defs_renderers
 from dvc.repo import Repo
+from dvc_render.exceptions import DvcRenderError
 
+from checks.gate import explain
+from checks.scratch import command, git
 from sentiment import InputError
 from stages.common import write_text
 
@@ -23,8 +24,10 @@ MARKER = "<!-- imdb-report -->"  # by which CI finds its comment again
 LONGEST_COMMENT = 65_536  # characters, GitHub's limit
 RULE = (
     "A difference between two single runs is beyond the noise between random seeds if it exceeds "
-    "1.96 × √2 × the standard deviation over seeds, as chance alone makes it in one comparison of twenty."
+    "1.96 * sqrt(2) * the standard deviation over seeds, as chance alone makes it once in twenty comparisons."
 )
+ARTIFACT = "All of it, with the plots, is `index.html` in the report artifact of this run."
+CUT = "\nThe tables are cut here to fit a comment."
 
 INK = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
 THEME = {  # the ink is the page's, so that one picture serves light and dark
@@ -33,8 +36,8 @@ THEME = {  # the ink is the page's, so that one picture serves light and dark
     "view": {"stroke": None},
     "axis": {**INK, "titleFontWeight": "normal", "gridColor": "currentColor", "gridOpacity": 0.15}
     | {"domainColor": "currentColor", "domainOpacity": 0.5, "tickColor": "currentColor", "tickOpacity": 0.5},
-    "header": INK,
-    "legend": {**INK, "labelLimit": 0, "orient": "bottom", "symbolDirection": "vertical"}
+    "header": {**INK, "title": None},
+    "legend": {**INK, "labelLimit": 0, "orient": "bottom", "columns": 1}
     | {"gradientDirection": "horizontal"},  # below, so that a picture is no wider than a phone
 }
 
@@ -50,9 +53,9 @@ class Metric:
 
     @property
     def difference(self) -> float | None:
-        """After minus before, if both are numbers."""
-        numbers = isinstance(self.before, int | float) and isinstance(self.after, int | float)
-        return self.after - self.before if numbers else None
+        """After minus before, if both are numbers and differ."""
+        numbers = is_number(self.before) and is_number(self.after)
+        return self.after - self.before if numbers and self.after != self.before else None
 
     @property
     def judgement(self) -> str:
@@ -79,21 +82,22 @@ class Model:
     def verdict(self) -> str:
         """One sentence; of the files' own words it holds none, so that it needs no quoting."""
         judgements = [metric.judgement for metric in self.metrics.values()]
-        accuracy = self.metrics.get("accuracy", Metric("accuracy", None, None, None))
+        accuracy = self.metrics.get("accuracy")
         if set(judgements) == {"gone"}:
             return "no results in the working tree."
         if set(judgements) == {"new"}:
-            return "new" + (f", accuracy {number(accuracy.after)}." if isinstance(accuracy.after, float) else ".")
+            return "new" + (f", accuracy {number(accuracy.after)}." if accuracy and is_number(accuracy.after) else ".")
         if set(judgements) == {"the same"}:
             return "the same in every metric."
-        if not accuracy.difference:
+        if accuracy is None or accuracy.difference is None:
             changed = len(judgements) - judgements.count("the same")
-            return f"{changed} of {len(judgements)} metrics changed, accuracy not."
+            rest = f"; accuracy is {accuracy.judgement}." if accuracy else "."
+            return f"{changed} of {len(judgements)} metrics differ{rest}"
         side, _, noise = accuracy.judgement.partition(" ")
         return (
             f"accuracy {'rose' if accuracy.difference > 0 else 'fell'} from {number(accuracy.before)} "
-            f"to {number(accuracy.after)} ({number(accuracy.difference, '+')})"
-            + (f", {side} the noise between seeds ({noise})." if noise else "; the noise between seeds is not measured.")
+            f"to {number(accuracy.after)} ({number(accuracy.difference, '+')}), "
+            + (f"{side} the noise between seeds ({noise})." if noise else "its noise between seeds not measured.")
         )
 
 
@@ -114,46 +118,57 @@ class Report:
     base: str
     head: str
     models: list[Model]
-    params: list[tuple[str, object, object]]
+    params: list[tuple[str, str, str]]
     pictures: list[Picture]
     faults: list[tuple[str, str]]
 
 
+def is_number(value: object) -> bool:
+    """Whether a metric can be subtracted; others, such as a digest, can only be the same or not."""
+    return isinstance(value, int | float)
+
+
 def number(value: object, sign: str = "") -> str:
-    """A value as the tables show it: fractions to the six decimals they are stored with, absence as a dash."""
+    """A metric as the tables show it: fractions to the six decimals they are stored with, absence as a dash."""
     if value is None:
-        return "–"
+        return "—"
     if isinstance(value, float):
-        return f"{value:{sign}.6f}".replace("-", "−")
-    return f"{value:{sign},}".replace("-", "−") if isinstance(value, int) else str(value)
+        return f"{value:{sign}.6f}"
+    return f"{value:{sign},}" if isinstance(value, int) else str(value)
 
 
-def git(*arguments: str) -> str:
-    """What a Git command prints, nothing if it fails."""
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+def show(param: object) -> str:
+    """A param as written, absence as a dash."""
+    return "—" if param is None else str(param)
 
 
-def commit(name: str) -> str:
-    """The short hash of a commit, nothing if there is no such commit."""
-    return git("rev-parse", "--verify", "--quiet", "--short=7", "--end-of-options", f"{name}^{{commit}}")
+def ask(*arguments: str) -> str | None:
+    """What a Git command prints here; None where it fails, as the questions below do when the answer is no."""
+    try:
+        return git(Path(), *arguments)
+    except InputError:
+        return None
+
+
+def commit(name: str) -> str | None:
+    """The short hash of a commit, if there is one of that name."""
+    return ask("rev-parse", "--verify", "--quiet", "--short=7", "--end-of-options", f"{name}^{{commit}}")
 
 
 def find_base(name: str | None) -> str:
-    """The commit to compare with: the one named, or where the branch left main, or the one before.
+    """The commit to compare with: the one named, or where HEAD left main, or on main itself the one before.
 
     Raises:
         InputError: There is no such commit.
     """
     if name is not None:
-        if not (found := commit(name)):
-            raise InputError(f"base: expected a commit of this repository, got {name!r}; `git log --oneline` lists them")
-        return found
-    left = git("merge-base", "HEAD", "origin/main") or git("merge-base", "HEAD", "main")
-    found = commit(left) if left else ""
-    if found in ("", commit("HEAD")):
-        found = commit("HEAD~1")
+        if found := commit(name):
+            return found
+        raise InputError(f"base: expected a commit of this repository, got {name!r}; `git log` lists them")
+    fork = ask("merge-base", "HEAD", "origin/main") or ask("merge-base", "HEAD", "main") or "HEAD"
+    found = commit("HEAD~1" if commit(fork) == commit("HEAD") else fork)
     if not found:
-        raise InputError("base: no earlier commit here; `git fetch --unshallow`, or name one with --base")
+        raise InputError("base: there is no earlier commit here; `git fetch --unshallow`, or name one with --base")
     return found
 
 
@@ -191,17 +206,29 @@ def find_faults(errors: dict, base: str) -> list[tuple[str, str]]:
     faults = []
     for revision, error in errors.items():
         for file, fault in (error if isinstance(error, dict) else {"dvc.yaml": error}).items():
-            if not (revision == base and isinstance(fault, FileNotFoundError)):
-                faults.append((file, f"could not be read in {revision}: {type(fault).__name__}"))
+            if not isinstance(fault, FileNotFoundError):
+                faults.append((file, f"could not be read in {revision}: {type(fault).__name__}."))
+            elif revision != base:
+                faults.append((file, f"is missing in {revision}."))
     return faults
 
 
-def draw(repo: Repo, base: str) -> list[Picture]:
-    """The plots of dvc.yaml with both revisions in each, by its templates.
+def to_svg(name: str, spec: dict) -> str:
+    """Draw a Vega-Lite plot without its title, which the page has as a caption; nothing if there is nothing to draw.
 
     Raises:
-        InputError: Vega-Lite rejects a plot.
+        InputError: Vega-Lite rejects the plot.
     """
+    spec = {key: value for key, value in spec.items() if key != "title"}
+    try:
+        return vl_convert.vegalite_to_svg(spec, config=THEME, allowed_base_urls=[]) if spec else ""
+    except ValueError as error:
+        reason = " ".join(str(error).splitlines()[:2])
+        raise InputError(f"plot {name!r}: {reason}; check its definition and template in dvc.yaml") from None
+
+
+def draw(repo: Repo, base: str) -> list[Picture]:
+    """The plots of dvc.yaml, both revisions in each, by its definitions and templates."""
     pictures = []
     plots = repo.plots.diff(revs=[base, "workspace"])
     for renderer, *errors in match_defs_renderers(plots, templates_dir=repo.plots.templates_dir):
@@ -213,14 +240,11 @@ def draw(repo: Repo, base: str) -> list[Picture]:
             remarks.append("The same in both." if points[base] else "No data.")
         elif not all(points.values()):
             remarks.append("New." if points["workspace"] else "No data in the working tree.")
-        spec, svg = renderer.get_filled_template(), ""
-        spec.pop("title", None)  # the page has it as the caption
-        if spec:
-            try:
-                svg = vl_convert.vegalite_to_svg(spec, vl_version="5.21", config=THEME, allowed_base_urls=[])
-            except ValueError as error:
-                reason = str(error).splitlines()[1:2] or [str(error)]
-                raise InputError(f"plot {renderer.name!r}: {reason[0]}; check it and its template in dvc.yaml") from None
+        if renderer.TYPE == "vega":
+            svg = to_svg(renderer.name, renderer.get_filled_template())
+        else:
+            svg = ""
+            remarks.append(f"Not drawn here, being of type {renderer.TYPE}; see `dvc plots diff {base}`.")
         axes = [renderer.properties.get(f"{axis}_label", axis) for axis in "yx"]
         label = f"{renderer.name}: {axes[0]} against {axes[1]}, in {base} and workspace"
         pictures.append(Picture(renderer.name, label, svg, " ".join(remarks)))
@@ -230,10 +254,11 @@ def draw(repo: Repo, base: str) -> list[Picture]:
 def compare(base: str) -> Report:
     """Compare the working tree of the current folder with a commit."""
     with Repo() as repo:
+        repo.index.check_graph()  # the differences below only warn of a pipeline that can't be read
         metrics = repo.metrics.diff(base, "workspace", all=True)
         params = repo.params.diff(base, "workspace")
         changed = [
-            (name if file == "params.yaml" else f"{file}:{name}", value["old"], value["new"])
+            (name if file == "params.yaml" else f"{file}:{name}", *(show(value[side]) for side in ("old", "new")))
             for file, values in sorted(params.get("diff", {}).items())
             for name, value in sorted(values.items())
         ]
@@ -251,15 +276,18 @@ def to_html(report: Report) -> str:
         hint = "" if model.measured else f" — noise not measured: <code>make noise MODEL={escape(model.name)}</code>"
         metrics.append(f'<tbody><tr><th colspan="5" scope="rowgroup">{escape(model.name)}{hint}</th></tr>')
         for metric in model.metrics.values():
-            values = number(metric.before), number(metric.after), number(metric.difference, "+")
-            cells = "".join(f'<td class="number">{escape(value)}</td>' for value in values)
+            cells = "".join(
+                f'<td class="{"word" if isinstance(value, str) else "number"}">{escape(number(value, sign))}</td>'
+                for value, sign in ((metric.before, ""), (metric.after, ""), (metric.difference, "+"))
+            )
             side = metric.judgement.partition(" ")[0]
-            cells += f'<td class="{side}">{metric.judgement}</td>'
-            metrics.append(f'<tr><th scope="row">{escape(metric.name)}</th>{cells}</tr>')
+            metrics.append(
+                f'<tr><th scope="row">{escape(metric.name)}</th>{cells}<td class="{side}">{metric.judgement}</td></tr>'
+            )
         metrics.append("</tbody>")
     params = [
         f'<tr><th scope="row"><code>{escape(name)}</code></th>'
-        f"<td><code>{escape(number(before))}</code></td><td><code>{escape(number(after))}</code></td></tr>"
+        f"<td><code>{escape(before)}</code></td><td><code>{escape(after)}</code></td></tr>"
         for name, before, after in report.params
     ]
     pictures = [
@@ -284,9 +312,10 @@ def to_markdown(report: Report) -> str:
     """The report's tables as a pull-request comment, cut at its end to the longest that GitHub takes."""
 
     def quote(value: object) -> str:
-        """As code, so that GitHub finds no mention in it, and in entities, so that it finds no markup."""
-        text = number(value)
-        safe = "".join(letter if letter.isalnum() or letter in " .,−–" else f"&#{ord(letter)};" for letter in text)
+        """Text as code, where GitHub finds no mention, and in entities, so that it finds no markup."""
+        if value is None or is_number(value):
+            return number(value)
+        safe = "".join(letter if letter.isalnum() or letter in " .,-" else f"&#{ord(letter)};" for letter in value)
         return f"<code>{safe}</code>"
 
     lines = [MARKER, f"| model | `{report.base}`..workspace |", "|:--|:--|"]
@@ -300,29 +329,31 @@ def to_markdown(report: Report) -> str:
             lines.append(f"| {quote(model.name)} | {quote(metric.name)} | {' | '.join(values)} |")
     lines += ["", f"| param | `{report.base}` | workspace |", "|:--|:--|:--|"]
     lines += [f"| {' | '.join(map(quote, param))} |" for param in report.params] or ["| none changed | | |"]
-    closing = f"\n{RULE} Not measured yet: `make noise`. The plots are in `index.html` of this run's report artifact.\n"
-    size = len(closing) + sum(len(line) + 1 for line in lines)
+    measured = all(model.measured for model in report.models)
+    closing = f"\n{RULE} {'' if measured else 'It is yet to be measured: `make noise MODEL=m`. '}{ARTIFACT}\n"
+    kept, size = len(lines), sum(len(line) + 1 for line in [*lines, CUT, closing])
     while size > LONGEST_COMMENT:
-        size -= len(lines.pop()) + 1
-    return "\n".join([*lines, closing])
+        kept -= 1
+        size -= len(lines[kept]) + 1
+    return "\n".join([*lines[:kept], *([CUT] if kept < len(lines) else []), closing])
 
 
-def main(base: str | None, folder: Path) -> None:
-    """Write ``index.html`` and ``report.md`` into ``folder``."""
-    report = compare(find_base(base))
-    write_text(folder / "index.html", to_html(report))
-    write_text(folder / "report.md", to_markdown(report))
-    print(f"{folder / 'index.html'} and {folder / 'report.md'} compare the working tree with {report.base}")
+def main() -> int:
+    """Write ``index.html`` and ``report.md``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", metavar="REV", help="the commit to compare with; by default where HEAD left main")
+    parser.add_argument("--folder", type=Path, default=Path("report"), help="where to write; report by default")
+    arguments = parser.parse_args()
+    page, comment = arguments.folder / "index.html", arguments.folder / "report.md"
+    try:
+        report = compare(find_base(arguments.base))
+        write_text(page, to_html(report))
+        write_text(comment, to_markdown(report))
+    except (DvcException, DvcRenderError, OSError) as error:
+        raise InputError(explain(error)) from error
+    print(f"{page} and {comment} compare the working tree with {report.base}")
+    return 0
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base", metavar="REV", help="the commit to compare with; by default where main was left")
-    parser.add_argument("--folder", type=Path, default=Path("report"), help="where to write; report by default")
-    try:
-        main(**vars(parser.parse_args()))
-    except (InputError, DvcException, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(3)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command(main)

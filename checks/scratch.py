@@ -24,22 +24,20 @@ class Scratch(NamedTuple):
 
     folder: Path
     commit: str
+    target: str | None  # of `dvc repro`; None for the whole pipeline
     environment: dict[str, str]
 
     def git(self, *arguments: str) -> str:
         """What a ``git`` command prints there."""
         return git(self.folder, *arguments)
 
-    def repro(self, model: str | None = None) -> None:
-        """Run ``dvc repro`` for one model or for all, everything it prints going to standard error.
+    def repro(self) -> None:
+        """Run ``dvc repro`` there, everything it prints going to standard error.
 
         Raises:
-            InputError: There is no such model, or a stage failed; its own error has been printed by then.
+            InputError: A stage failed; its own error has been printed by then.
         """
-        names = YAML(typ="safe").load(self.folder / "params.yaml")["models"]
-        if model not in [None, *names]:
-            raise InputError(f"model: expected one of {', '.join(names)}, got {model!r}")
-        command = ["dvc", "repro"] if model is None else ["dvc", "repro", f"evaluate@{model}"]
+        command = ["dvc", "repro", *filter(None, [self.target])]
         with subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=self.folder, env=self.environment, stdout=sys.stderr, start_new_session=True,
@@ -54,7 +52,7 @@ class Scratch(NamedTuple):
 
 
 @contextmanager
-def checkout(revision: str = "HEAD") -> Iterator[Scratch]:
+def checkout(revision: str = "HEAD", model: str | None = None) -> Iterator[Scratch]:
     """Check out a revision of the current repository in a scratch folder that vanishes when the block ends.
 
     The repository is only read: the commit is fetched into a new one, which has no branches, hooks or DVC cache. What
@@ -62,9 +60,10 @@ def checkout(revision: str = "HEAD") -> Iterator[Scratch]:
 
     Args:
         revision: Anything that names a commit.
+        model: The one to build there; all by default.
 
     Raises:
-        InputError: It names none, or its commit holds no pipeline.
+        InputError: There is no such commit, no pipeline in it, or no such model.
     """
     root = repository()
     try:
@@ -80,8 +79,11 @@ def checkout(revision: str = "HEAD") -> Iterator[Scratch]:
         for name in ("dvc.yaml", "params.yaml"):
             if not (folder / name).exists():
                 raise InputError(f"revision: {revision!r} ({commit[:10]}) has no {name}; name one with the pipeline")
+        models = YAML(typ="safe").load(folder / "params.yaml").get("models", {})
+        if model not in [None, *models]:
+            raise InputError(f"model: expected one of {', '.join(models)}, got {model!r}")
         (folder / ".dvc/config.local").write_text("[cache]\n    dir = cache\n")  # wins over a committed setting too
-        yield Scratch(folder, commit, _environment(base))
+        yield Scratch(folder, commit, model and f"evaluate@{model}", _environment(base))
 
 
 def repository() -> Path:

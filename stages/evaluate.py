@@ -15,7 +15,7 @@ def main(params: Params, name: str) -> None:
     sizes, weights = archive.unpack(Path("models", f"{name}.keras").read_bytes())
     ids, labels = (read_array(Path("data", name, f"{kind}_test.npy")) for kind in "xy")
     print(f"{name}: {numerics.promise()}")
-    with tqdm(total=len(ids), unit=" reviews", desc=f"evaluate {name}") as bar:
+    with tqdm(total=len(ids), unit=" reviews", desc=f"evaluate {name}", disable=None) as bar:
         positive = network.predict(
             sizes, weights, ids, batch=settings.batch, shards=settings.shards, progress=bar.update
         )

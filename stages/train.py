@@ -76,7 +76,8 @@ def train(name: str, settings: Train, sizes: Sizes, ids, labels, checkpoint: Che
     """The trained weights; each epoch is logged, shown and kept in the checkpoint as it ends."""
     state, history = checkpoint.load()
     reviews, _ = split(len(ids), settings.validation_fraction)
-    bar = tqdm(total=settings.epochs * reviews, initial=len(history) * reviews, unit=" reviews", desc=f"train {name}")
+    total, done = settings.epochs * reviews, len(history) * reviews
+    bar = tqdm(total=total, initial=done, unit=" reviews", desc=f"train {name}", disable=None)
     with _live(f"plots/{name}/history") as live, bar:
         if history:
             bar.write(f"resuming after epoch {len(history)} of {settings.epochs}")

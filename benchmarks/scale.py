@@ -1,0 +1,46 @@
+"""Memory and time of each stage on made-up corpora of growing size: `python -m benchmarks.scale 25000 250000 1000000`.
+
+One epoch of `small` at the demo's sizes. Prints a Markdown table: seconds and peak memory (resident, the pages of
+mapped files included) of each stage's process.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from checks.demo import write_project
+
+STAGES = {"download": [], "pad": ["small"], "train": ["small"], "evaluate": ["small"]}
+
+
+def measure(stage: str, folder: Path, environment: dict[str, str]) -> tuple[float, int]:
+    """Seconds and peak bytes of one stage."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", f"stages.{stage}", *STAGES[stage]]
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"error: {stage} failed; see above")
+    return time.perf_counter() - start, usage.ru_maxrss * 1024
+
+
+def main(sizes: list[int]) -> None:
+    """A row per corpus, a column per stage."""
+    print(f"| reviews in each split | {' | '.join(STAGES)} |\n|---|{'---|' * len(STAGES)}")
+    for reviews in sizes:
+        with tempfile.TemporaryDirectory() as scratch:
+            with ProcessPoolExecutor(1) as generator:  # a stage's peak would include its parent's memory
+                environment = generator.submit(write_project, Path(scratch), reviews).result()
+            params = Path(scratch, "params.yaml")
+            params.write_text(params.read_text().replace("epochs: 4", "epochs: 1"))
+            measured = [measure(stage, Path(scratch), environment) for stage in STAGES]
+        cells = (f"{seconds:.1f} s, {peak / 2**20:,.0f} MiB" for seconds, peak in measured)
+        print(f"| {reviews:,} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main([int(size) for size in sys.argv[1:]] or [25_000, 250_000, 1_000_000])
