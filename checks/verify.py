@@ -25,17 +25,20 @@ from checks.scratch import CANNOT_RUN, Scratch, checkout, command, repository
 from sentiment import InputError
 
 TOLERANCES = {
-    "accuracy": 0.01,
-    "f1": 0.01,
-    "loss": 0.01,
-    "precision": 0.04,
-    "recall": 0.04,
+    "accuracy": 0.015,
+    "f1": 0.025,
+    "loss": 0.04,
+    "precision": 0.05,
+    "recall": 0.09,
     "roc_auc": 0.01,
-    "weights": math.inf,  # a digest of the bits: the same, and there would be nothing to tolerate
+    "weights": math.inf,  # a digest of the bits: were they the same, there would be nothing to tolerate
 }
 """How far a metric may be from the committed one where the weights are others; one not named here, not at all.
 
-TODO
+Training amplifies roundings. Four ways to change nothing else (oneDNN on, SSE4.1 kernels, chunks of 64 and of 128 rows
+in ``sentiment.numerics``) moved the metrics, in the order above, of `small` by up to 0.0015, 0.0010, 0.0012, 0.0027,
+0.0031 and 0.0004, those of `full` by up to 0.0060, 0.0104, 0.0184, 0.0226, 0.0405 and 0.0030. Tolerated is twice the
+larger, or a little more.
 """
 
 FOLLOWERS = ("metrics/*.json", "models/*.keras", "plots/*")
@@ -140,7 +143,7 @@ def judge(path: str, committed: Output | None, rerun: Output | None, objection: 
 
 
 def objection(committed: dict[str, Stage], rerun: dict[str, Stage], model: str) -> str:
-    """Why no tolerance is due to a model; empty if it is: from the recorded inputs came other weights that score alike."""
+    """Why a model is due no tolerance; empty if it is: from the recorded inputs came other weights that score alike."""
     if model in map(_model, stale(committed, rerun)):
         return "dvc.lock records other inputs, so nothing may differ"
     before, after = (

@@ -68,7 +68,7 @@ def promise() -> str:
     elif tf.config.list_logical_devices("GPU"):
         reason = "CUDA_VISIBLE_DEVICES makes a GPU visible"
     if reason:
-        return f"the bits may differ from other machines', the metrics hardly: {reason}"
+        return f"the bits may differ from other machines', and so, a little, the metrics: {reason}"
     return "the bits are those of every x86-64 processor with AVX2"
 
 

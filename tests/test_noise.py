@@ -1,0 +1,69 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from checks.demo import write_project
+from checks.noise import METRICS, spread
+from tests.conftest import ROOT
+
+
+def run(folder, environment, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "checks.noise", *arguments],
+        cwd=folder, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    return folder, write_project(folder, 300)
+
+
+def test_the_interval_holds_one_more_run_nineteen_times_in_twenty():
+    draws = np.random.default_rng(0).normal(0.8, 0.01, (4000, 5 + 1))
+    held = [spread(list(runs))["low"] <= another <= spread(list(runs))["high"] for *runs, another in draws]
+    assert 0.94 < np.mean(held) < 0.96
+
+
+def test_equal_runs_have_no_spread():
+    assert spread([0.5, 0.5]) == {"mean": 0.5, "std": 0.0, "low": 0.5, "high": 0.5}
+
+
+def test_each_seed_is_trained_and_only_the_file_of_the_model_is_written(project):
+    folder, environment = project
+
+    def files():
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    before = files()
+    done = run(folder, environment, "small", "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    written = folder / "metrics/noise/small.json"
+    after = files()
+    assert set(after) - set(before) == {written}
+    assert {path: after[path] for path in before} == before
+    stages = [line.split("'")[1] for line in done.stderr.splitlines() if line.startswith("Running stage")]
+    assert (stages.count("pad@small"), stages.count("train@small"), stages.count("evaluate@small")) == (1, 2, 2)
+    noise = json.loads(written.read_text())
+    assert noise["seeds"] == [1, 2]
+    assert set(noise) == {"seeds", *METRICS}
+    assert noise["loss"]["std"] > 0
+    assert all(noise[name]["low"] <= noise[name]["mean"] <= noise[name]["high"] for name in METRICS)
+    assert written.read_text() == json.dumps(noise, indent=2, sort_keys=True) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["tiny"], "error: model: expected one of small, full, got 'tiny'"),
+        (["small", "--seeds", "1"], "error: seeds: expected at least 2, since one run has no spread, got 1"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_one_line(project, arguments, expected):
+    done = run(*project, *arguments)
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [expected]
