@@ -28,9 +28,9 @@ def main(name: str, steps: int) -> None:
     sizes = Sizes(**model.pad.model_dump(), **model.network.model_dump())
     weights = first_weights(sizes, model.train.seed)
     step = Step(sizes, State(0, weights, weights * 0, weights * 0), model.train.learning_rate, model.train.seed)
-    ids = reviews(sizes, model.train.batch * steps)
+    ids = reviews(sizes, max(model.train.batch * steps, model.evaluate.batch))
     print("first", digest(weights), flush=True)
-    for number, rows in enumerate(np.split(ids, steps)):
+    for number, rows in enumerate(np.split(ids[: model.train.batch * steps], steps)):
         batch = arrange(sizes, rows, model.train.shards)
         loss, correct = step(batch, batch.order % 2, number)
         print(number, digest(step.arrays()[0]), float(loss).hex(), float(correct), flush=True)
