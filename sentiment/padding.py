@@ -35,15 +35,14 @@ def pad(ranks: np.ndarray, lengths: np.ndarray, max_length: int, vocabulary: int
            [0, 0, 1, 2],
            [0, 0, 0, 1]], dtype=uint8)
     """
-    dtype = dtype_for(vocabulary)
-    kept = np.minimum(lengths, max_length)
-    rows = np.zeros((len(lengths), max_length), dtype)
-    columns = np.arange(max_length)
+    kept = np.minimum(lengths, max_length).astype(np.int32)
+    ends = np.cumsum(lengths, dtype=np.int32)
+    ids = np.append(np.arange(FIRST_WORD, vocabulary), UNKNOWN).astype(dtype_for(vocabulary))  # of each rank
+    rows = np.zeros((len(lengths), max_length), ids.dtype)
     # Both masks run row by row from the first kept word to the last, so one copy pairs them up.
-    target = columns >= max_length - kept[:, None]
-    source = np.arange(len(ranks)) >= np.repeat(np.cumsum(lengths) - kept, lengths)
-    words = ranks[source]
-    rows[target] = np.where(words < vocabulary - FIRST_WORD, words + FIRST_WORD, UNKNOWN)
+    target = np.arange(max_length, dtype=np.int32) >= max_length - kept[:, None]
+    source = np.arange(len(ranks), dtype=np.int32) >= np.repeat(ends - kept, lengths)
+    rows[target] = ids.take(ranks[source], mode="clip")
     short = np.flatnonzero(lengths < max_length)
     rows[short, max_length - 1 - lengths[short]] = START
     return rows

@@ -36,10 +36,10 @@ class Download(_Section):
 
 
 class Pad(_Section):
-    """Review length in words and number of word ids, 3 of which are special."""
+    """Review length in words, and number of word ids, 3 of which are special; IMDB has 88,584 words."""
 
     max_length: Count
-    vocabulary: Annotated[int, Field(ge=4, le=2**31)]
+    vocabulary: Annotated[int, Field(ge=4, le=10**6)]
 
 
 class Network(_Section):
