@@ -35,6 +35,7 @@ class Contender:
 
     def time(self, task: str) -> float:
         """Seconds per step of "train", or per review of "predict"."""
+        time.sleep(0.3)  # the threads of the one before may spin for a while, waiting for more
         self.process.stdin.write(f"{task}\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())

@@ -14,7 +14,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 STEPS = {"small": 100, "full": 15}  # per block of training
-REVIEWS = {"small": 10_000, "full": 2_000}  # per block of prediction
+REVIEWS = {"small": 25_000, "full": 5_000}  # per block of prediction
 SIZES = {"small": (100, 500, 50), "full": (500, 5000, 100)}  # max_length, vocabulary, LSTM units
 BATCH = 64
 
@@ -39,7 +39,7 @@ def ours(model: str):
     x, y = data(model)
     rows, weights = STEPS[model] * BATCH, first_weights(sizes, 1)
     epochs = fit(sizes, x[:rows], y[:rows], **settings.train.model_dump() | {"epochs": 10**6})
-    score = settings.evaluate.model_dump(include={"batch", "shards"})
+    score = settings.evaluate.model_dump(include={"batch"})
     predict(sizes, weights, x[:256], **score)
     return lambda: next(epochs), lambda: predict(sizes, weights, x[: REVIEWS[model]], **score)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sentiment import corpus, padding
-from sentiment.numerics import tf
+from sentiment.archive import keras as peer
 
 
 def ours(path: Path) -> None:
@@ -26,10 +26,10 @@ def ours(path: Path) -> None:
 
 def keras(path: Path) -> None:
     """The same by Keras, which is told where the file is."""
-    tf.keras.datasets.imdb.load_data.__globals__["get_file"] = lambda **download: str(path)
-    (x_train, _), (x_test, _) = tf.keras.datasets.imdb.load_data(num_words=5000)
+    peer.datasets.imdb.load_data.__globals__["get_file"] = lambda **download: str(path)
+    (x_train, _), (x_test, _) = peer.datasets.imdb.load_data(num_words=5000)
     for x in (x_train, x_test):
-        tf.keras.utils.pad_sequences(x, maxlen=500)
+        peer.utils.pad_sequences(x, maxlen=500)
 
 
 if __name__ == "__main__":

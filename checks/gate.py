@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple
 
 from dvc.dvcfile import LOCK_FILE, PROJECT_FILE, ProjectFile
@@ -132,9 +132,9 @@ def inspect(project: ProjectFile) -> Iterator[Finding]:
             yield from dependencies(stage, lock[name], made)
             yield from outputs(stage, lock[name])
     for path in project.metrics:
-        if path not in outs:
+        if path not in outs and not any(str(parent) in outs for parent in PurePosixPath(path).parents):
             yield Finding(Kind.INCONSISTENT, PROJECT_FILE, path, "no entry", "a metric that no stage writes")
-        elif outs[path].isfile():
+        elif path in outs and outs[path].isfile():
             yield from metrics(outs[path])
 
 

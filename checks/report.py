@@ -188,10 +188,15 @@ def read_noise(path: Path) -> dict[str, float]:
 
 
 def compare_metrics(files: dict) -> list[Model]:
-    """Models from DVC's difference of the metrics files, each with the noise measured beside its file."""
+    """Models from DVC's difference of the metrics files, each with the noise measured beside its file.
+
+    Those of a training, in a history, are left out: its curves are drawn.
+    """
     models = []
     for file, values in sorted(files.items()):
         path = Path(file)
+        if path.parent.name == "history":
+            continue
         measured = path.parent / "noise" / path.name
         noise = read_noise(measured) if measured.exists() else {}
         rows = {

@@ -3,18 +3,39 @@
 import hashlib
 import io
 import json
+import os
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from sentiment import InputError
 from sentiment.network import Sizes
-from sentiment.numerics import tf
 
-keras = tf.keras
-layers = keras.layers
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # Keras writes and reads files here, it computes nothing
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # failures raise; nothing else need be said
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ prints to file descriptor 2 as it starts: it heeds no log level there."""
+    terminal, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nothing)
+
+
+with _silence():
+    import keras
+    from keras import layers
 
 
 def to_keras(sizes: Sizes, weights: np.ndarray) -> keras.Sequential:

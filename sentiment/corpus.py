@@ -274,14 +274,14 @@ def _decode(data: bytes) -> tuple[bytes, np.ndarray, bytes]:
     The opcodes come with "K" for every integer and without notes, the integers as int32.
     """
     starts, end = _starts(data)
-    codes = np.frombuffer(data, np.uint8)[starts]
+    codes = np.frombuffer(data, np.uint8).take(starts, mode="wrap")  # all are inside; "wrap" sees to it fastest
     text = codes.tobytes()
     if unknown := text.translate(None, b"".join(_SIZES)):
         known = text.index(unknown[:1])
         starts, end, codes, text = starts[:known], int(starts[known]), codes[:known], text[:known]
     # Four bytes from every position on, of which the opcode's mask keeps its operand.
     words = np.ndarray(len(data), "<u4", data + bytes(4), 1, (1,)).copy()
-    operands = words[starts] & _OPERAND[codes]
+    operands = words[starts] & _OPERAND.take(codes, mode="wrap")
     integers = operands[(codes == ord("K")) | (codes == ord("M")) | (codes == ord("J"))]
     return text.translate(_AS_K, b"".join(_NOTES)), integers.view(np.int32), data[end:]
 
@@ -298,7 +298,7 @@ def _starts(data: bytes) -> tuple[np.ndarray, int]:
     step[:size] += np.frombuffer(data.translate(_SIZE), np.uint8)
     steps = [step]
     for _ in range(5):
-        steps.append(steps[-1].take(steps[-1], mode="wrap"))  # all are inside; "wrap" sees to it fastest
+        steps.append(steps[-1].take(steps[-1], mode="wrap"))
     far, walk = memoryview(steps.pop()), [0]
     while walk[-1] < size:
         walk.append(far[walk[-1]])

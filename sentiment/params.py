@@ -60,12 +60,6 @@ class Network(_Section):
         return self
 
 
-def _shards_fit_the_batch(section):
-    if section.shards > section.batch:
-        raise ValueError(f"shards = {section.shards} must not exceed batch = {section.batch}, or some would be empty")
-    return section
-
-
 class Train(_Section):
     """How the weights are found."""
 
@@ -76,17 +70,18 @@ class Train(_Section):
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
     seed: Seed
 
-    _shards_fit = model_validator(mode="after")(_shards_fit_the_batch)
+    @model_validator(mode="after")
+    def _shards_fit_the_batch(self):
+        if self.shards > self.batch:
+            raise ValueError(f"shards = {self.shards} must not exceed batch = {self.batch}, or some would be empty")
+        return self
 
 
 class Evaluate(_Section):
     """How the test split is scored."""
 
     batch: Count
-    shards: Count
     calibration_bins: Annotated[int, Field(ge=2, le=1000)]
-
-    _shards_fit = model_validator(mode="after")(_shards_fit_the_batch)
 
 
 class Model(_Section):

@@ -64,6 +64,17 @@ def read_array(path: Path) -> np.ndarray:
         raise InputError(f"{path}: not an array of numbers ({error}); `dvc repro` makes it again") from None
 
 
+def read_split(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """A model's ids, [reviews, max_length], and labels, [reviews], of a split."""
+    ids, labels = (read_array(Path("data", name, f"{kind}_{split}.npy")) for kind in "xy")
+    if ids.ndim != 2 or labels.shape != ids.shape[:1] or not len(labels):
+        raise InputError(
+            f"data/{name}: expected a row of ids and a label per review, got ids {ids.shape} and labels {labels.shape};"
+            f" run `dvc repro pad@{name}`"
+        )
+    return ids, labels
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with ``\\n`` line ends, whole or not at all."""
     with replacing(path) as partial:

@@ -1,8 +1,9 @@
-"""Record what the bits depend on besides code and data, data/environment.json: the locked packages that compute.
+"""Record what the bits depend on besides code and data, data/environment.json: architecture, locked packages.
 
-So an upgrade of TensorFlow reruns training, and one of the linter runs nothing but this.
+So an upgrade of the compiler reruns training, and one of the linter runs nothing but this.
 """
 
+import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,24 +15,27 @@ from stages.common import command, write_json
 COMPUTING = (
     "h5py",  # writes the weights
     "keras",  # writes the model file
-    "numpy",  # draws the first weights and the order of reviews
+    "llvmlite",  # compiles, under numba
+    "numba",  # compiles the arithmetic
+    "numpy",  # draws the first weights, the order of reviews and the dropout
     "scikit-learn",  # scores
     "scipy",  # scores, under scikit-learn
-    "tensorflow",  # trains
+    "tensorflow",  # under Keras
 )
 
 
 def main(params: Params) -> None:
-    """Copy the versions from requirements.txt, provided they are the installed ones."""
+    """Write the architecture, and the versions in requirements.txt, provided they are the installed ones."""
     lock = Path("requirements.txt").read_text(encoding="utf-8")
     locked = {name: locked_version(lock, name) for name in COMPUTING}
     for name in COMPUTING:
-        if (installed := version(name)) != locked[name]:
+        if (installed := installed_version(name)) != locked[name]:
             raise InputError(
                 f"{name}: requirements.txt locks {locked[name]}, installed is {installed}; run `make setup`"
             )
-    write_json(Path("data/environment.json"), locked)
-    print(", ".join(f"{name} {number}" for name, number in locked.items()))
+    architecture = platform.machine()
+    write_json(Path("data/environment.json"), {"architecture": architecture, "packages": locked})
+    print(", ".join([architecture, *(f"{name} {number}" for name, number in locked.items())]))
 
 
 def installed_version(name: str) -> str:

@@ -6,19 +6,17 @@ from tqdm import tqdm
 
 from sentiment import archive, network, numerics, scoring
 from sentiment.params import Params
-from stages.common import command, read_array, write_csv, write_json
+from stages.common import command, read_split, write_csv, write_json
 
 
 def main(params: Params, name: str) -> None:
     """Read the test split, which no other stage does, once."""
     settings = params.model(name).evaluate
     sizes, weights = archive.unpack(Path("models", f"{name}.keras").read_bytes())
-    ids, labels = (read_array(Path("data", name, f"{kind}_test.npy")) for kind in "xy")
+    ids, labels = read_split(name, "test")
     print(f"{name}: {numerics.promise()}")
     with tqdm(total=len(ids), unit=" reviews", desc=f"evaluate {name}", disable=None) as bar:
-        positive = network.predict(
-            sizes, weights, ids, batch=settings.batch, shards=settings.shards, progress=bar.update
-        )
+        positive = network.predict(sizes, weights, ids, batch=settings.batch, progress=bar.update)
     figures = scoring.figures(labels, positive)
     for curve, columns in scoring.curves(labels, positive, settings.calibration_bins).items():
         write_csv(Path("plots", name, f"{curve}.csv"), columns)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from sentiment import InputError, archive, numerics
 from sentiment.network import Sizes
 from sentiment.params import Params, Train
 from sentiment.training import State, fit, split
-from stages.common import command, read_array, replacing, write_text
+from stages.common import command, read_split, replacing, write_text
 
 DECIMALS = 6  # of the tracked history: NumPy's log differs between instruction sets by units in the last place
 
@@ -56,12 +57,7 @@ def main(params: Params, name: str) -> None:
     """Train the model called ``name``, going on from the last finished epoch of a run that was cut short."""
     model = params.model(name)
     sizes = Sizes(**model.pad.model_dump(), **model.network.model_dump())
-    ids, labels = (read_array(Path("data", name, f"{kind}_train.npy")) for kind in "xy")
-    if ids.shape != (len(labels), sizes.max_length):
-        raise InputError(
-            f"data/{name}: expected {sizes.max_length} ids and a label per review, got ids {ids.shape} and labels"
-            f" {labels.shape}; run `dvc repro pad@{name}`"
-        )
+    ids, labels = read_split(name, "train")
     print(f"{name}: {numerics.promise()}")
     checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), _fingerprint(model, ids, labels))
     trained = archive.to_keras(sizes, train(name, model.train, sizes, ids, labels, checkpoint))
@@ -98,8 +94,8 @@ def train(name: str, settings: Train, sizes: Sizes, ids, labels, checkpoint: Che
 
 
 def _fingerprint(model, *arrays: np.ndarray) -> str:
-    """A hash of all that shapes the training: parameters, data, the project's code in use, TensorFlow."""
-    seen = hashlib.sha256(f"{numerics.tf.__version__} {model.model_dump_json(exclude={'evaluate'})}".encode())
+    """A hash of all that shapes the training: parameters, data, the project's code in use, the compiler."""
+    seen = hashlib.sha256(f"{version('numba')} {model.model_dump_json(exclude={'evaluate'})}".encode())
     for array in arrays:
         seen.update(array)
     root = Path(__file__).parents[1]
@@ -120,7 +116,8 @@ def _live(folder: str) -> Live:
 
 def _log(live: Live, metrics: dict[str, float]) -> None:
     for key, value in metrics.items():
-        live.log_metric(key, value)
+        split, name = ("eval", key[4:]) if key.startswith("val_") else ("train", key)
+        live.log_metric(f"{split}/{name}", value)  # where DVCLive's own callbacks have them
     live.next_step()
 
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 
 from sentiment.network import Sizes, arrange, first_weights, predict
-from sentiment.training import State, Step
+from sentiment.training import State, Step, dropout
 from stages.common import read_params
 
 
@@ -27,15 +27,17 @@ def main(name: str, steps: int) -> None:
     model = read_params().model(name)
     sizes = Sizes(**model.pad.model_dump(), **model.network.model_dump())
     weights = first_weights(sizes, model.train.seed)
-    step = Step(sizes, State(0, weights, weights * 0, weights * 0), model.train.learning_rate, model.train.seed)
+    step = Step(sizes, State(0, weights, weights * 0, weights * 0), model.train.batch, model.train.shards)
     ids = reviews(sizes, max(model.train.batch * steps, model.evaluate.batch))
     print("first", digest(weights), flush=True)
     for number, rows in enumerate(np.split(ids[: model.train.batch * steps], steps)):
         batch = arrange(sizes, rows, model.train.shards)
-        loss, correct = step(batch, batch.order % 2, number)
-        print(number, digest(step.arrays()[0]), float(loss).hex(), float(correct), flush=True)
+        keep = dropout(sizes, model.train.seed, number, len(rows))
+        logits = step.gradient(batch, (batch.order % 2).astype(np.float32), keep)
+        step.update(model.train.learning_rate, number)
+        print(number, digest(step.arrays()[0]), digest(logits), flush=True)
     settings = model.evaluate
-    scored = predict(sizes, step.arrays()[0], ids[: settings.batch], batch=settings.batch, shards=settings.shards)
+    scored = predict(sizes, step.arrays()[0], ids[: settings.batch], batch=settings.batch)
     print("scores", digest(scored), flush=True)
 
 

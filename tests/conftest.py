@@ -1,11 +1,10 @@
-"""What the tests share. TensorFlow enters through sentiment.numerics before any test can import it otherwise."""
+"""What the tests share."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from sentiment import numerics  # noqa: F401
 from sentiment.network import Sizes
 
 ROOT = Path(__file__).parents[1]

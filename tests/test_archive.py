@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sentiment import InputError, archive, network
-from sentiment.numerics import tf
+from sentiment.archive import keras
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_plain_keras_opens_it_with_none_of_this_project(sizes, packed, tmp_path)
         "assert not [name for name in sys.modules if name.startswith('sentiment')]"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
-    ours = network.predict(sizes, network.first_weights(sizes, 1), ids, batch=5, shards=2)
+    ours = network.predict(sizes, network.first_weights(sizes, 1), ids, batch=5)
     np.testing.assert_allclose(np.load(tmp_path / "positive.npy"), ours, atol=1e-5)
 
 
@@ -70,12 +70,12 @@ def test_a_truncated_file_is_refused(packed):
 
 
 def test_another_network_is_refused(sizes):
-    layers = tf.keras.layers
-    dense = tf.keras.Sequential([tf.keras.Input((sizes.max_length,)), layers.Dense(1)])
+    layers = keras.layers
+    dense = keras.Sequential([keras.Input((sizes.max_length,)), layers.Dense(1)])
     with pytest.raises(InputError, match="expected the CNN-LSTM"):
         archive.from_keras(dense)
     same_names = archive.to_keras(sizes, network.first_weights(sizes, 1))
-    same_names.get_layer("lstm").cell.activation = tf.keras.activations.relu
+    same_names.get_layer("lstm").cell.activation = keras.activations.relu
     with pytest.raises(InputError, match="found other layers"):
         archive.from_keras(same_names)
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from sentiment import archive, network
+from sentiment import InputError, archive, network
+from sentiment.archive import keras
 from sentiment.network import Sizes
-from sentiment.numerics import tf
 
 
 def reviews(sizes, count, seed=0):
@@ -27,12 +27,11 @@ def test_the_published_run_has_its_parameters_and_shapes():
 
 def test_first_weights_are_drawn_as_keras_draws_them():
     sizes = Sizes(50, 2000, 32, 48, 5, 2, 64, 0.2, 900)
-    ours = network.unflatten(sizes, tf.constant(network.first_weights(sizes, 1)))
-    tf.keras.utils.set_random_seed(1)
-    model = archive.to_keras(sizes, np.zeros(sizes.parameters, "f4"))
-    fresh = tf.keras.models.clone_model(model).get_weights()  # a clone draws its weights anew
-    for name, mine, theirs in zip(network.Weights._fields, ours, fresh, strict=True):
-        assert mine.shape == theirs.shape
+    keras.utils.set_random_seed(1)
+    model = archive.to_keras(sizes, network.first_weights(sizes, 1))
+    fresh = keras.models.clone_model(model)  # a clone draws its weights anew
+    for ours, theirs in zip(model.weights, fresh.weights, strict=True):
+        name, mine, theirs = ours.path, ours.numpy(), theirs.numpy()
         if "bias" in name:
             np.testing.assert_array_equal(mine, theirs, name)
         else:
@@ -47,9 +46,20 @@ def test_first_weights_follow_the_seed(sizes):
     assert first.dtype == np.float32
 
 
-def test_unflatten_and_flatten_are_inverse(sizes):
-    flat = tf.range(sizes.parameters, dtype=tf.float32)
-    np.testing.assert_array_equal(network.flatten(network.unflatten(sizes, flat)), flat)
+def test_padding_the_weights_keeps_each_number_and_adds_zeros(sizes):
+    flat = np.arange(1, sizes.parameters + 1, dtype="f4")
+    padded = network.pad(sizes, flat)
+    assert sorted(padded[padded != 0]) == flat.tolist()
+    np.testing.assert_array_equal(network.unpad(sizes, padded), flat)
+    weights = network.weights_in(sizes, padded)
+    assert all(np.shares_memory(weight, padded) for weight in weights)
+    assert weights.embedding[0, : sizes.embedding].tolist() == flat[: sizes.embedding].tolist()
+    *_, recurrent, bias, dense, _, _, _ = np.split(flat, np.cumsum(sizes.counts)[:-1])
+    units, width = sizes.lstm, weights.dense.shape[0]
+    forget = recurrent.reshape(units, 4, units)[:, 1]
+    np.testing.assert_array_equal(weights.gates[-width:, width : 2 * width][:units, :units], forget)
+    np.testing.assert_array_equal(weights.gates_bias.reshape(4, width)[:, :units], bias.reshape(4, units))
+    np.testing.assert_array_equal(weights.dense[:units, : sizes.dense], dense.reshape(units, sizes.dense))
 
 
 def test_first_steps_are_the_last_that_see_only_padding_plus_one(sizes):
@@ -65,13 +75,21 @@ def test_first_steps_are_the_last_that_see_only_padding_plus_one(sizes):
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 11])
-@pytest.mark.parametrize("shards", [1, 2, 4])
-def test_predictions_are_those_of_keras_for_any_shards(sizes, count, shards):
+@pytest.mark.parametrize("batch", [1, 4, 100])
+def test_predictions_are_those_of_keras_for_any_batch(sizes, count, batch):
     weights = network.first_weights(sizes, 2) * 3
     ids = reviews(sizes, max(count, 2))[:count]
-    ours = network.predict(sizes, weights, ids, batch=4, shards=shards)
-    keras = archive.to_keras(sizes, weights).predict(ids.astype("i4"), verbose=0)[:, 0]
-    np.testing.assert_allclose(ours, keras, atol=1e-5)
+    ours = network.predict(sizes, weights, ids, batch=batch)
+    theirs = archive.to_keras(sizes, weights).predict(ids.astype("i4"), verbose=0)[:, 0]
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_bits_of_a_prediction_depend_on_no_other_review(sizes):
+    weights = network.first_weights(sizes, 2) * 3
+    ids = reviews(sizes, 100)
+    together = network.predict(sizes, weights, ids, batch=100)
+    alone = [network.predict(sizes, weights, row[None], batch=1) for row in ids]
+    np.testing.assert_array_equal(together, np.concatenate(alone))
 
 
 @pytest.mark.parametrize(
@@ -81,11 +99,20 @@ def test_predictions_are_those_of_keras_at_the_edges(sizes, changes):
     sizes = Sizes(**vars(sizes) | changes)
     weights = network.first_weights(sizes, 2) * 3
     ids = reviews(sizes, 6)
-    keras = archive.to_keras(sizes, weights).predict(ids.astype("i4"), verbose=0)[:, 0]
-    np.testing.assert_allclose(network.predict(sizes, weights, ids, batch=6, shards=2), keras, atol=1e-5)
+    theirs = archive.to_keras(sizes, weights).predict(ids.astype("i4"), verbose=0)[:, 0]
+    np.testing.assert_allclose(network.predict(sizes, weights, ids, batch=6), theirs, atol=1e-5)
 
 
 def test_progress_counts_every_review(sizes):
     seen = []
-    network.predict(sizes, network.first_weights(sizes, 2), reviews(sizes, 7), batch=3, shards=2, progress=seen.append)
+    network.predict(sizes, network.first_weights(sizes, 2), reviews(sizes, 7), batch=3, progress=seen.append)
     assert seen == [3, 3, 1]
+
+
+@pytest.mark.parametrize("wrong", ["long", "unknown", "negative"])
+def test_ids_that_are_not_the_networks_are_refused(sizes, wrong):
+    ids = reviews(sizes, 3).astype("i4")
+    ids = np.pad(ids, ((0, 0), (1, 0))) if wrong == "long" else ids
+    ids[-1, -1] = {"long": 1, "unknown": sizes.vocabulary, "negative": -1}[wrong]
+    with pytest.raises(InputError, match="ids: expected 17 per review, from 0 to 299, got"):
+        network.predict(sizes, network.first_weights(sizes, 2), ids, batch=2)

@@ -1,19 +1,93 @@
-import subprocess
-import sys
+import threading
 
+import numba
 import numpy as np
 import pytest
 
 from sentiment import numerics
-from sentiment.numerics import CHUNK, tf
+from sentiment.vectors import load, store
 
 
-@pytest.mark.parametrize("rows", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
-def test_tall_and_deep_products_are_matrix_products(rows):
-    random = np.random.default_rng(rows)
-    a, b, c = (random.standard_normal(shape).astype("f4") for shape in ((rows, 5), (5, 3), (rows, 4)))
-    np.testing.assert_allclose(numerics.matmul_tall(tf.constant(a), tf.constant(b)), a @ b, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(numerics.matmul_deep(tf.constant(a), tf.constant(c)), a.T @ c, rtol=1e-4, atol=1e-4)
+def each(function):
+    """Apply a function of vectors to a float32 array of whole vectors."""
+
+    @numba.njit
+    def apply(x, out):
+        for at in range(0, len(x), 16):
+            store(out, (at,), function(load(x, (at,))))
+
+    def applied(x):
+        out = np.empty_like(x)
+        apply(x, out)
+        return out
+
+    return applied
+
+
+NUMBERS = np.concatenate(
+    [
+        np.linspace(-87, 87, 160_000),
+        np.linspace(-9, 9, 160_000),
+        np.geomspace(1e-30, 1, 16_000),
+        -np.geomspace(1e-30, 1, 16_000),
+    ]
+).astype("f4")
+
+
+@pytest.mark.parametrize(
+    ("function", "oracle", "error"),
+    [
+        (numerics.exp, np.exp, 2e-7),
+        (numerics.sigmoid, lambda x: 1 / (1 + np.exp(-x)), 4e-7),
+        (numerics.tanh, np.tanh, 4e-7),
+    ],
+    ids=["exp", "sigmoid", "tanh"],
+)
+def test_functions_are_as_exact_as_they_say(function, oracle, error):
+    found, exact = each(function)(NUMBERS), oracle(NUMBERS.astype("f8"))
+    np.testing.assert_allclose(found, exact, rtol=error, atol=0)
+    if function is not numerics.exp:
+        assert np.abs(found).max() <= 1
+
+
+@pytest.mark.parametrize("function", [numerics.exp, numerics.sigmoid, numerics.tanh])
+def test_functions_hold_what_is_too_large_and_pass_on_what_is_no_number(function):
+    x = np.resize(np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 500, -500, 0], "f4"), 16)
+    found = each(function)(x)
+    assert np.isnan(found[0])
+    assert np.isfinite(found[1:8]).all()
+    assert found[1] == found[3] == found[5] > found[7] > found[2] == found[4] == found[6]
+
+
+def test_vectors_are_whole_and_begin_where_they_may():
+    assert [numerics.whole(n) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
+    array = numerics.aligned(3, 5)
+    assert array.shape == (3, 5)
+    assert array.dtype == np.float32
+    assert array.ctypes.data % 64 == 0
+    assert not array.any()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_side_by_side_runs_each_task_once(count):
+    done, lock = [], threading.Lock()
+
+    def run(task):
+        with lock:
+            done.append(task)
+
+    numerics.side_by_side(run, count)
+    assert sorted(done) == list(range(count))
+
+
+@pytest.mark.parametrize("fails", [0, 3])
+def test_what_fails_side_by_side_is_raised(fails):
+    def run(task):
+        if task == fails:
+            raise ArithmeticError(task)
+
+    with pytest.raises(ArithmeticError, match=str(fails)):
+        numerics.side_by_side(run, 4)
 
 
 def test_orthogonal_is_the_q_of_a_qr_decomposition_with_positive_diagonal():
@@ -32,23 +106,3 @@ def test_orthogonal_rows_are_orthonormal_even_when_square():
 def test_more_orthogonal_rows_than_columns_are_refused():
     with pytest.raises(ValueError, match="rows = 3 must not exceed columns = 2"):
         numerics.orthogonal(np.random.default_rng(0), 3, 2)
-
-
-def test_ordered_sum_goes_from_first_to_last():
-    big, small = tf.constant(2.0**24), tf.constant(1.0)
-    assert float(numerics.ordered_sum([big, small, small])) == 2.0**24  # each 1 is lost to rounding
-    assert float(numerics.ordered_sum([small, small, big])) == 2.0**24 + 2
-
-
-def test_tensorflow_imported_first_is_refused():
-    code = "import tensorflow; import sentiment.numerics"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert run.returncode == 1
-    assert "before tensorflow" in run.stderr
-
-
-def test_importing_numerics_says_nothing():
-    run = subprocess.run(
-        [sys.executable, "-c", "import sentiment.numerics"], capture_output=True, text=True, check=True
-    )
-    assert run.stdout + run.stderr == ""

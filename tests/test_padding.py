@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment import corpus, padding
-from sentiment.numerics import tf
+from sentiment.archive import keras
 
 reviews = st.lists(st.lists(st.integers(1, 40), max_size=12), max_size=8)
 
@@ -13,7 +13,7 @@ def keras_rows(reviews, max_length, vocabulary):
     """What `load_data` and `pad_sequences` make of raw reviews, in their order."""
     ids = [[1] + [rank + 3 for rank in review] for review in reviews]
     ids = [[word if word < vocabulary else 2 for word in review] for review in ids]
-    return tf.keras.utils.pad_sequences(ids, maxlen=max_length)
+    return keras.utils.pad_sequences(ids, maxlen=max_length)
 
 
 def pad(reviews, max_length, vocabulary):
@@ -58,12 +58,12 @@ def test_ids_take_the_smallest_type_that_fits(vocabulary, dtype):
 @pytest.mark.parametrize(("max_length", "vocabulary"), [(100, 500), (500, 5000)])
 def test_the_real_arrays_are_those_of_keras(imdb, monkeypatch, max_length, vocabulary):
     monkeypatch.setattr("keras.src.datasets.imdb.get_file", lambda **download: str(imdb / "imdb.npz"))
-    (x_train, y_train), (x_test, y_test) = tf.keras.datasets.imdb.load_data(num_words=vocabulary)
+    (x_train, y_train), (x_test, y_test) = keras.datasets.imdb.load_data(num_words=vocabulary)
     with (imdb / "imdb.npz").open("rb") as file:
         orders = padding.orders(corpus.count(file, "train"), corpus.count(file, "test"))
         for split, order, x, y in zip(("train", "test"), orders, (x_train, x_test), (y_train, y_test), strict=True):
             blocks = [padding.pad(*block, max_length, vocabulary) for block in corpus.reviews(file, split)]
             np.testing.assert_array_equal(
-                np.concatenate(blocks)[order], tf.keras.utils.pad_sequences(x, maxlen=max_length)
+                np.concatenate(blocks)[order], keras.utils.pad_sequences(x, maxlen=max_length)
             )
             np.testing.assert_array_equal(corpus.labels(file, split)[order], y)

@@ -52,7 +52,7 @@ FAULTS = {
     ),
     "even kernel": ("kernel: 5", "kernel: 4", "kernel = 4 must be odd"),
     "pooling that leaves nothing": ("pool: 2", "pool: 101", "network.pool = 101 must not exceed pad.max_length = 100"),
-    "more shards than reviews": ("batch: 64", "batch: 1", "shards = 2 must not exceed batch = 1"),
+    "more shards than reviews": ("batch: 64", "batch: 1", "shards = 4 must not exceed batch = 1"),
     "seed out of range": ("seed: ", "seed: -", "models.small.train.seed"),
     "hash of another length": ("sha256: 6", "sha256: ", "download.reviews.sha256"),
     "address that is none": ("- https://storage", "- ftp://storage", "download.reviews.urls.0"),

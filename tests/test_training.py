@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from sentiment import InputError, archive, network, training
+from sentiment.archive import keras
 from sentiment.network import Sizes
-from sentiment.numerics import tf
+from sentiment.training import State, Step
 from tests.test_network import reviews
 
 SETTINGS = dict(epochs=3, batch=10, shards=3, learning_rate=0.01, validation_fraction=0.0, seed=4)
@@ -21,7 +23,7 @@ def keras_gradient(model, ids, labels):
     """Keras's loss, and its gradients as dense tensors in Keras's order."""
     with tf.GradientTape() as tape:
         positive = model(tf.constant(ids.astype("i4")), training=False)
-        loss = tf.reduce_mean(tf.keras.losses.binary_crossentropy(labels[:, None].astype("f4"), positive))
+        loss = tf.reduce_mean(keras.losses.binary_crossentropy(labels[:, None].astype("f4"), positive))
     return loss, [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)]
 
 
@@ -35,18 +37,16 @@ def test_loss_and_every_gradient_are_those_of_keras(sizes, changes, count, shard
     weights = network.first_weights(sizes, 2) * 2
     ids, labels = reviews(sizes, 12)[-count:], (np.arange(count) % 2).astype("f4")
     batch = network.arrange(sizes, ids, shards)
-    loss, gradient, _ = training.loss_and_gradient(
-        sizes,
-        tf.constant(weights),
-        tf.constant(batch.ids),
-        tf.constant(labels[batch.order]),
-        tf.constant(batch.starts),
-        tf.ones([count, sizes.lstm]),
-    )
+    step = Step(sizes, State(0, weights, weights, weights), count, shards)
+    targets = labels[batch.order]
+    logits = step.gradient(batch, targets, np.ones((count, sizes.lstm), "f4")).astype("f8")
+    loss = np.mean(np.log1p(np.exp(-logits * (2 * targets - 1))))
     expected_loss, expected = keras_gradient(archive.to_keras(sizes, weights), ids, labels)
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
-    for name, ours, keras in zip(network.Weights._fields, network.unflatten(sizes, gradient), expected, strict=True):
-        np.testing.assert_allclose(ours, keras, atol=1e-5 * np.abs(keras).max(), err_msg=name)
+    ours = np.split(step.gradient_array(), np.cumsum(sizes.counts)[:-1])
+    for place, (mine, theirs) in enumerate(zip(ours, expected, strict=True)):
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(mine, np.ravel(theirs), atol=1e-5 * scale, err_msg=f"weight {place}")
 
 
 def test_fifty_steps_give_the_weights_of_keras(sizes):
@@ -57,7 +57,7 @@ def test_fifty_steps_give_the_weights_of_keras(sizes):
     order = np.random.default_rng([SETTINGS["seed"], 0]).permutation(500)
     model = archive.to_keras(sizes, first)
     # Dense gradients: given IndexedSlices, Keras squares each occurrence of a word on its own, which is not Adam.
-    adam = tf.keras.optimizers.Adam(SETTINGS["learning_rate"])
+    adam = keras.optimizers.Adam(SETTINGS["learning_rate"])
     for rows in order.reshape(50, 10):
         _, gradients = keras_gradient(model, ids[rows], labels[rows])
         adam.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
@@ -72,8 +72,8 @@ def test_the_loss_falls_and_a_telling_word_is_learned(sizes):
     flipped = ids.copy()
     flipped[:, -3] = np.where(labels, 22, 11)
     weights = epochs[-1].state.weights
-    assert (((network.predict(sizes, weights, ids, batch=50, shards=2)) > 0.5) == labels).mean() > 0.95
-    assert (((network.predict(sizes, weights, flipped, batch=50, shards=2)) > 0.5) == labels).mean() < 0.05
+    assert (((network.predict(sizes, weights, ids, batch=50)) > 0.5) == labels).mean() > 0.95
+    assert (((network.predict(sizes, weights, flipped, batch=50)) > 0.5) == labels).mean() < 0.05
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(sizes):
@@ -111,7 +111,7 @@ def test_held_out_reviews_are_measured_and_never_trained_on(sizes):
     (*_, held) = training.fit(sizes, ids, labels, **settings)
     (*_, alone) = training.fit(sizes, ids[:30], labels[:30], **SETTINGS)
     np.testing.assert_array_equal(held.state.weights, alone.state.weights)
-    positive = network.predict(sizes, held.state.weights, ids[30:], batch=10, shards=3).astype("f8")
+    positive = network.predict(sizes, held.state.weights, ids[30:], batch=10).astype("f8")
     likelihood = np.where(labels[30:], positive, 1 - positive)
     assert held.metrics["val_accuracy"] == pytest.approx(np.mean((positive > 0.5) == labels[30:]))
     assert held.metrics["val_loss"] == pytest.approx(np.mean(-np.log(likelihood)), rel=1e-5)
@@ -125,11 +125,27 @@ def test_a_validation_fraction_that_leaves_either_side_empty_is_refused(sizes, f
 
 
 def test_dropout_drops_its_share_and_scales_the_rest(sizes):
-    """With no LSTM output kept, nothing but the biases reaches the loss; kept ones count 1 / (1 - rate) times."""
+    """With no LSTM output kept, nothing below the dense layer's bias reaches the loss."""
     ids, labels = reviews(sizes, 4), np.array([0, 1, 1, 0], "f4")
-    batch = network.arrange(sizes, ids, 2)
-    arguments = [tf.constant(array) for array in (network.first_weights(sizes, 2), batch.ids, labels, batch.starts)]
-    _, gradient, _ = training.loss_and_gradient(sizes, *arguments, tf.zeros([4, sizes.lstm]))
-    weights = network.unflatten(sizes, gradient)
-    assert not np.any(weights.recurrent)
-    assert np.any(weights.output_bias)
+    weights = network.first_weights(sizes, 2)
+    step = Step(sizes, State(0, weights, weights, weights), 4, 2)
+    gradients = []
+    for kept in (0.0, 1.0, 2.0):
+        step.gradient(network.arrange(sizes, ids, 2), labels, np.full((4, sizes.lstm), kept, "f4"))
+        gradients.append(np.split(step.gradient_array(), np.cumsum(sizes.counts)[:-1]))
+    nothing, once, twice = gradients
+    assert not any(np.any(gradient) for gradient in nothing[:7])
+    assert all(np.any(gradient) for gradient in (nothing[7], *once))
+    np.testing.assert_allclose(twice[6] / once[6], 2, rtol=0.2)
+
+
+def test_the_padding_of_the_weights_stays_zero(sizes):
+    ids, labels = labelled(sizes, 20)
+    weights = network.first_weights(sizes, 2)
+    step = Step(sizes, State(0, weights, weights * 0, weights * 0), 20, 3)
+    batch = network.arrange(sizes, ids, 3)
+    for number in range(3):
+        step.gradient(batch, labels[batch.order].astype("f4"), training.dropout(sizes, 1, number, 20))
+        step.update(0.1, number)
+    for vector, flat in zip(step._vectors, step.arrays(), strict=True):
+        assert np.count_nonzero(vector) == np.count_nonzero(flat)

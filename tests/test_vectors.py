@@ -1,0 +1,94 @@
+import numba
+import numpy as np
+import pytest
+
+from sentiment import vectors
+from sentiment.vectors import LANES, as_exponent, first, fma, load, spread, sqrt, store, where_equal, where_greater
+
+
+def lanes(*values):
+    """The values, over and over, as float32."""
+    return np.resize(np.array(values, "f4"), LANES)
+
+
+def operation(code):
+    """Apply a function of vectors to arrays of LANES numbers."""
+    compiled = numba.njit(code)
+    count = code.__code__.co_argcount
+
+    @numba.njit
+    def one(a, b, c, out):
+        store(out, (0,), compiled(load(a, (0,))))
+
+    @numba.njit
+    def two(a, b, c, out):
+        store(out, (0,), compiled(load(a, (0,)), load(b, (0,))))
+
+    @numba.njit
+    def three(a, b, c, out):
+        store(out, (0,), compiled(load(a, (0,)), load(b, (0,)), load(c, (0,))))
+
+    def apply(*arrays):
+        out = np.full(LANES, np.nan, "f4")
+        {1: one, 2: two, 3: three}[count](*(arrays * 3)[:3], out)
+        return out
+
+    return apply
+
+
+A, B, C = lanes(1.5, -2.25, 3e-3, 7), lanes(2, 2, -5, 0.1), lanes(-3, 4.5, 0.015, 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (lambda a, b: a + b, A + B),
+        (lambda a, b: a - b, A - B),
+        (lambda a, b: a * b, A * B),
+        (lambda a, b: a / b, A / B),
+        (lambda a, b: where_greater(a, b, a, b), np.maximum(A, B)),
+        (lambda a, b, c: where_equal(a, a, b, c), B),
+        (lambda a, b, c: where_equal(a, b, b, c), C),
+        (lambda a: sqrt(a * a), np.abs(A)),
+        (lambda a: spread(first(a)), lanes(1.5)),
+        (lambda a: as_exponent(a), (A.view("u4") << np.uint32(23)).view("f4")),
+    ],
+)
+def test_operations_are_those_of_numpy_bit_for_bit(code, expected):
+    found = operation(code)(*[A, B, C][: code.__code__.co_argcount])
+    assert found.tobytes() == expected.astype("f4").tobytes()
+
+
+def test_the_fused_multiply_add_rounds_once():
+    near = np.float32(1 + 2**-12)
+    found = operation(lambda a, b, c: fma(a, b, c))(lanes(near), lanes(near), lanes(-1))
+    exact = float(near) ** 2 - 1  # of 25 bits: float32 holds it, but not the square
+    assert found[0] == np.float32(exact) != near * near - np.float32(1)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 6, 8, 9, 17])
+@pytest.mark.parametrize("wide", [1, 2, 3, 4, 7])
+def test_a_product_is_a_sum_in_order_added_to_what_was_there(rows, wide):
+    """For any rows and vectors, the fused multiply-adds done one by one in float64, which rounds no product."""
+    random = np.random.default_rng(rows * 10 + wide)
+    a, b = random.standard_normal((rows, 6), "f4"), random.standard_normal((6, wide * LANES), "f4")
+    c = random.standard_normal((rows, wide * LANES), "f4")
+    total = np.zeros_like(c)
+    for k in range(6):
+        total = (a[:, k, None].astype("f8") * b[k] + total).astype("f4")
+    found = c.copy()
+    vectors.product(a, b, found)
+    np.testing.assert_allclose(found, c + a.astype("f8") @ b, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_max_ulp(found, c + total, 1)
+
+
+@pytest.mark.parametrize("layout", ["C", "F"])
+def test_a_product_takes_pieces_and_transposes(layout):
+    random = np.random.default_rng(0)
+    a = np.asarray(random.standard_normal((9, 20), "f4"), order=layout)[1:, 3:11]
+    b = random.standard_normal((12, 64), "f4")[2:10, 16:48]
+    whole = np.zeros((10, 64), "f4")
+    vectors.product(a, b, whole[1:9, 16:48])
+    np.testing.assert_allclose(whole[1:9, 16:48], a @ b, rtol=1e-4, atol=1e-5)
+    whole[1:9, 16:48] = 0
+    assert not whole.any()
