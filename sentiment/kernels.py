@@ -11,7 +11,7 @@ The function is Keras's; the way to compute it is not:
   others. Steps lie end to end in a ``Trace``, and ``base`` is where the rows of one begin.
 
 Axes are padded with zeros to whole vectors where vectors run along them. In the shapes, padded: E numbers per word, F
-filters, C units, 4C gates (Keras's i, f, c, o), H dense units; not padded: K taps, L places in a review, T steps.
+filters, C units, 4C gates (Keras's i, f, c, o), H dense units; not padded: K taps, L places in a review.
 """
 
 from typing import NamedTuple
@@ -34,7 +34,7 @@ from sentiment.vectors import (
 )
 
 DEPTH = 128
-"""Rows, at least, whose outer products are summed before they are added to a gradient: the error stays small."""
+"""Rows, about, whose outer products are summed before they are added to a gradient: the error stays small."""
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -71,9 +71,7 @@ class Trace(NamedTuple):
     cells: np.ndarray  # float32 [rows + n, C]: the state before each step
     raw: np.ndarray  # float32 [n, G + LANES]: the gates of the step at hand before sigmoid or tanh; G as in ``forward``
     gates: np.ndarray  # float32 [rows, 4C], after their sigmoid or tanh; on the way back, the gradient before it
-    winners: (
-        np.ndarray
-    )  # int32 [rows, F]: the place in the pool that was the maximum, the pool's size where all were < 0
+    winners: np.ndarray  # float32 [rows, F]: the place in the pool that was the maximum, -1 where none was > 0
     into_inputs: np.ndarray  # float32 [rows + n, F + C]
     into_cells: np.ndarray  # float32 [n, C], of the step that is being gone back through
     into_start_output: np.ndarray  # float32 [n, C]: of the state that each review started from

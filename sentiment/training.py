@@ -4,6 +4,7 @@ Every random choice is a function of the seed and of where in the training it is
 any epoch goes on as if nothing had happened.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -23,9 +24,10 @@ from sentiment.network import (
     unpad,
     weights_in,
 )
-from sentiment.numerics import aligned, side_by_side
+from sentiment.numerics import aligned, power, side_by_side
 
 BETA_1, BETA_2, EPSILON = map(np.float32, (0.9, 0.999, 1e-7))  # Adam's, as in Keras; D. Kingma and J. Ba, 2015
+ORDER, DROPOUT = 2, 3  # tell their random streams from each other's and the first weights'
 
 
 class State(NamedTuple):
@@ -100,7 +102,7 @@ def fit(
         state = State(0, first, np.zeros_like(first), np.zeros_like(first))
     step = Step(sizes, state, batch, shards)
     for epoch in range(state.epoch, epochs):
-        order = np.random.default_rng([seed, epoch]).permutation(count)
+        order = np.random.default_rng([seed, ORDER, epoch]).permutation(count)
         logits, targets = np.empty(count, np.float32), np.empty(count, np.float32)
         for begin in range(0, count, batch):
             rows = np.sort(order[begin : begin + batch])  # a batch is a set; sorted, a memory map is read forwards
@@ -121,7 +123,7 @@ def fit(
 
 def dropout(sizes: Sizes, seed: int, number: int, reviews: int) -> np.ndarray:
     """The dropout factors of the training's ``number``-th update: float32 [reviews, lstm], 0 or 1 / (1 - dropout)."""
-    drawn = np.random.default_rng([seed, number, 0]).random((reviews, sizes.lstm), np.float32)
+    drawn = np.random.default_rng([seed, DROPOUT, number]).random((reviews, sizes.lstm), np.float32)
     return (drawn >= np.float32(sizes.dropout)) / np.float32(1 - sizes.dropout)
 
 
@@ -240,7 +242,8 @@ class Step:
 
     def update(self, learning_rate: float, number: int) -> None:
         """Let Adam take its step along the gradient, the training's ``number``-th from 0."""
-        rate = learning_rate * (1 - float(BETA_2) ** (number + 1)) ** 0.5 / (1 - float(BETA_1) ** (number + 1))
+        first, second = (1 - power(float(beta), number + 1) for beta in (BETA_1, BETA_2))
+        rate = learning_rate * math.sqrt(second) / first
         kernels.adam(*self._vectors, self._gradient, np.float32(rate), BETA_1, BETA_2, EPSILON)
 
     def arrays(self) -> list[np.ndarray]:

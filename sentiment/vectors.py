@@ -20,18 +20,20 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 LANES = 16
 """Numbers in a vector. Every axis vectors run along is padded to whole ones."""
 
-# Numba looks at the file of a function for what it compiled before, not at those it calls: so a folder for each version
-# of all of them. Like Python's own bytecode, it lies in __pycache__.
-_CODE = [Path(__file__).with_name(f"{name}.py") for name in ("vectors", "numerics", "kernels")]
+# Numba looks at the file of a function for what it compiled before, not at those it calls or at its own settings: so a
+# folder for each version of all of them. Like Python's own bytecode, it lies in __pycache__.
+_CODE = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("vectors", "numerics", "kernels")]
+_SETTINGS = [str(getattr(numba.config, name)) for name in ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK")]
 numba.config.CACHE_DIR = str(
-    Path(__file__).parent / "__pycache__" / hashlib.sha256(b"".join(file.read_bytes() for file in _CODE)).hexdigest()
+    Path(__file__).parent / "__pycache__" / hashlib.sha256(b"".join(_CODE) + repr(_SETTINGS).encode()).hexdigest()
 )
 
 compiled = functools.partial(numba.njit, cache=True, nogil=True, error_model="numpy")
 """Compile a function; a division by zero is infinite, as in NumPy."""
 
 # Results that a product keeps in registers: rows by vectors. Each is summed alone, so this is speed, not arithmetic.
-_ROWS, _WIDE = (8, 3) if binding.get_host_cpu_features().get("avx512f") else (6, 1)
+_FEATURES = numba.config.CPU_FEATURES or binding.get_host_cpu_features().flatten()
+_ROWS, _WIDE = (8, 3) if "+avx512f" in _FEATURES.split(",") else (6, 1)
 
 _BITS, _INT, _FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _FLOATS = ir.VectorType(_FLOAT, LANES)
@@ -175,7 +177,7 @@ def where_equal(context, a, b, x, y):
 
 @intrinsic
 def as_exponent(context, x):
-    """The float32 whose exponent is the last eight bits of each lane, and whose fraction is 0."""
+    """The float32 whose sign and exponent are the last nine bits of each lane, and whose fraction is 0."""
 
     def generate(context, builder, signature, arguments):
         bits = ir.VectorType(_BITS, LANES)

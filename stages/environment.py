@@ -1,6 +1,7 @@
-"""Record what the bits depend on besides code and data, data/environment.json: architecture, locked packages.
+"""Record what computes besides the code, data/environment.json: the architecture and the locked packages.
 
-So an upgrade of the compiler reruns training, and one of the linter runs nothing but this.
+So an upgrade of the compiler reruns training, and one of the linter runs nothing but this. Another architecture should
+have the same bits; it reruns training to show it.
 """
 
 import platform

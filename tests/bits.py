@@ -1,6 +1,7 @@
 """Train a few batches of a model of params.yaml at its real size, score a few, and print what the bits were.
 
-`python -m tests.bits small 3` prints a line per step and one for the scores; other processes must print the same.
+`python -m tests.bits small 3` prints a line for the first weights, one per step and one for the scores; other processes
+must print the same.
 """
 
 import hashlib

@@ -66,7 +66,7 @@ def test_cores_threads_and_settings_leave_the_bits_alone(here, model, cores, env
     assert bits(model, "taskset", "--cpu-list", cores, **environment) == here[model]
 
 
-def test_another_seed_or_model_has_other_bits(here):
+def test_another_model_has_other_bits(here):
     assert len(here["small"]) == STEPS["small"] + 2
     assert not set(here["small"]) & set(here["full"])
 

@@ -59,6 +59,12 @@ def test_functions_hold_what_is_too_large_and_pass_on_what_is_no_number(function
     assert found[1] == found[3] == found[5] > found[7] > found[2] == found[4] == found[6]
 
 
+@pytest.mark.parametrize("base", [0.9, 0.999])
+def test_a_power_is_exact_to_ten_digits(base):
+    for n in (0, 1, 2, 7, 1955, 200_000):
+        np.testing.assert_allclose(numerics.power(base, n), base**n, rtol=1e-10)
+
+
 def test_vectors_are_whole_and_begin_where_they_may():
     assert [numerics.whole(n) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
     array = numerics.aligned(3, 5)
@@ -91,7 +97,7 @@ def test_what_fails_side_by_side_is_raised(fails):
 
 
 def test_orthogonal_is_the_q_of_a_qr_decomposition_with_positive_diagonal():
-    drawn = np.random.default_rng(3).standard_normal((7, 28))
+    drawn = np.random.default_rng(3).random((12, 7, 28)).sum(axis=0) - 6
     q, r = np.linalg.qr(drawn.T)
     np.testing.assert_allclose(
         numerics.orthogonal(np.random.default_rng(3), 7, 28), (q * np.sign(np.diag(r))).T, atol=1e-6

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -6,7 +8,7 @@ from sentiment import InputError, archive, network, training
 from sentiment.archive import keras
 from sentiment.network import Sizes
 from sentiment.training import State, Step
-from tests.test_network import reviews
+from tests.test_network import LANES, reviews
 
 SETTINGS = dict(epochs=3, batch=10, shards=3, learning_rate=0.01, validation_fraction=0.0, seed=4)
 
@@ -27,7 +29,7 @@ def keras_gradient(model, ids, labels):
     return loss, [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)]
 
 
-EDGES = [{}, {"pool": 1}, {"pool": 3}, {"kernel": 1}, {"kernel": 17, "pool": 17}, {"max_length": 6, "pool": 6}]
+EDGES = [{}, {"pool": 1}, {"pool": 3}, {"kernel": 1}, {"kernel": 17, "pool": 17}, {"max_length": 6, "pool": 6}, *LANES]
 
 
 @pytest.mark.parametrize("changes", EDGES, ids=str)
@@ -54,7 +56,7 @@ def test_fifty_steps_give_the_weights_of_keras(sizes):
     ids, labels = labelled(sizes, 500)
     first = network.first_weights(sizes, SETTINGS["seed"])
     (epoch,) = training.fit(sizes, ids, labels, **SETTINGS | {"epochs": 1})
-    order = np.random.default_rng([SETTINGS["seed"], 0]).permutation(500)
+    order = np.random.default_rng([SETTINGS["seed"], training.ORDER, 0]).permutation(500)
     model = archive.to_keras(sizes, first)
     # Dense gradients: given IndexedSlices, Keras squares each occurrence of a word on its own, which is not Adam.
     adam = keras.optimizers.Adam(SETTINGS["learning_rate"])
@@ -124,7 +126,7 @@ def test_a_validation_fraction_that_leaves_either_side_empty_is_refused(sizes, f
         next(training.fit(sizes, ids, labels, **SETTINGS | {"validation_fraction": fraction}))
 
 
-def test_dropout_drops_its_share_and_scales_the_rest(sizes):
+def test_the_dropout_factors_reach_the_gradient(sizes):
     """With no LSTM output kept, nothing below the dense layer's bias reaches the loss."""
     ids, labels = reviews(sizes, 4), np.array([0, 1, 1, 0], "f4")
     weights = network.first_weights(sizes, 2)
@@ -149,3 +151,30 @@ def test_the_padding_of_the_weights_stays_zero(sizes):
         step.update(0.1, number)
     for vector, flat in zip(step._vectors, step.arrays(), strict=True):
         assert np.count_nonzero(vector) == np.count_nonzero(flat)
+
+
+def test_dropout_drops_its_share_anew_each_time_and_scales_the_rest(sizes):
+    masks = [training.dropout(sizes, 1, number, 1000) for number in range(3)]
+    for mask in masks:
+        assert set(np.unique(mask)) == {np.float32(0), np.float32(1) / np.float32(0.8)}
+        assert np.mean(mask == 0) == pytest.approx(0.2, abs=0.02)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert np.mean((masks[one] == 0) & (masks[other] == 0)) == pytest.approx(0.04, abs=0.01)
+    assert (training.dropout(Sizes(**vars(sizes) | {"dropout": 0.0}), 1, 0, 1000) == 1).all()
+
+
+def test_no_two_random_choices_share_a_stream():
+    tags = [[1, network.FIRST_WEIGHTS]]
+    tags += [[1, tag, number] for tag in (training.ORDER, training.DROPOUT) for number in range(3)]
+    drawn = {np.random.default_rng(tag).random() for tag in tags}
+    assert len(drawn) == len(tags)
+
+
+@pytest.mark.parametrize("threads", [1, 3, 8])
+def test_the_number_of_threads_leaves_the_bits_alone(sizes, threads, monkeypatch):
+    ids, labels = labelled(sizes, 40)
+    (expected,) = training.fit(sizes, ids, labels, **SETTINGS | {"epochs": 1})
+    monkeypatch.setattr("sentiment.numerics._CORES", threads)
+    monkeypatch.setattr("sentiment.numerics._threads", ThreadPoolExecutor(threads))
+    (found,) = training.fit(sizes, ids, labels, **SETTINGS | {"epochs": 1})
+    assert found.state.weights.tobytes() == expected.state.weights.tobytes()
