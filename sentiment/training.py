@@ -94,7 +94,7 @@ def fit(
         progress: Called with the number of reviews each batch adds.
 
     Raises:
-        InputError: See ``split``.
+        InputError: See ``split``; or the loss is no longer finite.
     """
     count, held = split(len(ids), validation_fraction)
     if state is None:
@@ -115,6 +115,11 @@ def fit(
             progress(len(rows))
         state = State(epoch + 1, *step.arrays())
         metrics = _measure(kernels.positive(logits), targets)
+        if not math.isfinite(metrics["loss"]):
+            raise InputError(
+                f"train.learning_rate = {learning_rate}: the loss of epoch {epoch + 1} is {metrics['loss']}, expected a"
+                " finite one; lower the rate"
+            )
         if held:
             positive = predict(sizes, state.weights, ids[count:], batch=batch)
             metrics |= {f"val_{name}": value for name, value in _measure(positive, labels[count:]).items()}

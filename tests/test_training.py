@@ -178,3 +178,11 @@ def test_the_number_of_threads_leaves_the_bits_alone(sizes, threads, monkeypatch
     monkeypatch.setattr("sentiment.numerics._threads", ThreadPoolExecutor(threads))
     (found,) = training.fit(sizes, ids, labels, **SETTINGS | {"epochs": 1})
     assert found.state.weights.tobytes() == expected.state.weights.tobytes()
+
+
+def test_training_that_diverges_is_refused_in_one_line(sizes):
+    ids, labels = labelled(sizes, 33)
+    with pytest.raises(
+        InputError, match=r"^train.learning_rate = 1e\+30: the loss of epoch \d is nan, .* lower the rate$"
+    ):
+        list(training.fit(sizes, ids, labels, **SETTINGS | {"learning_rate": 1e30}))
