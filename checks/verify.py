@@ -25,20 +25,20 @@ from checks.scratch import CANNOT_RUN, Scratch, checkout, command, repository
 from sentiment import InputError, numerics
 
 TOLERANCES = {
-    "accuracy": 0.015,
-    "f1": 0.025,
-    "loss": 0.065,
-    "precision": 0.05,
-    "recall": 0.09,
-    "roc_auc": 0.01,
+    "accuracy": 0.03,
+    "f1": 0.03,
+    "loss": 0.055,
+    "precision": 0.09,
+    "recall": 0.115,
+    "roc_auc": 0.025,
     "weights": math.inf,  # a digest of the bits: were they the same, there would be nothing to tolerate
 }
 """How far a metric may be from the committed one where the weights are others; one not named here, not at all.
 
 Training amplifies roundings. Five ways to change nothing else (sums of 32 and of 512 rows at a time instead of 128, 2
 and 8 shards instead of 4, the last digits of a constant of ``numerics.exp``) moved the metrics, in the order above, of
-`small` by up to 0.0010, 0.0021, 0.0010, 0.0113, 0.0169 and 0.0004, those of `full` by up to 0.0072, 0.0118, 0.0309,
-0.0231, 0.0430 and 0.0026. Tolerated is twice the larger, or a little more.
+`small` by up to 0.0007, 0.0012, 0.0009, 0.0074, 0.0110 and 0.0004, those of `full` by up to 0.0146, 0.0127, 0.0254,
+0.0448, 0.0555 and 0.0104. Tolerated is twice the larger, or a little more.
 """
 
 FOLLOWERS = ("metrics/*.json", "models/*.keras", "plots/*")
