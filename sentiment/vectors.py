@@ -156,21 +156,19 @@ def _function(builder, name, operands):
 @intrinsic
 def where_greater(context, a, b, x, y):
     """``x`` where a > b, ``y`` elsewhere."""
-
-    def generate(context, builder, signature, arguments):
-        a, b, x, y = arguments
-        return builder.select(builder.fcmp_ordered(">", a, b), x, y)
-
-    return vector(vector, vector, vector, vector), generate
+    return _where(">")
 
 
 @intrinsic
 def where_equal(context, a, b, x, y):
     """``x`` where a == b, ``y`` elsewhere."""
+    return _where("==")
 
+
+def _where(comparison):
     def generate(context, builder, signature, arguments):
         a, b, x, y = arguments
-        return builder.select(builder.fcmp_ordered("==", a, b), x, y)
+        return builder.select(builder.fcmp_ordered(comparison, a, b), x, y)
 
     return vector(vector, vector, vector, vector), generate
 

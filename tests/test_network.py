@@ -5,7 +5,7 @@ from sentiment import InputError, archive, network
 from sentiment.archive import keras
 from sentiment.network import Sizes
 
-LANES = [  # sizes beside those of a vector
+AROUND_A_VECTOR = [  # sizes beside those of a vector
     {"lstm": 1, "dense": 1, "filters": 1, "embedding": 1, "vocabulary": 4},
     {"lstm": 16, "dense": 16, "filters": 17, "embedding": 16},
     {"lstm": 17, "dense": 33, "filters": 16, "embedding": 17},
@@ -100,7 +100,16 @@ def test_the_bits_of_a_prediction_depend_on_no_other_review(sizes):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"pool": 1}, {"pool": 3}, {"pool": 17}, {"kernel": 1}, {"kernel": 17}, {"lstm": 1}, {"max_length": 6}, *LANES],
+    [
+        {"pool": 1},
+        {"pool": 3},
+        {"pool": 17},
+        {"kernel": 1},
+        {"kernel": 17},
+        {"lstm": 1},
+        {"max_length": 6},
+        *AROUND_A_VECTOR,
+    ],
 )
 def test_predictions_are_those_of_keras_at_the_edges(sizes, changes):
     sizes = Sizes(**vars(sizes) | changes)

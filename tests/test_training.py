@@ -8,7 +8,7 @@ from sentiment import InputError, archive, network, training
 from sentiment.archive import keras
 from sentiment.network import Sizes
 from sentiment.training import State, Step
-from tests.test_network import LANES, reviews
+from tests.test_network import AROUND_A_VECTOR, reviews
 
 SETTINGS = dict(epochs=3, batch=10, shards=3, learning_rate=0.01, validation_fraction=0.0, seed=4)
 
@@ -29,7 +29,15 @@ def keras_gradient(model, ids, labels):
     return loss, [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)]
 
 
-EDGES = [{}, {"pool": 1}, {"pool": 3}, {"kernel": 1}, {"kernel": 17, "pool": 17}, {"max_length": 6, "pool": 6}, *LANES]
+EDGES = [
+    {},
+    {"pool": 1},
+    {"pool": 3},
+    {"kernel": 1},
+    {"kernel": 17, "pool": 17},
+    {"max_length": 6, "pool": 6},
+    *AROUND_A_VECTOR,
+]
 
 
 @pytest.mark.parametrize("changes", EDGES, ids=str)

@@ -126,6 +126,21 @@ def test_an_unreadable_metrics_file_is_different(content):
     assert verdicts(committed, results(weights="b"))["metrics/small.json"] == DIFFERENT
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "verdict"),
+    [("architecture", "aarch64", "within tolerance"), ("packages", {"numba": "2"}, "different")],
+)
+def test_another_architecture_is_tolerated_and_other_packages_are_not(key, value, verdict):
+    recorded = {"architecture": "x86_64", "packages": {"numba": "1"}}
+    committed, rerun = (
+        output(verify.ENVIRONMENT, json.dumps(values))[verify.ENVIRONMENT]
+        for values in (recorded, recorded | {key: value})
+    )
+    found, changes = verify.judge(verify.ENVIRONMENT, committed, rerun, "")
+    assert found == verdict
+    assert changes[0].startswith(f"{key}: committed ")
+
+
 def test_both_forms_of_the_report_name_the_verdict_the_outputs_their_differences_and_the_environment():
     report = {
         "revision": "4f1c",
