@@ -13,7 +13,18 @@ import pytest
 from ruamel.yaml import YAML
 
 from checks.demo import write_project
-from checks.report import LONGEST_COMMENT, MARKER, Metric, Model, Report, find_base, read_noise, to_html, to_markdown
+from checks.report import (
+    LONGEST_COMMENT,
+    MARKER,
+    Metric,
+    Model,
+    Report,
+    compare_metrics,
+    find_base,
+    read_noise,
+    to_html,
+    to_markdown,
+)
 from sentiment import InputError
 from tests.conftest import ROOT
 
@@ -385,3 +396,9 @@ def test_the_page_itself_forbids_scripts_and_requests(project, tmp_path):
     dom, console = browse(tmp_path / "forbidden.html", tmp_path)
     assert "<title>run</title>" not in dom
     assert console.count("Content Security Policy") == 2
+
+
+def test_the_metrics_of_a_history_are_no_models():
+    changed = {"accuracy": {"old": 0.5, "new": 0.6}}
+    files = {"metrics/tiny.json": changed, "plots/tiny/history/metrics.json": changed}
+    assert [model.name for model in compare_metrics(files)] == ["tiny"]
