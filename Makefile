@@ -20,7 +20,7 @@ repro: setup ## the whole pipeline on the IMDB reviews; MODEL=small for one mode
 	dvc repro $(if $(MODEL),evaluate@$(MODEL))
 
 test: setup ## all tests
-	@python -m pytest --numprocesses 2 --dist loadfile
+	@python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 test-processors: setup ## training and scoring on emulated processors: EMULATORS="qemu-x86_64 -cpu Haswell,..."
 	@python -m pytest -k emulated --emulators '$(EMULATORS)'
