@@ -4,10 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from sentiment.network import Sizes
 
 ROOT = Path(__file__).parents[1]
+
+# A commit passes or fails, whoever tests it and however busy the machine; `--hypothesis-profile default` explores.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

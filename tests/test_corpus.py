@@ -96,7 +96,7 @@ def test_borders_between_windows_and_blocks_do_not_show(protocol):
     assert read(of_reviews(EDGES, protocol)) == EDGES
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(REVIEWS, st.sampled_from(PROTOCOLS), st.integers(1, 40), st.integers(1, 4))
 def test_any_reviews_are_read(reviews, protocol, window, block):
     with pytest.MonkeyPatch.context() as patch:
@@ -325,7 +325,7 @@ def test_a_missing_array_is_named_with_those_there_are():
         corpus.labels(file, "test")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300))
 def test_random_bytes_are_refused(content):
     for file in (io.BytesIO(content), archive(x_train=content), of_pickle(content, 1), of_body(content, 1)):
@@ -336,7 +336,7 @@ def test_random_bytes_are_refused(content):
             corpus.labels(archive(**{"x_train": npy(b"", 1), name: content}), "train")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.data(), st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
 def test_changed_bytes_end_in_reviews_or_an_input_error(data, compression):
     content = bytearray(archive(compression, x_train=npy(pickle.dumps(objects(EDGES[:4])), 4)).getvalue())
@@ -353,7 +353,7 @@ PIECES = [b"]", b"(", b"e", b"a", b"K\x05", b"](M\x05\x01K\x06e", b"]q\x07J\x05\
 PIECES += [b"(](K\x07e]r\x07\x00\x00\x00ee", b"]\x94(K\x08ea"]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join))
 def test_opcodes_in_any_order_mean_what_pickle_says_or_are_refused(body):
     try:

@@ -28,12 +28,14 @@ class Server:
     """A loopback server that answers each path by its script, one step per request, the last step for ever."""
 
     def __init__(self):
-        self.scripts, self.requests, self.sent, self.release = {}, [], threading.Event(), threading.Event()
+        self.scripts, self.requests, self.asked = {}, [], threading.Semaphore(0)
+        self.sent, self.release = threading.Event(), threading.Event()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 server.requests.append(self.path)
+                server.asked.release()
                 script = server.scripts.get(self.path, [404])
                 step = script.pop(0) if len(script) > 1 else script[0]
                 body = step if isinstance(step, bytes) else CONTENT["imdb.npz"]
@@ -198,6 +200,7 @@ def test_a_server_that_falls_silent_is_given_up(server, waits, failure):
     server.scripts = {"/a": [failure]}
     with pytest.raises(InputError, match="timed out"):
         run(server.url("/a"), timeout=0.2, retries=1)
+    assert all(server.asked.acquire(timeout=60) for _ in range(2))  # it may be slower than the client is patient
     assert server.requests == ["/a"] * 2
     assert raw_lacks_reviews()
 
