@@ -7,11 +7,8 @@ operations: +, -, *, /, square root, comparison and the fused multiply-add, each
 
 import os
 import platform
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -44,40 +41,20 @@ def promise() -> str:
 
 
 def side_by_side(run: Callable[[int], None], count: int) -> None:
-    """Call ``run(0)`` to ``run(count - 1)`` on all cores, compiled functions that write to places of their own.
-
-    Ctrl-C, which is ``KeyboardInterrupt`` between any two instructions, waits for the end.
-    """
+    """Call ``run(0)`` to ``run(count - 1)`` on all cores, compiled functions that write to places of their own."""
     tasks = iter(range(count))
 
     def take():
         for task in tasks:
             run(task)
 
-    with _uninterrupted():
-        others = [_threads.submit(take) for _ in range(min(count, _CORES) - 1)]
-        try:
-            take()
-        finally:
-            wait(others)  # nothing writes on when this has ended, however it has
+    others = [_threads.submit(take) for _ in range(min(count, _CORES) - 1)]
+    try:
+        take()
+    finally:
+        wait(others)  # nothing writes on when this has ended, however it has
     for other in others:
         other.result()
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block: a lock left closed would keep the threads from ever ending."""
-    if threading.current_thread() is not threading.main_thread():  # signals interrupt the main thread alone
-        yield
-        return
-    pressed = []
-    handler = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if pressed:
-            signal.raise_signal(signal.SIGINT)
 
 
 def power(base: float, n: int) -> float:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,12 +14,26 @@ import numpy as np
 from sentiment import InputError
 from sentiment.params import Params, parse
 
+_unfinished: set[Path] = set()  # what is being written
 
-def command(main: Callable, *, model: bool = True) -> None:
+
+def command(main: Callable, *, model: bool = True, interrupted: str = "interrupted") -> None:
     """Run a stage from the command line: ``main(params, name)``, or ``main(params)`` where ``model`` is false.
 
-    Bad input ends in one line per fault on standard error and exit code 1, without a traceback.
+    Bad input ends in one line per fault on standard error and exit code 1, without a traceback. Ctrl-C and a
+    termination end in the line ``interrupted`` and exit code 130 or 143, and leave no file half-written.
     """
+
+    def end(number, _):
+        # At once: KeyboardInterrupt leaves locks of the threads' closed where it strikes, and the exit waits for them.
+        for path in _unfinished:
+            path.unlink(missing_ok=True)
+        os.write(sys.stderr.fileno(), f"\n{interrupted}\n".encode())
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    sys.stdout.reconfigure(line_buffering=True)  # what has been printed is not lost
     parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__.splitlines()[0])
     if model:
         parser.add_argument("model", help="a name under `models` in params.yaml")
@@ -31,8 +46,6 @@ def command(main: Callable, *, model: bool = True) -> None:
         sys.exit(f"error: {error.filename} is missing; `dvc repro` runs the stages that make it first")
     except OSError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def read_params() -> Params:
@@ -49,11 +62,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its place when the block ends well, and vanishes if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
+    _unfinished.add(partial)
     try:
         yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+        _unfinished.remove(partial)
 
 
 def read_array(path: Path) -> np.ndarray:

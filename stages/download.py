@@ -47,7 +47,7 @@ def take_named(source: str, target: Path, pinned: Source) -> Path:
     path = locate(source, target.name)
     try:
         take(target, pinned, partial(copyfile, path))
-    except (OSError, InputError) as error:
+    except (OSError, ValueError) as error:  # the latter of a null byte in the path
         remedy = f"name a folder that holds {target.name}, or unset IMDB_SOURCE"
         raise InputError(f"IMDB_SOURCE={source}: {path}: {reason(error)}; {remedy}") from None
     return path
@@ -115,11 +115,17 @@ def download(url: str, timeout: float, retries: int, path: Path) -> None:
 def locate(source: str, name: str) -> Path:
     """Where the file ``name`` is, by a ``source`` that is its folder, it, or its companion, as a path or file:// URL.
 
+    Raises:
+        InputError: The URL is none.
+
     >>> locate("file:///mnt/imdb.npz", "imdb_word_index.json").as_posix()
     '/mnt/imdb_word_index.json'
     """
     if source.lower().startswith("file://"):
-        source = url2pathname(urlsplit(source).path)
+        try:
+            source = url2pathname(urlsplit(source).path)
+        except ValueError as error:
+            raise InputError(f"IMDB_SOURCE={source}: {error}; name a folder, a file or a file:// URL") from None
     path = Path(os.path.expanduser(source))
     folder = path.parent if path.name in (REVIEWS, WORD_INDEX) and not path.is_dir() else path
     return folder / name

@@ -14,6 +14,7 @@ from sentiment.params import Params
 from stages.common import command, write_json
 
 COMPUTING = (
+    "dvclive",  # writes the history
     "h5py",  # writes the weights
     "keras",  # writes the model file
     "llvmlite",  # compiles, under numba

@@ -79,17 +79,13 @@ def train(name: str, settings: Train, sizes: Sizes, ids, labels, checkpoint: Che
             bar.write(f"resuming after epoch {len(history)} of {settings.epochs}")
         for metrics in history:
             _log(live, metrics)
-        try:
-            for epoch in fit(sizes, ids, labels, **settings.model_dump(), state=state, progress=bar.update):
-                state = epoch.state
-                history.append({key: round(value, DECIMALS) for key, value in epoch.metrics.items()})
-                checkpoint.save(state, history)
-                _log(live, history[-1])
-                figures = ", ".join(f"{key} {value:.4f}" for key, value in history[-1].items())
-                bar.write(f"epoch {len(history)}: {figures}")
-        except KeyboardInterrupt:
-            bar.write(f"interrupted after epoch {len(history)}; run the same command again to go on from there")
-            raise
+        for epoch in fit(sizes, ids, labels, **settings.model_dump(), state=state, progress=bar.update):
+            state = epoch.state
+            history.append({key: round(value, DECIMALS) for key, value in epoch.metrics.items()})
+            checkpoint.save(state, history)
+            _log(live, history[-1])
+            figures = ", ".join(f"{key} {value:.4f}" for key, value in history[-1].items())
+            bar.write(f"epoch {len(history)}: {figures}")
     return state.weights
 
 
@@ -122,4 +118,4 @@ def _log(live: Live, metrics: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    command(main, interrupted="interrupted; run the same command again to go on from the last finished epoch")

@@ -1,12 +1,14 @@
 """What the tests share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from sentiment.network import Sizes
+from stages.download import locate
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,7 +29,14 @@ def imdb() -> Path:
     source = os.environ.get("IMDB_SOURCE")
     if not source:
         pytest.skip("needs the real data: set IMDB_SOURCE to its folder")
-    return Path(source).resolve()
+    return locate(source, "imdb.npz").resolve().parent
+
+
+def on_cores(count: int) -> list[str]:
+    """The beginning of a command that runs the rest on so many cores, or on those there are; nothing on macOS."""
+    if not shutil.which("taskset"):
+        return []
+    return ["taskset", "--cpu-list", ",".join(map(str, sorted(os.sched_getaffinity(0))[:count]))]
 
 
 def pytest_addoption(parser):

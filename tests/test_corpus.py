@@ -6,7 +6,6 @@ import pickle
 import tracemalloc
 import zipfile
 from itertools import chain, pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -420,23 +419,16 @@ def test_a_word_index_other_than_words_and_ranks_is_refused(content, match):
     assert "\n" not in str(caught.value)
 
 
-@pytest.fixture(scope="module")
-def real():
-    if not (source := os.environ.get("IMDB_SOURCE")):
-        pytest.skip("IMDB_SOURCE does not name the folder of the real data")
-    return Path(source)
-
-
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_the_real_reviews_are_read_as_numpy_loads_them(real, split):
-    with np.load(real / "imdb.npz", allow_pickle=True) as loaded, open(real / "imdb.npz", "rb") as file:
+def test_the_real_reviews_are_read_as_numpy_loads_them(imdb, split):
+    with np.load(imdb / "imdb.npz", allow_pickle=True) as loaded, open(imdb / "imdb.npz", "rb") as file:
         assert corpus.count(file, split) == 25_000
         assert read(file, split) == loaded[f"x_{split}"].tolist()
         assert corpus.labels(file, split).tolist() == loaded[f"y_{split}"].tolist()
 
 
-def test_the_real_word_index_ranks_each_word_once(real):
-    with open(real / "imdb_word_index.json", "rb") as file:
+def test_the_real_word_index_ranks_each_word_once(imdb):
+    with open(imdb / "imdb_word_index.json", "rb") as file:
         ranks = sorted(corpus.word_index(file).values())
     assert (ranks[0], ranks[-1], len(ranks)) == (1, 88_584, 88_584)
     assert all(after - before == 1 for before, after in pairwise(ranks))

@@ -259,6 +259,15 @@ def test_a_named_source_without_the_file_is_an_error_although_others_have_it(tmp
     assert raw_lacks_reviews()
 
 
+@pytest.mark.parametrize("source", ["file://[mine", "file:///mine/%00", "mine\\0"])
+def test_a_named_source_that_can_be_no_file_is_an_error(monkeypatch, source):
+    monkeypatch.setattr(download.os, "environ", {"IMDB_SOURCE": source})  # the real one takes no null byte
+    with pytest.raises(InputError, match="name a folder") as caught:
+        run()
+    assert str(caught.value).startswith(f"IMDB_SOURCE={source}: ")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_named_source_with_other_bytes_is_an_error_and_stays_as_it_is(tmp_path, monkeypatch):
     mine = fill(tmp_path / "mine", "imdb.npz", content=OTHER) / "imdb.npz"
     before = mine.stat()

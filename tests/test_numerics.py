@@ -1,4 +1,3 @@
-import signal
 import threading
 
 import numba
@@ -95,30 +94,6 @@ def test_what_fails_side_by_side_is_raised(fails):
 
     with pytest.raises(ArithmeticError, match=str(fails)):
         numerics.side_by_side(run, 4)
-
-
-def test_an_interrupt_waits_for_the_end_of_what_runs_side_by_side():
-    done, interrupted = [], threading.Event()
-
-    def run(task):
-        if threading.current_thread() is threading.main_thread():
-            interrupted.set()
-            signal.raise_signal(signal.SIGINT)
-        interrupted.wait()
-        done.append(task)
-
-    with pytest.raises(KeyboardInterrupt):
-        numerics.side_by_side(run, 7)
-    assert sorted(done) == list(range(7))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_side_by_side_runs_from_any_thread():
-    done = []
-    thread = threading.Thread(target=numerics.side_by_side, args=(done.append, 7))
-    thread.start()
-    thread.join()
-    assert sorted(done) == list(range(7))
 
 
 def test_orthogonal_is_the_q_of_a_qr_decomposition_with_positive_diagonal():

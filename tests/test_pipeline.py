@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from checks.demo import write_project
 from sentiment.params import parse
-from tests.conftest import ROOT
+from tests.conftest import ROOT, on_cores
 
 REVIEWS = 300
 STAGES = {stage.addressing: stage for stage in Repo(ROOT).index.stages}
@@ -81,9 +81,8 @@ def test_the_pipeline_builds_exactly_the_models_of_params_yaml():
 
 
 def test_every_parameter_has_a_comment():
-    text = (ROOT / "params.yaml").read_text()
-    commented = set(re.findall(r"^ *(\w+):[^\n#]*#", text, re.M)) | {"pad", "network", "train", "evaluate"}
-    assert set(re.findall(r"^ *(\w+):", text, re.M)) <= commented
+    keys = re.findall(r"^ *(\w+):(.*)$", (ROOT / "params.yaml").read_text(), re.M)
+    assert [key for key, rest in keys if "#" not in rest and key not in SECTIONS] == []
 
 
 def test_only_evaluate_reads_the_test_split():
@@ -132,7 +131,7 @@ def test_a_run_writes_its_outputs_and_nothing_else(project):
 def test_a_cold_run_elsewhere_gives_the_same_bytes(project, tmp_path):
     """Another folder, hash seed, core count and thread count."""
     other = Project(tmp_path / "a folder with spaces")
-    other.run("taskset", "--cpu-list", "0", "dvc", "repro", PYTHONHASHSEED="1", TF_NUM_INTEROP_THREADS="5")
+    other.run(*on_cores(1), "dvc", "repro", PYTHONHASHSEED="1", OMP_NUM_THREADS="5")
     theirs, ours = other.files(), project.files()
     assert set(theirs) == set(ours)
     assert [name for name in ours if ours[name] != theirs[name]] == []
@@ -171,28 +170,46 @@ def test_a_changed_param_reruns_its_readers_alone_and_shows_in_the_diff(project,
     assert "metrics/full.json" not in diff
 
 
-def test_training_killed_at_any_moment_resumes_and_ends_with_the_same_bytes(project, tmp_path):
-    killed = tmp_path / "killed"
-    shutil.copytree(project.folder, killed, symlinks=True)
-    expected = {
-        name: content
-        for name, content in project.files().items()
-        if re.match(r"models/small|plots/small/history", name)
-    }
-    checkpoint = killed / ".checkpoints" / "small.npz"
-    command = [sys.executable, "-m", "stages.train", "small"]
-    process = subprocess.Popen(command, cwd=killed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not checkpoint.exists():
+def copy_with_epochs(project, folder: Path, epochs: int) -> Path:
+    """A copy of a project whose models train for longer, or shorter."""
+    shutil.copytree(project.folder, folder, symlinks=True)
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("epochs: 4", f"epochs: {epochs}"))
+    return folder
+
+
+def start_training(folder: Path, model: str) -> subprocess.Popen:
+    """Training, at least one of whose epochs has been kept."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.train", model],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (folder / ".checkpoints" / f"{model}.npz").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
+    return process
+
+
+def test_training_killed_at_any_moment_resumes_and_ends_with_the_same_bytes(project, tmp_path):
+    folder = copy_with_epochs(project, tmp_path / "killed", 12)
+    command = [sys.executable, "-m", "stages.train", "small"]
+
+    def results():
+        paths = [*(folder / "models").glob("small.*"), *(folder / "plots/small/history").rglob("*")]
+        return {path: path.read_bytes() for path in paths if path.is_file()}
+
+    subprocess.run(command, cwd=folder, capture_output=True, check=True)
+    expected = results()
+    assert len(expected) == 5
+    process = start_training(folder, "small")
+    process.kill()
     process.communicate()
-    for name in expected:
-        (killed / name).unlink(missing_ok=True)
-    run = subprocess.run(command, cwd=killed, capture_output=True, text=True, check=True)
+    for path in expected:
+        path.unlink(missing_ok=True)
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     assert "resuming after epoch" in run.stdout
-    assert {name: (killed / name).read_bytes() for name in expected} == expected
-    assert not checkpoint.exists()
+    assert results() == expected
+    assert not (folder / ".checkpoints/small.npz").exists()
 
 
 def test_a_checkpoint_of_other_params_data_or_code_is_ignored_and_a_damaged_one_is_named(project, tmp_path):
@@ -214,24 +231,54 @@ def test_a_checkpoint_of_other_params_data_or_code_is_ignored_and_a_damaged_one_
     assert run.stderr.startswith("error: .checkpoints/small.npz: a damaged checkpoint")
 
 
-def test_ctrl_c_says_how_to_resume_and_training_does(project, tmp_path):
-    folder = tmp_path / "interrupted"
-    shutil.copytree(project.folder, folder, symlinks=True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stages.train", "full"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not (folder / ".checkpoints" / "full.npz").exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.001)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate()
-    assert process.returncode == 130
-    assert "run the same command again to go on from there" in output
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_says_how_to_go_on(project, tmp_path, number):
+    folder = copy_with_epochs(project, tmp_path / "interrupted", 10_000)
+    process = start_training(folder, "full")
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == 128 + number
+    assert errors.endswith("\ninterrupted; run the same command again to go on from the last finished epoch\n")
     assert "Traceback" not in errors
+    assert list((folder / ".checkpoints").iterdir()) == [folder / ".checkpoints/full.npz"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_stage_ends_though_a_thread_waits_for_ever_and_leaves_nothing_half_written(tmp_path, number):
+    (tmp_path / "stage.py").write_text(f'''"""A stage."""
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from stages.common import command, replacing
+
+def main(params):
+    lock, pool = Lock(), ThreadPoolExecutor(1)
+    with lock, replacing(Path("out/file")) as path:
+        pool.submit(lock.acquire)
+        path.write_text("half")
+        print("half-way")
+        signal.raise_signal({int(number)})
+
+command(main, model=False)
+''')
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    run = subprocess.run(
+        [sys.executable, "stage.py"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout, run.stderr) == (128 + number, "half-way\n", "\ninterrupted\n")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_stage_interrupted_while_it_imports_ends_without_a_traceback(tmp_path):
+    (tmp_path / "numpy.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    run = subprocess.run(
+        [sys.executable, "-m", "stages.train", "small"],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stderr) == (-signal.SIGINT, "")
 
 
 @pytest.mark.parametrize(
