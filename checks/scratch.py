@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from sentiment import InputError
 
@@ -47,6 +48,7 @@ class Scratch(NamedTuple):
             finally:
                 if process.returncode is None:  # interrupted: nothing a stage or its shell could save is wanted
                     os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
         if code:
             raise InputError(f"`{' '.join(command)}` of {self.commit[:10]} failed; the stage's own error is above")
 
@@ -79,7 +81,10 @@ def checkout(revision: str = "HEAD", model: str | None = None) -> Iterator[Scrat
         for name in ("dvc.yaml", "params.yaml"):
             if not (folder / name).exists():
                 raise InputError(f"revision: {revision!r} ({commit[:10]}) has no {name}; name one with the pipeline")
-        models = YAML(typ="safe").load(folder / "params.yaml").get("models", {})
+        try:
+            models = [*YAML(typ="safe").load(folder / "params.yaml")["models"]]
+        except (YAMLError, UnicodeDecodeError, TypeError, KeyError):
+            raise InputError(f"revision: {revision!r} ({commit[:10]}) has no `models` in its params.yaml") from None
         if model not in [None, *models]:
             raise InputError(f"model: expected one of {', '.join(models)}, got {model!r}")
         (folder / ".dvc/config.local").write_text("[cache]\n    dir = cache\n")  # wins over a committed setting too
@@ -108,10 +113,12 @@ def git(folder: Path, *arguments: str) -> str:
 def command(main: Callable[[], int]) -> None:
     """Exit with what ``main`` returns; with ``CANNOT_RUN`` and a line per fault for bad input; with 130 for Ctrl-C.
 
-    A termination cleans up like Ctrl-C. A crash shows its traceback and is ``CANNOT_RUN`` as well: Python's own code
-    for it, 1, is a verdict here.
+    A termination, or the terminal's end, cleans up like Ctrl-C. A crash shows its traceback and is ``CANNOT_RUN`` as
+    well: Python's own code for it, 1, is a verdict here.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks
+            signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(main())
     except InputError as error:

@@ -168,6 +168,7 @@ class Project:
         accuracy = json.loads(metrics.read_text())["accuracy"]
         self.edited = self.commit_instead(metrics, str(accuracy), str(round(accuracy + 1e-6, 6)))
         self.reseeded = self.commit_instead(params, "seed: 1 ", "seed: 2 ")
+        self.run("git", "tag", "broken", self.commit_instead(params, "models:", "models"))
 
     def run(self, *command: str) -> str:
         run = subprocess.run(
@@ -255,6 +256,7 @@ def test_another_seed_with_the_old_metrics_kept_is_different_and_named(project):
         (["--rev", "nowhere"], "error: revision: expected a commit, got 'nowhere'"),
         (["--model", "tiny"], "error: model: expected one of small, full, got 'tiny'"),
         (["--rev", "HEAD~1"], "has no dvc.lock and so no result"),
+        (["--rev", "broken"], "has no `models` in its params.yaml"),
         (["--modle"], "error: unrecognized arguments: --modle"),
     ],
 )
@@ -273,7 +275,7 @@ def test_without_the_data_the_stage_says_so_and_there_is_no_verdict(project, tmp
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_leaves_neither_folder_nor_process(project, tmp_path, number):
     process = project.start("--model", "small", TMPDIR=str(tmp_path))
     for line in process.stderr:
