@@ -323,12 +323,13 @@ def test_a_comment_too_long_for_github_is_cut_at_its_end(project):
     assert "models.small.999" in to_html(many)
 
 
-def browse(page: Path, tmp_path: Path) -> tuple[str, str]:
-    """The page's final state in a browser, and what its console says."""
+def browse(page: Path, tmp_path: Path, scheme: str = "light") -> tuple[str, str]:
+    """The page's final state in a browser, light or dark, and what its console says."""
     run = subprocess.run(
         [
             BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
             "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / page.stem}",
+            f"--blink-settings=preferredColorScheme={['dark', 'light'].index(scheme)}",
             "--enable-logging=stderr", "--window-size=1400,900", "--dump-dom", page.as_uri(),
         ],
         capture_output=True, text=True, check=True, timeout=60,
@@ -337,23 +338,53 @@ def browse(page: Path, tmp_path: Path) -> tuple[str, str]:
 
 
 MEASURE = """<script>
+const luminance = color => color.match(/[0-9.]+/g).slice(0, 3).map(part => part / 255)
+  .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, part, i) => sum + part * [0.2126, 0.7152, 0.0722][i], 0)
+const ground = node => {
+  const { left, right, top, bottom } = node.getBoundingClientRect()
+  for (const cell of node.ownerSVGElement?.querySelectorAll(".mark-rect path") ?? []) {
+    const box = cell.getBoundingClientRect()
+    if (box.left < left && right < box.right && box.top < top && bottom < box.bottom) return getComputedStyle(cell).fill
+  }
+  const color = getComputedStyle(node).backgroundColor
+  if (!color.startsWith("rgba(")) return color
+  if (node.parentElement) return ground(node.parentElement)
+  node.style.backgroundColor = "Canvas"
+  return ground(node)
+}
+const contrast = node => {
+  const style = getComputedStyle(node)
+  const both = [luminance(node instanceof SVGElement ? style.fill : style.color), luminance(ground(node))]
+  return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05)
+}
 addEventListener("load", () => {
+  const hasText = node => [...node.childNodes].some(child => child.nodeType == 3 && child.data.trim())
+  const texts = [...document.body.querySelectorAll("*:not(script, style)")].filter(hasText)
   parent.document.getElementById("measured").textContent = JSON.stringify({
     width: innerWidth, content: document.documentElement.scrollWidth,
     requests: performance.getEntriesByType("resource").map(entry => entry.name),
     scripts: document.scripts.length, title: document.title,
+    dark: matchMedia("(prefers-color-scheme: dark)").matches, contrast: Math.min(...texts.map(contrast)),
+    paper: luminance(ground(document.body)), texts: texts.length,
     pictures: [...document.querySelectorAll("figure svg")].map(svg => svg.getBoundingClientRect())
       .map(box => [box.width, box.height]),
   })
 })</script>"""
 
 
-def measure(page: str, width: int, tmp_path: Path) -> dict:
-    """What a browser makes of a copy of the page that may run this script, in a frame, as no window is phone-narrow."""
+def measure(page: str, width: int, tmp_path: Path, scheme: str = "light") -> dict:
+    """What a browser makes of a copy of the page that may run this script, in a frame, as no window is phone-narrow.
+
+    The contrast is that of WCAG 2.2, https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio, the least of all texts'.
+    """
     frame = escape(re.sub("<meta http-equiv.*?>", "", page) + MEASURE)
     outer = tmp_path / "measured.html"
-    outer.write_text(f'<pre id="measured"></pre><iframe width="{width}" height="900" srcdoc="{frame}"></iframe>')
-    dom, _ = browse(outer, tmp_path)
+    outer.write_text(
+        '<meta name="color-scheme" content="light dark"><pre id="measured"></pre>'
+        f'<iframe width="{width}" height="900" srcdoc="{frame}"></iframe>'
+    )
+    dom, _ = browse(outer, tmp_path, scheme)
     return json.loads(unescape(re.search(r'<pre id="measured">(.*?)</pre>', dom, re.S)[1]))
 
 
@@ -373,6 +404,16 @@ def test_in_a_browser_every_picture_shows_nothing_is_requested_and_nothing_overf
     assert measured["requests"] == []
     assert len(measured["pictures"]) == len(PLOTS)
     assert all(min(box) > 200 for box in measured["pictures"])
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_in_a_browser_every_text_stands_out_in_light_and_dark(project, tmp_path, scheme):
+    measured = measure(read(project)[0], 1280, tmp_path, scheme)
+    assert measured["dark"] == (scheme == "dark")
+    assert (measured["paper"] < 0.5) == (scheme == "dark")
+    assert measured["texts"] > 100
+    assert measured["contrast"] >= 4.5  # WCAG's AA
 
 
 @needs_browser
