@@ -37,7 +37,8 @@ def test_each_seed_is_trained_and_only_the_file_of_the_model_is_written(project)
     folder, environment = project
 
     def files():
-        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        paths = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
+        return {path: path.read_bytes() for path in paths}
 
     before = files()
     done = run(folder, environment, "small", "--seeds", "2")
