@@ -84,7 +84,9 @@ def checkout(revision: str = "HEAD", model: str | None = None) -> Iterator[Scrat
         try:
             models = [*YAML(typ="safe").load(folder / "params.yaml")["models"]]
         except (YAMLError, UnicodeDecodeError, TypeError, KeyError):
-            raise InputError(f"revision: {revision!r} ({commit[:10]}) has no `models` in its params.yaml") from None
+            raise InputError(
+                f"revision: {revision!r} ({commit[:10]}) has no `models` in its params.yaml; name one with them"
+            ) from None
         if model not in [None, *models]:
             raise InputError(f"model: expected one of {', '.join(models)}, got {model!r}")
         (folder / ".dvc/config.local").write_text("[cache]\n    dir = cache\n")  # wins over a committed setting too

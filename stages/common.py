@@ -25,7 +25,8 @@ def command(main: Callable, *, model: bool = True, interrupted: str = "interrupt
     """
 
     def end(number, _):
-        # At once: KeyboardInterrupt leaves locks of the threads' closed where it strikes, and the exit waits for them.
+        # Nothing is unwound: KeyboardInterrupt may strike inside any library's lock, which then stays closed, and the
+        # exit waits for it for ever.
         for path in _unfinished:
             path.unlink(missing_ok=True)
         os.write(sys.stderr.fileno(), f"\n{interrupted}\n".encode())
