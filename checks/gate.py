@@ -43,7 +43,8 @@ class Kind(IntEnum):
 REMEDIES = {
     # `repro` alone overlooks a dependency that dvc.yaml no longer has, and nothing drops a stage that is gone.
     Kind.STALE: "run `dvc repro`, then `dvc commit`; delete from dvc.lock the stages that dvc.yaml no longer has",
-    Kind.INCONSISTENT: "take dvc.lock and the results back from Git, or run `dvc repro`, then `dvc commit`",
+    # Git takes a file that `dvc exp run` changed for unchanged if its size and second are the same: hence delete.
+    Kind.INCONSISTENT: "delete these files and take them back from Git, or run `dvc repro`, then `dvc commit`",
 }
 
 

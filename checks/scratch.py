@@ -83,7 +83,7 @@ def checkout(revision: str = "HEAD", model: str | None = None) -> Iterator[Scrat
                 raise InputError(f"revision: {revision!r} ({commit[:10]}) has no {name}; name one with the pipeline")
         try:
             models = [*YAML(typ="safe").load(folder / "params.yaml")["models"]]
-        except (YAMLError, UnicodeDecodeError, TypeError, KeyError):
+        except (YAMLError, TypeError, KeyError):
             raise InputError(
                 f"revision: {revision!r} ({commit[:10]}) has no `models` in its params.yaml; name one with them"
             ) from None

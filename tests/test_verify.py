@@ -168,7 +168,9 @@ class Project:
         accuracy = json.loads(metrics.read_text())["accuracy"]
         self.edited = self.commit_instead(metrics, str(accuracy), str(round(accuracy + 1e-6, 6)))
         self.reseeded = self.commit_instead(params, "seed: 1 ", "seed: 2 ")
-        self.run("git", "tag", "broken", self.commit_instead(params, "models:", "models"))
+        text = params.read_text()
+        for name, broken in {"empty": "", "no-yaml": "a: [", "renamed": text.replace("models:", "networks:")}.items():
+            self.run("git", "tag", name, self.commit_instead(params, text, broken))
 
     def run(self, *command: str) -> str:
         run = subprocess.run(
@@ -256,7 +258,7 @@ def test_another_seed_with_the_old_metrics_kept_is_different_and_named(project):
         (["--rev", "nowhere"], "error: revision: expected a commit, got 'nowhere'"),
         (["--model", "tiny"], "error: model: expected one of small, full, got 'tiny'"),
         (["--rev", "HEAD~1"], "has no dvc.lock and so no result"),
-        (["--rev", "broken"], "has no `models` in its params.yaml"),
+        *((["--rev", name], "has no `models` in its params.yaml") for name in ("empty", "no-yaml", "renamed")),
         (["--modle"], "error: unrecognized arguments: --modle"),
     ],
 )
