@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import settings
 
-from sentiment.network import Sizes
 from stages.download import locate
 
 ROOT = Path(__file__).parents[1]
@@ -18,18 +18,20 @@ settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
-def sizes() -> Sizes:
-    """A network whose dimensions all differ, so that a swapped axis fails; the pools don't divide the length."""
-    return Sizes(max_length=17, vocabulary=300, embedding=6, filters=7, kernel=5, pool=2, lstm=9, dropout=0.2, dense=4)
-
-
-@pytest.fixture(scope="session")
 def imdb() -> Path:
     """The folder of the real data."""
     source = os.environ.get("IMDB_SOURCE")
     if not source:
         pytest.skip("needs the real data: set IMDB_SOURCE to its folder")
     return locate(source, "imdb.npz").resolve().parent
+
+
+def real_models() -> dict:
+    """The Keras models of params.yaml, by their names."""
+    from sentiment import network
+
+    models = yaml.safe_load((ROOT / "params.yaml").read_text())["models"]
+    return {name: network.build(**params["pad"], **params["network"]) for name, params in models.items()}
 
 
 def on_cores(count: int) -> list[str]:

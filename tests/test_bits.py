@@ -1,21 +1,27 @@
 """The same bits on any cores, threads, hash seed and processor, and only through operations known to be safe."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-from sentiment import kernels, training, vectors
-from sentiment.numerics import promise
-from tests.conftest import ROOT, on_cores
+from sentiment import network
+from sentiment.engine import matrices, promise
+from sentiment.engine.optimizers import OPTIMIZERS
+from sentiment.engine.trainer import CompiledTrainer
+from tests.bits import Run
+from tests.cases import CASES, Sizes, plain, reviews
+from tests.conftest import ROOT, on_cores, real_models
 
-STEPS = {"small": 3, "full": 2}
+INLINED = {"_clip", "exp", "sigmoid", "tanh"}
 
 SAFE = {
     # one rounding per element, by IEEE 754
@@ -38,21 +44,35 @@ SAFE = {
 FLAGS = {"fast", "reassoc", "contract", "nnan", "ninf", "nsz", "arcp", "afn"}  # LLVM's leave to round otherwise
 
 
-def bits(model: str, *prefix: str, cwd=ROOT, **environment: str) -> list[str]:
-    """What tests.bits prints for a model in a process of its own."""
-    command = [*prefix, sys.executable, "-m", "tests.bits", model, str(STEPS[model])]
-    run = subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout.splitlines()
+def bits(run: Path, *prefix: str, cwd=ROOT, **environment: str) -> list[str]:
+    """What tests.bits prints for a run in a process of its own."""
+    command = [*prefix, sys.executable, "-m", "tests.bits", str(run)]
+    process = subprocess.run(
+        command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout.splitlines()
 
 
 @pytest.fixture(scope="module")
-def here() -> dict[str, list[str]]:
+def runs(tmp_path_factory) -> dict[str, Path]:
+    """The models of params.yaml at their real sizes, and the cases of the blocks at small ones."""
+    found = {name: Run(plain(name, Sizes()), updates=3, batch=10, shards=3) for name in CASES}
+    found["sgd"] = found["lstm"]._replace(optimizer="sgd")
+    for name, model in real_models().items():
+        found[name] = Run(network.to_layers(model), updates=2, batch=64, shards=4)
+    folder = tmp_path_factory.mktemp("runs")
+    for name, run in found.items():
+        (folder / name).write_text(json.dumps(run._asdict()))
+    return {name: folder / name for name in found}
+
+
+@pytest.fixture(scope="module")
+def here(runs) -> dict[str, list[str]]:
     """What this machine prints, left to itself."""
-    return {model: bits(model) for model in STEPS}
+    return {name: bits(run) for name, run in runs.items()}
 
 
-@pytest.mark.parametrize("model", STEPS)
 @pytest.mark.parametrize(
     ("cores", "environment"),
     [
@@ -63,18 +83,19 @@ def here() -> dict[str, list[str]]:
     ],
     ids=str,
 )
-def test_cores_threads_and_settings_leave_the_bits_alone(here, model, cores, environment):
-    assert bits(model, *on_cores(cores), **environment) == here[model]
+def test_cores_threads_and_settings_leave_the_bits_alone(here, runs, cores, environment):
+    for name, run in runs.items():
+        assert bits(run, *on_cores(cores), **environment) == here[name], name
 
 
-def test_another_model_has_other_bits(here):
-    assert len(here["small"]) == STEPS["small"] + 2
-    assert not set(here["small"]) & set(here["full"])
+def test_another_network_has_other_bits(here):
+    lines = [line for name in here for line in here[name][1:]]
+    assert len(set(lines)) == len(lines)
 
 
-@pytest.mark.parametrize("model", STEPS)
-def test_emulated_processors_give_the_bits_of_this_one(here, model, emulator):
-    assert bits(model, *emulator.split()) == here[model]
+def test_emulated_processors_give_the_bits_of_this_one(here, runs, emulator):
+    for name, run in runs.items():
+        assert bits(run, *emulator.split()) == here[name], name
 
 
 def instructions(function: Callable, signatures) -> set[str]:
@@ -98,15 +119,23 @@ def instructions(function: Callable, signatures) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def compiled(sizes) -> dict[str, tuple[Callable, list]]:
-    """Every compiled function, with the types it has been compiled for by training and predicting."""
-    ids, labels = np.ones((4, sizes.max_length), "u2"), np.array([0, 1, 0, 1])
-    settings = {"epochs": 1, "batch": 4, "shards": 2, "learning_rate": 0.1, "validation_fraction": 0.5, "seed": 1}
-    list(training.fit(sizes, ids, labels, **settings))
-    functions = {name: f for name, f in vars(kernels).items() if isinstance(f, Dispatcher) and f.signatures}
-    assert {"forward", "backward", "tap_backward", "adam", "head", "positive"} <= functions.keys()
-    found = {name: (f.py_func, f.signatures) for name, f in functions.items()}
-    return found | {"product": (vectors._product._pyfunc, [(numba.int64,) * 10])}
+def compiled() -> dict[str, tuple[Callable, list]]:
+    """Every compiled function of the engine, with the types it has been compiled for by training and predicting."""
+    ids, labels = reviews(Sizes(), 8), (np.arange(8) % 2).astype("u1")
+    for case in CASES:
+        for optimizer in OPTIMIZERS:
+            trainer = CompiledTrainer(
+                plain(case, Sizes()), batch=4, shards=2, optimizer=optimizer, learning_rate=0.1, seed=1
+            )
+            trainer.epoch(ids, labels, np.arange(8), 0)
+            trainer.predict(ids)
+    modules = [module for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
+    functions = {f"{f.__module__}.{f.__name__}": f for module in modules for f in vars(module).values()
+                 if isinstance(f, Dispatcher)}  # fmt: skip
+    never = {name for name, function in functions.items() if not function.signatures}
+    assert {name.rsplit(".")[-1] for name in never} == INLINED
+    found = {name: (f.py_func, f.signatures) for name, f in functions.items() if f.signatures}
+    return found | {"product": (matrices._product._pyfunc, [(numba.int64,) * 10])}
 
 
 def test_only_instructions_known_to_be_safe_are_in_the_compiled_code(compiled):

@@ -14,8 +14,8 @@ A block reads ``inputs[group]``, writes ``outputs[group]``, which are the next b
 whole vectors with zeros. Whatever a block writes has zeros in the padding too.
 
 Shards run at the same time, so forward and backward write only to arrays of their group. What a shard finds of the
-gradient with respect to the weights goes to ``parts[group]``, of which ``d_values[group]`` are the arrays, and ``finish``
-sums the parts in the order of the groups.
+gradient with respect to the weights goes to ``parts[group]``, of which ``d_values[group]`` are the arrays, and
+``finish`` sums the parts in the order of the groups.
 
 A block of steps that starts a review from the padding review (see ``groups``) owes it the gradient on the way back:
 backward(0) begins with what all shards found for the padding review's states.
@@ -154,12 +154,17 @@ def settings(layer: dict, *free: str, **fixed: object) -> list:
     for name, value in config.items():
         if name in free or name == "name":
             continue
-        if _text(value) != expected.get(name, _text(value) if value in (None, False, 0) else "Keras's default"):
-            raise InputError(
-                f"layer {config['name']!r} ({layer['class_name']}): {name} = {_text(value)}, the compiled trainer has"
-                f" only {expected.get(name, 'its default')}; {REMEDY}"
-            )
+        if _text(value) != expected.get(name, _text(value) if value in (None, False, 0) else ""):
+            raise refusal(layer, name, _text(value), expected.get(name, "its default"))
     return [config[name] for name in free]
+
+
+def refusal(layer: dict, name: str, found: object, right: object) -> InputError:
+    """What to raise where a setting of a layer has a value that the block does not compute."""
+    return InputError(
+        f"layer {layer['config']['name']!r} ({layer['class_name']}): {name} = {found}, the compiled trainer has only"
+        f" {right}; {REMEDY}"
+    )
 
 
 def _text(value: object) -> str:

@@ -28,7 +28,7 @@ class Adam:
     slots = ("momentum", "velocity")
 
     def update(self, weights: np.ndarray, slots: Mapping[str, np.ndarray], gradient: np.ndarray, step: int) -> None:
-        """Change weights and slots in place, each float32 [whole vectors], in the training's ``step``-th step from 0."""
+        """Change weights and slots, float32 [whole vectors], in place, in the training's ``step``-th step from 0."""
         betas = np.float32([self.beta_1, self.beta_2])
         corrections = [1 - power(float(beta), step + 1) for beta in betas]  # both means start from 0
         rate = np.float32(self.learning_rate * math.sqrt(corrections[1]) / corrections[0])

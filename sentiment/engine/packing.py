@@ -20,7 +20,9 @@ class Weight(NamedTuple):
     shape: tuple[int, ...]  # as in Keras
     padded: tuple[int, ...]  # in the padded vector
     first: Callable[[np.random.Generator], np.ndarray]  # draws its first value, an array of ``shape``
-    unpadded: tuple[int, ...] = ()  # ``shape`` with as many axes as ``padded``, where Keras merges some: (4 * 9,) is 4, 9
+    unpadded: tuple[
+        int, ...
+    ] = ()  # ``shape`` with as many axes as ``padded``, where Keras merges some: (4 * 9,) is 4, 9
 
     @property
     def size(self) -> int:

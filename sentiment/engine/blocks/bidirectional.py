@@ -6,7 +6,7 @@ nothing is shared there: it gets all steps of all reviews, in reverse order, and
 
 import numpy as np
 
-from sentiment.engine.block import Block, Room, Shape, settings
+from sentiment.engine.block import Block, Room, Shape, refusal, settings
 from sentiment.engine.blocks.lstm import LSTM
 from sentiment.engine.matrices import sum_rows
 from sentiment.engine.vectors import LANES, compiled, load, store
@@ -20,11 +20,13 @@ class Bidirectional(Block):
 
     def __init__(self, layers: list[dict], takes: Shape):
         layer, backward = settings(layers[0], "layer", "backward_layer", merge_mode="concat")
-        settings(backward, *backward["config"].keys() - {"go_backwards"}, go_backwards=True)
+        if layer["class_name"] != "LSTM":
+            raise refusal(layers[0], "layer", layer["class_name"], "LSTM")
         backward = backward | {"config": backward["config"] | {"go_backwards": False}}
         self.halves = self.onward, self.back = [LSTM([half], takes) for half in (layer, backward)]
-        steps, self.units = self.onward.gives
-        super().__init__(takes, Shape(steps, 2 * self.units), self.onward.weights + self.back.weights)
+        self.units = self.onward.units
+        weights = self.onward.weights + self.back.weights
+        super().__init__(takes, Shape(self.onward.gives.steps, 2 * self.units), weights)
 
     def allocate(self, room: Room, outputs, d_outputs):
         """As ``Block``; each half has outputs of its own."""
@@ -33,15 +35,13 @@ class Bidirectional(Block):
             half.allocate(room, room.rows(half.gives), room.gradient_rows(half.gives))
         self.inputs, self.d_inputs = self.onward.inputs, self.onward.d_inputs
         # What each group finds of the gradient of the padding review's inputs and outputs, at every step.
-        one = room._replace(reviews=1)
-        self._owed_inputs = one.gradient_rows(self.takes)
-        self._owed_outputs = one.gradient_rows(Shape(self.takes.steps, self.units))
+        one, steps = room._replace(reviews=1), self.takes.steps
+        self._owed_inputs, self._owed_outputs = map(one.gradient_rows, (self.takes, Shape(steps, self.units)))
 
     def bind(self, vector, gradient):
         """As ``Block``."""
-        middle = len(vector) // 2
-        for half, piece in zip(self.halves, (slice(middle), slice(middle, None)), strict=True):
-            half.bind(vector[piece], gradient[piece])
+        for half, *pieces in zip(self.halves, np.split(vector, 2), np.split(gradient, 2), strict=True):
+            half.bind(*pieces)
 
     def prepare(self, groups, draw):
         """As ``Block``."""
@@ -51,94 +51,78 @@ class Bidirectional(Block):
 
     def forward(self, group):
         """As ``Block``."""
+        rows, n, units = self.groups.rows[group], len(self.groups.rows[group].starts), self.units
+        outputs, onward, back = self.outputs[group], self.onward.outputs, self.back.outputs[group]
         self.onward.forward(group)
         if not group:
             return
-        rows, n, units = self.groups.rows[group], len(self.groups.rows[group].starts), self.units
         _copy_every_step(rows, True, self.inputs[group], self.inputs[0], self.back.inputs[group])
         self.back.forward(group)
-        outputs, onward, back = self.outputs[group], self.onward.outputs, self.back.outputs[group]
         if self.gives.steps:
-            n *= rows.steps
             _copy_every_step(rows, False, onward[group], onward[0], outputs)
-            back = back[:n].reshape(rows.steps, -1, back.shape[1])[::-1].reshape(n, -1)
+            outputs, back = (x[: rows.steps * n].reshape(rows.steps, n, -1) for x in (outputs, back))
+            outputs[..., units : 2 * units] = back[::-1, :, :units]
         else:
-            outputs[:n, :units] = onward[group, :n, :units]
-        outputs[:n, units : 2 * units] = back[:n, :units]
+            outputs[:n, :units], outputs[:n, units : 2 * units] = onward[group, :n, :units], back[:n, :units]
 
     def backward(self, group):
         """As ``Block``."""
-        onward, back, units = self.onward, self.back, self.units
-        rows, n = self.groups.rows[group], len(self.groups.rows[group].starts)
-        steps, others = self.takes.steps, len(self.groups) - 1
-        if not group:
-            if self.gives.steps:
-                _sum_groups(self._owed_outputs[1 : 1 + others], onward.d_outputs[0, :steps])
-            onward.backward(0)
-            _sum_groups(self._owed_inputs[1 : 1 + others], self._owed_inputs[0])
-            self.d_inputs[0, :steps] += self._owed_inputs[0]
-            return
-        d_outputs = self.d_outputs[group]
-        if self.gives.steps:
-            onward.d_outputs[group] = 0
-            _add_every_step(rows, False, units, d_outputs, onward.d_outputs[group], self._owed_outputs[group])
-            d_back = d_outputs[: n * steps].reshape(steps, n, -1)[::-1].reshape(n * steps, -1)
+        rows, n, units = self.groups.rows[group], len(self.groups.rows[group].starts), self.units
+        d_outputs, d_onward, d_back = (x[group] for x in (self.d_outputs, self.onward.d_outputs, self.back.d_outputs))
+        if group and self.gives.steps:
+            d_onward[...] = 0
+            _add_every_step(rows, False, units, d_outputs, d_onward, self._owed_outputs[group])
+            d_outputs, d_back = (x[: rows.steps * n].reshape(rows.steps, n, -1) for x in (d_outputs, d_back))
+            d_back[::-1, :, :units] = d_outputs[..., units : 2 * units]
+        elif group:
+            d_onward[:n, :units], d_back[:n, :units] = d_outputs[:n, :units], d_outputs[:n, units : 2 * units]
+        elif self.gives.steps:
+            self._sum_owed(self._owed_outputs, d_onward)
+        self.onward.backward(group)
+        if group:
+            self.back.backward(group)
+            back, owed = self.back.d_inputs[group], self._owed_inputs[group]
+            _add_every_step(rows, True, self.takes.features, back, self.d_inputs[group], owed)
         else:
-            onward.d_outputs[group, :n, :units] = d_outputs[:n, :units]
-            d_back = d_outputs[:n]
-        back.d_outputs[group, : len(d_back), :units] = d_back[:, units : 2 * units]
-        onward.backward(group)
-        back.backward(group)
-        features = self.takes.features
-        _add_every_step(rows, True, features, back.d_inputs[group], self.d_inputs[group], self._owed_inputs[group])
+            self._sum_owed(self._owed_inputs, self._owed_inputs[0])
+            self.d_inputs[0, : self.takes.steps] += self._owed_inputs[0]
 
     def finish(self):
         """As ``Block``."""
         for half in self.halves:
             half.finish()
 
+    def _sum_owed(self, owed: np.ndarray, total: np.ndarray) -> None:
+        """Fill the first rows of ``total`` with the sum of what the groups found, in their order."""
+        owed = owed[1 : len(self.groups)]
+        sum_rows(owed.reshape(len(owed), -1), total[: owed.shape[1]].reshape(-1))
+
 
 @compiled
 def _copy_every_step(rows, reverse, own, padding, every):
-    """Fill ``every``, float32 [steps * reviews, F], with a group's ``own`` rows and, before a review starts, ``padding``'s.
-
-    Args:
-        rows: ``Rows``.
-        reverse: Whether the last step comes first.
-        own: float32 [rows, F].
-        padding: float32 [steps, F], of the padding review.
-        every: See above.
-    """
-    n, active, base = len(rows.starts), 0, 0
+    """Fill ``every``, [steps * n, F], with ``own`` rows and, before a review starts, with ``padding``'s, [steps, F]."""
+    row, n = 0, len(rows.starts)
     for step in range(rows.steps):
-        while active < n and rows.starts[active] <= step:
-            active += 1
         to = n * (rows.steps - 1 - step if reverse else step)
         for r in range(n):
+            started = rows.starts[r] <= step
             for f in range(0, own.shape[1], LANES):
-                x = load(own, (base + r, f)) if r < active else load(padding, (step, f))
-                store(every, (to + r, f), x)
-        base += active
+                store(every, (to + r, f), load(own, (row, f)) if started else load(padding, (step, f)))
+            row += started
 
 
 @compiled
 def _add_every_step(rows, reverse, features, d_every, d_own, d_padding):
-    """The way back of ``_copy_every_step``: add to ``d_own``, and fill ``d_padding``; both [.., features, padded]."""
-    n, active, base = len(rows.starts), 0, 0
+    """The way back of ``_copy_every_step``: add to ``d_own`` and fill ``d_padding``, without the padded features."""
+    row, n = 0, len(rows.starts)
     d_padding[:] = np.float32(0)
     for step in range(rows.steps):
-        while active < n and rows.starts[active] <= step:
-            active += 1
         source = n * (rows.steps - 1 - step if reverse else step)
         for r in range(n):
+            started = rows.starts[r] <= step
             for f in range(features):
-                if r < active:
-                    d_own[base + r, f] += d_every[source + r, f]
+                if started:
+                    d_own[row, f] += d_every[source + r, f]
                 else:
                     d_padding[step, f] += d_every[source + r, f]
-        base += active
-
-
-def _sum_groups(found: np.ndarray, total: np.ndarray) -> None:
-    """Fill ``total``, float32 [steps, F], with the sum of what groups found, [groups, steps, F], in their order."""
-    sum_rows(found.reshape(len(found), -1), total.reshape(-1))
+            row += started

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from sentiment import InputError
-from sentiment.engine.block import REMEDY, Block, Room, Shape, settings
+from sentiment.engine.block import Block, Room, Shape, refusal, settings
 from sentiment.engine.functions import sigmoid, tanh
 from sentiment.engine.matrices import add_rows, clear, product
 from sentiment.engine.packing import Weight, constant, glorot
@@ -23,10 +22,7 @@ class Dense(Block):
     def __init__(self, layers: list[dict], takes: Shape):
         units, activation = settings(layers[0], "units", "activation")
         if activation not in ACTIVATIONS:
-            raise InputError(
-                f"layer {layers[0]['config']['name']!r} (Dense): activation = {activation!r}, the compiled trainer has"
-                f" only {', '.join(ACTIVATIONS)}; {REMEDY}"
-            )
+            raise refusal(layers[0], "activation", repr(activation), " or ".join(ACTIVATIONS))
         self.activation, features = ACTIVATIONS.index(activation), takes.features
         padded = whole(features), whole(units)
         super().__init__(
@@ -90,7 +86,7 @@ def _forward(inputs, kernel, bias, activation, units, outputs):
 
 @compiled
 def _activation_backward(activation, outputs, d_outputs, d_sums):
-    """Fill ``d_sums``, float32 [n, units], with the gradient before the activation; each slope in terms of its output."""
+    """Fill ``d_sums``, float32 [n, units], with the gradient before the activation, whose slope its output tells."""
     one = broadcast(_ONE)
     for r in range(len(outputs)):
         for at in range(0, outputs.shape[1], LANES):

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sentiment import InputError
-from sentiment.engine.block import REMEDY, Block, Room, Shape, arrays, settings
+from sentiment.engine.block import Block, Room, Shape, refusal, settings
 from sentiment.engine.matrices import add_rows, clear, product
 from sentiment.engine.packing import Weight, constant, glorot, uniform
 from sentiment.engine.shards import side_by_side
@@ -50,22 +49,17 @@ class Words(Block):
             strides=[1], dilation_rate=[1], groups=1, padding="same", activation="relu",
         )  # fmt: skip
         (self.pool,), strides = settings(pooling, "pool_size", "strides", padding="valid")
-        for layer, name, found, right in (
-            (convolution, "kernel_size", self.taps, self.taps // 2 * 2 + 1),
-            (pooling, "strides", strides, [self.pool]),
-        ):
-            if found != right:
-                raise InputError(
-                    f"layer {layer['config']['name']!r} ({layer['class_name']}): {name} = {found}, the compiled trainer"
-                    f" would take {right}; {REMEDY}"
-                )
+        if self.taps % 2 == 0:
+            raise refusal(convolution, "kernel_size", [self.taps], "odd sizes, which have a middle")
+        if strides != [self.pool]:
+            raise refusal(pooling, "strides", strides, f"pool_size, {[self.pool]}")
         self.length = takes.steps
-        e, f, k = self.embedding, whole(filters), self.taps
+        v, e, f, k = self.vocabulary, self.embedding, whole(filters), self.taps
         super().__init__(
             takes,
             Shape(self.length // self.pool, filters),
             [
-                Weight("embeddings", (self.vocabulary, e), (self.vocabulary, whole(e)), uniform(0.05, self.vocabulary, e)),
+                Weight("embeddings", (v, e), (v, whole(e)), uniform(0.05, v, e)),
                 Weight("kernel", (k, e, filters), (k, e, f), glorot(k, e, filters)),
                 Weight("bias", (filters,), (f,), constant(np.zeros(filters))),
             ],
@@ -135,7 +129,9 @@ class Words(Block):
             _add_outer(words, d_tables[tap], d_kernel[tap], d_bias[: len(d_bias) * (tap == self.taps // 2)])
 
         side_by_side(go_back, self.taps)
-        _embedding_backward(self._ids[:used], d_tables, self._kernel_transposed, self._d_embeddings[:used], d_embeddings)
+        _embedding_backward(
+            self._ids[:used], d_tables, self._kernel_transposed, self._d_embeddings[:used], d_embeddings
+        )
 
 
 @compiled
@@ -244,9 +240,7 @@ def _scatter(offset, pool, batch, winners, d_outputs, d_table):
                         word, number = words[r, at], broadcast(np.float32(place))
                         for f in range(0, d_table.shape[1], LANES):
                             here, row = (group, base + r, f), (word, f)
-                            gradient = where_equal(
-                                load(winners, here), number, load(d_outputs, here), broadcast(_ZERO)
-                            )
+                            gradient = where_equal(load(winners, here), number, load(d_outputs, here), broadcast(_ZERO))
                             store(d_table, row, load(d_table, row) + gradient)
             base += active
 
