@@ -5,14 +5,15 @@ import sys
 import numpy as np
 import pytest
 
-from checks.demo import write_project
-from checks.noise import METRICS, spread
+from benchmarks.noise import spread
+from demo.project import write_project
+from sentiment.scoring import METRICS
 from tests.conftest import ROOT
 
 
 def run(folder, environment, *arguments):
     return subprocess.run(
-        [sys.executable, "-m", "checks.noise", *arguments],
+        [sys.executable, "-m", "benchmarks.noise", *arguments],
         cwd=folder, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
-
-from checks.demo import write_project
 from sentiment.params import parse
+
+from demo.project import write_project
 from tests.conftest import ROOT, on_cores
 
 REVIEWS = 300
@@ -320,7 +320,7 @@ def test_a_folder_without_params_is_told_where_to_run(tmp_path):
 
 def test_the_demo_ends_in_a_table_and_touches_nothing_tracked():
     before = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=True).stdout
-    run = subprocess.run([sys.executable, "-m", "checks.demo"], cwd=ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-m", "demo"], cwd=ROOT, capture_output=True, text=True, check=True)
     table = run.stdout[run.stdout.rindex("Path") :].splitlines()
     header = table[0].split()
     for line in table[1:]:
@@ -332,7 +332,7 @@ def test_the_demo_ends_in_a_table_and_touches_nothing_tracked():
 def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path):
     (tmp_path / "mine").touch()
     run = subprocess.run(
-        [sys.executable, "-m", "checks.demo", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "demo", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert run.returncode == 1
     assert "is not an empty folder" in run.stderr
