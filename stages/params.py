@@ -43,13 +43,18 @@ class Params(download.Settings):
         return self.models[name]
 
 
-def read() -> Params:
-    """The current folder's ``params.yaml``, checked as a whole.
+def parse(text: str) -> Params:
+    """The whole of a params file.
 
     Raises:
-        InputError: One line per fault.
+        InputError: One line per fault: the key, the value found and what is allowed.
     """
-    return check(Params, load(read_text()))
+    return check(Params, load(text))
+
+
+def read() -> Params:
+    """The whole of the current folder's ``params.yaml``; raises as ``parse`` does."""
+    return parse(read_text())
 
 
 def main(name: str | None) -> None:

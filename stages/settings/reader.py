@@ -22,7 +22,9 @@ class Loader(yaml.SafeLoader):
         """The version and tags that a document begins with."""
         version, tags = super().process_directives()
         if version not in (None, (1, 2)):
-            raise ConstructorError(None, None, f"expected YAML 1.2, got {version[0]}.{version[1]}", self.marks[-1])
+            raise ConstructorError(
+                None, None, f"expected YAML 1.2, got {version[0]}.{version[1]}", self.peek_token().start_mark
+            )
         return version, tags
 
     def compose_mapping_node(self, anchor):
@@ -78,7 +80,8 @@ def load(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise InputError(f"params.yaml: not readable as YAML: {place}{error.problem or error.context}") from None
+        fault = ", ".join(filter(None, (error.context, error.problem)))
+        raise InputError(f"params.yaml: not readable as YAML: {place}{fault}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # characters, numbers, and depth that no one needs
         raise InputError(f"params.yaml: not readable as YAML: {' '.join(str(error).split())}") from None
 
