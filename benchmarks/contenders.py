@@ -32,13 +32,15 @@ def ours(model: str):
     os.chdir(ROOT)
     from sentiment.network import Sizes, first_weights, predict
     from sentiment.training import fit
-    from stages.common import read_params
+    from stages.params import read
 
-    settings = read_params().model(model)
-    sizes = Sizes(**settings.pad.model_dump(), **settings.network.model_dump())
+    settings = read().model(model)
+    layers = settings.network.model_dump(exclude={"units", "bidirectional", "average"})
+    sizes = Sizes(**settings.pad.model_dump(), **layers, lstm=settings.network.units)
     x, y = data(model)
     rows, weights = STEPS[model] * BATCH, first_weights(sizes, 1)
-    epochs = fit(sizes, x[:rows], y[:rows], **settings.train.model_dump() | {"epochs": 10**6})
+    numbers = settings.train.model_dump(exclude={"engine", "optimizer"}) | {"epochs": 10**6}
+    epochs = fit(sizes, x[:rows], y[:rows], **numbers)
     score = settings.evaluate.model_dump(include={"batch"})
     predict(sizes, weights, x[:256], **score)
     return lambda: next(epochs), lambda: predict(sizes, weights, x[: REVIEWS[model]], **score)

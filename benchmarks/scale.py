@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from checks.demo import ROOT, write_project
+from demo.project import ROOT, write_project
 
 STAGES = {"download": [], "pad": ["small"], "train": ["small"], "evaluate": ["small"]}
 

@@ -105,6 +105,7 @@ class Metrics(_Strict):
     accuracy: Fraction
     f1: Fraction
     loss: Annotated[float, Field(ge=0)]
+    matthews: Annotated[float, Field(ge=-1, le=1)]
     parameters: Annotated[int, Field(ge=1)]
     precision: Fraction
     recall: Fraction
@@ -135,8 +136,9 @@ def inspect(project: ProjectFile) -> Iterator[Finding]:
     for path in project.metrics:
         if path not in outs and not any(str(parent) in outs for parent in PurePosixPath(path).parents):
             yield Finding(Kind.INCONSISTENT, PROJECT_FILE, path, "no entry", "a metric that no stage writes")
-        elif path in outs and outs[path].isfile():
-            yield from metrics(outs[path])
+    for path, out in outs.items():
+        if path.startswith("metrics/") and out.is_metric and out.isfile():
+            yield from metrics(out)
 
 
 def differences(recorded: dict, found: dict) -> Iterator[tuple[str, Any, Any]]:

@@ -12,13 +12,11 @@ from dvclive import Live
 from scmrepo.exceptions import SCMError
 from tqdm import tqdm
 
-from sentiment import InputError, archive, numerics
+from sentiment import DECIMALS, InputError, archive, numerics
 from sentiment.network import Sizes
-from sentiment.params import Params, Train
 from sentiment.training import State, fit, split
 from stages.common import command, read_split, replacing, write_text
-
-DECIMALS = 6  # of the tracked history: NumPy's log differs between instruction sets by units in the last place
+from stages.settings.train import Settings, Train
 
 
 class Checkpoint:
@@ -53,14 +51,14 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
-def main(params: Params, name: str) -> None:
+def main(settings: Settings, name: str) -> None:
     """Train the model called ``name``, going on from the last finished epoch of a run that was cut short."""
-    model = params.model(name)
-    sizes = Sizes(**model.pad.model_dump(), **model.network.model_dump())
+    layers = settings.network.model_dump(exclude={"units", "bidirectional", "average"})
+    sizes = Sizes(**settings.pad.model_dump(), **layers, lstm=settings.network.units)
     ids, labels = read_split(name, "train")
     print(f"{name}: {numerics.promise()}")
-    checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), _fingerprint(model, ids, labels))
-    trained = archive.to_keras(sizes, train(name, model.train, sizes, ids, labels, checkpoint))
+    checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), _fingerprint(settings, ids, labels))
+    trained = archive.to_keras(sizes, train(name, settings.train, sizes, ids, labels, checkpoint))
     write_text(Path("models", f"{name}.txt"), archive.table(trained))
     with replacing(Path("models", f"{name}.keras")) as path:
         path.write_bytes(archive.pack(trained))
@@ -70,6 +68,7 @@ def main(params: Params, name: str) -> None:
 
 def train(name: str, settings: Train, sizes: Sizes, ids, labels, checkpoint: Checkpoint) -> np.ndarray:
     """The trained weights; each epoch is logged, shown and kept in the checkpoint as it ends."""
+    numbers = settings.model_dump(exclude={"engine", "optimizer"})
     state, history = checkpoint.load()
     reviews, _ = split(len(ids), settings.validation_fraction)
     total, done = settings.epochs * reviews, len(history) * reviews
@@ -79,7 +78,7 @@ def train(name: str, settings: Train, sizes: Sizes, ids, labels, checkpoint: Che
             bar.write(f"resuming after epoch {len(history)} of {settings.epochs}")
         for metrics in history:
             _log(live, metrics)
-        for epoch in fit(sizes, ids, labels, **settings.model_dump(), state=state, progress=bar.update):
+        for epoch in fit(sizes, ids, labels, **numbers, state=state, progress=bar.update):
             state = epoch.state
             history.append({key: round(value, DECIMALS) for key, value in epoch.metrics.items()})
             checkpoint.save(state, history)
@@ -89,14 +88,14 @@ def train(name: str, settings: Train, sizes: Sizes, ids, labels, checkpoint: Che
     return state.weights
 
 
-def _fingerprint(model, *arrays: np.ndarray) -> str:
+def _fingerprint(settings: Settings, *arrays: np.ndarray) -> str:
     """A hash of all that shapes the training: parameters, data, the project's code in use, the compiler."""
-    seen = hashlib.sha256(f"{version('numba')} {model.model_dump_json(exclude={'evaluate'})}".encode())
+    seen = hashlib.sha256(f"{version('numba')} {settings.model_dump_json()}".encode())
     for array in arrays:
         seen.update(array)
     root = Path(__file__).parents[1]
     files = {Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
-    for file in sorted(file for file in files if file.parent.parent == root):
+    for file in sorted(file for file in files if {root / "sentiment", root / "stages"} & {*file.parents}):
         seen.update(file.read_bytes())
     return seen.hexdigest()
 
@@ -118,4 +117,9 @@ def _log(live: Live, metrics: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    command(main, interrupted="interrupted; run the same command again to go on from the last finished epoch")
+    command(
+        main,
+        Settings,
+        model="required",
+        interrupted="interrupted; run the same command again to go on from the last finished epoch",
+    )

@@ -9,8 +9,10 @@ import yaml
 from hypothesis import settings
 
 from stages.download import locate
+from stages.params import parse
 
 ROOT = Path(__file__).parents[1]
+MODELS = [*parse((ROOT / "params.yaml").read_text(encoding="utf-8")).models]
 
 # A commit passes or fails, whoever tests it and however busy the machine; `--hypothesis-profile default` explores.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

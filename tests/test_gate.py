@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from checks.demo import write_project
 from checks.gate import main
+from demo.project import write_project
 from tests.conftest import ROOT
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}

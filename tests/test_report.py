@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from checks.demo import write_project
 from checks.report import (
     LONGEST_COMMENT,
     MARKER,
@@ -25,6 +24,7 @@ from checks.report import (
     to_html,
     to_markdown,
 )
+from demo.project import write_project
 from sentiment import InputError
 from tests.conftest import ROOT
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from checks import verify
-from checks.demo import write_project
 from checks.verify import DIFFERENT, IDENTICAL, TOLERANCES, WITHIN, Output, Stage, compare, stale
+from demo.project import write_project
 from tests.conftest import ROOT
 
 SCORES = {
