@@ -22,7 +22,7 @@ from typing import NamedTuple, NoReturn
 from ruamel.yaml import YAML
 
 from checks.scratch import CANNOT_RUN, Scratch, checkout, command, repository
-from sentiment import InputError, numerics
+from sentiment import InputError, engine
 
 TOLERANCES = {
     "accuracy": 0.03,
@@ -36,7 +36,7 @@ TOLERANCES = {
 """How far a metric may be from the committed one where the weights are others; one not named here, not at all.
 
 Training amplifies roundings. Five ways to change nothing else (sums of 32 and of 512 rows at a time instead of 128, 2
-and 8 shards instead of 4, the last digits of a constant of ``numerics.exp``) moved the metrics, in the order above, of
+and 8 shards instead of 4, the last digits of a constant of ``functions.exp``) moved the metrics, in the order above, of
 `small` by up to 0.0007, 0.0012, 0.0009, 0.0074, 0.0110 and 0.0004, those of `full` by up to 0.0146, 0.0127, 0.0254,
 0.0448, 0.0555 and 0.0104. Tolerated is twice the larger, or a little more.
 """
@@ -225,7 +225,7 @@ def environment(recorded: dict) -> dict[str, str]:
         "python": platform.python_version(),
         "packages": ", ".join(f"{name} {number}" for name, number in packages.items()),
         "recorded packages": ", ".join(changed) or "the same",
-        "promise": numerics.promise(),
+        "promise": engine.promise(),
     }
 
 

@@ -32,7 +32,12 @@ def _silence() -> Iterator[None]:
 
 with _silence():
     import keras
+    import tensorflow as tf
     from keras import layers
+
+# A user's keras.json may say otherwise.
+keras.config.set_floatx("float32")
+keras.config.set_image_data_format("channels_last")
 
 
 def build(
@@ -68,6 +73,11 @@ def build(
         ],
         name="cnn_lstm",
     )
+
+
+def use_no_gpu() -> None:
+    """Leave the GPUs alone, where Keras only reads and writes models: TensorFlow would take their memory."""
+    tf.config.set_visible_devices([], "GPU")
 
 
 def to_layers(model: keras.Model) -> list[dict]:

@@ -4,25 +4,27 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sentiment import archive, network, numerics, scoring
+from sentiment import archive, network, scoring
+from sentiment.prediction import Predictor
 from stages.common import command, read_split, write_csv, write_json
 from stages.settings.evaluate import Settings
 
 
 def main(settings: Settings, name: str) -> None:
     """Read the test split, which no other stage does, once."""
-    sizes, weights = archive.unpack(Path("models", f"{name}.keras").read_bytes())
+    model = archive.unpack(Path("models", f"{name}.keras").read_bytes())
     ids, labels = read_split(name, "test")
     batch = min(settings.evaluate.batch, len(ids))  # a larger one would only cost memory
-    print(f"{name}: {numerics.promise()}")
+    predictor = Predictor(model)
+    print(f"{name}: {predictor.promise}")
     with tqdm(total=len(ids), unit=" reviews", desc=f"evaluate {name}", disable=None) as bar:
-        positive = network.predict(sizes, weights, ids, batch=batch, progress=bar.update)
+        positive = predictor.predict(ids, batch=batch, progress=bar.update)
     figures = scoring.figures(labels, positive)
     for curve, columns in scoring.curves(labels, positive, settings.evaluate.calibration_bins).items():
         write_csv(Path("plots", name, f"{curve}.csv"), columns)
     write_json(
         Path("metrics", f"{name}.json"),
-        figures | {"parameters": sizes.parameters, "weights": archive.digest(weights)},
+        figures | {"parameters": model.count_params(), "weights": archive.digest(network.get_weights(model))},
     )
     print(" ".join(f"{figure} {value:.4f}" for figure, value in figures.items()))
 

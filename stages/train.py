@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 import zipfile
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from dvclive import Live
 from scmrepo.exceptions import SCMError
 from tqdm import tqdm
 
-from sentiment import DECIMALS, InputError, archive, numerics
-from sentiment.network import Sizes
-from sentiment.training import State, fit, split
+from sentiment import DECIMALS, InputError, archive, engine, keras_trainer, network
+from sentiment.engine.trainer import CompiledTrainer
+from sentiment.keras_trainer import KerasTrainer
+from sentiment.training import Trainer, fit, split
 from stages.common import command, read_split, replacing, write_text
 from stages.settings.train import Settings, Train
 
@@ -25,7 +27,7 @@ class Checkpoint:
     def __init__(self, path: Path, fingerprint: str):
         self.path, self.fingerprint = path, fingerprint
 
-    def load(self) -> tuple[State | None, list[dict[str, float]]]:
+    def load(self) -> tuple[dict[str, np.ndarray] | None, list[dict[str, float]]]:
         """The state and the history so far; ``None`` and an empty list where there is nothing to go on from."""
         if not self.path.exists():
             return None, []
@@ -33,16 +35,16 @@ class Checkpoint:
             with np.load(self.path, allow_pickle=False) as saved:
                 if saved["fingerprint"] != self.fingerprint:
                     return None, []
-                history = json.loads(str(saved["history"]))
-                return State(len(history), *(saved[field] for field in State._fields[1:])), history
+                state = {name.removeprefix("state/"): saved[name] for name in saved if name.startswith("state/")}
+                return state, json.loads(str(saved["history"]))
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{self.path}: a damaged checkpoint ({error}); delete it to train from the start"
             ) from None
 
-    def save(self, state: State, history: list[dict[str, float]]) -> None:
+    def save(self, state: dict[str, np.ndarray], history: list[dict[str, float]]) -> None:
         """Replace the checkpoint, whole or not at all."""
-        arrays = dict(zip(State._fields[1:], state[1:], strict=True))
+        arrays = {f"state/{name}": array for name, array in state.items()}
         with replacing(self.path) as path, path.open("wb") as file:
             np.savez(file, fingerprint=self.fingerprint, history=json.dumps(history), **arrays)
 
@@ -53,23 +55,35 @@ class Checkpoint:
 
 def main(settings: Settings, name: str) -> None:
     """Train the model called ``name``, going on from the last finished epoch of a run that was cut short."""
-    layers = settings.network.model_dump(exclude={"units", "bidirectional", "average"})
-    sizes = Sizes(**settings.pad.model_dump(), **layers, lstm=settings.network.units)
     ids, labels = read_split(name, "train")
-    print(f"{name}: {numerics.promise()}")
     checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), _fingerprint(settings, ids, labels))
-    trained = archive.to_keras(sizes, train(name, settings.train, sizes, ids, labels, checkpoint))
-    write_text(Path("models", f"{name}.txt"), archive.table(trained))
-    with replacing(Path("models", f"{name}.keras")) as path:
-        path.write_bytes(archive.pack(trained))
-    checkpoint.remove()
-    print(archive.table(trained))
-
-
-def train(name: str, settings: Train, sizes: Sizes, ids, labels, checkpoint: Checkpoint) -> np.ndarray:
-    """The trained weights; each epoch is logged, shown and kept in the checkpoint as it ends."""
-    numbers = settings.model_dump(exclude={"engine", "optimizer"})
     state, history = checkpoint.load()
+    trainer, model = make_trainer(settings, state)
+    promise = keras_trainer.promise() if settings.train.engine == "keras" else engine.promise()
+    print(f"{name}: {promise}")
+    train(name, settings.train, trainer, ids, labels, history, checkpoint)
+    network.set_weights(model, trainer.state()["weights"])
+    write_text(Path("models", f"{name}.txt"), archive.table(model))
+    with replacing(Path("models", f"{name}.keras")) as path:
+        path.write_bytes(archive.pack(model))
+    checkpoint.remove()
+    print(archive.table(model))
+
+
+def make_trainer(settings: Settings, state: dict[str, np.ndarray] | None) -> tuple[Trainer, network.keras.Model]:
+    """The trainer that the params name, in the state it was left in, and a model for the weights it finds."""
+    build = partial(network.build, **settings.pad.model_dump(), **settings.network.model_dump())
+    own = settings.train.model_dump(include={"batch", "optimizer", "learning_rate", "seed"})
+    if settings.train.engine == "keras":
+        trainer = KerasTrainer(build, state, **own)
+        return trainer, trainer.model
+    network.use_no_gpu()
+    model = build()
+    return CompiledTrainer(network.to_layers(model), state, shards=settings.train.shards, **own), model
+
+
+def train(name: str, settings: Train, trainer: Trainer, ids, labels, history: list, checkpoint: Checkpoint) -> None:
+    """Train on from ``history``; each epoch is logged, shown and kept in the checkpoint as it ends."""
     reviews, _ = split(len(ids), settings.validation_fraction)
     total, done = settings.epochs * reviews, len(history) * reviews
     bar = tqdm(total=total, initial=done, unit=" reviews", desc=f"train {name}", disable=None)
@@ -78,19 +92,20 @@ def train(name: str, settings: Train, sizes: Sizes, ids, labels, checkpoint: Che
             bar.write(f"resuming after epoch {len(history)} of {settings.epochs}")
         for metrics in history:
             _log(live, metrics)
-        for epoch in fit(sizes, ids, labels, **numbers, state=state, progress=bar.update):
-            state = epoch.state
+        numbers = settings.model_dump(include={"validation_fraction", "seed"})
+        epochs = range(len(history), settings.epochs)
+        for epoch in fit(trainer, ids, labels, epochs=epochs, **numbers, progress=bar.update):
             history.append({key: round(value, DECIMALS) for key, value in epoch.metrics.items()})
-            checkpoint.save(state, history)
+            checkpoint.save(epoch.state, history)
             _log(live, history[-1])
             figures = ", ".join(f"{key} {value:.4f}" for key, value in history[-1].items())
             bar.write(f"epoch {len(history)}: {figures}")
-    return state.weights
 
 
 def _fingerprint(settings: Settings, *arrays: np.ndarray) -> str:
-    """A hash of all that shapes the training: parameters, data, the project's code in use, the compiler."""
-    seen = hashlib.sha256(f"{version('numba')} {settings.model_dump_json()}".encode())
+    """A hash of all that shapes the training: parameters, data, the project's code in use, what computes."""
+    versions = [version(name) for name in ("numba", "keras", "tensorflow")]
+    seen = hashlib.sha256(f"{versions} {settings.model_dump_json()}".encode())
     for array in arrays:
         seen.update(array)
     root = Path(__file__).parents[1]

@@ -33,6 +33,9 @@ def imported(module: str) -> set[str]:
         path = ROOT.joinpath(*parts, "__init__.py")
     packages = {"/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts))}
     found = {path.relative_to(ROOT).as_posix(), *packages}
+    if "pkgutil.iter_modules" in path.read_text():  # the engine finds its blocks by their folder
+        for block in ROOT.glob("sentiment/engine/blocks/[a-z]*.py"):
+            found |= imported(f"sentiment.engine.blocks.{block.stem}")
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.ImportFrom):
@@ -48,7 +51,11 @@ def imported(module: str) -> set[str]:
 
 
 def dependencies(stage, kind):
-    return {dep.def_path for dep in stage.deps if dep.def_path.endswith(".py") == (kind == "code")}
+    """The files a stage depends on; of a folder of code, those in it."""
+    paths = {dep.def_path for dep in stage.deps}
+    folders = {path for path in paths if path.startswith(("sentiment/", "stages/")) and not path.endswith(".py")}
+    paths |= {file.relative_to(ROOT).as_posix() for folder in folders for file in (ROOT / folder).rglob("*.py")}
+    return {path for path in paths - folders if path.endswith(".py") == (kind == "code")}
 
 
 @pytest.mark.parametrize("name", STAGES)
