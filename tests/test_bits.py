@@ -1,5 +1,6 @@
 """The same bits on any cores, threads, hash seed and processor, and only through operations known to be safe."""
 
+import itertools
 import json
 import os
 import re
@@ -28,7 +29,7 @@ SAFE = {
     "fadd", "fsub", "fmul", "fdiv", "llvm.fma.v16f32", "llvm.sqrt.v16f32",
     # no rounding
     "fcmp", "fneg", "select", "load", "store", "phi", "shufflevector", "insertelement", "extractelement", "bitcast",
-    "llvm.masked.gather", "llvm.memset", "llvm.memcpy",
+    "llvm.masked.gather", "llvm.masked.scatter", "llvm.memset", "llvm.memcpy",
     # whole numbers below 2 ** 24 to numbers, and a learning rate from Python's float, which is a float32 already
     "uitofp", "sitofp", "fptrunc",
     # whole numbers and addresses
@@ -118,32 +119,25 @@ def instructions(function: Callable, signatures) -> set[str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def compiled() -> dict[str, tuple[Callable, list]]:
-    """Every compiled function of the engine, with the types it has been compiled for by training and predicting."""
+def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
+    """In that of every function of the engine, for the types that training and predicting compile it for."""
     ids, labels = reviews(Sizes(), 8), (np.arange(8) % 2).astype("u1")
-    for case in CASES:
-        for optimizer in OPTIMIZERS:
-            trainer = CompiledTrainer(
-                plain(case, Sizes()), batch=4, shards=2, optimizer=optimizer, learning_rate=0.1, seed=1
-            )
-            trainer.epoch(ids, labels, np.arange(8), 0)
-            trainer.predict(ids)
-    modules = [module for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
-    functions = {f"{f.__module__}.{f.__name__}": f for module in modules for f in vars(module).values()
-                 if isinstance(f, Dispatcher)}  # fmt: skip
-    never = {name for name, function in functions.items() if not function.signatures}
-    assert {name.rsplit(".")[-1] for name in never} == INLINED
-    found = {name: (f.py_func, f.signatures) for name, f in functions.items() if f.signatures}
-    return found | {"product": (matrices._product._pyfunc, [(numba.int64,) * 10])}
-
-
-def test_only_instructions_known_to_be_safe_are_in_the_compiled_code(compiled):
-    found = set()
-    for function, signatures in compiled.values():
-        found |= instructions(function, signatures)
+    for case, optimizer in itertools.product(CASES, OPTIMIZERS):
+        settings = {"batch": 4, "shards": 2, "optimizer": optimizer, "learning_rate": 0.1, "seed": 1}
+        trainer = CompiledTrainer(plain(case, Sizes()), **settings)
+        trainer.epoch(ids, labels, np.arange(8), 0)
+        trainer.predict(ids)
+    modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
+    functions = {function for names in modules for function in names.values() if isinstance(function, Dispatcher)}
+    found, seen = instructions(matrices._product._pyfunc, [(numba.int64,) * 10]), set()
+    # To look into a function is to compile it anew, and with it those it calls, which then are looked into.
+    while new := {(function, types) for function in functions for types in function.signatures} - seen:
+        for function, types in new:
+            found |= instructions(function.py_func, [types])
+        seen |= new
     assert found <= SAFE
     assert {"llvm.fma.v16f32", "llvm.sqrt.v16f32", "fadd", "sentiment"} <= found
+    assert {function.__name__ for function in functions} - {function.__name__ for function, _ in seen} <= INLINED
 
 
 def test_an_instruction_outside_the_list_would_be_seen():
