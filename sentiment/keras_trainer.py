@@ -43,7 +43,7 @@ class KerasTrainer:
     ):
         keras.utils.set_random_seed(seed)
         tf.config.experimental.enable_op_determinism()
-        self.model, self.batch = build(), batch
+        self.model, self.batch, self.promise = build(), batch, promise()
         momentum = {"momentum": 0.9} if optimizer == "sgd" else {}
         self.optimizer = keras.optimizers.get(
             {"class_name": optimizer, "config": {"learning_rate": learning_rate} | momentum}
@@ -68,7 +68,7 @@ class KerasTrainer:
 
     def state(self):
         """As ``training.Trainer``; beside the weights, the optimizer's variables and the seeds of the dropout."""
-        own = {name: np.array(variable) for name, variable in self._variables().items()}
+        own = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables().items()}
         return own | {"weights": network.get_weights(self.model)}
 
     def _variables(self) -> dict[str, keras.Variable]:

@@ -19,6 +19,8 @@ SMALLEST = np.float32(1e-7)  # probability whose logarithm is taken, as in Keras
 class Trainer(Protocol):
     """What trains a network: ``engine.trainer.CompiledTrainer`` or ``keras_trainer.KerasTrainer``."""
 
+    promise: str  # one line on what computes, and whether the bits are those of other machines
+
     def epoch(
         self, ids: np.ndarray, labels: np.ndarray, order: np.ndarray, epoch: int, progress: Callable[[int], None]
     ) -> dict[str, float]:

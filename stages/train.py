@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 import zipfile
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ from dvclive import Live
 from scmrepo.exceptions import SCMError
 from tqdm import tqdm
 
-from sentiment import DECIMALS, InputError, archive, engine, keras_trainer, network
+from sentiment import DECIMALS, InputError, archive, network
 from sentiment.engine.trainer import CompiledTrainer
 from sentiment.keras_trainer import KerasTrainer
 from sentiment.training import Trainer, fit, split
@@ -58,10 +59,11 @@ def main(settings: Settings, name: str) -> None:
     ids, labels = read_split(name, "train")
     checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), _fingerprint(settings, ids, labels))
     state, history = checkpoint.load()
-    trainer, model = make_trainer(settings, state)
-    promise = keras_trainer.promise() if settings.train.engine == "keras" else engine.promise()
-    print(f"{name}: {promise}")
+    build = partial(network.build, **settings.pad.model_dump(), **settings.network.model_dump())
+    trainer = make_trainer(settings.train, build, state)
+    print(f"{name}: {trainer.promise}")
     train(name, settings.train, trainer, ids, labels, history, checkpoint)
+    model = build()
     network.set_weights(model, trainer.state()["weights"])
     write_text(Path("models", f"{name}.txt"), archive.table(model))
     with replacing(Path("models", f"{name}.keras")) as path:
@@ -70,16 +72,15 @@ def main(settings: Settings, name: str) -> None:
     print(archive.table(model))
 
 
-def make_trainer(settings: Settings, state: dict[str, np.ndarray] | None) -> tuple[Trainer, network.keras.Model]:
-    """The trainer that the params name, in the state it was left in, and a model for the weights it finds."""
-    build = partial(network.build, **settings.pad.model_dump(), **settings.network.model_dump())
-    own = settings.train.model_dump(include={"batch", "optimizer", "learning_rate", "seed"})
-    if settings.train.engine == "keras":
-        trainer = KerasTrainer(build, state, **own)
-        return trainer, trainer.model
+def make_trainer(
+    settings: Train, build: Callable[[], network.keras.Model], state: dict[str, np.ndarray] | None
+) -> Trainer:
+    """The trainer that the params name, of the network that ``build`` makes, in the state it was left in."""
+    own = settings.model_dump(include={"batch", "optimizer", "learning_rate", "seed"})
+    if settings.engine == "keras":
+        return KerasTrainer(build, state, **own)
     network.use_no_gpu()
-    model = build()
-    return CompiledTrainer(network.to_layers(model), state, shards=settings.train.shards, **own), model
+    return CompiledTrainer(network.to_layers(build()), state, shards=settings.shards, **own)
 
 
 def train(name: str, settings: Train, trainer: Trainer, ids, labels, history: list, checkpoint: Checkpoint) -> None:

@@ -291,8 +291,41 @@ def start_training(folder: Path, model: str) -> subprocess.Popen:
     return process
 
 
-def test_killed_training_resumes_and_ends_with_the_same_bytes(project, tmp_path):
+def take_a_gru(folder: Path) -> None:
+    """Give a project a network that the compiled trainer does not have."""
+    code = folder / "sentiment/network.py"
+    assert "layers.LSTM(" in code.read_text()
+    code.write_text(code.read_text().replace("layers.LSTM(", "layers.GRU("))
+
+
+def take_keras(folder: Path) -> None:
+    """Let Keras train all models."""
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("engine: compiled", "engine: keras"))
+
+
+def test_another_network_is_a_line_of_code_and_keras_trains_it(project, tmp_path):
+    project = project.copy(tmp_path / "gru")
+    take_a_gru(project.folder)
+    refused = project.run("dvc", "repro", f"evaluate@{FIRST}", check=False)
+    assert re.search(r"^error: layer 'lstm' \(GRU\): .*; set train.engine: keras", refused.stderr, re.MULTILINE)
+    assert "Traceback" not in refused.stderr
+    take_keras(project.folder)
+    run = project.run("dvc", "repro", f"evaluate@{FIRST}")
+    assert run.stdout.count(f"{FIRST}: Keras on the CPU: the bits are this machine's;") == 2
+    assert "(GRU)" in (project.folder / "models" / f"{FIRST}.txt").read_text()
+    assert "Optimizer params" not in run.stdout
+    before = project.files()
+    project.run("dvc", "repro", "--force", "--single-item", f"train@{FIRST}")
+    assert project.files() == before
+
+
+@pytest.mark.parametrize("engine", ["compiled", "keras"])
+def test_killed_training_resumes_and_ends_with_the_same_bytes(project, tmp_path, engine):
     folder = copy_with_epochs(project, tmp_path / "killed", 12)
+    if engine == "keras":
+        take_a_gru(folder)
+        take_keras(folder)
     command = [sys.executable, "-m", "stages.train", FIRST]
 
     def results():

@@ -9,8 +9,8 @@ import platform
 
 
 def promise() -> str:
-    """One line on whether the bits made here are those of other machines."""
-    machine = platform.machine()
+    """One line on what computes, and whether the bits made here are those of other machines."""
+    machine, bits = platform.machine(), "the compiled trainer: the bits are those of every x86-64 and Arm processor"
     if machine.lower() in ("x86_64", "amd64", "aarch64", "arm64"):
-        return "the bits are those of every x86-64 and Arm processor"
-    return f"the bits should be those of x86-64 and Arm processors, which has not been seen: this one is {machine}"
+        return bits
+    return f"{bits}, which should hold for others but has not been seen: this one is {machine}"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from sentiment.engine import packing
+from sentiment.engine import packing, promise
 from sentiment.engine.block import Room
 from sentiment.engine.groups import Groups
 from sentiment.engine.network import Network
@@ -50,6 +50,7 @@ class CompiledTrainer:
     ):
         self.network, self.optimizer = Network(layers), OPTIMIZERS[optimizer](learning_rate)
         self.layers, self.batch, self.shards, self.seed = layers, batch, min(shards, batch), seed
+        self.promise = promise()
         if state is None:
             nothing = np.zeros(self.network.parameters, np.float32)
             state = dict.fromkeys(self.optimizer.slots, nothing) | {"weights": self.network.first_weights(seed)}
