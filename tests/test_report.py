@@ -196,7 +196,12 @@ def test_a_bad_base_is_one_line(project, tmp_path, base):
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        (".dvc/plots/counts.json", '"nominal"', '"nominal", "type": "no such"', "error: plot 'plots/small/confusion.csv': "),
+        (
+            ".dvc/plots/counts.json",
+            '"nominal"',
+            '"nominal", "type": "no such"',
+            "error: plot 'plots/small/confusion.csv': ",
+        ),
         ("dvc.yaml", "template: counts", "template: none", "error: Template 'none' not found."),
         ("dvc.yaml", "stages:", "stages: [", "error: unable to read: 'dvc.yaml'"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from checks import verify
 from checks.verify import DIFFERENT, IDENTICAL, TOLERANCES, WITHIN, Output, Stage, compare, stale
 from demo.project import write_project
-from tests.conftest import ROOT
+from tests.conftest import MODELS, ROOT
 
 SCORES = {
     "accuracy": 0.8,
@@ -257,7 +257,7 @@ def test_another_seed_with_the_old_metrics_kept_is_different_and_named(project):
     ("arguments", "expected"),
     [
         (["--rev", "nowhere"], "error: revision: expected a commit, got 'nowhere'"),
-        (["--model", "tiny"], "error: model: expected one of small, full, got 'tiny'"),
+        (["--model", "tiny"], f"error: model: expected one of {', '.join(MODELS)}, got 'tiny'"),
         (["--rev", "HEAD~1"], "has no dvc.lock and so no result"),
         *((["--rev", name], "has no `models` in its params.yaml") for name in ("empty", "no-yaml", "renamed")),
         (["--modle"], "error: unrecognized arguments: --modle"),
