@@ -1,7 +1,7 @@
 """Memory and time of each stage on made-up corpora of growing size: `python -m benchmarks.scale 25000 250000 1000000`.
 
-One epoch of the first model in params.yaml, at its own sizes. Prints a Markdown table: seconds and peak memory (resident,
-the pages of mapped files included) of each stage's process.
+One epoch of the first model in params.yaml, at its own sizes. Prints a Markdown table: seconds and peak memory
+(resident, the pages of mapped files included) of each stage's process.
 """
 
 import os

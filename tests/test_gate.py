@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from checks.gate import main
 from demo.project import write_project
 from stages.params import parse
-from tests.conftest import ROOT
+from tests.conftest import MODELS, ROOT
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 Change = Callable[[Path], object]  # one edit of the project in a folder
@@ -97,7 +97,7 @@ DEP = r"^        - sentiment/padding\.py\n"
 ROC = r"^        - plots/.*/roc\.csv:\n( {12}.*\n)+"
 EPOCHS = [f"{stage}: params.yaml: models.small.train.epochs" for stage in ("params", "train@small")]
 NETWORK = ("embedding", "filters", "kernel", "pool", "units", "bidirectional", "average", "dropout", "dense")
-SIZES = [f"train@{name}: params.yaml: models.{name}.network.{key}" for name in ("small", "full") for key in NETWORK]
+SIZES = [f"train@{name}: params.yaml: models.{name}.network.{key}" for name in MODELS for key in NETWORK]
 RENAMED = [f"{stage}@{name}: cmd" for stage in ("pad", "train", "evaluate") for name in ("full", "big")]
 RENAMED += [
     f"params: params.yaml: models.{name}.{section}.{key}"
@@ -108,14 +108,14 @@ RENAMED += [
 
 
 def pads(what: str) -> list[str]:
-    return [f"pad@small: {what}", f"pad@full: {what}"]
+    return [f"pad@{name}: {what}" for name in MODELS]
 
 
 STALE = {  # what happened: how, and the stage and file or key of each line
     "a param edited": (edit("params.yaml", "epochs: 4", "epochs: 3"), EPOCHS),
     "a param edited in the lock": (
         edit("dvc.lock", "epochs: 4", "epochs: 3", 0),
-        [*EPOCHS, *(e.replace("small", "full") for e in EPOCHS)],
+        [line.replace("small", model) for line in EPOCHS for model in MODELS],
     ),
     "a param removed": (
         edit("params.yaml", "^  retries:.*\n", ""),
@@ -163,7 +163,7 @@ INCONSISTENT = {
     "a result out of the lock": (record("evaluate@small", "outs", METRICS), [f"evaluate@small: {METRICS}"]),
     "an output only the lock has": (
         edit("dvc.yaml", ROC, ""),
-        [f"evaluate@{m}: plots/{m}/roc.csv" for m in ("small", "full")],
+        [f"evaluate@{m}: plots/{m}/roc.csv" for m in MODELS],
     ),
     "data in Git": (commit_data, [f"download: {INDEX}"]),
 }
@@ -223,7 +223,7 @@ def test_a_fresh_clone_passes_without_tensorflow_and_nothing_is_written(clone):
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("dvc.lock describes this tree: 9 stages")
+    assert run.stdout.startswith(f"dvc.lock describes this tree: {3 + 3 * len(MODELS)} stages")
     assert len(run.stdout.splitlines()) == 1
     imported = set(re.findall(r"\| +([\w.]+)$", run.stderr, re.MULTILINE))
     assert "dvc.repo" in imported

@@ -450,7 +450,6 @@ def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path):
     [
         (["repro", "MODEL=typo"], f"error: model: expected one of {', '.join(MODELS)}, got 'typo'"),
         (["noise"], f"error: model: expected one of {', '.join(MODELS)}, got none; `make noise MODEL={FIRST}`"),
-        (["noise", "MODEL=typo"], f"error: model: expected one of {', '.join(MODELS)}, got 'typo'"),
     ],
 )
 def test_make_with_a_wrong_model_or_none_says_so_in_one_line(command, expected):
