@@ -5,6 +5,7 @@ contender runs once; the ratios, in brackets, are what counts, the times are thi
 """
 
 import argparse
+import json
 import os
 import platform
 import shutil
@@ -16,7 +17,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sentiment import InputError
+from stages.params import Model, read
+
 ROOT = Path(__file__).parents[1]
+PUBLISHED = "small"  # the model of the published script
 PYTORCH = ROOT / ".venv-bench/bin/python"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
 CONTENDERS = {
@@ -31,11 +36,11 @@ CONTENDERS = {
 class Contender:
     """A process of benchmarks/contenders.py, warm and waiting."""
 
-    def __init__(self, name: str, model: str):
+    def __init__(self, name: str, task: str):
         python = PYTORCH if name == "pytorch" else Path(sys.executable)
         self.name = name
         self.process = subprocess.Popen(
-            [python, ROOT / "benchmarks/contenders.py", name, model],
+            [python, ROOT / "benchmarks/contenders.py", name, task],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
         )  # fmt: skip
         self.answer()
@@ -58,9 +63,15 @@ class Contender:
         self.process.communicate()
 
 
-def steps(model: str, rounds: int) -> dict[str, dict[str, float]]:
+def described(name: str, model: Model) -> str:
+    """A model of params.yaml as the contenders take it."""
+    layers = model.network.model_dump(exclude={"bidirectional", "average"})
+    return json.dumps({"model": name, **model.pad.model_dump(), **layers, "batch": model.train.batch})
+
+
+def steps(model: str, task: str, rounds: int) -> dict[str, dict[str, float]]:
     """Median seconds of each contender and task, the contenders taking turns."""
-    contenders = {name: Contender(name, model) for name in CONTENDERS if name != "pytorch" or PYTORCH.exists()}
+    contenders = {name: Contender(name, task) for name in CONTENDERS if name != "pytorch" or PYTORCH.exists()}
     times = {task: {name: [] for name in contenders} for task in ("train", "predict")}
     for number in range(rounds):
         print(f"\r{model}: round {number + 1} of {rounds}", end="", file=sys.stderr)
@@ -95,17 +106,18 @@ def end_to_end(rounds: int) -> dict[str, float]:
             print(f"\rwhole commands: round {number + 1} of {rounds}", end="", file=sys.stderr)
             subprocess.run(["git", "clean", "-ffdxq"], cwd=project, check=True)
             shutil.rmtree(project / ".dvc/cache", ignore_errors=True)
-            times["ours"].append(seconds(["dvc", "repro", "evaluate@small"], **cold))
-            times["nothing"].append(seconds(["dvc", "repro", "evaluate@small"], **cold))
+            times["ours"].append(seconds(["dvc", "repro", f"evaluate@{PUBLISHED}"], **cold))
+            times["nothing"].append(seconds(["dvc", "repro", f"evaluate@{PUBLISHED}"], **cold))
             script = [sys.executable, ROOT / "benchmarks/published.py", source["IMDB_SOURCE"]]
             times["keras fit"].append(seconds(script, env=ENVIRONMENT))
     print(file=sys.stderr)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def padding(rounds: int) -> dict[str, float]:
+def padding(rounds: int, model: Model) -> dict[str, float]:
     """Median seconds of reading and padding both splits, in one process, taking turns with Keras."""
-    code = [sys.executable, ROOT / "benchmarks/padding.py", os.environ["IMDB_SOURCE"], str(rounds)]
+    numbers = map(str, (rounds, model.pad.max_length, model.pad.vocabulary))
+    code = [sys.executable, ROOT / "benchmarks/padding.py", os.environ["IMDB_SOURCE"], *numbers]
     run = subprocess.run(code, capture_output=True, text=True, check=True, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)})
     ours, keras = map(float, run.stdout.split())
     return {"ours": ours, "keras fit": keras}
@@ -118,23 +130,40 @@ def row(title: str, times: dict[str, float], form: Callable[[float], str]) -> st
     return f"| {title} | {' | '.join(cells)} |"
 
 
+def comparable(model: Model) -> bool:
+    """Whether the contenders have the model's network: the plain one."""
+    return not (model.network.bidirectional or model.network.average) and model.train.engine == "compiled"
+
+
 def main(rounds: int) -> None:
-    """Run all and print the table."""
+    """Run all and print the table.
+
+    Raises:
+        InputError: Something that is needed is not there.
+    """
     if not os.environ.get("IMDB_SOURCE"):
-        sys.exit("error: IMDB_SOURCE is not set; name the folder of the raw data")
+        raise InputError("IMDB_SOURCE is not set; name the folder of the raw data")
+    models = {name: model for name, model in read().models.items() if comparable(model)}
+    if missing := [name for name in models if not (ROOT / "data" / name / "x_train.npy").exists()]:
+        raise InputError(f"data/{missing[0]}/x_train.npy is missing; `make repro` makes it")
     rows = [f"| times ours in brackets | {' | '.join(CONTENDERS.values())} |", f"|---|{'---|' * len(CONTENDERS)}"]
-    for model in ("small", "full"):
-        times = steps(model, rounds)
-        rows.append(row(f"`{model}`: a training step of 64", times["train"], lambda second: f"{second * 1e3:.2f} ms"))
-        rows.append(row(f"`{model}`: prediction", times["predict"], lambda second: f"{1 / second:,.0f} reviews/s"))
-    rows.append(row("both splits of `full` padded", padding(rounds), "{:.2f} s".format))
+    for name, model in models.items():
+        times = steps(name, described(name, model), rounds)
+        step = f"`{name}`: a training step of {model.train.batch}"
+        rows.append(row(step, times["train"], lambda second: f"{second * 1e3:.2f} ms"))
+        rows.append(row(f"`{name}`: prediction", times["predict"], lambda second: f"{1 / second:,.0f} reviews/s"))
+    longest = max(models, key=lambda name: models[name].pad.max_length)
+    rows.append(row(f"both splits of `{longest}` padded", padding(rounds, models[longest]), "{:.2f} s".format))
     times = end_to_end(3)
-    rows.append(row("`small`: `dvc repro` from nothing, the published script", times, "{:.2f} s".format))
-    rows.append(row("`small`: `dvc repro` again", {"ours": times["nothing"]}, "{:.2f} s".format))
+    rows.append(row(f"`{PUBLISHED}`: `dvc repro` from nothing, the published script", times, "{:.2f} s".format))
+    rows.append(row(f"`{PUBLISHED}`: `dvc repro` again", {"ours": times["nothing"]}, "{:.2f} s".format))
     print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {rounds} rounds\n", *rows, sep="\n")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
-    main(parser.parse_args().rounds)
+    try:
+        main(parser.parse_args().rounds)
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 
 from checks.gate import main
 from demo.project import write_project
-from tests.conftest import ROOT
+from stages.params import parse
+from tests.conftest import MODELS, ROOT
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 Change = Callable[[Path], object]  # one edit of the project in a folder
@@ -87,34 +88,45 @@ def commit_data(folder: Path) -> None:
 
 
 def rename_model(folder: Path) -> None:
-    edit("dvc.yaml", r"\bfull\b", "big", 0)(folder)
     edit("params.yaml", "^  full:", "  big:")(folder)
 
 
-INDEX, ARRAY, HISTORY = "data/raw/imdb_word_index.json", "data/small/x_train.npy", "plots/small/history"
+INDEX, ARRAY, HISTORY = "data/raw/imdb_word_index.json", "data/small/x_train.npy", "plots/small/history/plots/metrics"
 PADDING, METRICS = "sentiment/padding.py", "metrics/small.json"
-DEP = r"^      - sentiment/padding\.py\n"
-ROC = r"^      - plots/.*/roc\.csv:\n          cache: false\n"
-EPOCHS = ["train@small: params.yaml: models.small.train.epochs"]
-NETWORK = ("embedding", "filters", "kernel", "pool", "lstm", "dropout", "dense")
-SIZES = [f"train@{name}: params.yaml: models.{name}.network.{key}" for name in ("small", "full") for key in NETWORK]
+DEP = r"^        - sentiment/padding\.py\n"
+ROC = r"^        - plots/.*/roc\.csv:\n( {12}.*\n)+"
+EPOCHS = [f"{stage}: params.yaml: models.small.train.epochs" for stage in ("params", "train@small")]
+NETWORK = ("embedding", "filters", "kernel", "pool", "units", "bidirectional", "average", "dropout", "dense")
+SIZES = [f"train@{name}: params.yaml: models.{name}.network.{key}" for name in MODELS for key in NETWORK]
 RENAMED = [f"{stage}@{name}: cmd" for stage in ("pad", "train", "evaluate") for name in ("full", "big")]
+RENAMED += [
+    f"params: params.yaml: models.{name}.{section}.{key}"
+    for section, values in parse((ROOT / "params.yaml").read_text()).model("full").model_dump().items()
+    for key in values
+    for name in ("full", "big")
+]
 
 
 def pads(what: str) -> list[str]:
-    return [f"pad@small: {what}", f"pad@full: {what}"]
+    return [f"pad@{name}: {what}" for name in MODELS]
 
 
 STALE = {  # what happened: how, and the stage and file or key of each line
     "a param edited": (edit("params.yaml", "epochs: 4", "epochs: 3"), EPOCHS),
-    "a param edited in the lock": (edit("dvc.lock", "epochs: 4", "epochs: 3"), EPOCHS),
-    "a param removed": (edit("params.yaml", "^  retries:.*\n", ""), ["download: params.yaml: download.retries"]),
-    "a param no longer declared": (edit("dvc.yaml", r"^      - models\..*\.network\n", ""), SIZES),
+    "a param edited in the lock": (
+        edit("dvc.lock", "epochs: 4", "epochs: 3", 0),
+        [line.replace("small", model) for line in EPOCHS for model in MODELS],
+    ),
+    "a param removed": (
+        edit("params.yaml", "^  retries:.*\n", ""),
+        [f"{stage}: params.yaml: download.retries" for stage in ("download", "params")],
+    ),
+    "a param no longer declared": (edit("dvc.yaml", r"^        - models\..*\.network\n", ""), SIZES),
     "code edited": (edit(PADDING, r"\Z", "# more\n"), pads(PADDING)),
     "code removed": (remove(PADDING), pads(PADDING)),
-    "a dependency added": (edit("dvc.yaml", DEP, r"\g<0>      - .dvcignore\n"), pads(".dvcignore")),
-    "a missing dependency added": (edit("dvc.yaml", DEP, r"\g<0>      - missing.py\n"), pads("missing.py")),
-    "an output made a dependency": (edit("dvc.yaml", DEP, rf"\g<0>      - {INDEX}\n"), pads(INDEX)),
+    "a dependency added": (edit("dvc.yaml", DEP, r"\g<0>        - .dvcignore\n"), pads(".dvcignore")),
+    "a missing dependency added": (edit("dvc.yaml", DEP, r"\g<0>        - missing.py\n"), pads("missing.py")),
+    "an output made a dependency": (edit("dvc.yaml", DEP, rf"\g<0>        - {INDEX}\n"), pads(INDEX)),
     "a dependency removed": (edit("dvc.yaml", DEP, ""), pads(PADDING)),
     "a dependency out of the lock": (record("pad@small", "deps", PADDING), [f"pad@small: {PADDING}"]),
     "a command edited": (edit("dvc.yaml", "python -m stages.pad", "python -Om stages.pad"), pads("cmd")),
@@ -128,17 +140,17 @@ INCONSISTENT = {
     "a metric edited": (edit(METRICS, "accuracy.*", 'accuracy": 0.9,'), [f"evaluate@small: {METRICS}"]),
     "a metric removed": (remove(METRICS), [f"evaluate@small: {METRICS}"]),
     "a metric no stage writes": (
-        edit("dvc.yaml", "- metrics/small", "- metrics/best"),
+        edit("dvc.yaml", r"\Z", "metrics:\n  - metrics/best.json\n"),
         ["dvc.yaml: metrics/best.json"],
     ),
     "a plot edited": (edit("plots/full/roc.csv", r"\Z", "1,1\n"), ["evaluate@full: plots/full/roc.csv"]),
-    "a plot edited in a folder": (edit(f"{HISTORY}/metrics.json", r"\Z", "\n"), [f"train@small: {HISTORY}"]),
+    "a plot edited in a folder": (edit(f"{HISTORY}/train/loss.tsv", r"\Z", "\n"), [f"train@small: {HISTORY}"]),
     "a plot added to a folder": (write(f"{HISTORY}/more.tsv", b""), [f"train@small: {HISTORY}"]),
     "a hash of made data edited": (record("pad@small", "outs", ARRAY, md5="0" * 32), [f"train@small: {ARRAY}"]),
     "a hash of read data edited": (record("train@small", "deps", ARRAY, md5="0" * 32), [f"train@small: {ARRAY}"]),
     "a size of data edited": (record("pad@small", "outs", ARRAY, size=1), [f"train@small: {ARRAY}"]),
     "a size of code edited": (record("pad@small", "deps", PADDING, size=1), [f"pad@small: {PADDING}"]),
-    "a count of files edited": (record("train@small", "outs", HISTORY, nfiles=2), [f"train@small: {HISTORY}"]),
+    "a count of files edited": (record("train@small", "outs", HISTORY, nfiles=3), [f"train@small: {HISTORY}"]),
     "a count of files missing": (record("train@small", "outs", HISTORY, nfiles=None), [f"train@small: {HISTORY}"] * 2),
     "a hash cut short": (record("download", "outs", INDEX, md5="abc"), [f"download: {INDEX}"]),
     "a hash missing": (record("download", "outs", INDEX, md5=None), [f"download: {INDEX}"]),
@@ -151,7 +163,7 @@ INCONSISTENT = {
     "a result out of the lock": (record("evaluate@small", "outs", METRICS), [f"evaluate@small: {METRICS}"]),
     "an output only the lock has": (
         edit("dvc.yaml", ROC, ""),
-        [f"evaluate@{m}: plots/{m}/roc.csv" for m in ("small", "full")],
+        [f"evaluate@{m}: plots/{m}/roc.csv" for m in MODELS],
     ),
     "data in Git": (commit_data, [f"download: {INDEX}"]),
 }
@@ -184,7 +196,7 @@ UNREADABLE = {  # what is: how, and a part of the message
     "a pipeline of another form": (write("dvc.yaml", b"stages: 3"), "dvc.yaml' validation failed"),
     "a pipeline's param with a value": (edit("dvc.yaml", "- download$", "- download: 3"), "Expected list of params"),
     "an output of two stages": (edit("dvc.yaml", f"- {INDEX}", "- data/environment.json"), "is specified in"),
-    "no params": (remove("params.yaml"), "'params.yaml' does not exist"),
+    "no params": (remove("params.yaml"), "Could not find 'models'"),
     "params that are no YAML": (write("params.yaml", b"models: ["), "params.yaml', YAML file structure is corrupted"),
     "params that are no text": (write("params.yaml", b"\xff\xfe"), "params.yaml', is not valid utf-8"),
     "params that are a list": (write("params.yaml", b"[1]"), "params.yaml"),
@@ -211,7 +223,7 @@ def test_a_fresh_clone_passes_without_tensorflow_and_nothing_is_written(clone):
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("dvc.lock describes this tree: 8 stages")
+    assert run.stdout.startswith(f"dvc.lock describes this tree: {3 + 3 * len(MODELS)} stages")
     assert len(run.stdout.splitlines()) == 1
     imported = set(re.findall(r"\| +([\w.]+)$", run.stderr, re.MULTILINE))
     assert "dvc.repo" in imported
@@ -268,6 +280,7 @@ def test_a_line_shows_both_sides_and_the_worst_finding_is_the_exit_code(clone, c
     output, errors = capsys.readouterr()
     was = f"{hashlib.md5(content).hexdigest()} of {len(content)} bytes"
     assert output.splitlines() == [
+        "stale: params: params.yaml: models.small.train.epochs: recorded 4, found 3",
         "stale: train@small: params.yaml: models.small.train.epochs: recorded 4, found 3",
         f"inconsistent: evaluate@small: {METRICS}: recorded {was}, found nothing",
     ]
