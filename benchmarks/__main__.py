@@ -17,30 +17,42 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sentiment import InputError
+from benchmarks.contenders import Task
+from sentiment import InputError, network
 from stages.params import Model, read
+from tests.cases import CASES, Sizes, build
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = "small"  # the model of the published script
-PYTORCH = ROOT / ".venv-bench/bin/python"
+PEERS = ROOT / ".venv-bench/bin/python"  # has PyTorch and JAX
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
 CONTENDERS = {
     "ours": "this project",
     "keras fit": "Keras",
     "keras jit_compile": "Keras with `jit_compile`",
+    "keras on jax": "Keras on JAX",
+    "jax": "JAX, `jit` and `scan`",
     "pytorch": "PyTorch",
     "floor": "the FLOPs at the best matrix product's pace",
 }
 
 
+BY_PEERS = ("keras on jax", "jax", "pytorch")
+ANY_NETWORK = (
+    "ours",
+    "keras fit",
+    "keras on jax",
+)  # the others build the plain one by themselves
+
+
 class Contender:
     """A process of benchmarks/contenders.py, warm and waiting."""
 
-    def __init__(self, name: str, task: str):
-        python = PYTORCH if name == "pytorch" else Path(sys.executable)
+    def __init__(self, name: str, task: Task):
+        python = PEERS if name in BY_PEERS else Path(sys.executable)
         self.name = name
         self.process = subprocess.Popen(
-            [python, ROOT / "benchmarks/contenders.py", name, task],
+            [python, ROOT / "benchmarks/contenders.py", name, json.dumps(task._asdict())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
         )  # fmt: skip
         self.answer()
@@ -63,25 +75,37 @@ class Contender:
         self.process.communicate()
 
 
-def described(name: str, model: Model) -> str:
-    """A model of params.yaml as the contenders take it."""
-    layers = model.network.model_dump(exclude={"bidirectional", "average"})
-    return json.dumps({"model": name, **model.pad.model_dump(), **layers, "batch": model.train.batch})
+def tasks(models: dict[str, Model]) -> dict[str, Task]:
+    """What is trained and predicted, by title: each model, and each case of the blocks at the sizes of the longest."""
+    found = {}
+    for name, model in models.items():
+        keys = model.pad.model_dump() | model.network.model_dump()
+        plain = not (model.network.bidirectional or model.network.average)
+        sizes = {key: value for key, value in keys.items() if type(value) is not bool} if plain else None
+        found[f"`{name}`"] = Task(name, network.build(**keys).to_json(), model.train.batch, sizes)
+    longest = max(models, key=lambda name: models[name].pad.max_length)
+    keys = models[longest].pad.model_dump() | models[longest].network.model_dump()
+    sizes = Sizes(**{key: keys[key] for key in Sizes._fields})
+    return found | {
+        f"{case}, sizes of `{longest}`": Task(longest, build(case, sizes).to_json(), models[longest].train.batch)
+        for case in CASES
+    }
 
 
-def steps(model: str, task: str, rounds: int) -> dict[str, dict[str, float]]:
-    """Median seconds of each contender and task, the contenders taking turns."""
-    contenders = {name: Contender(name, task) for name in CONTENDERS if name != "pytorch" or PYTORCH.exists()}
-    times = {task: {name: [] for name in contenders} for task in ("train", "predict")}
+def steps(title: str, task: Task, rounds: int) -> dict[str, dict[str, float]]:
+    """Median seconds of each contender, in training and prediction, the contenders taking turns."""
+    names = [name for name in CONTENDERS if task.sizes or name in ANY_NETWORK]
+    contenders = {name: Contender(name, task) for name in names if name not in BY_PEERS or PEERS.exists()}
+    times = {kind: {name: [] for name in contenders} for kind in ("train", "predict")}
     for number in range(rounds):
-        print(f"\r{model}: round {number + 1} of {rounds}", end="", file=sys.stderr)
-        for task, lists in times.items():
+        print(f"\r{title}: round {number + 1} of {rounds}", end="", file=sys.stderr)
+        for kind, lists in times.items():
             for name, contender in contenders.items():
-                lists[name].append(contender.time(task))
+                lists[name].append(contender.time(kind))
     print(file=sys.stderr)
     for contender in contenders.values():
         contender.stop()
-    return {task: {name: statistics.median(values) for name, values in lists.items()} for task, lists in times.items()}
+    return {kind: {name: statistics.median(values) for name, values in lists.items()} for kind, lists in times.items()}
 
 
 def seconds(command: list, **options) -> float:
@@ -130,11 +154,6 @@ def row(title: str, times: dict[str, float], form: Callable[[float], str]) -> st
     return f"| {title} | {' | '.join(cells)} |"
 
 
-def comparable(model: Model) -> bool:
-    """Whether the contenders have the model's network: the plain one."""
-    return not (model.network.bidirectional or model.network.average) and model.train.engine == "compiled"
-
-
 def main(rounds: int) -> None:
     """Run all and print the table.
 
@@ -143,15 +162,17 @@ def main(rounds: int) -> None:
     """
     if not os.environ.get("IMDB_SOURCE"):
         raise InputError("IMDB_SOURCE is not set; name the folder of the raw data")
-    models = {name: model for name, model in read().models.items() if comparable(model)}
+    models = {name: model for name, model in read().models.items() if model.train.engine == "compiled"}
     if missing := [name for name in models if not (ROOT / "data" / name / "x_train.npy").exists()]:
         raise InputError(f"data/{missing[0]}/x_train.npy is missing; `make repro` makes it")
-    rows = [f"| times ours in brackets | {' | '.join(CONTENDERS.values())} |", f"|---|{'---|' * len(CONTENDERS)}"]
-    for name, model in models.items():
-        times = steps(name, described(name, model), rounds)
-        step = f"`{name}`: a training step of {model.train.batch}"
-        rows.append(row(step, times["train"], lambda second: f"{second * 1e3:.2f} ms"))
-        rows.append(row(f"`{name}`: prediction", times["predict"], lambda second: f"{1 / second:,.0f} reviews/s"))
+    rows = [
+        f"| a step of training, prediction; times ours in brackets | {' | '.join(CONTENDERS.values())} |",
+        f"|---|{'---|' * len(CONTENDERS)}",
+    ]
+    for title, task in tasks(models).items():
+        times = steps(title, task, rounds)
+        rows.append(row(f"{title}: train", times["train"], lambda second: f"{second * 1e3:.2f} ms"))
+        rows.append(row(f"{title}: predict", times["predict"], lambda second: f"{1 / second:,.0f} reviews/s"))
     longest = max(models, key=lambda name: models[name].pad.max_length)
     rows.append(row(f"both splits of `{longest}` padded", padding(rounds, models[longest]), "{:.2f} s".format))
     times = end_to_end(3)

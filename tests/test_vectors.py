@@ -111,7 +111,7 @@ def test_rows_are_summed_in_their_order():
     for row in rows:
         expected = expected + row
     total = np.full(20, np.nan, "f4")
-    matrices.sum_rows(rows, total)
+    matrices.sum_arrays(rows.reshape(7, 4, 5), total.reshape(4, 5))
     np.testing.assert_array_equal(total, expected)
     total = np.ones(16, "f4")
     matrices.add_rows(np.ascontiguousarray(rows[:, :16]), total)

@@ -28,7 +28,7 @@ import numpy as np
 
 from sentiment import InputError
 from sentiment.engine.groups import Groups
-from sentiment.engine.matrices import sum_rows
+from sentiment.engine.matrices import sum_arrays
 from sentiment.engine.packing import Weight, split
 from sentiment.engine.vectors import whole, zeros
 
@@ -125,7 +125,7 @@ class Block:
     def finish(self) -> None:
         """Compute the gradient with respect to the weights from that of the groups."""
         if self.weights:
-            sum_rows(self.parts[: len(self.groups)], self.gradient)
+            sum_arrays(self.parts[: len(self.groups)], self.gradient)
 
 
 def arrays(vector: np.ndarray, *shapes: tuple[int, ...]) -> tuple[np.ndarray, ...]:

@@ -144,9 +144,13 @@ def add_rows(rows, total):
         store(total, (at,), load(total, (at,)) + part)
 
 
+def sum_arrays(arrays: np.ndarray, total: np.ndarray) -> None:
+    """Fill ``total``, float32 [...], with the sum of arrays, float32 [n, ...], from the first to the last."""
+    _sum_rows(arrays.reshape(len(arrays), -1), total.reshape(-1, copy=False))
+
+
 @compiled
-def sum_rows(rows, total):
-    """Fill ``total``, float32 [n], with the sum of rows, float32 [m, n], from the first to the last; n may be any."""
+def _sum_rows(rows, total):
     for at in range(len(total)):
         total[at] = _ZERO
     for row in rows:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sentiment.engine.block import Block, Room, Shape, refusal, settings
 from sentiment.engine.blocks.lstm import LSTM
-from sentiment.engine.matrices import sum_rows
+from sentiment.engine.matrices import sum_arrays
 from sentiment.engine.vectors import LANES, compiled, load, store
 
 
@@ -24,9 +24,8 @@ class Bidirectional(Block):
             raise refusal(layers[0], "layer", layer["class_name"], "LSTM")
         backward = backward | {"config": backward["config"] | {"go_backwards": False}}
         self.halves = self.onward, self.back = [LSTM([half], takes) for half in (layer, backward)]
-        self.units = self.onward.units
-        weights = self.onward.weights + self.back.weights
-        super().__init__(takes, Shape(self.onward.gives.steps, 2 * self.units), weights)
+        gives = Shape(self.onward.gives.steps, 2 * self.onward.units)
+        super().__init__(takes, gives, self.onward.weights + self.back.weights)
 
     def allocate(self, room: Room, outputs, d_outputs):
         """As ``Block``; each half has outputs of its own."""
@@ -36,7 +35,7 @@ class Bidirectional(Block):
         self.inputs, self.d_inputs = self.onward.inputs, self.onward.d_inputs
         # What each group finds of the gradient of the padding review's inputs and outputs, at every step.
         one, steps = room._replace(reviews=1), self.takes.steps
-        self._owed_inputs, self._owed_outputs = map(one.gradient_rows, (self.takes, Shape(steps, self.units)))
+        self._owed_inputs, self._owed_outputs = map(one.gradient_rows, (self.takes, Shape(steps, self.onward.units)))
 
     def bind(self, vector, gradient):
         """As ``Block``."""
@@ -45,17 +44,16 @@ class Bidirectional(Block):
 
     def prepare(self, groups, draw):
         """As ``Block``."""
-        self.groups = self.onward.prepare(groups, draw)
-        unshared = self.back.prepare(groups.unshared(), draw)
+        self.groups, unshared = self.onward.prepare(groups, draw), self.back.prepare(groups.unshared(), draw)
         return unshared if self.gives.steps else groups
 
     def forward(self, group):
         """As ``Block``."""
-        rows, n, units = self.groups.rows[group], len(self.groups.rows[group].starts), self.units
-        outputs, onward, back = self.outputs[group], self.onward.outputs, self.back.outputs[group]
         self.onward.forward(group)
         if not group:
             return
+        rows, n, units = self.groups.rows[group], len(self.groups.rows[group].starts), self.onward.units
+        outputs, onward, back = self.outputs[group], self.onward.outputs, self.back.outputs[group]
         _copy_every_step(rows, True, self.inputs[group], self.inputs[0], self.back.inputs[group])
         self.back.forward(group)
         if self.gives.steps:
@@ -67,7 +65,7 @@ class Bidirectional(Block):
 
     def backward(self, group):
         """As ``Block``."""
-        rows, n, units = self.groups.rows[group], len(self.groups.rows[group].starts), self.units
+        rows, n, units = self.groups.rows[group], len(self.groups.rows[group].starts), self.onward.units
         d_outputs, d_onward, d_back = (x[group] for x in (self.d_outputs, self.onward.d_outputs, self.back.d_outputs))
         if group and self.gives.steps:
             d_onward[...] = 0
@@ -77,25 +75,20 @@ class Bidirectional(Block):
         elif group:
             d_onward[:n, :units], d_back[:n, :units] = d_outputs[:n, :units], d_outputs[:n, units : 2 * units]
         elif self.gives.steps:
-            self._sum_owed(self._owed_outputs, d_onward)
+            sum_arrays(self._owed_outputs[1 : len(self.groups)], d_onward[: self.takes.steps])
         self.onward.backward(group)
         if group:
             self.back.backward(group)
             back, owed = self.back.d_inputs[group], self._owed_inputs[group]
             _add_every_step(rows, True, self.takes.features, back, self.d_inputs[group], owed)
         else:
-            self._sum_owed(self._owed_inputs, self._owed_inputs[0])
+            sum_arrays(self._owed_inputs[1 : len(self.groups)], self._owed_inputs[0])
             self.d_inputs[0, : self.takes.steps] += self._owed_inputs[0]
 
     def finish(self):
         """As ``Block``."""
         for half in self.halves:
             half.finish()
-
-    def _sum_owed(self, owed: np.ndarray, total: np.ndarray) -> None:
-        """Fill the first rows of ``total`` with the sum of what the groups found, in their order."""
-        owed = owed[1 : len(self.groups)]
-        sum_rows(owed.reshape(len(owed), -1), total[: owed.shape[1]].reshape(-1))
 
 
 @compiled
