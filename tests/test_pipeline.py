@@ -112,12 +112,13 @@ def test_the_run_cache_works_for_every_stage_but_the_one_that_depends_on_the_mac
     assert off == ["data/environment.json"]
 
 
-@pytest.mark.parametrize("name", ["params.yaml"])
-def test_a_file_that_dvc_edits_is_laid_out_as_dvc_writes_it(tmp_path, name):
-    copy = Path(shutil.copy(ROOT / name, tmp_path))
+def test_params_yaml_is_laid_out_as_dvc_writes_it(tmp_path):
+    """So that `dvc exp run --set-param` changes one line; DVC replaces the lists, with the comments behind them."""
+    copy = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
     with modify_yaml(copy) as values:
-        values["download"] |= values["download"]
-    assert copy.read_text(encoding="utf-8") == (ROOT / name).read_text(encoding="utf-8")
+        for source in ("reviews", "word_index"):
+            values["download"][source]["urls"] = [*values["download"][source]["urls"]]
+    assert copy.read_text(encoding="utf-8") == (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
 def test_every_parameter_has_a_comment():
@@ -449,6 +450,25 @@ def test_a_stage_run_by_hand_on_bad_input_says_so_in_one_line(tmp_path, command,
     )  # fmt: skip
     assert run.returncode == 1
     assert run.stderr.startswith(expected)
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_a_stage_that_runs_out_of_memory_says_so_in_one_line(tmp_path):
+    (tmp_path / "stage.py").write_text('''"""A stage."""
+import numpy as np
+from stages.common import command
+
+def main():
+    np.empty(2**56)  # more than any machine addresses
+
+command(main)
+''')
+    run = subprocess.run(
+        [sys.executable, "stage.py"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: out of memory (Unable to allocate 512. PiB")
     assert len(run.stderr.splitlines()) == 1
 
 
