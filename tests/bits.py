@@ -1,7 +1,7 @@
-"""Train a few batches of a network, predict a few reviews, and print what the bits were.
+"""Train a few batches of each of some networks, predict a few reviews, and print what the bits were.
 
-`python -m tests.bits FILE` reads a JSON object of ``Run``'s fields and prints a line for the first weights, one per
-update and one for the predictions; other processes, on any processor, must print the same. Needs no Keras.
+`python -m tests.bits FILE` reads a JSON object of names and ``Run``s. For each it prints a line for the first weights,
+one per update and one for the predictions; other processes, on any processor, must print the same. Needs no Keras.
 """
 
 import hashlib
@@ -34,19 +34,20 @@ def reviews(length: int, vocabulary: int, count: int) -> np.ndarray:
     return ids
 
 
-def main(run: Run) -> None:
+def main(name: str, run: Run) -> None:
     """Print a digest of the weights after each update, and one of the predictions of 512 reviews."""
     settings = {"batch": run.batch, "shards": run.shards, "optimizer": run.optimizer}
     trainer = CompiledTrainer(run.layers, learning_rate=0.001, seed=1, **settings)
     network = trainer.network
     ids = reviews(network.length, network.words.vocabulary, max(run.batch * run.updates, 512))
-    print("first", digest(trainer.state()["weights"]), flush=True)
+    print(name, "first", digest(trainer.state()["weights"]), flush=True)
     for number, rows in enumerate(np.split(ids[: run.batch * run.updates], run.updates)):
         groups = network.deal(rows, run.shards)
         positive = trainer.find_gradient(groups, (groups.order % 2).astype(np.float32), number)
         trainer.update(number)
-        print(number, digest(trainer.state()["weights"]), digest(positive), flush=True)
-    print("predictions", digest(predict(run.layers, trainer.state()["weights"], ids[:512], batch=512)), flush=True)
+        print(name, number, digest(trainer.state()["weights"]), digest(positive), flush=True)
+    predictions = predict(run.layers, trainer.state()["weights"], ids[:512], batch=512)
+    print(name, "predictions", digest(predictions), flush=True)
 
 
 def digest(array: np.ndarray) -> str:
@@ -55,4 +56,5 @@ def digest(array: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    main(Run(**json.loads(Path(sys.argv[1]).read_text())))
+    for name, run in json.loads(Path(sys.argv[1]).read_text()).items():
+        main(name, Run(**run))

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import settings
 
 from stages.download import locate
@@ -29,11 +28,15 @@ def imdb() -> Path:
 
 
 def real_models() -> dict:
-    """The Keras models of params.yaml, by their names."""
+    """The Keras models of params.yaml that the compiled trainer trains, by their names."""
     from sentiment import network
 
-    models = yaml.safe_load((ROOT / "params.yaml").read_text())["models"]
-    return {name: network.build(**params["pad"], **params["network"]) for name, params in models.items()}
+    models = parse((ROOT / "params.yaml").read_text(encoding="utf-8")).models
+    return {
+        name: network.build(**model.pad.model_dump(), **model.network.model_dump())
+        for name, model in models.items()
+        if model.train.engine == "compiled"
+    }
 
 
 def on_cores(count: int) -> list[str]:

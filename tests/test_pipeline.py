@@ -70,7 +70,7 @@ def declared(stage) -> set[str]:
     return {key for param in stage.params for key in param.params}
 
 
-@pytest.mark.parametrize("name", set(STAGES) - {"params"})
+@pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
 def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
     module = re.search(r"python -m (\S+)", STAGES[name].cmd)[1]
     tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text())
@@ -79,7 +79,7 @@ def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
     assert declared(STAGES[name]) == {f"models.{model}.{section}" if model else section for section in read}
 
 
-@pytest.mark.parametrize("name", set(STAGES) - {"params"})
+@pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
 def test_a_stage_depends_on_no_schema_but_of_what_it_reads(name):
     schemas = {Path(path).stem for path in dependencies(STAGES[name], "code") if path.startswith("stages/settings/")}
     sections = {key.split(".")[-1] for key in declared(STAGES[name])} - {"network"}  # which is in that of train
