@@ -14,11 +14,10 @@ def main(settings: Settings, name: str) -> None:
     """Read the test split, which no other stage does, once."""
     model = archive.unpack(Path("models", f"{name}.keras").read_bytes())
     ids, labels = read_split(name, "test")
-    batch = min(settings.evaluate.batch, len(ids))  # a larger one would only cost memory
     predictor = Predictor(model)
     print(f"{name}: {predictor.promise}")
     with tqdm(total=len(ids), unit=" reviews", desc=f"evaluate {name}", disable=None) as bar:
-        positive = predictor.predict(ids, batch=batch, progress=bar.update)
+        positive = predictor.predict(ids, batch=settings.evaluate.batch, progress=bar.update)
     figures = scoring.figures(labels, positive)
     for curve, columns in scoring.curves(labels, positive, settings.evaluate.calibration_bins).items():
         write_csv(Path("plots", name, f"{curve}.csv"), columns)

@@ -271,6 +271,17 @@ def test_ids_that_are_not_the_networks_are_refused(wrong):
         predict(plain_layers, Network(plain_layers).first_weights(2), ids, batch=2)
 
 
+def test_a_batch_larger_than_there_are_reviews_costs_no_more():
+    plain_layers, ids, peaks = plain("lstm", Sizes()), reviews(Sizes(), 40), []
+    weights = Network(plain_layers).first_weights(2)
+    for batch in (40, 40, 10**9):
+        tracemalloc.start()
+        predict(plain_layers, weights, ids, batch=batch)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.1 * peaks[1]
+
+
 def test_progress_counts_every_review():
     plain_layers, seen = plain("lstm", Sizes()), []
     weights = Network(plain_layers).first_weights(2)

@@ -16,7 +16,6 @@ from dvc.repo import Repo
 from dvc.utils.serialize import modify_yaml
 
 from demo.project import write_project
-from stages import evaluate
 from tests.conftest import MODELS, ROOT, on_cores
 
 REVIEWS = 300
@@ -232,16 +231,6 @@ def test_what_was_trained_once_is_not_trained_again(project, tmp_path):
     project.edit("epochs: 1", "epochs: 4")
     assert project.repro() == []
     assert project.files() == before
-
-
-def test_no_more_reviews_are_scored_at_once_than_there_are(project, tmp_path, monkeypatch):
-    monkeypatch.chdir(project.copy(tmp_path / "batch").folder)
-    asked, predict = [], evaluate.network.predict
-    monkeypatch.setattr(
-        evaluate.network, "predict", lambda *given, batch, **more: asked.append(batch) or predict(*given, batch=batch)
-    )
-    evaluate.main(evaluate.Settings(evaluate={"batch": 10**6, "calibration_bins": 10}), FIRST)
-    assert asked == [REVIEWS]
 
 
 def test_a_new_model_is_one_section(project, tmp_path):
