@@ -100,6 +100,14 @@ def test_a_lock_touched_but_not_changed_installs_nothing(project):
     assert has_tiny(project)
 
 
+def test_a_changed_lock_makes_the_environment_anew_though_its_own_python_is_first_on_the_path(project):
+    for _ in range(2):
+        assert setup(project, python="python3")[0] == 0
+        assert has_tiny(project)
+        lock = project / "requirements.txt"
+        lock.write_text(f"# changed\n{lock.read_text()}")
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_an_environment_that_is_a_link_is_never_emptied(project, tmp_path, exists):
     mine = tmp_path / "mine"
@@ -114,7 +122,9 @@ def test_an_environment_that_is_a_link_is_never_emptied(project, tmp_path, exist
 def test_set_up_interrupted_starts_afresh(project, tmp_path):
     half = 'if [ "$2" = venv ]; then mkdir -p .venv/bin; touch .venv/bin/pip; exec sleep 60; fi'
     slow = script(tmp_path / "slow/python", f'{half}\nexec "{sys.executable}" "$@"')
-    (project / "install.py").write_text((ROOT / "install.py").read_text().replace("sys.executable", repr(str(slow)), 1))
+    (project / "install.py").write_text(
+        (ROOT / "install.py").read_text().replace("sys._base_executable", repr(str(slow)), 1)
+    )
     process = start(project)
     while not (project / ".venv/bin/pip").exists():
         assert process.poll() is None
@@ -145,7 +155,7 @@ def test_a_python_too_new_gives_way_to_the_newest_on_the_path_that_works(project
     script(tmp_path / "bin/python3.13", "exit 127  # as that of a version manager")
     script(tmp_path / "bin/python3.12", f'exec "{sys.executable}" "$@"')
     code, lines = setup(project, python=str(new), PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    assert (code, lines[0].split(" and ")[0]) == (0, f".venv: {sys.executable}")
+    assert (code, lines[0].split(" and ")[0]) == (0, f".venv: {sys._base_executable}")
     assert has_tiny(project)
 
 
