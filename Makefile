@@ -47,18 +47,13 @@ lint: setup ## ruff: check and format
 	ruff format --check
 
 lock: setup ## resolve pyproject.toml into requirements.txt again, one version of each package for every Python
-	pip install --quiet uv
+	python -m pip --require-virtualenv install --quiet uv
 	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
 	  --group dev --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements.txt pyproject.toml
 
-.venv-bench/installed: benchmarks/requirements.txt
-	$(PYTHON) -m venv --clear .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
-	@touch $@
-
-# The marker is written last, so that an installation cut short starts afresh.
+# What `install.py` leaves unfinished has no `installed`.
 .venv/installed: requirements.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or sys.exit("error: expected Python 3.10 to 3.13, got %d.%d; choose one with `make PYTHON=python3.12`" % v)'
-	$(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
-	@touch $@
+	@$(PYTHON) install.py .venv requirements.txt
+
+.venv-bench/installed: benchmarks/requirements.txt
+	@$(PYTHON) install.py .venv-bench benchmarks/requirements.txt
