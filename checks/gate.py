@@ -1,270 +1,486 @@
-"""Does dvc.lock describe this tree? Answered in a fresh clone: no data, cache, network or TensorFlow, in seconds.
+"""Does every dvc.lock describe this tree? Answered in a fresh clone: no data, cache or network, in seconds.
 
-Exit code 0: it does. 1, stale: the tree moved on from the lock. 2, inconsistent: a result or the lock was edited by
-hand, for no run writes such a pair. 3, unreadable: dvc.yaml, dvc.lock or params.yaml. The largest that applies.
+Exit code 0: it does, or what is left can't be judged here. 1, stale: the tree moved on from a lock. 2, inconsistent:
+a result in Git or a lock was edited by hand, for no run writes such a pair. 3, unreadable: a file that DVC can't read.
+The largest that applies.
 
-What Git keeps is compared by content, data and models by what the stages on either side recorded of them. So a lock
-forged on both sides passes here: only a rerun, `dvc repro --force`, proves results.
+What Git keeps is compared by content, data by what the two sides of it recorded. So a lock forged on both sides passes
+here: only a rerun proves results, which is what ``verify`` does.
 """
 
-import argparse
 import json
+import math
 import os
-import sys
-from collections import Counter
+import re
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, NamedTuple
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
-from dvc.dvcfile import LOCK_FILE, PROJECT_FILE, ProjectFile
+from dvc.dvcfile import LOCK_FILE, ProjectFile
 from dvc.exceptions import DvcException
+from dvc.fs import FileSystem, known_implementations
 from dvc.output import Output
 from dvc.repo import Repo
-from dvc.repo.index import Index
-from dvc.stage import PipelineStage
+from dvc.repo.index import Index, collect_files
+from dvc.stage import PipelineStage, Stage
 from dvc.stage.utils import split_params_deps
-from dvc.utils.flatten import flatten
-from dvc_data.hashfile.build import IgnoreInCollectedDirError, build
-from dvc_data.hashfile.db import HashFileDB
-from dvc_objects.fs.memory import MemoryFileSystem
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .shell import InputError, Parser, command, explain, git
+from .tree import Content, Tree, parents, within
+
+EMPTY_FOLDER = "d751713988987e9331980363e24189ce.dir"
+MD5 = ("md5", "md5-dos2unix")
 
 
 class Kind(IntEnum):
     """What is wrong, as an exit code."""
 
+    UNKNOWN = 0
     STALE = 1
     INCONSISTENT = 2
     UNREADABLE = 3
 
 
 REMEDIES = {
-    # `repro` alone overlooks a dependency that dvc.yaml no longer has, and nothing drops a stage that is gone.
-    Kind.STALE: "run `dvc repro`, then `dvc commit`; delete from dvc.lock the stages that dvc.yaml no longer has",
+    Kind.STALE: "run `dvc repro` and commit what it writes, or `dvc commit` if the results hold as they are",
     # Git takes a file that `dvc exp run` changed for unchanged if its size and second are the same: hence delete.
-    Kind.INCONSISTENT: "delete these files and take them back from Git, or run `dvc repro`, then `dvc commit`",
+    Kind.INCONSISTENT: "delete these files and take them back from Git, or run `dvc repro` and commit what it writes",
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A stage, one of its files or keys, what dvc.lock has there, and what the tree has."""
+    """A stage, one of its files or keys, what is wrong with it, what was recorded and what the tree has."""
 
     kind: Kind
+    file: str  # that Git keeps: of the pipeline, relative to the checked folder
     stage: str
     what: str
-    recorded: Any
-    found: Any
+    cause: str
+    recorded: Any = None
+    found: Any = None
 
     def __str__(self):
-        return f"{self.kind.name.lower()}: {self.stage}: {self.what}: recorded {self.recorded}, found {self.found}"
+        text = ": ".join(filter(None, (self.kind.name.lower(), self.stage or self.file, self.what, self.cause)))
+        if self.recorded is None and self.found is None:
+            return text
+        return f"{text}: recorded {_short(self.recorded)}, found {_short(self.found)}"
 
 
-class Content(NamedTuple):
-    """What dvc.lock records of a file or folder; all None of one that isn't there."""
+@dataclass
+class Report:
+    """The findings in one folder, how many stages were judged, and what was passed over."""
 
-    md5: str | None = None
-    size: int | None = None
-    nfiles: int | None = None
+    stages: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
-    def __str__(self):
-        if self.md5 is None:
-            return "nothing"
-        return f"{self.md5} of {self.size} bytes" + (f" in {self.nfiles} files" if self.nfiles else "")
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    def code(self, strict: bool = False) -> int:
+        """The exit code; ``strict`` counts the unknown as stale."""
+        worst = max((finding.kind for finding in self.findings), default=Kind.UNKNOWN)
+        return int(max(worst, Kind.STALE if strict and self.findings else worst))
 
 
-class Entry(_Strict):
-    """A dependency or output as DVC 3 writes it to dvc.lock."""
-
-    path: str
-    hash: Literal["md5"]
-    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
-    size: Annotated[int, Field(ge=0)]
-    nfiles: Annotated[int, Field(ge=1)] | None = None
-    isexec: Literal[True] | None = None
-
-    @model_validator(mode="after")
-    def _only_folders_count_files(self):
-        if self.md5.endswith(".dir") != (self.nfiles is not None):
-            raise ValueError("expected nfiles with the .dir hash of a folder, and there only")
-        return self
-
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Metrics(_Strict):
-    """A metrics file: fractions, the number of parameters and the first digits of the weights' SHA-256."""
-
-    accuracy: Fraction
-    f1: Fraction
-    loss: Annotated[float, Field(ge=0)]
-    parameters: Annotated[int, Field(ge=1)]
-    precision: Fraction
-    recall: Fraction
-    roc_auc: Fraction
-    weights: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-
-
-def inspect(project: ProjectFile) -> Iterator[Finding]:
-    """Compare dvc.lock with dvc.yaml and the tree around it.
+def gate(folder: Path) -> Report:
+    """Judge every pipeline of the DVC repository around a folder, and of those below it.
 
     Raises:
-        DvcException: A file is missing or not what DVC can read.
+        InputError: There is none, or DVC or Git can't open it.
     """
-    stages = {name: project.stages[name] for name in project.stages}
-    Index(project.repo, stages=list(stages.values())).check_graph()
-    lock = project.lockfile_contents.get("stages", {})
-    commands = {name: stage.cmd for name, stage in stages.items()}
-    for name, was, now in differences({name: entry["cmd"] for name, entry in lock.items()}, commands):
-        yield Finding(Kind.STALE, name, "cmd", was, now)
-    outs = {out.def_path: out for stage in stages.values() for out in stage.outs}
-    made = {path: records(lock.get(out.stage.name, {}), "outs").get(path) for path, out in outs.items()}
-    for name, stage in stages.items():
-        if name in lock:
-            yield from malformed(name, lock[name])
-            yield from params(stage, lock[name])
-            yield from dependencies(stage, lock[name], made)
-            yield from outputs(stage, lock[name])
-    for path in project.metrics:
-        if path not in outs and not any(str(parent) in outs for parent in PurePosixPath(path).parents):
-            yield Finding(Kind.INCONSISTENT, PROJECT_FILE, path, "no entry", "a metric that no stage writes")
-        elif path in outs and outs[path].isfile():
-            yield from metrics(outs[path])
+    report = Report()
+    _stand_in_for_plugins()
+    for root in repositories(folder):
+        try:
+            with Repo(root) as repo:
+                _Judge(repo, folder, report).judge()
+        except (DvcException, OSError, ValueError) as error:
+            raise InputError(explain(error)) from error
+    return report
 
 
-def differences(recorded: dict, found: dict) -> Iterator[tuple[str, Any, Any]]:
-    """Each key whose values differ or that only one side has, with both.
+def repositories(folder: Path) -> list[str]:
+    """The roots of the DVC repository around a folder and of those that Git keeps below it.
 
-    >>> list(differences({"a": 1, "b": 2}, {"b": 3, "c": None}))
-    [('a', 1, 'no entry'), ('b', 2, 3), ('c', 'no entry', None)]
+    Raises:
+        InputError: There is none.
     """
-    for key in recorded | found:
-        if key not in recorded or key not in found or recorded[key] != found[key]:
-            yield key, recorded.get(key, "no entry"), found.get(key, "no entry")
-
-
-def records(entry: dict, kind: str) -> dict[str, Content]:
-    """What a stage's entry in dvc.lock says of its "deps" or "outs", by path."""
-    return {item["path"]: Content(*map(item.get, Content._fields)) for item in entry.get(kind, [])}
-
-
-def content(file: Output) -> Content:
-    """What a dependency or output in the tree is now, by DVC's own hashing but none of its caches."""
-    if not file.exists:
-        return Content()
-    nowhere = HashFileDB(MemoryFileSystem(), "gate")
-    _, meta, built = build(nowhere, file.fs_path, file.fs, "md5", dry_run=True, ignore=file.dvcignore)
-    return Content(built.hash_info.value, meta.size, meta.nfiles)
-
-
-def malformed(name: str, entry: dict) -> Iterator[Finding]:
-    """Records no DVC writes: keys or hashes of another form, or a path twice."""
-    for kind in ("deps", "outs"):
-        items = entry.get(kind, [])
-        for item in items:
-            for fault in faults(Entry, json.dumps(item)):
-                yield Finding(Kind.INCONSISTENT, name, item["path"], item, fault)
-        for path, times in Counter(item["path"] for item in items).items():
-            if times > 1:
-                yield Finding(Kind.INCONSISTENT, name, path, f"{times} times in {kind}", "one file")
-
-
-def params(stage: PipelineStage, entry: dict) -> Iterator[Finding]:
-    """Params whose recorded values are not those of the params file; its comments and layout don't count."""
-    was = {f"{path}: {key}": value for path, keys in entry.get("params", {}).items() for key, value in keys.items()}
-    now = {}
-    for dep in stage.params:
-        dep.validate_filepath()
-        now |= {f"{dep.def_path}: {key}": value for key, value in dep.read_params().items()}
-    for key, *values in differences(flatten(was), flatten(now)):
-        yield Finding(Kind.STALE, stage.name, key, *values)
-
-
-def dependencies(stage: PipelineStage, entry: dict, made: dict[str, Content | None]) -> Iterator[Finding]:
-    """Code that is not the recorded code, and data that is not what the stage before recorded.
-
-    Args:
-        stage: Of dvc.yaml.
-        entry: The stage's record in dvc.lock.
-        made: What dvc.lock has each output as, by path; None where the stage that makes it says nothing.
-    """
-    was, now = records(entry, "deps"), {}
-    for dep in split_params_deps(stage)[1]:
-        path = dep.def_path
-        now[path] = (made[path] or was.get(path, "an output")) if path in made else content(dep)
-    for path, *values in differences(was, now):
-        # One hash of two sizes, or two records of one file, is nothing that an edit of the tree leads to.
-        forged = path in was and path in now and (path in made or was[path].md5 == now[path].md5)
-        yield Finding(Kind.INCONSISTENT if forged else Kind.STALE, stage.name, path, *values)
-
-
-def outputs(stage: PipelineStage, entry: dict) -> Iterator[Finding]:
-    """Results in Git that are not the recorded ones, and outputs that only dvc.yaml or only dvc.lock has."""
-    was = records(entry, "outs")
-    now = {out.def_path: was.get(out.def_path, "an output") if out.use_cache else content(out) for out in stage.outs}
-    for path, *values in differences(was, now):
-        yield Finding(Kind.INCONSISTENT, stage.name, path, *values)
-    for out in stage.outs:
-        if out.use_cache and out.repo.scm.is_tracked(out.fs_path):
-            yield Finding(Kind.INCONSISTENT, stage.name, out.def_path, "in DVC's cache", "in Git too")
-
-
-def metrics(out: Output) -> Iterator[Finding]:
-    """Values outside the metrics' form, or a text that is not the sorted JSON a stage writes."""
-    text = Path(out.fs_path).read_bytes()
-    wrong = faults(Metrics, text)
-    if not wrong and text.decode() != json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n":
-        wrong = ["a text other than its sorted, indented JSON"]
-    for fault in wrong:
-        yield Finding(Kind.INCONSISTENT, out.stage.name, out.def_path, "as a metric", fault)
-
-
-def faults(form: type[BaseModel], text: str | bytes) -> list[str]:
-    """Where JSON departs from a form, a phrase each."""
+    if not folder.is_dir():
+        raise InputError(f"folder: expected one that exists, got {folder}")
     try:
-        form.model_validate_json(text)
-    except ValidationError as error:
-        return [": ".join([*map(str, fault["loc"]), fault["msg"]]) for fault in error.errors()]
-    return []
-
-
-def main(folder: Path) -> int:
-    """Print the findings in ``folder``, one a line and a remedy for each kind, and return the exit code."""
+        around = [Repo.find_root(str(folder))]
+    except DvcException:
+        around = []
     try:
-        with Repo(str(folder)) as repo:
-            project = ProjectFile(repo, os.path.join(repo.root_dir, PROJECT_FILE))
-            if not project.lockfile_contents:
-                raise DvcException(f"{LOCK_FILE} is missing; `dvc repro` writes it, and Git keeps it")
-            findings = list(inspect(project))
-            count = len(project.stages)
-    except (DvcException, IgnoreInCollectedDirError, OSError, ValueError) as error:  # what DVC raises of such files
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return Kind.UNREADABLE
-    print(*findings, sep="\n", end="\n" if findings else "")
-    kinds = {finding.kind for finding in findings}
-    for kind in sorted(kinds):
-        print(f"{kind.name.lower()}: {REMEDIES[kind]}", file=sys.stderr)
-    if not kinds:
-        print(f"{LOCK_FILE} describes this tree: {count} stages, their commands, params, code and results in Git")
-    return max(kinds, default=0)
+        configs = git(folder, "ls-files", "-z", "--", "*/.dvc/config").split("\0")
+    except InputError:
+        configs = []
+    below = [os.path.realpath(folder / config / "../..") for config in filter(None, configs)]
+    roots = list(dict.fromkeys([*around, *sorted(below)]))
+    if not roots:
+        raise InputError(f"folder: expected one in a DVC repository, got {folder.resolve()}; `dvc init` makes one")
+    return roots
 
 
-def explain(error: BaseException) -> str:
-    """An error and its causes in one line."""
-    causes = [error]
-    while causes[-1].__cause__:
-        causes.append(causes[-1].__cause__)
-    return ": ".join(" ".join(str(cause).split()) for cause in causes)
+class _Judge:
+    """Adds the findings in one DVC repository to a report."""
+
+    def __init__(self, repo: Repo, folder: Path, report: Report):
+        self.repo, self.report, self.tree = repo, report, Tree(repo)
+        self.folder = os.path.realpath(folder)
+        self.outs: dict[str, Output] = {}
+        self.holders: set[str] = set()  # folders that outputs are in
+        self.unknown: dict[tuple, list[tuple[Stage, Output]]] = defaultdict(list)
+
+    def judge(self) -> None:
+        """All of them."""
+        indexes = dict(collect_files(self.repo, onerror=self._unreadable))
+        stages = [stage for index in indexes.values() for stage in index.stages]
+        try:
+            Index(self.repo, stages=stages).check_graph()
+        except DvcException as error:
+            self._unreadable("", error)
+        self.outs = {out.fs_path: out for stage in stages for out in stage.outs if out.protocol == "local"}
+        self.holders = {parent for path in self.outs for parent in parents(path)}
+        for path, index in indexes.items():
+            lock = {}
+            if index.stages and isinstance(index.stages[0], PipelineStage):
+                lock = ProjectFile(self.repo, path).lockfile_contents.get("stages", {})
+                self._leftovers(path, index.stages, lock)
+            for stage in index.stages:
+                if stage.cmd and not stage.frozen:
+                    self._stage(stage, lock.get(getattr(stage, "name", None)))
+        frozen = [self._name(stage) for stage in stages if stage.frozen]
+        if frozen:
+            self.report.notes.append(f"frozen, so not judged: {_few(frozen)}")
+        self._contradictions()
+
+    def _stage(self, stage: Stage, entry: dict | None) -> None:
+        self.report.stages += 1
+        if not isinstance(stage, PipelineStage):  # a .dvc file with a command, as DVC before 1.0 wrote them
+            if stage.md5 and stage.changed_stage():
+                self._add(Kind.STALE, stage, "cmd", "the command, or the list of its files, is another")
+        elif entry is None:
+            if not stage.is_callback:
+                self._add(Kind.STALE, stage, "", f"never run: {LOCK_FILE} has no entry of it")
+            return
+        elif stage.cmd_changed:
+            self._add(Kind.STALE, stage, "cmd", "the command is another", entry.get("cmd"), stage.cmd)
+        params, deps = split_params_deps(stage)
+        for dep in params:
+            self._params(stage, dep)
+        for dep in {dep.def_path: dep for dep in deps}.values():
+            self._dependency(stage, dep)
+        for out in stage.outs:
+            self._output(stage, out)
+
+    def _params(self, stage: Stage, dep: Output) -> None:
+        """Params whose recorded values are not those of the params file; its comments and layout don't count."""
+        path = self._relative(dep.fs_path)
+        if not dep.exists:
+            if dep.fs_path in self.outs or self.tree.ignores(dep.fs_path):
+                self._add(Kind.UNKNOWN, stage, path, "params in a file that is not in Git")
+            else:
+                self._add(Kind.STALE, stage, path, "missing")
+            return
+        try:
+            dep.validate_filepath()
+            now = dep.read_params()
+        except (DvcException, ValueError) as error:
+            self._add(Kind.UNREADABLE, stage, path, explain(error))
+            return
+        was = dep.hash_info.value or {}
+        for key in dep.params or [*now, *(key for key in was if key not in now)]:
+            for leaf, *values in differences(was.get(key, ABSENT), now.get(key, ABSENT), key):
+                self._add(Kind.STALE, stage, f"{path}: {leaf}", "", *values)
+
+    def _dependency(self, stage: Stage, dep: Output) -> None:
+        """Code that is not the recorded code, and data that is not what the stage before recorded."""
+        if dep.protocol != "local" or dep.hash_name not in MD5:
+            self._add(Kind.UNKNOWN, stage, str(dep), "not in this repository")
+        elif not dep.hash_info:
+            self._add(Kind.STALE, stage, self._relative(dep.fs_path), f"{LOCK_FILE} has no record of it")
+        elif self._well_formed(stage, dep) and not self._passed_on(stage, dep):
+            self._content(stage, dep, Kind.STALE)
+
+    def _passed_on(self, stage: Stage, dep: Output) -> bool:
+        """Judge a dependency that another stage or a .dvc file makes, by what that recorded; false if none does."""
+        out = self.outs.get(dep.fs_path)
+        if out is None:
+            return False
+        path, maker = self._relative(dep.fs_path), self._name(out.stage)
+        was, now = _recorded(dep), _recorded(out)
+        if was.value == now.value:
+            self._same_size(stage, path, dep, now, f"one hash of two sizes: {maker} recorded another")
+        elif now.value is None:
+            if not out.stage.cmd or out.stage.frozen:  # or else its maker is found stale already
+                self._add(Kind.UNKNOWN, stage, path, f"{maker} has no record of it")
+        elif dep.hash_name != out.hash_name:
+            self._add(Kind.UNKNOWN, stage, path, f"recorded as {dep.hash_name}, by {maker} as {out.hash_name}")
+        else:
+            self._add(Kind.STALE, stage, path, f"{maker} moved on", was, now)
+        return True
+
+    def _output(self, stage: Stage, out: Output) -> None:
+        """Results in Git that are not the recorded ones."""
+        if out.protocol != "local" or out.hash_name not in MD5:
+            return
+        if not out.hash_info:
+            self._add(Kind.STALE, stage, self._relative(out.fs_path), f"{LOCK_FILE} has no record of it")
+        elif self._well_formed(stage, out) and (not out.use_cache or out.fs_path in self.tree.tracked):
+            self._content(stage, out, Kind.INCONSISTENT)
+
+    def _content(self, stage: Stage, item: Output, wrong: Kind) -> None:
+        """Judge a file or folder by what is there, and call it ``wrong`` where that is certain."""
+        path, tree = item.fs_path, self.tree
+        was, found = _recorded(item), tree.content(item.fs_path, item.hash_name)
+        if found.value != was.value and os.path.isdir(path):
+            found = tree.content(path, item.hash_name, kept=True)
+        if found.value == was.value:
+            self._same_size(stage, self._relative(path), item, found, "the hash is right and the size is not")
+            return
+        kind, cause = self._missing(item, wrong) if found.value is None else self._differs(stage, item, found, wrong)
+        self._add(kind, stage, self._relative(path), cause, was, found)
+        if kind == Kind.UNKNOWN and item.IS_DEPENDENCY:
+            self.unknown[path, item.hash_name].append((stage, item))
+
+    def _missing(self, item: Output, wrong: Kind) -> tuple[Kind, str]:
+        path, tree = item.fs_path, self.tree
+        if item.hash_info.value == EMPTY_FOLDER:
+            return Kind.UNKNOWN, "an empty folder, which Git can't keep"
+        if tree.borrowed(path):
+            return Kind.UNKNOWN, "a link to nothing, or in a submodule that is not checked out"
+        if path in tree.tracked or path in tree.folders:
+            return wrong, "deleted"
+        if tree.ignores(path):
+            return Kind.UNKNOWN, "Git does not keep it"
+        if not item.IS_DEPENDENCY:
+            return Kind.UNKNOWN, "neither Git nor DVC keeps it"
+        if path in self.holders or any(parent in self.outs for parent in parents(path)):
+            return Kind.UNKNOWN, "a folder that holds data, or data in one"
+        return wrong, "missing"
+
+    def _differs(self, stage: Stage, item: Output, found: Content, wrong: Kind) -> tuple[Kind, str]:
+        path, tree, was = item.fs_path, self.tree, _recorded(item)
+        if tree.ignores(path):
+            return Kind.UNKNOWN, "Git does not keep it"
+        if was.size != found.size and any(
+            tree.content(path, "md5", True, ends).value == was.value for ends in (b"\n", b"\r\n")
+        ):
+            return Kind.STALE, "only line ends differ"
+        if not os.path.isdir(path) or not item.hash_info.isdir:
+            return wrong, "its content is another"
+        if was.nfiles is not None and was.nfiles <= (found.nfiles or 0):
+            return wrong, "its content is another"  # had files been counted that Git ignores, there would be more
+        if not item.IS_DEPENDENCY:
+            return Kind.UNKNOWN, "Git keeps a part of it"
+        if path in self.holders:
+            return Kind.UNKNOWN, "a folder that holds data"
+        if tree.lacks(path):
+            return Kind.UNKNOWN, "a folder with links to nothing or submodules that are not checked out"
+        lock = os.path.splitext(stage.path)[0] + ".lock" if isinstance(stage, PipelineStage) else stage.path
+        if commit := tree.changed_since(lock, was.value, path):
+            return wrong, f"changed since commit {commit} recorded it"
+        return Kind.UNKNOWN, "recorded with files that Git does not keep"
+
+    def _contradictions(self) -> None:
+        """Whatever a file is that can't be judged: two stages that recorded it otherwise can't both be right."""
+        for users in self.unknown.values():
+            (first, item), *others = users
+            for stage, other in others:
+                if other.hash_info != item.hash_info:
+                    path, was = self._relative(other.fs_path), _recorded(other)
+                    cause = f"{self._name(first)} recorded another, so one of the two is stale"
+                    self._add(Kind.STALE, stage, path, cause, was, _recorded(item))
+
+    def _same_size(self, stage: Stage, path: str, item: Output, other: Content, cause: str) -> None:
+        was = _recorded(item)
+        pairs = ((was.size, other.size), (was.nfiles, other.nfiles))
+        if item.hash_name == "md5" and any(None not in pair and pair[0] != pair[1] for pair in pairs):
+            self._add(Kind.INCONSISTENT, stage, path, cause, was, other)
+
+    def _well_formed(self, stage: Stage, item: Output) -> bool:
+        if re.fullmatch(r"[0-9a-f]{32}(\.dir)?", item.hash_info.value):
+            return True
+        self._add(Kind.INCONSISTENT, stage, self._relative(item.fs_path), f"{item.hash_info.value!r} is no MD5")
+        return False
+
+    def _leftovers(self, path: str, stages: list[Stage], lock: dict) -> None:
+        gone = sorted(lock.keys() - {stage.name for stage in stages})
+        if gone:
+            file = self._relative(os.path.splitext(path)[0] + ".lock")
+            self.report.notes.append(f"{file} still has, and DVC ignores: {_few(gone)}")
+
+    def _unreadable(self, file: str, error: Exception) -> None:
+        path = self._relative(os.path.abspath(file)) if file else ""
+        self.report.findings.append(Finding(Kind.UNREADABLE, path, "", "" if file else "pipeline", explain(error)))
+
+    def _add(self, kind: Kind, stage: Stage, what: str, cause: str, recorded: Any = None, found: Any = None) -> None:
+        file = self._relative(stage.path, self.folder)
+        self.report.findings.append(Finding(kind, file, self._name(stage), what, cause, recorded, found))
+
+    def _name(self, stage: Stage) -> str:
+        """A stage as ``dvc repro`` in the checked folder takes it."""
+        file = self._relative(stage.path, self.folder)
+        if not isinstance(stage, PipelineStage):
+            return file
+        return stage.name if file == "dvc.yaml" else f"{file}:{stage.name}"
+
+    def _relative(self, path: str, start: str | None = None) -> str:
+        start = start or (self.folder if within(path, self.folder) else self.repo.root_dir)
+        return Path(os.path.relpath(path, start)).as_posix() if within(path, self.tree.root or start) else path
+
+
+class Elsewhere(FileSystem):
+    """Stands in for the remote file systems whose plugin (``dvc-s3``, ...) is not installed: nothing there is read."""
+
+    protocol = "elsewhere"
+    PARAM_CHECKSUM = "etag"
+
+
+def _stand_in_for_plugins() -> None:
+    """Let DVC load pipelines that name remote files, which it refuses where a plugin is missing."""
+    for scheme, entry in known_implementations.items():
+        if find_spec(entry["class"].partition(".")[0]) is None:
+            known_implementations[scheme] = {"class": f"{__name__}.{Elsewhere.__name__}"}
+
+
+class _Absent:
+    def __repr__(self):
+        return "nothing"
+
+
+ABSENT = _Absent()
+"""In place of the value of a key that one side lacks."""
+
+
+def differences(was: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
+    """The keys below ``key`` whose values differ, or that one side lacks, with both values.
+
+    >>> list(differences({"a": 1, "b": 2}, {"b": 3}, "k"))
+    [('k.a', 1, nothing), ('k.b', 2, 3)]
+    >>> list(differences([float("nan")], (float("nan"),), "k")), list(differences(ABSENT, ABSENT, "k"))
+    ([], [('k', nothing, nothing)])
+    """
+    if isinstance(was, dict) and isinstance(now, dict) and (was or now):
+        for name in [*was, *(name for name in now if name not in was)]:
+            yield from differences(was.get(name, ABSENT), now.get(name, ABSENT), f"{key}.{name}")
+    elif was is ABSENT or not _same(was, now):
+        yield key, was, now
+
+
+def _same(was: Any, now: Any) -> bool:
+    if isinstance(was, list | tuple) and isinstance(now, list | tuple):
+        return len(was) == len(now) and all(map(_same, was, now))
+    if isinstance(was, dict) and isinstance(now, dict):
+        return was.keys() == now.keys() and all(_same(was[key], now[key]) for key in was)
+    if isinstance(was, float) and isinstance(now, float) and math.isnan(was):
+        return math.isnan(now)
+    return was == now
+
+
+def _recorded(item: Output) -> Content:
+    return Content(item.hash_info.value, item.meta.size, item.meta.nfiles)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def as_text(report: Report) -> str:
+    """A line for each finding and note, and one to close with; what is unknown for one reason shares a line."""
+    lines = [str(finding) for finding in report.findings if finding.kind]
+    unknown = defaultdict(list)
+    for finding in report.findings:
+        if not finding.kind:
+            unknown[finding.stage, finding.cause].append(finding.what)
+    lines += [f"unknown: {stage}: {_few(files)}: {cause}" for (stage, cause), files in unknown.items()]
+    lines += [f"note: {note}" for note in report.notes]
+    counts = {kind: sum(finding.kind == kind for finding in report.findings) for kind in Kind}
+    lines += [f"{kind.name.lower()}: {remedy}" for kind, remedy in REMEDIES.items() if counts[kind]]
+    said = [f"{count} {kind.name.lower()}" for kind, count in counts.items() if count]
+    return "\n".join([*lines, f"{_stages(report)}: {', '.join(said) or f'as {LOCK_FILE} describes them'}"])
+
+
+def as_json(report: Report) -> str:
+    """One object: the exit code, the verdict, the findings with their kinds in words, and the notes."""
+    findings = [
+        {"kind": finding.kind.name.lower(), "file": finding.file, "stage": finding.stage, "what": finding.what}
+        | {"cause": finding.cause, "recorded": _plain(finding.recorded), "found": _plain(finding.found)}
+        for finding in report.findings
+    ]
+    verdict = {0: "clean"} | {kind.value: kind.name.lower() for kind in Kind if kind}
+    values = {"code": report.code(), "verdict": verdict[report.code()], "stages": report.stages}
+    return json.dumps(values | {"findings": findings, "notes": report.notes}, indent=2)
+
+
+def as_markdown(report: Report) -> str:
+    """A table for a pull request."""
+    lines = [f"**{as_text(report).splitlines()[-1]}**", ""]
+    if report.findings:
+        lines += ["| kind | stage | what | cause | recorded | found |", "|:--|:--|:--|:--|:--|:--|"]
+    for finding in report.findings:
+        values = ("" if value is None else _short(value) for value in (finding.recorded, finding.found))
+        cells = (finding.kind.name.lower(), finding.stage or finding.file, finding.what, finding.cause, *values)
+        lines.append("| " + " | ".join(re.sub(r"([\\|`*_<>@#\[\]])", r"\\\1", cell) for cell in cells) + " |")
+    return "\n".join([*lines, "", *(f"- {note}" for note in report.notes)]).rstrip("\n")
+
+
+def as_annotations(report: Report) -> str:
+    """GitHub's workflow commands, which it shows beside the pipeline's file."""
+
+    def quote(text: str, more: str = "") -> str:
+        return "".join(f"%{ord(letter):02X}" if letter in "%\r\n" + more else letter for letter in text)
+
+    lines = []
+    for finding in report.findings:
+        level = "error" if finding.kind else "notice"
+        title = quote(f"{finding.kind.name.lower()}: {finding.stage or finding.file}", ":,")
+        lines.append(f"::{level} file={quote(finding.file, ':,')},title={title}::{quote(str(finding))}")
+    return "\n".join([*lines, as_text(report).splitlines()[-1]])
+
+
+FORMS = {"--json": as_json, "--markdown": as_markdown, "--github": as_annotations}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print what is wrong in the folder that the command line names, and return the exit code."""
+    parser = Parser(prog="dvc-gate", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="in a DVC repository; here by default")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 where something can't be judged")
+    parser.add_argument("--warn", action="store_true", help="exit with 0 whatever is found")
+    forms = parser.add_mutually_exclusive_group()
+    for option, form in FORMS.items():
+        forms.add_argument(option, action="store_const", dest="form", const=form, help=form.__doc__.splitlines()[0])
+    parser.set_defaults(form=as_text)
+    options = parser.parse_args(arguments)
+    report = gate(options.folder)
+    print(options.form(report))
+    return 0 if options.warn else report.code(options.strict)
+
+
+def _stages(report: Report) -> str:
+    return "1 stage" if report.stages == 1 else f"{report.stages} stages"
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return None if value is ABSENT else str(value)
+
+
+def run() -> None:
+    """What ``dvc-gate`` is."""
+    command(main)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="the project's root; here by default")
-    sys.exit(main(parser.parse_args().folder))
+    run()
