@@ -34,7 +34,7 @@ from dvc.stage.utils import split_params_deps
 from dvc.utils.serialize import load_path
 
 from .shell import InputError, Parser, command, explain, git
-from .tree import Content, Tree, parents, within
+from .tree import Content, Tree, name_of, parents, within
 
 EMPTY_FOLDER = "d751713988987e9331980363e24189ce.dir"
 MD5 = ("md5", "md5-dos2unix")
@@ -142,7 +142,7 @@ class _Judge:
 
     def judge(self) -> None:
         """All of them."""
-        indexes = dict(collect_files(self.repo, onerror=self._unreadable))
+        indexes = dict(sorted(collect_files(self.repo, onerror=self._unreadable), key=lambda pair: pair[0]))
         stages = [stage for index in indexes.values() for stage in index.stages]
         try:
             Index(self.repo, stages=stages).check_graph()
@@ -339,11 +339,7 @@ class _Judge:
         self.report.findings.append(Finding(kind, file, self._name(stage), what, cause, recorded, found))
 
     def _name(self, stage: Stage) -> str:
-        """A stage as ``dvc repro`` in the checked folder takes it."""
-        file = self._relative(stage.path, self.folder)
-        if not isinstance(stage, PipelineStage):
-            return file
-        return stage.name if file == "dvc.yaml" else f"{file}:{stage.name}"
+        return name_of(stage, self.folder)
 
     def _relative(self, path: str, start: str | None = None) -> str:
         start = start or (self.folder if within(path, self.folder) else self.repo.root_dir)

@@ -60,9 +60,9 @@ def git(folder: Path, *arguments: str) -> str:
     return run.stdout.removesuffix("\n")
 
 
-def repository() -> Path:
-    """The root of the Git repository around the current folder."""
-    return Path(git(Path.cwd(), "rev-parse", "--show-toplevel"))
+def repository(folder: Path | None = None) -> Path:
+    """The root of the Git repository around a folder, by default the current one."""
+    return Path(git(folder or Path.cwd(), "rev-parse", "--show-toplevel"))
 
 
 def without(*prefixes: str) -> dict[str, str]:

@@ -7,8 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from dvc.dvcfile import PROJECT_FILE
 from dvc.repo import Repo
 from dvc.scm import NoSCM
+from dvc.stage import PipelineStage, Stage
 from dvc_data.hashfile.hash import file_md5
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.istextfile import DEFAULT_CHUNK_SIZE, istextblock
@@ -160,3 +162,11 @@ def parents(path: str) -> Iterator[str]:
 def within(path: str, folder: str) -> bool:
     """Whether a path is a folder or below it."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def name_of(stage: Stage, folder: str) -> str:
+    """A stage as ``dvc repro`` in a folder takes it."""
+    file = Path(os.path.relpath(stage.path, folder)).as_posix()
+    if not isinstance(stage, PipelineStage):
+        return file
+    return stage.name if file == PROJECT_FILE else f"{file}:{stage.name}"
