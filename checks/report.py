@@ -413,9 +413,7 @@ def to_markdown(report: Report) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Write ``index.html`` and ``report.md``."""
     parser = Parser(prog="dvc-report", description=__doc__)
-    parser.add_argument(
-        "--base", metavar="REV", help="compare with this; else HEAD or the branch's start"
-    )
+    parser.add_argument("--base", metavar="REV", help="compare with this; else HEAD or the branch's start")
     parser.add_argument("--folder", type=Path, default=Path("report"), help="where to write; report by default")
     options = parser.parse_args(arguments)
     page, comment = options.folder / "index.html", options.folder / "report.md"

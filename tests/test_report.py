@@ -67,8 +67,9 @@ json.dump(values, open(f"metrics/{model}.json", "w"), indent=2)
 rows = "".join(f"{i}\\t{1 / (i + 1)}\\n" for i in range(epochs))
 open(f"plots/{model}/loss.tsv", "w").write("step\\tloss\\n" + rows)
 open(f"plots/{model}/roc.csv", "w").write(f"false,true\\n0,0\\n0.5,{score}\\n1,1\\n")
-cells = [(a, p) for a in ("negative", "positive") for p in ("negative", "positive") for _ in range(epochs + (a == p))]
-open(f"plots/{model}/confusion.csv", "w").write("actual,predicted\\n" + "".join(f"{a},{p}\\n" for a, p in cells))
+cells = [(a, p, 1000 if a == p else 10 * epochs) for a in ("negative", "positive") for p in ("negative", "positive")]
+table = "".join(f"{a},{p},{n}\\n" for a, p, n in cells)
+open(f"plots/{model}/confusion.csv", "w").write("actual,predicted,reviews\\n" + table)
 open(f"plots/{model}/picture.png", "wb").write(bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000" "1f15c489"
     "0000000d49444154789c6360f8cfc00000000301010018dd8db00000000049454e44ae426082"
