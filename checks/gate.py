@@ -273,11 +273,11 @@ class _Judge:
             return wrong, "deleted"
         if tree.ignores(path):
             return Kind.UNKNOWN, "Git does not keep it"
-        if not item.IS_DEPENDENCY:
-            return Kind.UNKNOWN, "neither Git nor DVC keeps it"
-        if path in self.holders or any(parent in self.outs for parent in parents(path)):
+        if item.IS_DEPENDENCY and (path in self.holders or any(parent in self.outs for parent in parents(path))):
             return Kind.UNKNOWN, "a folder that holds data, or data in one"
-        return wrong, "missing"
+        if item.IS_DEPENDENCY and (tree.root is None or tree.once_kept(path)):
+            return wrong, "deleted"
+        return Kind.UNKNOWN, "neither Git nor DVC keeps it"
 
     def _differs(self, stage: Stage, item: Output, found: Content, wrong: Kind) -> tuple[Kind, str]:
         path, tree, was = item.fs_path, self.tree, _recorded(item)

@@ -143,6 +143,10 @@ class Tree:
         except GitError:
             return None
 
+    def once_kept(self, path: str) -> bool:
+        """Whether a commit that is here had a path."""
+        return self.root is not None and bool(git(Path(self.root), "log", "-1", "--format=%h", "--", path))
+
     def _path(self, name: str) -> str:
         return os.path.normpath(os.path.join(self.root, name))
 

@@ -338,6 +338,9 @@ CASES = {
     "a folder of results of which Git keeps a part": Case(
         KEPT, ["unknown: a: d"], {"i": "1\n", ".gitignore": "/d/y\n"}
     ),
+    "data that was never committed": Case(
+        ONE, ["unknown: a: i"], {"i": "1\n", ".gitignore": "/i\n"}, after=later(remove("i"), put(".gitignore", "/o\n"))
+    ),
     "data that Git ignores": Case(ONE, ["unknown: a: i"], {"i": "1\n", ".gitignore": "/i\n"}),
     "data that Git ignores, another here": Case(
         ONE, ["unknown: a: i"], {"i": "1\n", ".gitignore": "/i\n"}, there=put("i", "2\n")
@@ -539,6 +542,13 @@ def test_a_worktree_and_a_shallow_clone_are_judged_like_a_clone(origin, tmp_path
         assert found(folder) == []
         write(folder, "src/a.py", "more\n")
         assert found(folder) == [f"stale: {name}: src" for name in MODELS]
+
+
+def test_a_file_that_is_gone_was_deleted_if_a_commit_here_had_it(copy, tmp_path):
+    git(copy, "rm", "--quiet", "code.py")
+    commit(copy)
+    assert found(copy) == ["stale: clean: code.py"]
+    assert found(clone(copy, tmp_path / "shallow", "--depth", "1")) == ["unknown: clean: code.py"]
 
 
 def test_a_path_of_any_name_is_found(tmp_path):
