@@ -12,7 +12,7 @@ from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from dvc.stage import Stage as Pipeline
 
-from .gate import MD5, read_lock
+from .judge import MD5, read_lock
 from .scratch import Scratch, keep, project
 from .tree import Tree, name_of, within
 

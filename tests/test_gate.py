@@ -11,7 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from checks import tree
-from checks.gate import Kind, as_annotations, as_json, as_markdown, as_text, gate, main
+from checks.findings import Kind, as_annotations, as_json, as_markdown, as_text
+from checks.gate import gate, main
 from tests.conftest import ROOT
 from tests.repositories import ENVIRONMENT, Change, clone, commit, create, git, repro, write
 
