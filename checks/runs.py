@@ -48,7 +48,7 @@ def recorded(scratch: Scratch, kept: Path) -> dict[str, Stage]:
             output = stages[name].outputs[path]
             if out.use_cache:
                 output.files = _cached(user, out)
-            elif os.path.exists(out.fs_path) and out.hash_name in MD5:
+            elif os.path.exists(out.fs_path) and out.hash_name in MD5 and within(out.fs_path, repo.root_dir):
                 found = tree.content(out.fs_path, out.hash_name)
                 partial = out.hash_info.isdir and (out.meta.nfiles or 0) > (found.nfiles or 0)
                 output.edited = found.value != output.value and not partial
@@ -62,7 +62,7 @@ def rerun(scratch: Scratch) -> dict[str, Stage]:
     with Repo(str(scratch.folder)) as repo:
         stages, tree = _stages(repo), Tree(repo)
         for name, out in _outputs(repo, stages):
-            if os.path.exists(out.fs_path):
+            if os.path.exists(out.fs_path) and within(out.fs_path, repo.root_dir):
                 output = stages[name].outputs[_path(out, scratch.folder)]
                 output.files = _files(tree, out.fs_path, Path(out.fs_path))
     return stages
@@ -73,6 +73,23 @@ def frozen(scratch: Scratch) -> list[str]:
     with Repo(str(scratch.folder)) as repo:
         stages = [stage for stage in repo.index.stages if stage.outs and (stage.frozen or not stage.cmd)]
         return [name_of(stage, str(scratch.folder)) for stage in stages if any(out.use_cache for out in stage.outs)]
+
+
+def freeze_external(scratch: Scratch) -> None:
+    """Freeze the stages that write outside the checkout, where a rerun would overwrite what others made.
+
+    Raises:
+        InputError: DVC can't freeze a stage whose definition holds variables.
+    """
+    with Repo(str(scratch.folder)) as repo:
+        outside = {
+            name: [str(out) for out in stage.outs if out.protocol != "local" or not within(out.fs_path, repo.root_dir)]
+            for name, stage in _pipelines(repo, scratch.folder).items()
+            if not stage.frozen
+        }
+    for name, places in outside.items():
+        if places:
+            scratch.dvc("freeze", name)
 
 
 def forget(scratch: Scratch) -> None:

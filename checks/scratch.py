@@ -162,10 +162,10 @@ def _environment(base: Path, root: Path) -> dict[str, str]:
 
 
 def _end(process: subprocess.Popen) -> None:
-    if hasattr(os, "killpg"):
-        os.killpg(process.pid, signal.SIGKILL)
-    else:  # Windows
+    if sys.platform == "win32":
         process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from .attest import statement
-from .runs import Output, Stage, forget, frozen, recorded, rerun
+from .runs import Output, Stage, forget, freeze_external, frozen, recorded, rerun
 from .scratch import Scratch, bring_data, checkout, project
 from .settings import Settings, read_settings
 from .shell import InputError, Parser, command
@@ -154,6 +154,7 @@ def verify(revision: str, targets: list[str], against: str | None = None) -> dic
             other = stack.enter_context(checkout(against))
             now = {name: stage for name, stage in recorded(other, kept / "now").items()}
         else:
+            freeze_external(scratch)
             bring_data(scratch, frozen(scratch))
             forget(scratch)
             scratch.repro(*targets)

@@ -180,6 +180,22 @@ def test_a_frozen_stage_is_not_rerun_and_its_data_is_brought(copy):
     assert "Running stage 'clean'" not in errors
 
 
+def test_a_stage_that_writes_outside_the_repository_is_not_rerun(tmp_path):
+    outside = tmp_path / "outside.txt"
+    pipeline = f"""\
+stages:
+  a: {{cmd: echo 1 > {outside}, outs: [{{{outside}: {{cache: false}}}}]}}
+  b: {{cmd: cp i o, deps: [i], outs: [o]}}
+"""
+    folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": pipeline})
+    repro(folder)
+    outside.write_text("another's\n")
+    code, output, errors = verify(folder, "--json")
+    assert code == 0, errors
+    assert verdicts(output) == {str(outside): "not rerun", "o": IDENTICAL}
+    assert outside.read_text() == "another's\n"
+
+
 def test_a_target_runs_with_what_it_depends_on_and_nothing_else(project):
     code, output, errors = verify(project, "--json", "clean")
     assert code == 0, errors
