@@ -9,6 +9,8 @@ from typing import Any
 
 from dvc.dvcfile import LOCK_FILE
 
+from .tree import Content
+
 
 class Kind(IntEnum):
     """What is wrong, as an exit code."""
@@ -138,4 +140,6 @@ def _stages(report: Report) -> str:
 def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
+    if isinstance(value, Content):
+        return value._asdict()
     return None if value is ABSENT else str(value)

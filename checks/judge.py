@@ -196,12 +196,10 @@ class Judge:
             return Kind.UNKNOWN, "Git keeps a part of it"
         if path in self.holders:
             return Kind.UNKNOWN, "a folder that holds data"
-        if tree.lacks(path):
-            return Kind.UNKNOWN, "a folder with links to nothing or submodules that are not checked out"
         lock = os.path.splitext(stage.path)[0] + ".lock" if isinstance(stage, PipelineStage) else stage.path
         if commit := tree.changed_since(lock, was.value, path):
             return wrong, f"changed since commit {commit} recorded it"
-        return Kind.UNKNOWN, "recorded with files that Git does not keep"
+        return Kind.UNKNOWN, "recorded with files that are not here"
 
     def _contradictions(self) -> None:
         """Whatever a file is that can't be judged: two stages that recorded it otherwise can't both be right."""

@@ -17,6 +17,7 @@ from dvc.repo import Repo
 
 from .settings import read_settings
 from .shell import CANNOT_RUN, GitError, InputError, command, explain, git, repository, without
+from .tree import name_of
 
 __all__ = ["CANNOT_RUN", "InputError", "Scratch", "checkout", "command", "git", "project", "repository"]
 
@@ -128,11 +129,8 @@ def bring_data(scratch: Scratch, targets: list[str]) -> None:
 
 def _is_there(scratch: Scratch, target: str) -> bool:
     with Repo(str(scratch.folder)) as repo:
-        return all(os.path.lexists(out.fs_path) for out in repo.index.outs if _addressed(out.stage, target))
-
-
-def _addressed(stage, target: str) -> bool:
-    return target in (getattr(stage, "name", None), stage.path_in_repo)
+        outs = [out for out in repo.index.outs if name_of(out.stage, str(scratch.folder)) == target]
+    return all(os.path.lexists(out.fs_path) for out in outs)
 
 
 def _user() -> dict[str, str]:

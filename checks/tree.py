@@ -33,7 +33,7 @@ class Content(NamedTuple):
         if self.value is None:
             return "nothing"
         size = "" if self.size is None else f" of {self.size} bytes"
-        return self.value + size + (f" in {self.nfiles} files" if self.nfiles is not None else "")
+        return self.value[:8] + size + (f" in {self.nfiles} files" if self.nfiles is not None else "")
 
 
 class Tree:
@@ -79,11 +79,6 @@ class Tree:
     def borrowed(self, path: str) -> bool:
         """Whether Git keeps of a path no more than a link or the address of a submodule."""
         return any(self.tracked.get(place) in (LINK, SUBMODULE) for place in (path, *parents(path)))
-
-    def lacks(self, path: str) -> bool:
-        """Whether a folder holds submodules that are not checked out, or links to nothing."""
-        places = [place for place, mode in self.tracked.items() if mode in (LINK, SUBMODULE) and within(place, path)]
-        return any(not os.path.exists(place) or (os.path.isdir(place) and not os.listdir(place)) for place in places)
 
     def files(self, path: str, kept: bool = False) -> Iterator[str]:
         """The files of a file or folder, less what DVC ignores and, if ``kept``, what Git ignores."""
