@@ -299,7 +299,7 @@ def draw(repo: Repo, base: str) -> list[Picture]:
         if renderer.TYPE == "vega":
             svg = to_svg(renderer.name, renderer.get_filled_template())
         elif renderer.TYPE == "image":
-            images = tuple(to_image(point) for point in renderer.datapoints)
+            images = tuple(sorted(map(to_image, renderer.datapoints), key=lambda image: image[0] != base))
         else:
             remarks.append(f"Not drawn here, being of type {renderer.TYPE}; see `dvc plots diff {base}`.")
         label = renderer.name

@@ -317,6 +317,7 @@ def test_the_repositorys_own_python_runs_it_and_named_paths_stay_what_they_were(
     code = textwrap.dedent("""\
         #!/bin/sh
         echo "the repository's own, $PLACE" >&2
+        echo "lent <$PYTHONPATH$DVC_STUDIO_TOKEN$GIT_DIR>" >&2
         exec %s "$@"
         """)
     write(copy, ".venv/bin/python", code % sys.executable)
@@ -326,12 +327,12 @@ def test_the_repositorys_own_python_runs_it_and_named_paths_stay_what_they_were(
     assert code == 0, errors
     assert f"the repository's own, {copy}/here" not in errors  # an activated one wins, even an empty one
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "VIRTUAL_ENV"}
-    run = subprocess.run(
-        [sys.executable, "-m", "checks.verify"], cwd=copy, capture_output=True, text=True, check=False,
-        env=environment | {"PYTHONPATH": str(ROOT), "PLACE": "here"},
-    )  # fmt: skip
+    environment |= {"PYTHONPATH": str(ROOT), "PLACE": "here", "DVC_STUDIO_TOKEN": "x", "GIT_DIR": str(copy / ".git")}
+    command = [sys.executable, "-m", "checks.verify"]
+    run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert f"the repository's own, {copy}/here" in run.stderr
+    assert "lent <>" in run.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
