@@ -14,10 +14,12 @@ help: ## list the targets
 setup: .venv/installed ## create .venv from requirements.txt
 
 demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, offline
-	@python -m checks.demo
+	@python -m demo
 
-repro: setup ## the whole pipeline on the IMDB reviews; MODEL=small for one model
+repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=small for one model
+	@python -m stages.params $(MODEL)
 	dvc repro $(if $(MODEL),evaluate@$(MODEL))
+	@dvc metrics show metrics/$(or $(MODEL),*).json
 
 test: setup ## all tests
 	@python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
@@ -35,7 +37,7 @@ report: setup ## what changed since main, in report/index.html and report/report
 	@python -m checks.report $(if $(BASE),--base $(BASE))
 
 noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5, kept in metrics/noise/
-	@python -m checks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS))
+	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS))
 
 bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks

@@ -5,6 +5,7 @@ contender runs once; the ratios, in brackets, are what counts, the times are thi
 """
 
 import argparse
+import json
 import os
 import platform
 import shutil
@@ -16,26 +17,42 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.contenders import Task
+from sentiment import InputError, network
+from stages.params import Model, read
+from tests.cases import CASES, Sizes, build
+
 ROOT = Path(__file__).parents[1]
-PYTORCH = ROOT / ".venv-bench/bin/python"
+PUBLISHED = "small"  # the model of the published script
+PEERS = ROOT / ".venv-bench/bin/python"  # has PyTorch and JAX
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
 CONTENDERS = {
     "ours": "this project",
     "keras fit": "Keras",
     "keras jit_compile": "Keras with `jit_compile`",
+    "keras on jax": "Keras on JAX",
+    "jax": "JAX, `jit` and `scan`",
     "pytorch": "PyTorch",
     "floor": "the FLOPs at the best matrix product's pace",
 }
 
 
+BY_PEERS = ("keras on jax", "jax", "pytorch")
+ANY_NETWORK = (
+    "ours",
+    "keras fit",
+    "keras on jax",
+)  # the others build the plain one by themselves
+
+
 class Contender:
     """A process of benchmarks/contenders.py, warm and waiting."""
 
-    def __init__(self, name: str, model: str):
-        python = PYTORCH if name == "pytorch" else Path(sys.executable)
+    def __init__(self, name: str, task: Task):
+        python = PEERS if name in BY_PEERS else Path(sys.executable)
         self.name = name
         self.process = subprocess.Popen(
-            [python, ROOT / "benchmarks/contenders.py", name, model],
+            [python, ROOT / "benchmarks/contenders.py", name, json.dumps(task._asdict())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
         )  # fmt: skip
         self.answer()
@@ -58,19 +75,37 @@ class Contender:
         self.process.communicate()
 
 
-def steps(model: str, rounds: int) -> dict[str, dict[str, float]]:
-    """Median seconds of each contender and task, the contenders taking turns."""
-    contenders = {name: Contender(name, model) for name in CONTENDERS if name != "pytorch" or PYTORCH.exists()}
-    times = {task: {name: [] for name in contenders} for task in ("train", "predict")}
+def tasks(models: dict[str, Model]) -> dict[str, Task]:
+    """What is trained and predicted, by title: each model, and each case of the blocks at the sizes of the longest."""
+    found = {}
+    for name, model in models.items():
+        keys = model.pad.model_dump() | model.network.model_dump()
+        plain = not (model.network.bidirectional or model.network.average)
+        sizes = {key: value for key, value in keys.items() if type(value) is not bool} if plain else None
+        found[f"`{name}`"] = Task(name, network.build(**keys).to_json(), model.train.batch, sizes)
+    longest = max(models, key=lambda name: models[name].pad.max_length)
+    keys = models[longest].pad.model_dump() | models[longest].network.model_dump()
+    sizes = Sizes(**{key: keys[key] for key in Sizes._fields})
+    return found | {
+        f"{case}, sizes of `{longest}`": Task(longest, build(case, sizes).to_json(), models[longest].train.batch)
+        for case in CASES
+    }
+
+
+def steps(title: str, task: Task, rounds: int) -> dict[str, dict[str, float]]:
+    """Median seconds of each contender, in training and prediction, the contenders taking turns."""
+    names = [name for name in CONTENDERS if task.sizes or name in ANY_NETWORK]
+    contenders = {name: Contender(name, task) for name in names if name not in BY_PEERS or PEERS.exists()}
+    times = {kind: {name: [] for name in contenders} for kind in ("train", "predict")}
     for number in range(rounds):
-        print(f"\r{model}: round {number + 1} of {rounds}", end="", file=sys.stderr)
-        for task, lists in times.items():
+        print(f"\r{title}: round {number + 1} of {rounds}", end="", file=sys.stderr)
+        for kind, lists in times.items():
             for name, contender in contenders.items():
-                lists[name].append(contender.time(task))
+                lists[name].append(contender.time(kind))
     print(file=sys.stderr)
     for contender in contenders.values():
         contender.stop()
-    return {task: {name: statistics.median(values) for name, values in lists.items()} for task, lists in times.items()}
+    return {kind: {name: statistics.median(values) for name, values in lists.items()} for kind, lists in times.items()}
 
 
 def seconds(command: list, **options) -> float:
@@ -95,17 +130,18 @@ def end_to_end(rounds: int) -> dict[str, float]:
             print(f"\rwhole commands: round {number + 1} of {rounds}", end="", file=sys.stderr)
             subprocess.run(["git", "clean", "-ffdxq"], cwd=project, check=True)
             shutil.rmtree(project / ".dvc/cache", ignore_errors=True)
-            times["ours"].append(seconds(["dvc", "repro", "evaluate@small"], **cold))
-            times["nothing"].append(seconds(["dvc", "repro", "evaluate@small"], **cold))
+            times["ours"].append(seconds(["dvc", "repro", f"evaluate@{PUBLISHED}"], **cold))
+            times["nothing"].append(seconds(["dvc", "repro", f"evaluate@{PUBLISHED}"], **cold))
             script = [sys.executable, ROOT / "benchmarks/published.py", source["IMDB_SOURCE"]]
             times["keras fit"].append(seconds(script, env=ENVIRONMENT))
     print(file=sys.stderr)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def padding(rounds: int) -> dict[str, float]:
+def padding(rounds: int, model: Model) -> dict[str, float]:
     """Median seconds of reading and padding both splits, in one process, taking turns with Keras."""
-    code = [sys.executable, ROOT / "benchmarks/padding.py", os.environ["IMDB_SOURCE"], str(rounds)]
+    numbers = map(str, (rounds, model.pad.max_length, model.pad.vocabulary))
+    code = [sys.executable, ROOT / "benchmarks/padding.py", os.environ["IMDB_SOURCE"], *numbers]
     run = subprocess.run(code, capture_output=True, text=True, check=True, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)})
     ours, keras = map(float, run.stdout.split())
     return {"ours": ours, "keras fit": keras}
@@ -119,22 +155,36 @@ def row(title: str, times: dict[str, float], form: Callable[[float], str]) -> st
 
 
 def main(rounds: int) -> None:
-    """Run all and print the table."""
+    """Run all and print the table.
+
+    Raises:
+        InputError: Something that is needed is not there.
+    """
     if not os.environ.get("IMDB_SOURCE"):
-        sys.exit("error: IMDB_SOURCE is not set; name the folder of the raw data")
-    rows = [f"| times ours in brackets | {' | '.join(CONTENDERS.values())} |", f"|---|{'---|' * len(CONTENDERS)}"]
-    for model in ("small", "full"):
-        times = steps(model, rounds)
-        rows.append(row(f"`{model}`: a training step of 64", times["train"], lambda second: f"{second * 1e3:.2f} ms"))
-        rows.append(row(f"`{model}`: prediction", times["predict"], lambda second: f"{1 / second:,.0f} reviews/s"))
-    rows.append(row("both splits of `full` padded", padding(rounds), "{:.2f} s".format))
+        raise InputError("IMDB_SOURCE is not set; name the folder of the raw data")
+    models = {name: model for name, model in read().models.items() if model.train.engine == "compiled"}
+    if missing := [name for name in models if not (ROOT / "data" / name / "x_train.npy").exists()]:
+        raise InputError(f"data/{missing[0]}/x_train.npy is missing; `make repro` makes it")
+    rows = [
+        f"| a step of training, prediction; times ours in brackets | {' | '.join(CONTENDERS.values())} |",
+        f"|---|{'---|' * len(CONTENDERS)}",
+    ]
+    for title, task in tasks(models).items():
+        times = steps(title, task, rounds)
+        rows.append(row(f"{title}: train", times["train"], lambda second: f"{second * 1e3:.2f} ms"))
+        rows.append(row(f"{title}: predict", times["predict"], lambda second: f"{1 / second:,.0f} reviews/s"))
+    longest = max(models, key=lambda name: models[name].pad.max_length)
+    rows.append(row(f"both splits of `{longest}` padded", padding(rounds, models[longest]), "{:.2f} s".format))
     times = end_to_end(3)
-    rows.append(row("`small`: `dvc repro` from nothing, the published script", times, "{:.2f} s".format))
-    rows.append(row("`small`: `dvc repro` again", {"ours": times["nothing"]}, "{:.2f} s".format))
+    rows.append(row(f"`{PUBLISHED}`: `dvc repro` from nothing, the published script", times, "{:.2f} s".format))
+    rows.append(row(f"`{PUBLISHED}`: `dvc repro` again", {"ours": times["nothing"]}, "{:.2f} s".format))
     print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {rounds} rounds\n", *rows, sep="\n")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
-    main(parser.parse_args().rounds)
+    try:
+        main(parser.parse_args().rounds)
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,97 +1,187 @@
 """One contender in a process of its own: trains and predicts when told to, and says how long it took.
 
-`PYTHON benchmarks/contenders.py NAME MODEL` reads "train" and "predict" from standard input, a line each, and answers
-with seconds per training step of one batch, or per review predicted.
-Data and sizes are those of `dvc repro`; the frameworks are imported only by their own contender.
+`PYTHON benchmarks/contenders.py NAME TASK`, where TASK is a `Task` as JSON, reads "train" and "predict" from standard
+input, a line each, and answers with seconds per training step of one batch, or per review predicted.
+The data are those of `dvc repro`; the frameworks are imported only by their own contender.
 """
 
+import itertools
+import json
 import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-STEPS = {"small": 100, "full": 15}  # per block of training
-REVIEWS = {"small": 25_000, "full": 5_000}  # per block of prediction
-SIZES = {"small": (100, 500, 50), "full": (500, 5000, 100)}  # max_length, vocabulary, LSTM units
-BATCH = 64
 
 
-def data(model: str) -> tuple[np.ndarray, np.ndarray]:
-    """The first reviews of a model's training split, and their labels."""
-    rows = max(STEPS[model] * BATCH, REVIEWS[model])
-    x, y = (np.load(ROOT / "data" / model / f"{kind}_train.npy", mmap_mode="r")[:rows] for kind in "xy")
-    return np.ascontiguousarray(x), np.ascontiguousarray(y)
+class Task(NamedTuple):
+    """A network, and what to train it on."""
+
+    data: str  # the model of params.yaml whose arrays are taken
+    network: str  # a Keras model as JSON
+    batch: int
+    sizes: dict[str, int | float] | None = None  # the numbers of the plain CNN-LSTM, for those who build it themselves
+
+    @property
+    def layers(self) -> list[dict]:
+        """The network's layers as plain values."""
+        return json.loads(self.network)["config"]["layers"]
+
+    @property
+    def length(self) -> int:
+        """Ids in a review."""
+        return self.layers[0]["config"]["batch_shape"][1]
+
+    @property
+    def steps(self) -> int:
+        """Updates in a block of training, about a second of it."""
+        return max(10, 10_000 // self.length)
+
+    @property
+    def reviews(self) -> int:
+        """Reviews in a block of prediction."""
+        return min(250 * self.steps, 25_000)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """The first reviews of the training split, and their labels."""
+        rows, folder = max(self.steps * self.batch, self.reviews), ROOT / "data" / self.data
+        x, y = (np.load(folder / f"{kind}_train.npy", mmap_mode="r")[:rows] for kind in "xy")
+        return np.ascontiguousarray(x), np.ascontiguousarray(y)
 
 
-def ours(model: str):
-    """This project: epochs of `training.fit`, and `network.predict`."""
+def ours(task: Task):
+    """This project: the compiled trainer's epochs and predictions."""
     sys.path.insert(0, str(ROOT))
-    os.chdir(ROOT)
-    from sentiment.network import Sizes, first_weights, predict
-    from sentiment.training import fit
-    from stages.common import read_params
+    from sentiment.engine.trainer import CompiledTrainer, predict
 
-    settings = read_params().model(model)
-    sizes = Sizes(**settings.pad.model_dump(), **settings.network.model_dump())
-    x, y = data(model)
-    rows, weights = STEPS[model] * BATCH, first_weights(sizes, 1)
-    epochs = fit(sizes, x[:rows], y[:rows], **settings.train.model_dump() | {"epochs": 10**6})
-    score = settings.evaluate.model_dump(include={"batch"})
-    predict(sizes, weights, x[:256], **score)
-    return lambda: next(epochs), lambda: predict(sizes, weights, x[: REVIEWS[model]], **score)
+    x, y = task.arrays()
+    rows = task.steps * task.batch
+    trainer = CompiledTrainer(task.layers, batch=task.batch, shards=4, optimizer="adam", learning_rate=0.001, seed=1)
+    weights, epochs = trainer.state()["weights"], itertools.count()
+
+    def train():
+        epoch = next(epochs)
+        trainer.epoch(x, y, np.random.default_rng(epoch).permutation(rows), epoch)
+
+    return train, lambda: predict(task.layers, weights, x[: task.reviews], batch=512)
 
 
-def keras(model: str, **compiled):
-    """The published script's model and `fit`, stock layers."""
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from tensorflow import keras
+def keras(task: Task, backend: str = "tensorflow", **compiled):
+    """The same model by Keras's `fit` and `predict`."""
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend}
+    import keras
 
-    length, vocabulary, units = SIZES[model]
-    layers = keras.layers
-    network = keras.Sequential(
-        [
-            keras.Input((length,)),
-            layers.Embedding(vocabulary, 32),
-            layers.Conv1D(32, 5, padding="same", activation="relu"),
-            layers.MaxPooling1D(2),
-            layers.LSTM(units),
-            layers.Dropout(0.2),
-            layers.Dense(25, activation="sigmoid"),
-            layers.Dense(1, activation="sigmoid"),
-        ]
-    )
+    network = keras.models.model_from_json(task.network)
     network.compile("adam", "binary_crossentropy", metrics=["accuracy"], **compiled)
-    x, y = data(model)
-    x, rows = x.astype("int32"), STEPS[model] * BATCH
+    x, y = task.arrays()
+    x, rows = x.astype("int32"), task.steps * task.batch
     return (
-        lambda: network.fit(x[:rows], y[:rows], batch_size=BATCH, verbose=0),
-        lambda: network.predict(x[: REVIEWS[model]], batch_size=256, verbose=0),
+        lambda: network.fit(x[:rows], y[:rows], batch_size=task.batch, verbose=0),
+        lambda: network.predict(x[: task.reviews], batch_size=256, verbose=0),
     )
 
 
-def keras_jit(model: str):
+def keras_jit(task: Task):
     """The same, compiled by XLA."""
-    return keras(model, jit_compile=True)
+    return keras(task, jit_compile=True)
 
 
-def pytorch(model: str):
-    """The same network in PyTorch, its fused LSTM, and its usual loop."""
+def keras_on_jax(task: Task):
+    """The same, on JAX."""
+    return keras(task, "jax")
+
+
+def jax_scan(task: Task):
+    """The plain network in JAX: jitted, the LSTM a scan, Adam by hand as Keras has it."""
+    import jax
+    import jax.numpy as jnp
+
+    s, x, y = task.sizes, *task.arrays()
+    x, y, units = x.astype("int32"), y.astype("float32"), task.sizes["units"]
+
+    def shapes():
+        yield "embedding", (s["vocabulary"], s["embedding"])
+        yield "kernel", (s["kernel"], s["embedding"], s["filters"])
+        yield "bias", (s["filters"],)
+        yield "gates", (s["filters"] + units, 4 * units)
+        yield "gates_bias", (4 * units,)
+        yield from (("dense", (units, s["dense"])), ("dense_bias", (s["dense"],)))
+        yield from (("output", (s["dense"],)), ("output_bias", ()))
+
+    random = np.random.default_rng(0)
+    weights = {name: jnp.asarray(random.uniform(-0.1, 0.1, shape), "float32") for name, shape in shapes()}
+
+    def logits(w, ids, key=None):
+        seen = jax.lax.conv_general_dilated(
+            w["embedding"][ids], w["kernel"], (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+        )
+        seen = jax.nn.relu(seen + w["bias"])
+        steps = seen.shape[1] // s["pool"]
+        seen = seen[:, : steps * s["pool"]].reshape(len(ids), steps, s["pool"], -1).max(2)
+
+        def step(state, row):
+            output, cell = state
+            i, f, g, o = jnp.split(jnp.concatenate([row, output], 1) @ w["gates"] + w["gates_bias"], 4, 1)
+            cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+            return (jax.nn.sigmoid(o) * jnp.tanh(cell), cell), None
+
+        nothing = jnp.zeros((len(ids), units))
+        (output, _), _ = jax.lax.scan(step, (nothing, nothing), seen.swapaxes(0, 1))
+        if key is not None:
+            kept = jax.random.bernoulli(key, 1 - s["dropout"], output.shape)
+            output = output * kept / (1 - s["dropout"])
+        return jax.nn.sigmoid(output @ w["dense"] + w["dense_bias"]) @ w["output"] + w["output_bias"]
+
+    def loss(w, ids, labels, key):
+        z = logits(w, ids, key)
+        return jnp.mean(jax.nn.softplus(z) - labels * z)
+
+    @jax.jit
+    def update(w, mean, square, number, ids, labels):
+        gradient = jax.grad(loss)(w, ids, labels, jax.random.fold_in(jax.random.key(0), number))
+        mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, gradient)
+        square = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, square, gradient)
+        rate = 0.001 * jnp.sqrt(1 - 0.999 ** (number + 1.0)) / (1 - 0.9 ** (number + 1.0))
+        w = jax.tree.map(lambda a, m, v: a - rate * m / (jnp.sqrt(v) + 1e-7), w, mean, square)
+        return w, mean, square
+
+    score = jax.jit(lambda w, ids: jax.nn.sigmoid(logits(w, ids)))
+    nothing = jax.tree.map(jnp.zeros_like, weights)
+    state, numbers = [weights, nothing, nothing], itertools.count()
+
+    def train():
+        for rows in np.random.permutation(task.steps * task.batch).reshape(-1, task.batch):
+            state[:] = update(*state, next(numbers), x[rows], y[rows])
+        jax.block_until_ready(state)
+
+    def predict():
+        batches = np.split(x[: task.reviews], range(256, task.reviews, 256))
+        return jax.block_until_ready([score(weights, ids) for ids in batches])
+
+    return train, predict
+
+
+def pytorch(task: Task):
+    """The plain network in PyTorch, its fused LSTM, and its usual loop."""
     import torch
     from torch import nn
 
-    _, vocabulary, units = SIZES[model]
+    s = SimpleNamespace(**task.sizes)
 
     class Network(nn.Module):
         def __init__(self):
             super().__init__()
-            self.embedding = nn.Embedding(vocabulary, 32)
-            self.convolution = nn.Conv1d(32, 32, 5, padding=2)
-            self.pooling = nn.MaxPool1d(2)
-            self.lstm = nn.LSTM(32, units, batch_first=True)
-            self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(units, 25), nn.Sigmoid(), nn.Linear(25, 1))
+            self.embedding = nn.Embedding(s.vocabulary, s.embedding)
+            self.convolution = nn.Conv1d(s.embedding, s.filters, s.kernel, padding=s.kernel // 2)
+            self.pooling = nn.MaxPool1d(s.pool)
+            self.lstm = nn.LSTM(s.filters, s.units, batch_first=True)
+            dense = nn.Linear(s.units, s.dense), nn.Sigmoid(), nn.Linear(s.dense, 1)
+            self.head = nn.Sequential(nn.Dropout(s.dropout), *dense)
 
         def forward(self, ids):
             pooled = self.pooling(torch.relu(self.convolution(self.embedding(ids).transpose(1, 2))))
@@ -99,12 +189,12 @@ def pytorch(model: str):
 
     network, loss = Network(), nn.BCEWithLogitsLoss()
     adam = torch.optim.Adam(network.parameters())
-    x, y = data(model)
+    x, y = task.arrays()
     x, y = torch.tensor(x.astype("int64")), torch.tensor(y.astype("float32"))
 
     def train():
         network.train()
-        for rows in torch.randperm(STEPS[model] * BATCH).split(BATCH):
+        for rows in torch.randperm(task.steps * task.batch).split(task.batch):
             adam.zero_grad(set_to_none=True)
             loss(network(x[rows]), y[rows]).backward()
             adam.step()
@@ -112,17 +202,17 @@ def pytorch(model: str):
     def predict():
         network.eval()
         with torch.inference_mode():
-            return [network(rows).sigmoid() for rows in x[: REVIEWS[model]].split(256)]
+            return [network(rows).sigmoid() for rows in x[: task.reviews].split(256)]
 
     return train, predict
 
 
-def peak(model: str):
+def peak(task: Task):
     """The floor: a training step's FLOPs at the pace of the machine's best matrix product."""
-    length, _, units = SIZES[model]
-    convolution = length * 5 * 32 * 32
-    lstm = length // 2 * (32 + units) * 4 * units
-    flops = 2 * (convolution + lstm + units * 25 + 25)  # per review, forward; training also takes two gradients
+    s = SimpleNamespace(**task.sizes)
+    convolution = task.length * s.kernel * s.embedding * s.filters
+    lstm = task.length // s.pool * (s.filters + s.units) * 4 * s.units
+    flops = 2 * (convolution + lstm + s.units * s.dense + s.dense)  # of a review; training takes two gradients too
     a = np.ones((2048, 2048), "float32")
 
     def at_peak(work: float) -> float:
@@ -130,16 +220,24 @@ def peak(model: str):
         a @ a
         return (time.perf_counter() - start) * work / (2 * 2048**3)
 
-    return lambda: at_peak(3 * flops * BATCH), lambda: at_peak(flops)
+    return lambda: at_peak(3 * flops * task.batch), lambda: at_peak(flops)
 
 
-CONTENDERS = {"ours": ours, "keras fit": keras, "keras jit_compile": keras_jit, "pytorch": pytorch, "floor": peak}
+CONTENDERS = {
+    "ours": ours,
+    "keras fit": keras,
+    "keras jit_compile": keras_jit,
+    "keras on jax": keras_on_jax,
+    "jax": jax_scan,
+    "pytorch": pytorch,
+    "floor": peak,
+}
 
 
-def main(name: str, model: str) -> None:
+def main(name: str, task: Task) -> None:
     """Warm up, say "ready", and answer."""
-    train, predict = CONTENDERS[name](model)
-    per = {"train": (train, STEPS[model]), "predict": (predict, REVIEWS[model])}
+    train, predict = CONTENDERS[name](task)
+    per = {"train": (train, task.steps), "predict": (predict, task.reviews)}
     for run, _ in per.values():
         run()
     print("ready", flush=True)
@@ -151,4 +249,4 @@ def main(name: str, model: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1], Task(**json.loads(sys.argv[2])))

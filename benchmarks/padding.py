@@ -1,6 +1,6 @@
-"""Seconds to read and pad both splits at the size of `full`: ours, then Keras's `load_data` and `pad_sequences`.
+"""Seconds to read and pad both splits: ours, then Keras's `load_data` and `pad_sequences`.
 
-`python benchmarks/padding.py FOLDER ROUNDS`, FOLDER with the raw data; prints two medians.
+`python benchmarks/padding.py FOLDER ROUNDS MAX_LENGTH VOCABULARY`, FOLDER with the raw data; prints two medians.
 """
 
 import statistics
@@ -14,22 +14,22 @@ from sentiment import corpus, padding
 from sentiment.archive import keras as peer
 
 
-def ours(path: Path) -> None:
+def ours(path: Path, max_length: int, vocabulary: int) -> None:
     """Both splits as arrays."""
     with path.open("rb") as file:
         for split, order in zip(("train", "test"), padding.orders(25_000, 25_000), strict=True):
-            rows, row_of, done = np.empty((25_000, 500), np.uint16), np.argsort(order), 0
+            rows, row_of, done = np.empty((25_000, max_length), padding.dtype_for(vocabulary)), np.argsort(order), 0
             for ranks, lengths in corpus.reviews(file, split):
-                rows[row_of[done : done + len(lengths)]] = padding.pad(ranks, lengths, 500, 5000)
+                rows[row_of[done : done + len(lengths)]] = padding.pad(ranks, lengths, max_length, vocabulary)
                 done += len(lengths)
 
 
-def keras(path: Path) -> None:
+def keras(path: Path, max_length: int, vocabulary: int) -> None:
     """The same by Keras, which is told where the file is."""
     peer.datasets.imdb.load_data.__globals__["get_file"] = lambda **download: str(path)
-    (x_train, _), (x_test, _) = peer.datasets.imdb.load_data(num_words=5000)
+    (x_train, _), (x_test, _) = peer.datasets.imdb.load_data(num_words=vocabulary)
     for x in (x_train, x_test):
-        peer.utils.pad_sequences(x, maxlen=500)
+        peer.utils.pad_sequences(x, maxlen=max_length)
 
 
 if __name__ == "__main__":
@@ -37,6 +37,6 @@ if __name__ == "__main__":
     for _ in range(int(sys.argv[2])):
         for contender, measured in times.items():
             start = time.perf_counter()
-            contender(Path(sys.argv[1], "imdb.npz"))
+            contender(Path(sys.argv[1], "imdb.npz"), *map(int, sys.argv[3:]))
             measured.append(time.perf_counter() - start)
     print(*map(statistics.median, times.values()))

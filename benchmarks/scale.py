@@ -1,7 +1,7 @@
 """Memory and time of each stage on made-up corpora of growing size: `python -m benchmarks.scale 25000 250000 1000000`.
 
-One epoch of `small` at its own sizes. Prints a Markdown table: seconds and peak memory (resident, the pages of
-mapped files included) of each stage's process.
+One epoch of the first model in params.yaml, at its own sizes. Prints a Markdown table: seconds and peak memory
+(resident, the pages of mapped files included) of each stage's process.
 """
 
 import os
@@ -14,9 +14,11 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from checks.demo import ROOT, write_project
+from demo.project import ROOT, write_project
+from stages.params import parse
 
-STAGES = {"download": [], "pad": ["small"], "train": ["small"], "evaluate": ["small"]}
+MODEL = next(iter(parse((ROOT / "params.yaml").read_text(encoding="utf-8")).models))
+STAGES = {"download": [], "pad": [MODEL], "train": [MODEL], "evaluate": [MODEL]}
 
 
 def measure(stage: str, folder: Path, environment: dict[str, str]) -> tuple[float, int]:
@@ -30,12 +32,12 @@ def measure(stage: str, folder: Path, environment: dict[str, str]) -> tuple[floa
     return time.perf_counter() - start, usage.ru_maxrss * 1024
 
 
-def one_epoch_of_small(params: Path) -> None:
-    """Give ``small``, whose sizes the demo reduces, its own again, and one epoch."""
+def one_epoch(params: Path) -> None:
+    """Give the model, whose sizes the demo reduces, its own again, and one epoch."""
     yaml = YAML()
-    values, own = yaml.load(params), yaml.load(ROOT / "params.yaml")["models"]["small"]
+    values, own = yaml.load(params), yaml.load(ROOT / "params.yaml")["models"][MODEL]
     own["train"]["epochs"] = 1
-    values["models"]["small"] = own
+    values["models"][MODEL] = own
     yaml.dump(values, params)
 
 
@@ -46,7 +48,7 @@ def main(sizes: list[int]) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             with ProcessPoolExecutor(1) as generator:  # a stage's peak would include its parent's memory
                 environment = generator.submit(write_project, Path(scratch), reviews).result()
-            one_epoch_of_small(Path(scratch, "params.yaml"))
+            one_epoch(Path(scratch, "params.yaml"))
             measured = [measure(stage, Path(scratch), environment) for stage in STAGES]
         cells = (f"{seconds:.1f} s, {peak / 2**20:,.0f} MiB" for seconds, peak in measured)
         print(f"| {reviews:,} | {' | '.join(cells)} |", flush=True)

@@ -78,11 +78,12 @@ def explain(error: BaseException) -> str:
     return ": ".join(" ".join(str(cause).split()) or type(cause).__name__ for cause in causes)
 
 
-def command(main: Callable[[], int]) -> NoReturn:
+def command(main: Callable[[], int], *faults: type[Exception]) -> NoReturn:
     """Exit with what ``main`` returns, or, where it has no verdict, with a code that is none.
 
-    Bad input is a line on standard error and ``CANNOT_RUN``; Ctrl-C, a termination and the terminal's end are 130; a
-    reader that went away (``| head``) is 141, as a shell has it; a fault of ours is its traceback and ``CRASHED``.
+    Bad input, ``InputError`` or another of the ``faults``, is a line on standard error and ``CANNOT_RUN``; Ctrl-C, a
+    termination and the terminal's end are 130; a reader that went away (``| head``) is 141, as a shell has it; a fault
+    of ours is its traceback and ``CRASHED``.
     """
     for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         number = getattr(signal, name, None)
@@ -91,7 +92,7 @@ def command(main: Callable[[], int]) -> NoReturn:
     try:
         code = main()
         sys.stdout.flush()
-    except InputError as error:
+    except (InputError, *faults) as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         code = CANNOT_RUN
     except KeyboardInterrupt:

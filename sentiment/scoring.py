@@ -1,18 +1,62 @@
 """How good probabilities are: scikit-learn's definitions, rounded where processors may differ in the last bits."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
-from sentiment import InputError
+from sentiment import DECIMALS, InputError
 
-DECIMALS = 6  # NumPy's exp and log differ between instruction sets by some units in the last place
 THRESHOLD = 0.5  # a review is called positive above it, as in Keras's binary accuracy
 POINTS = 201  # at most, per curve: more would be finer than a screen and heavier than a diff
 
 
+class Metric(NamedTuple):
+    """One figure of merit: its range, what it is, and how it is computed.
+
+    ``score(labels, positive, called)`` takes uint8, float64 and bool [reviews]: the labels, the probabilities of 1, and
+    which reviews are called positive.
+    """
+
+    lowest: float
+    highest: float
+    meaning: str
+    score: Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+
+
+METRICS = {
+    "accuracy": Metric(
+        0, 1, "share of the reviews called right", lambda labels, _, called: metrics.accuracy_score(labels, called)
+    ),
+    "f1": Metric(
+        0, 1, "harmonic mean of precision and recall", lambda labels, _, called: metrics.f1_score(labels, called)
+    ),
+    "loss": Metric(
+        0, np.inf, "mean binary cross-entropy", lambda labels, positive, _: metrics.log_loss(labels, positive)
+    ),
+    "matthews": Metric(
+        -1, 1, "correlation of calls and labels", lambda labels, _, called: metrics.matthews_corrcoef(labels, called)
+    ),
+    "precision": Metric(
+        0, 1, "share of the positive calls that are right",
+        lambda labels, _, called: metrics.precision_score(labels, called, zero_division=0),
+    ),
+    "recall": Metric(
+        0, 1, "share of the positive reviews that are called so",
+        lambda labels, _, called: metrics.recall_score(labels, called),
+    ),
+    "roc_auc": Metric(
+        0, 1, "chance that a positive review scores above a negative one",
+        lambda labels, positive, _: metrics.roc_auc_score(labels, positive),
+    ),
+}  # fmt: skip
+"""The one place that names the metrics: a row more is one in metrics/*.json, in `make noise` and in the report."""
+
+
 def figures(labels: np.ndarray, positive: np.ndarray) -> dict[str, float]:
-    """Accuracy, loss (mean binary cross-entropy), precision, recall, f1 and roc_auc, as fractions.
+    """Every one of ``METRICS``, rounded to ``DECIMALS``.
 
     Args:
         labels: uint8 [reviews], 0 or 1, both present.
@@ -26,16 +70,8 @@ def figures(labels: np.ndarray, positive: np.ndarray) -> dict[str, float]:
     """
     if len(np.unique(labels)) != 2:
         raise InputError(f"labels: expected both 0 and 1 to score, got only {np.unique(labels).tolist()}")
-    called = positive > THRESHOLD
-    values = {
-        "accuracy": metrics.accuracy_score(labels, called),
-        "loss": metrics.log_loss(labels, positive.astype(np.float64)),
-        "precision": metrics.precision_score(labels, called, zero_division=0),
-        "recall": metrics.recall_score(labels, called),
-        "f1": metrics.f1_score(labels, called),
-        "roc_auc": metrics.roc_auc_score(labels, positive),
-    }
-    return {name: round(float(value), DECIMALS) for name, value in values.items()}
+    given = labels, positive.astype(np.float64), positive > THRESHOLD
+    return {name: round(float(metric.score(*given)), DECIMALS) for name, metric in METRICS.items()}
 
 
 def curves(labels: np.ndarray, positive: np.ndarray, calibration_bins: int) -> dict[str, dict[str, np.ndarray]]:

@@ -8,20 +8,33 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from sentiment import InputError
-from sentiment.params import Params, parse
+from stages.settings import Section, read
 
 _unfinished: set[Path] = set()  # what is being written
 
 
-def command(main: Callable, *, model: bool = True, interrupted: str = "interrupted") -> None:
-    """Run a stage from the command line: ``main(params, name)``, or ``main(params)`` where ``model`` is false.
+def command(
+    main: Callable,
+    settings: type[Section] | None = None,
+    *,
+    model: Literal["required", "optional"] | None = None,
+    interrupted: str = "interrupted",
+) -> None:
+    """Run a stage from the command line: ``main(settings, model)``, or without what the stage doesn't take.
 
     Bad input ends in one line per fault on standard error and exit code 1, without a traceback. Ctrl-C and a
     termination end in the line ``interrupted`` and exit code 130 or 143, and leave no file half-written.
+
+    Args:
+        main: What the stage does.
+        settings: The schema of what it reads of ``params.yaml``: of a model where it takes one, of the file if not.
+        model: Whether it takes the name of a model.
+        interrupted: What to say then.
     """
 
     def end(number, _):
@@ -37,25 +50,19 @@ def command(main: Callable, *, model: bool = True, interrupted: str = "interrupt
     sys.stdout.reconfigure(line_buffering=True)  # what has been printed is not lost
     parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__.splitlines()[0])
     if model:
-        parser.add_argument("model", help="a name under `models` in params.yaml")
+        many = {"nargs": "?"} if model == "optional" else {}
+        parser.add_argument("model", help="a name under `models` in params.yaml", **many)
     names = vars(parser.parse_args()).values()
     try:
-        main(read_params(), *names)
+        main(*([read(settings, *names)] if settings else []), *names)
     except InputError as error:
         sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename} is missing; `dvc repro` runs the stages that make it first")
     except OSError as error:
         sys.exit(f"error: {error}")
-
-
-def read_params() -> Params:
-    """``params.yaml`` of the current folder, checked as a whole."""
-    try:
-        text = Path("params.yaml").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"params.yaml: {error}; run from the project's root") from None
-    return parse(text)
+    except MemoryError as error:
+        sys.exit(f"error: out of memory ({error or 'no more to be had'}); lower the batch or the sizes in params.yaml")
 
 
 @contextmanager

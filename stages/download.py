@@ -16,25 +16,25 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from sentiment import InputError
-from sentiment.params import Download, Params, Source
 from stages.common import command, replacing
+from stages.settings.download import Download, Settings, Source
 
 RAW = Path("data/raw")
 REVIEWS, WORD_INDEX = "imdb.npz", "imdb_word_index.json"
 REMEDY = "set IMDB_SOURCE to a local copy, or run `make demo`, which needs none of the data"
 
 
-def main(params: Params) -> None:
+def main(settings: Settings) -> None:
     """Have both files in place, and say where each came from."""
-    settings = params.download
-    for name, pinned in {REVIEWS: settings.reviews, WORD_INDEX: settings.word_index}.items():
+    wanted = settings.download
+    for name, pinned in {REVIEWS: wanted.reviews, WORD_INDEX: wanted.word_index}.items():
         target = RAW / name
         if holds(target, pinned):
             origin = "kept, it holds the pinned bytes"
         elif source := os.environ.get("IMDB_SOURCE"):
             origin = f"from {take_named(source, target, pinned)}"
         else:
-            origin = f"from {take_first(target, pinned, settings)}"
+            origin = f"from {take_first(target, pinned, wanted)}"
         print(f"{target}: {origin}")
 
 
@@ -161,4 +161,4 @@ def reason(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    command(main, model=False)
+    command(main, Settings)

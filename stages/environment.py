@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sentiment import InputError
-from sentiment.params import Params
 from stages.common import command, write_json
 
 COMPUTING = (
@@ -26,7 +25,7 @@ COMPUTING = (
 )
 
 
-def main(params: Params) -> None:
+def main() -> None:
     """Write the architecture, and the versions in requirements.txt, provided they are the installed ones."""
     lock = Path("requirements.txt").read_text(encoding="utf-8")
     locked = {name: locked_version(lock, name) for name in COMPUTING}
@@ -64,4 +63,4 @@ def locked_version(lock: str, name: str) -> str:
 
 
 if __name__ == "__main__":
-    command(main, model=False)
+    command(main)

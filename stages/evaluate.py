@@ -4,28 +4,30 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sentiment import archive, network, numerics, scoring
-from sentiment.params import Params
+from sentiment import archive, network, scoring
+from sentiment.prediction import Predictor
 from stages.common import command, read_split, write_csv, write_json
+from stages.settings.evaluate import Settings
 
 
-def main(params: Params, name: str) -> None:
+def main(settings: Settings, name: str) -> None:
     """Read the test split, which no other stage does, once."""
-    settings = params.model(name).evaluate
-    sizes, weights = archive.unpack(Path("models", f"{name}.keras").read_bytes())
+    model = archive.unpack(Path("models", f"{name}.keras").read_bytes())
     ids, labels = read_split(name, "test")
-    print(f"{name}: {numerics.promise()}")
+    batch = min(settings.evaluate.batch, len(ids))  # a larger one would only cost memory
+    predictor = Predictor(model)
+    print(f"{name}: {predictor.promise}")
     with tqdm(total=len(ids), unit=" reviews", desc=f"evaluate {name}", disable=None) as bar:
-        positive = network.predict(sizes, weights, ids, batch=settings.batch, progress=bar.update)
+        positive = predictor.predict(ids, batch=batch, progress=bar.update)
     figures = scoring.figures(labels, positive)
-    for curve, columns in scoring.curves(labels, positive, settings.calibration_bins).items():
+    for curve, columns in scoring.curves(labels, positive, settings.evaluate.calibration_bins).items():
         write_csv(Path("plots", name, f"{curve}.csv"), columns)
     write_json(
         Path("metrics", f"{name}.json"),
-        figures | {"parameters": sizes.parameters, "weights": archive.digest(weights)},
+        figures | {"parameters": model.count_params(), "weights": archive.digest(network.get_weights(model))},
     )
     print(" ".join(f"{figure} {value:.4f}" for figure, value in figures.items()))
 
 
 if __name__ == "__main__":
-    command(main)
+    command(main, Settings, model="required")

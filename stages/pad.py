@@ -6,32 +6,32 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from sentiment import corpus, padding
-from sentiment.params import Params
 from stages.common import command, replacing
+from stages.settings.pad import Settings
 
 RAW = Path("data/raw/imdb.npz")
 SPLITS = ("train", "test")
 
 
-def main(params: Params, name: str) -> None:
+def main(settings: Settings, name: str) -> None:
     """Write the arrays of the model called ``name``, streaming: neither split is ever in memory as a whole."""
-    settings, folder = params.model(name).pad, Path("data", name)
+    wanted, folder = settings.pad, Path("data", name)
     with RAW.open("rb") as file:
         orders = padding.orders(*(corpus.count(file, split) for split in SPLITS))
         for split, order in zip(SPLITS, orders, strict=True):
             with replacing(folder / f"y_{split}.npy") as path, path.open("wb") as labels:
                 np.save(labels, corpus.labels(file, split)[order])
             with replacing(folder / f"x_{split}.npy") as path:
-                shape = (len(order), settings.max_length)
-                rows = open_memmap(path, "w+", padding.dtype_for(settings.vocabulary), shape)
+                shape = (len(order), wanted.max_length)
+                rows = open_memmap(path, "w+", padding.dtype_for(wanted.vocabulary), shape)
                 row_of, done = np.argsort(order), 0
                 for ranks, lengths in corpus.reviews(file, split):
-                    block = padding.pad(ranks, lengths, settings.max_length, settings.vocabulary)
+                    block = padding.pad(ranks, lengths, wanted.max_length, wanted.vocabulary)
                     rows[row_of[done : done + len(block)]] = block
                     done += len(block)
                 rows.flush()
-            print(f"{split}: {len(order):,} reviews of {settings.max_length} ids below {settings.vocabulary}")
+            print(f"{split}: {len(order):,} reviews of {wanted.max_length} ids below {wanted.vocabulary}")
 
 
 if __name__ == "__main__":
-    command(main)
+    command(main, Settings, model="required")

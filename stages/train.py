@@ -4,6 +4,8 @@ import hashlib
 import json
 import sys
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,13 +14,12 @@ from dvclive import Live
 from scmrepo.exceptions import SCMError
 from tqdm import tqdm
 
-from sentiment import InputError, archive, numerics
-from sentiment.network import Sizes
-from sentiment.params import Params, Train
-from sentiment.training import State, fit, split
+from sentiment import DECIMALS, InputError, archive, network
+from sentiment.engine.trainer import CompiledTrainer
+from sentiment.keras_trainer import KerasTrainer
+from sentiment.training import Trainer, fit, split
 from stages.common import command, read_split, replacing, write_text
-
-DECIMALS = 6  # of the tracked history: NumPy's log differs between instruction sets by units in the last place
+from stages.settings.train import Settings, Train
 
 
 class Checkpoint:
@@ -27,7 +28,7 @@ class Checkpoint:
     def __init__(self, path: Path, fingerprint: str):
         self.path, self.fingerprint = path, fingerprint
 
-    def load(self) -> tuple[State | None, list[dict[str, float]]]:
+    def load(self) -> tuple[dict[str, np.ndarray] | None, list[dict[str, float]]]:
         """The state and the history so far; ``None`` and an empty list where there is nothing to go on from."""
         if not self.path.exists():
             return None, []
@@ -35,16 +36,16 @@ class Checkpoint:
             with np.load(self.path, allow_pickle=False) as saved:
                 if saved["fingerprint"] != self.fingerprint:
                     return None, []
-                history = json.loads(str(saved["history"]))
-                return State(len(history), *(saved[field] for field in State._fields[1:])), history
+                state = {name.removeprefix("state/"): saved[name] for name in saved if name.startswith("state/")}
+                return state, json.loads(str(saved["history"]))
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{self.path}: a damaged checkpoint ({error}); delete it to train from the start"
             ) from None
 
-    def save(self, state: State, history: list[dict[str, float]]) -> None:
+    def save(self, state: dict[str, np.ndarray], history: list[dict[str, float]]) -> None:
         """Replace the checkpoint, whole or not at all."""
-        arrays = dict(zip(State._fields[1:], state[1:], strict=True))
+        arrays = {f"state/{name}": array for name, array in state.items()}
         with replacing(self.path) as path, path.open("wb") as file:
             np.savez(file, fingerprint=self.fingerprint, history=json.dumps(history), **arrays)
 
@@ -53,24 +54,37 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
-def main(params: Params, name: str) -> None:
+def main(settings: Settings, name: str) -> None:
     """Train the model called ``name``, going on from the last finished epoch of a run that was cut short."""
-    model = params.model(name)
-    sizes = Sizes(**model.pad.model_dump(), **model.network.model_dump())
     ids, labels = read_split(name, "train")
-    print(f"{name}: {numerics.promise()}")
-    checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), _fingerprint(model, ids, labels))
-    trained = archive.to_keras(sizes, train(name, model.train, sizes, ids, labels, checkpoint))
-    write_text(Path("models", f"{name}.txt"), archive.table(trained))
-    with replacing(Path("models", f"{name}.keras")) as path:
-        path.write_bytes(archive.pack(trained))
-    checkpoint.remove()
-    print(archive.table(trained))
-
-
-def train(name: str, settings: Train, sizes: Sizes, ids, labels, checkpoint: Checkpoint) -> np.ndarray:
-    """The trained weights; each epoch is logged, shown and kept in the checkpoint as it ends."""
+    checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), _fingerprint(settings, ids, labels))
     state, history = checkpoint.load()
+    build = partial(network.build, **settings.pad.model_dump(), **settings.network.model_dump())
+    trainer = make_trainer(settings.train, build, state)
+    print(f"{name}: {trainer.promise}")
+    train(name, settings.train, trainer, ids, labels, history, checkpoint)
+    model = build()
+    network.set_weights(model, trainer.state()["weights"])
+    write_text(Path("models", f"{name}.txt"), archive.table(model))
+    with replacing(Path("models", f"{name}.keras")) as path:
+        path.write_bytes(archive.pack(model))
+    checkpoint.remove()
+    print(archive.table(model))
+
+
+def make_trainer(
+    settings: Train, build: Callable[[], network.keras.Model], state: dict[str, np.ndarray] | None
+) -> Trainer:
+    """The trainer that the params name, of the network that ``build`` makes, in the state it was left in."""
+    own = settings.model_dump(include={"batch", "optimizer", "learning_rate", "seed"})
+    if settings.engine == "keras":
+        return KerasTrainer(build, state, **own)
+    network.use_no_gpu()
+    return CompiledTrainer(network.to_layers(build()), state, shards=settings.shards, **own)
+
+
+def train(name: str, settings: Train, trainer: Trainer, ids, labels, history: list, checkpoint: Checkpoint) -> None:
+    """Train on from ``history``; each epoch is logged, shown and kept in the checkpoint as it ends."""
     reviews, _ = split(len(ids), settings.validation_fraction)
     total, done = settings.epochs * reviews, len(history) * reviews
     bar = tqdm(total=total, initial=done, unit=" reviews", desc=f"train {name}", disable=None)
@@ -79,24 +93,25 @@ def train(name: str, settings: Train, sizes: Sizes, ids, labels, checkpoint: Che
             bar.write(f"resuming after epoch {len(history)} of {settings.epochs}")
         for metrics in history:
             _log(live, metrics)
-        for epoch in fit(sizes, ids, labels, **settings.model_dump(), state=state, progress=bar.update):
-            state = epoch.state
+        numbers = settings.model_dump(include={"validation_fraction", "seed"})
+        epochs = range(len(history), settings.epochs)
+        for epoch in fit(trainer, ids, labels, epochs=epochs, **numbers, progress=bar.update):
             history.append({key: round(value, DECIMALS) for key, value in epoch.metrics.items()})
-            checkpoint.save(state, history)
+            checkpoint.save(epoch.state, history)
             _log(live, history[-1])
             figures = ", ".join(f"{key} {value:.4f}" for key, value in history[-1].items())
             bar.write(f"epoch {len(history)}: {figures}")
-    return state.weights
 
 
-def _fingerprint(model, *arrays: np.ndarray) -> str:
-    """A hash of all that shapes the training: parameters, data, the project's code in use, the compiler."""
-    seen = hashlib.sha256(f"{version('numba')} {model.model_dump_json(exclude={'evaluate'})}".encode())
+def _fingerprint(settings: Settings, *arrays: np.ndarray) -> str:
+    """A hash of all that shapes the training: parameters, data, the project's code in use, what computes."""
+    versions = [version(name) for name in ("numba", "keras", "tensorflow")]
+    seen = hashlib.sha256(f"{versions} {settings.model_dump_json()}".encode())
     for array in arrays:
         seen.update(array)
     root = Path(__file__).parents[1]
     files = {Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
-    for file in sorted(file for file in files if file.parent.parent == root):
+    for file in sorted(file for file in files if {root / "sentiment", root / "stages"} & {*file.parents}):
         seen.update(file.read_bytes())
     return seen.hexdigest()
 
@@ -118,4 +133,9 @@ def _log(live: Live, metrics: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    command(main, interrupted="interrupted; run the same command again to go on from the last finished epoch")
+    command(
+        main,
+        Settings,
+        model="required",
+        interrupted="interrupted; run the same command again to go on from the last finished epoch",
+    )

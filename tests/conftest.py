@@ -7,20 +7,15 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from sentiment.network import Sizes
 from stages.download import locate
+from stages.params import parse
 
 ROOT = Path(__file__).parents[1]
+MODELS = [*parse((ROOT / "params.yaml").read_text(encoding="utf-8")).models]
 
 # A commit passes or fails, whoever tests it and however busy the machine; `--hypothesis-profile default` explores.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
-
-
-@pytest.fixture(scope="session")
-def sizes() -> Sizes:
-    """A network whose dimensions all differ, so that a swapped axis fails; the pools don't divide the length."""
-    return Sizes(max_length=17, vocabulary=300, embedding=6, filters=7, kernel=5, pool=2, lstm=9, dropout=0.2, dense=4)
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +25,18 @@ def imdb() -> Path:
     if not source:
         pytest.skip("needs the real data: set IMDB_SOURCE to its folder")
     return locate(source, "imdb.npz").resolve().parent
+
+
+def real_models() -> dict:
+    """The Keras models of params.yaml that the compiled trainer trains, by their names."""
+    from sentiment import network
+
+    models = parse((ROOT / "params.yaml").read_text(encoding="utf-8")).models
+    return {
+        name: network.build(**model.pad.model_dump(), **model.network.model_dump())
+        for name, model in models.items()
+        if model.train.engine == "compiled"
+    }
 
 
 def on_cores(count: int) -> list[str]:

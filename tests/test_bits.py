@@ -1,28 +1,35 @@
 """The same bits on any cores, threads, hash seed and processor, and only through operations known to be safe."""
 
+import itertools
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-from sentiment import kernels, training, vectors
-from sentiment.numerics import promise
-from tests.conftest import ROOT, on_cores
+from sentiment import network
+from sentiment.engine import matrices, promise
+from sentiment.engine.optimizers import OPTIMIZERS
+from sentiment.engine.trainer import CompiledTrainer
+from tests.bits import Run
+from tests.cases import CASES, Sizes, plain, reviews
+from tests.conftest import ROOT, on_cores, real_models
 
-STEPS = {"small": 3, "full": 2}
+INLINED = {"_clip", "exp", "sigmoid", "tanh"}
 
 SAFE = {
     # one rounding per element, by IEEE 754
     "fadd", "fsub", "fmul", "fdiv", "llvm.fma.v16f32", "llvm.sqrt.v16f32",
     # no rounding
     "fcmp", "fneg", "select", "load", "store", "phi", "shufflevector", "insertelement", "extractelement", "bitcast",
-    "llvm.masked.gather", "llvm.memset", "llvm.memcpy",
+    "llvm.masked.gather", "llvm.masked.scatter", "llvm.memset", "llvm.memcpy",
     # whole numbers below 2 ** 24 to numbers, and a learning rate from Python's float, which is a float32 already
     "uitofp", "sitofp", "fptrunc",
     # whole numbers and addresses
@@ -38,21 +45,32 @@ SAFE = {
 FLAGS = {"fast", "reassoc", "contract", "nnan", "ninf", "nsz", "arcp", "afn"}  # LLVM's leave to round otherwise
 
 
-def bits(model: str, *prefix: str, cwd=ROOT, **environment: str) -> list[str]:
-    """What tests.bits prints for a model in a process of its own."""
-    command = [*prefix, sys.executable, "-m", "tests.bits", model, str(STEPS[model])]
-    run = subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout.splitlines()
+def bits(runs: Path, *prefix: str, **environment: str) -> list[str]:
+    """What tests.bits prints in a process of its own."""
+    command, environment = [*prefix, sys.executable, "-m", "tests.bits", str(runs)], os.environ | environment
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.splitlines()
 
 
 @pytest.fixture(scope="module")
-def here() -> dict[str, list[str]]:
+def runs(tmp_path_factory) -> Path:
+    """The models of params.yaml at their real sizes, and the cases of the blocks at small ones."""
+    found = {name: Run(plain(name, Sizes()), updates=3, batch=10, shards=3) for name in CASES}
+    found["sgd"] = found["lstm"]._replace(optimizer="sgd")
+    for name, model in real_models().items():
+        found[name] = Run(network.to_layers(model), updates=2, batch=64, shards=4)
+    path = tmp_path_factory.mktemp("bits") / "runs.json"
+    path.write_text(json.dumps({name: run._asdict() for name, run in found.items()}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def here(runs) -> list[str]:
     """What this machine prints, left to itself."""
-    return {model: bits(model) for model in STEPS}
+    return bits(runs)
 
 
-@pytest.mark.parametrize("model", STEPS)
 @pytest.mark.parametrize(
     ("cores", "environment"),
     [
@@ -63,18 +81,19 @@ def here() -> dict[str, list[str]]:
     ],
     ids=str,
 )
-def test_cores_threads_and_settings_leave_the_bits_alone(here, model, cores, environment):
-    assert bits(model, *on_cores(cores), **environment) == here[model]
+def test_cores_threads_and_settings_leave_the_bits_alone(here, runs, cores, environment):
+    assert bits(runs, *on_cores(cores), **environment) == here
 
 
-def test_another_model_has_other_bits(here):
-    assert len(here["small"]) == STEPS["small"] + 2
-    assert not set(here["small"]) & set(here["full"])
+def test_another_network_has_other_bits(here):
+    digests = [line.split()[-1] for line in here if " first " not in line]
+    assert len(digests) == (3 + 1) * (len(CASES) + 1) + (2 + 1) * len(real_models())
+    # SGD begins as Adam does: they part with the first update, and so in the second probabilities.
+    assert len(set(digests)) == len(digests) - 1
 
 
-@pytest.mark.parametrize("model", STEPS)
-def test_emulated_processors_give_the_bits_of_this_one(here, model, emulator):
-    assert bits(model, *emulator.split()) == here[model]
+def test_emulated_processors_give_the_bits_of_this_one(here, runs, emulator):
+    assert bits(runs, *emulator.split()) == here
 
 
 def instructions(function: Callable, signatures) -> set[str]:
@@ -97,24 +116,25 @@ def instructions(function: Callable, signatures) -> set[str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def compiled(sizes) -> dict[str, tuple[Callable, list]]:
-    """Every compiled function, with the types it has been compiled for by training and predicting."""
-    ids, labels = np.ones((4, sizes.max_length), "u2"), np.array([0, 1, 0, 1])
-    settings = {"epochs": 1, "batch": 4, "shards": 2, "learning_rate": 0.1, "validation_fraction": 0.5, "seed": 1}
-    list(training.fit(sizes, ids, labels, **settings))
-    functions = {name: f for name, f in vars(kernels).items() if isinstance(f, Dispatcher) and f.signatures}
-    assert {"forward", "backward", "tap_backward", "adam", "head", "positive"} <= functions.keys()
-    found = {name: (f.py_func, f.signatures) for name, f in functions.items()}
-    return found | {"product": (vectors._product._pyfunc, [(numba.int64,) * 10])}
-
-
-def test_only_instructions_known_to_be_safe_are_in_the_compiled_code(compiled):
-    found = set()
-    for function, signatures in compiled.values():
-        found |= instructions(function, signatures)
+def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
+    """In that of every function of the engine, for the types that training and predicting compile it for."""
+    ids, labels = reviews(Sizes(), 8), (np.arange(8) % 2).astype("u1")
+    for case, optimizer in itertools.product(CASES, OPTIMIZERS):
+        settings = {"batch": 4, "shards": 2, "optimizer": optimizer, "learning_rate": 0.1, "seed": 1}
+        trainer = CompiledTrainer(plain(case, Sizes()), **settings)
+        trainer.epoch(ids, labels, np.arange(8), 0)
+        trainer.predict(ids)
+    modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
+    functions = {function for names in modules for function in names.values() if isinstance(function, Dispatcher)}
+    found, seen = instructions(matrices._product._pyfunc, [(numba.int64,) * 10]), set()
+    # To look into a function is to compile it anew, and with it those it calls, which then are looked into.
+    while new := {(function, types) for function in functions for types in function.signatures} - seen:
+        for function, types in new:
+            found |= instructions(function.py_func, [types])
+        seen |= new
     assert found <= SAFE
     assert {"llvm.fma.v16f32", "llvm.sqrt.v16f32", "fadd", "sentiment"} <= found
+    assert {function.__name__ for function in functions} - {function.__name__ for function, _ in seen} <= INLINED
 
 
 def test_an_instruction_outside_the_list_would_be_seen():
@@ -140,6 +160,6 @@ def test_an_instruction_outside_the_list_would_be_seen():
 
 
 def test_the_promise_is_made_here_and_withdrawn_elsewhere(monkeypatch):
-    assert promise() == "the bits are those of every x86-64 and Arm processor"
+    assert promise().endswith("the bits are those of every x86-64 and Arm processor")
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
-    assert promise().endswith("which has not been seen: this one is riscv64")
+    assert promise().endswith("has not been seen: this one is riscv64")

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.repositories import ENVIRONMENT, clone, create, repro, write
 
 CHECKS = ROOT / "checks"
-SOURCES = sorted(path for path in CHECKS.glob("*.py") if path.name not in ("demo.py", "noise.py"))
+SOURCES = sorted(CHECKS.glob("*.py"))
 MODULES = {"configobj": "configobj", "dpath": "dpath", "dvc": "dvc", "dvc_data": "dvc", "dvc_render": "dvc"} | {
     "vl_convert": "vl-convert-python", "voluptuous": "voluptuous", "yaml": "pyyaml",
 }  # fmt: skip

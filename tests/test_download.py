@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from sentiment import InputError
-from sentiment.params import parse
 from stages import download
+from stages.params import parse
 
 ROOT = Path(__file__).parents[1]
 CONTENT = {"imdb.npz": b"reviews" * 20_000, "imdb_word_index.json": b'{"the": 1}'}

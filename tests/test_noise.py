@@ -5,14 +5,17 @@ import sys
 import numpy as np
 import pytest
 
-from checks.demo import write_project
-from checks.noise import METRICS, spread
-from tests.conftest import ROOT
+from benchmarks.noise import spread
+from demo.project import write_project
+from sentiment.scoring import METRICS
+from tests.conftest import MODELS, ROOT
+
+MODEL = MODELS[0]
 
 
 def run(folder, environment, *arguments):
     return subprocess.run(
-        [sys.executable, "-m", "checks.noise", *arguments],
+        [sys.executable, "-m", "benchmarks.noise", *arguments],
         cwd=folder, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -41,14 +44,14 @@ def test_each_seed_is_trained_and_only_the_file_of_the_model_is_written(project)
         return {path: path.read_bytes() for path in paths}
 
     before = files()
-    done = run(folder, environment, "small", "--seeds", "2")
+    done = run(folder, environment, MODEL, "--seeds", "2")
     assert done.returncode == 0, done.stderr
-    written = folder / "metrics/noise/small.json"
+    written = folder / "metrics/noise" / f"{MODEL}.json"
     after = files()
     assert set(after) - set(before) == {written}
     assert {path: after[path] for path in before} == before
     stages = [line.split("'")[1] for line in done.stderr.splitlines() if line.startswith("Running stage")]
-    assert (stages.count("pad@small"), stages.count("train@small"), stages.count("evaluate@small")) == (1, 2, 2)
+    assert [stages.count(f"{stage}@{MODEL}") for stage in ("pad", "train", "evaluate")] == [1, 2, 2]
     noise = json.loads(written.read_text())
     assert noise["seeds"] == [1, 2]
     assert set(noise) == {"seeds", *METRICS}
@@ -60,8 +63,9 @@ def test_each_seed_is_trained_and_only_the_file_of_the_model_is_written(project)
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["tiny"], "error: model: expected one of small, full, got 'tiny'"),
-        (["small", "--seeds", "1"], "error: seeds: expected at least 2, since one run has no spread, got 1"),
+        ([], f"error: model: expected one of {', '.join(MODELS)}, got none; `make noise MODEL={MODEL}`"),
+        (["tiny"], f"error: model: expected one of {', '.join(MODELS)}, got 'tiny'"),
+        ([MODEL, "--seeds", "1"], "error: seeds: expected at least 2, since one run has no spread, got 1"),
     ],
 )
 def test_a_wrong_request_is_refused_in_one_line(project, arguments, expected):

@@ -1,7 +1,9 @@
 import pytest
 
 from sentiment import InputError
-from sentiment.params import parse
+from stages import settings
+from stages.params import TAKEN, parse
+from stages.settings import pad, train
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "params.yaml").read_text()
@@ -15,7 +17,7 @@ def changed(old, new):
 
 def test_the_project_file_is_valid_and_gives_the_published_run():
     small = parse(TEXT).models["small"]
-    assert (small.pad.max_length, small.pad.vocabulary, small.network.lstm, small.train.epochs) == (100, 500, 50, 5)
+    assert (small.pad.max_length, small.pad.vocabulary, small.network.units, small.train.epochs) == (100, 500, 50, 5)
 
 
 @pytest.mark.parametrize("spelling", ["0.001", "1e-3", "1E-3", ".001"])
@@ -56,8 +58,19 @@ FAULTS = {
     "seed out of range": ("seed: ", "seed: -", "models.small.train.seed"),
     "hash of another length": ("sha256: 6", "sha256: ", "download.reviews.sha256"),
     "address that is none": ("- https://storage", "- ftp://storage", "download.reviews.urls.0"),
-    "key twice": ("epochs: 5", "epochs: 5\n      epochs: 6", 'duplicate key "epochs"'),
+    "key twice": ("epochs: 5", "epochs: 5\n      epochs: 6", "column 7: found duplicate key 'epochs'"),
     "model name": ("  small:", "  Small Model:", "models.Small Model"),
+    "model name too long": ("  small:", f"  {'a' * 65}:", "at most 64 characters"),
+    "unknown engine": ("engine: compiled", "engine: jax", "'compiled' or 'keras'"),
+    "unknown optimizer": ("optimizer: adam", "optimizer: adamw", "'adam' or 'sgd'"),
+    "yes for a truth": ("average: false", "average: yes", "average = 'yes': Input should be a valid boolean"),
+    "number for a truth": ("average: false", "average: 1", "average = 1: Input should be a valid boolean"),
+    "more epochs than a life holds": ("epochs: 5", f"epochs: {10**20}", "less than or equal to 100000"),
+    "reviews longer than any": ("max_length: 100", "max_length: 400000000", "less than or equal to 10000"),
+    "more LSTM units than fit": ("units: 50", "units: 10000000", "less than or equal to 4096"),
+    "a batch beyond any": ("batch: 64", "batch: 1000000000", "less than or equal to 100000"),
+    "a timeout beyond any": ("timeout: 30", "timeout: 1e300", "less than or equal to 86400"),
+    "a long text": ("epochs: 5", f"epochs: {'a' * 10_000}", f"epochs = '{'a' * 96}...: Input should be"),
     "no YAML": ("download:", "download: {", "not readable as YAML"),
 }
 
@@ -84,6 +97,59 @@ def test_a_file_of_another_shape_is_refused(text):
         parse(text)
 
 
-def test_an_unknown_model_lists_those_there_are():
-    with pytest.raises(InputError, match=r"expected one of small, full.*'tiny'"):
+def test_an_unknown_model_lists_those_there_are(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"expected one of .*small, full.*'tiny'"):
         parse(TEXT).model("tiny")
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(InputError, match=r"expected one of .*small, full.*'tiny'"):
+        settings.read(pad.Settings, "tiny")
+
+
+@pytest.mark.parametrize("name", ["a", "small-2", "no_mask", "x" * 64])
+def test_a_model_may_have_any_plain_name(name):
+    assert name in parse(changed("  small:", f"  {name}:")).models
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_model_may_not_have_the_name_of_a_folder_that_stands_among_those_of_models(name):
+    with pytest.raises(InputError, match=f"a model cannot be called '{name}'.*rename it"):
+        parse(changed("  small:", f"  {name}:"))
+
+
+def test_a_stage_looks_at_its_own_sections_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("models: {m: {pad: {max_length: 7, vocabulary: 9}, train: banana}}")
+    assert settings.read(pad.Settings, "m").pad.max_length == 7
+    with pytest.raises(InputError, match=r"params\.yaml: models\.m\.train = 'banana'"):
+        settings.read(train.Settings, "m")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "models:", "models: []", "models: {m: 3}", "models: {m: {pad: 3}}"])
+def test_a_stage_refuses_a_file_of_another_shape_in_one_line(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        settings.read(pad.Settings, "m")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_sizes_that_together_need_more_memory_than_machines_have_are_refused_in_one_line():
+    with pytest.raises(InputError) as caught:
+        parse(changed("batch: 64", "batch: 100000").replace("units: 50", "units: 400"))
+    assert "training would need about 62 GiB of memory, expected at most 16; lower train.batch" in str(caught.value)
+    assert str(caught.value).startswith("params.yaml: models.small: ")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_memory_of_training_grows_with_what_it_is_made_of():
+    small = parse(TEXT).models["small"]
+
+    def needed(batch=64, **changes):
+        pads, layers = small.pad.model_dump(), small.network.model_dump()
+        pads |= {key: value for key, value in changes.items() if key in pads}
+        layers |= {key: value for key, value in changes.items() if key in layers}
+        return train.memory(pad.Pad(**pads), train.Network(**layers), batch)
+
+    assert 2**22 < needed() < 2**27
+    larger = [{"batch": 128}, {"units": 100}, {"bidirectional": True}, {"max_length": 200}, {"vocabulary": 10**6}]
+    assert all(needed(**change) > 1.2 * needed() for change in larger)

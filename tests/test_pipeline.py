@@ -13,15 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dvc.repo import Repo
-from ruamel.yaml import YAML
+from dvc.utils.serialize import modify_yaml
 
-from checks.demo import write_project
-from sentiment.params import parse
-from tests.conftest import ROOT, on_cores
+from demo.project import write_project
+from stages import evaluate
+from tests.conftest import MODELS, ROOT, on_cores
 
 REVIEWS = 300
 STAGES = {stage.addressing: stage for stage in Repo(ROOT).index.stages}
 SECTIONS = {"download", "pad", "network", "train", "evaluate"}
+FIRST, LAST = MODELS[0], MODELS[-1]
+GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
 
 
 def imported(module: str) -> set[str]:
@@ -30,7 +32,11 @@ def imported(module: str) -> set[str]:
     path = ROOT.joinpath(*parts).with_suffix(".py")
     if not path.exists():
         path = ROOT.joinpath(*parts, "__init__.py")
-    found = {path.relative_to(ROOT).as_posix(), f"{parts[0]}/__init__.py"}
+    packages = {"/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts))}
+    found = {path.relative_to(ROOT).as_posix(), *packages}
+    if "pkgutil.iter_modules" in path.read_text():  # the engine finds its blocks by their folder
+        for block in ROOT.glob("sentiment/engine/blocks/[a-z]*.py"):
+            found |= imported(f"sentiment.engine.blocks.{block.stem}")
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.ImportFrom):
@@ -46,7 +52,11 @@ def imported(module: str) -> set[str]:
 
 
 def dependencies(stage, kind):
-    return {dep.def_path for dep in stage.deps if dep.def_path.endswith(".py") == (kind == "code")}
+    """The files a stage depends on; of a folder of code, those in it."""
+    paths = {dep.def_path for dep in stage.deps}
+    folders = {path for path in paths if path.startswith(("sentiment/", "stages/")) and not path.endswith(".py")}
+    paths |= {file.relative_to(ROOT).as_posix() for folder in folders for file in (ROOT / folder).rglob("*.py")}
+    return {path for path in paths - folders if path.endswith(".py") == (kind == "code")}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -55,15 +65,34 @@ def test_the_code_a_stage_depends_on_is_the_code_it_imports(name):
     assert dependencies(STAGES[name], "code") == imported(module)
 
 
-@pytest.mark.parametrize("name", STAGES)
+def declared(stage) -> set[str]:
+    """The keys of params.yaml that a stage depends on."""
+    return {key for param in stage.params for key in param.params}
+
+
+@pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
 def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
     module = re.search(r"python -m (\S+)", STAGES[name].cmd)[1]
     tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text())
     read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & SECTIONS
-    declared = {key.split(".")[-1] for param in STAGES[name].params for key in param.params}
-    assert declared == read
     model = name.partition("@")[2]
-    assert all(key == "download" or key.startswith(f"models.{model}.") for p in STAGES[name].params for key in p.params)
+    assert declared(STAGES[name]) == {f"models.{model}.{section}" if model else section for section in read}
+
+
+@pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
+def test_a_stage_depends_on_no_schema_but_of_what_it_reads(name):
+    schemas = {Path(path).stem for path in dependencies(STAGES[name], "code") if path.startswith("stages/settings/")}
+    sections = {key.split(".")[-1] for key in declared(STAGES[name])} - {"network"}  # which is in that of train
+    assert schemas - {"__init__", "reader"} == sections
+
+
+def test_the_whole_params_file_is_checked_before_any_stage_that_reads_it():
+    (check,) = STAGES["params"].params
+    assert (check.def_path, check.params) == ("params.yaml", [])
+    (checked,) = STAGES["params"].outs
+    readers = {name for name, stage in STAGES.items() if stage.params and name != "params"}
+    assert {name.partition("@")[0] for name in readers} == {"download", "pad", "train", "evaluate"}
+    assert all(checked.def_path in dependencies(STAGES[name], "data") for name in readers)
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -71,13 +100,25 @@ def test_every_stage_says_what_it_does(name):
     assert STAGES[name].desc
 
 
-def test_the_pipeline_builds_exactly_the_models_of_params_yaml():
-    models = set(parse((ROOT / "params.yaml").read_text()).models)
-    assert {name.partition("@")[2] for name in STAGES if "@" in name} == models
-    pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")
-    files = ("metrics/{}.json", "plots/{}/history/metrics.json")
-    assert set(pipeline["metrics"]) == {file.format(model) for model in models for file in files}
-    assert set(pipeline["artifacts"]) == models
+def test_the_pipeline_builds_exactly_the_models_of_params_yaml_and_names_none():
+    assert {name.partition("@")[2] for name in STAGES if "@" in name} == set(MODELS)
+    assert not re.search(rf"\b({'|'.join(MODELS)})\b", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+
+
+def test_the_run_cache_works_for_every_stage_but_the_one_that_depends_on_the_machine():
+    """DVC turns it off where an output is neither cached nor a metric or plot."""
+    outs = [out for stage in STAGES.values() for out in stage.outs]
+    off = [out.def_path for out in outs if not (out.use_cache or out.is_metric or out.is_plot)]
+    assert off == ["data/environment.json"]
+
+
+def test_params_yaml_is_laid_out_as_dvc_writes_it(tmp_path):
+    """So that `dvc exp run --set-param` changes one line; DVC replaces the lists, with the comments behind them."""
+    copy = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    with modify_yaml(copy) as values:
+        for source in ("reviews", "word_index"):
+            values["download"][source]["urls"] = [*values["download"][source]["urls"]]
+    assert copy.read_text(encoding="utf-8") == (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
 def test_every_parameter_has_a_comment():
@@ -95,6 +136,25 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder, self.environment = folder, write_project(folder, REVIEWS)
+
+    def copy(self, folder: Path) -> "Project":
+        """The same elsewhere, results included, all of it committed."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        copy = Project.__new__(Project)
+        copy.folder, copy.environment = folder, self.environment
+        copy.run(*GIT, "add", ".")
+        copy.run(*GIT, "commit", "--quiet", "--message", "Results")
+        return copy
+
+    def edit(self, old: str, new: str) -> None:
+        """Replace the first ``old`` in params.yaml."""
+        path = self.folder / "params.yaml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+
+    def repro(self, *targets: str) -> list[str]:
+        """The stages that `dvc repro` runs; those it finds unchanged or in the run cache are not among them."""
+        return re.findall(r"Running stage '(.*)'", self.run("dvc", "repro", *targets).stdout)
 
     def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
         run = subprocess.run(
@@ -138,7 +198,7 @@ def test_a_cold_run_elsewhere_gives_the_same_bytes(project, tmp_path):
 
 
 def test_nothing_tracked_names_a_folder_a_host_or_a_time(project):
-    ignored = ("data/", "models/small.keras", "models/full.keras")
+    ignored = ("data/", "models/")
     text = b"".join(content for name, content in project.files().items() if not name.startswith(ignored))
     assert str(project.folder).encode() not in text
     assert not re.search(rf"\b{re.escape(os.uname().nodename)}\b".encode(), text)
@@ -152,22 +212,75 @@ def test_a_second_run_does_nothing(project):
 
 
 def test_a_changed_param_reruns_its_readers_alone_and_shows_in_the_diff(project, tmp_path):
-    changed = tmp_path / "changed"
-    shutil.copytree(project.folder, changed, symlinks=True)
-    project = Project.__new__(Project)
-    project.folder, project.environment = changed, dict(os.environ)
-    project.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-    project.run(*git, "add", ".")
-    project.run(*git, "commit", "--quiet", "--message", "Results")
-    params = changed / "params.yaml"
-    params.write_text(params.read_text().replace("epochs: 4", "epochs: 3", 1))
-    run = project.run("dvc", "repro")
-    assert re.findall(r"Running stage '(.*)'", run.stdout) == ["train@small", "evaluate@small"]
-    assert "models.small.train.epochs" in project.run("dvc", "params", "diff").stdout
+    project = project.copy(tmp_path / "changed")
+    project.edit("epochs: 4", "epochs: 3")
+    assert project.repro() == ["params", f"train@{FIRST}", f"evaluate@{FIRST}"]
+    assert f"models.{FIRST}.train.epochs" in project.run("dvc", "params", "diff").stdout
     diff = project.run("dvc", "metrics", "diff").stdout
-    assert "metrics/small.json" in diff
-    assert "metrics/full.json" not in diff
+    assert f"metrics/{FIRST}.json" in diff
+    assert f"metrics/{LAST}.json" not in diff
+
+
+def test_what_was_trained_once_is_not_trained_again(project, tmp_path):
+    project = project.copy(tmp_path / "cached")
+    before = project.files()
+    (project.folder / "models" / f"{FIRST}.keras").unlink()
+    shutil.rmtree(project.folder / "plots" / FIRST)
+    assert project.repro() == []
+    project.edit("epochs: 4", "epochs: 1")
+    assert project.repro() == ["params", f"train@{FIRST}", f"evaluate@{FIRST}"]
+    project.edit("epochs: 1", "epochs: 4")
+    assert project.repro() == []
+    assert project.files() == before
+
+
+def test_no_more_reviews_are_scored_at_once_than_there_are(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(project.copy(tmp_path / "batch").folder)
+    asked, predict = [], evaluate.network.predict
+    monkeypatch.setattr(
+        evaluate.network, "predict", lambda *given, batch, **more: asked.append(batch) or predict(*given, batch=batch)
+    )
+    evaluate.main(evaluate.Settings(evaluate={"batch": 10**6, "calibration_bins": 10}), FIRST)
+    assert asked == [REVIEWS]
+
+
+def test_a_new_model_is_one_section(project, tmp_path):
+    project = project.copy(tmp_path / "more")
+    before = project.files()
+    text = before["params.yaml"].decode()
+    section = re.search(rf"^  {FIRST}:.*\n(    .*\n|\n)+", text, re.MULTILINE)[0]
+    section = section.replace(f"{FIRST}:", "no-mask_2:").replace("seed: 1", "seed: 2")
+    (project.folder / "params.yaml").write_text(text.rstrip() + "\n" + section)
+    assert project.repro() == ["params", "pad@no-mask_2", "train@no-mask_2", "evaluate@no-mask_2"]
+    results = set(before) - {"params.yaml", "dvc.lock"}
+    results = {name for name in results if not name.endswith(".gitignore")}
+    assert {name for name in results if project.files()[name] != before[name]} == set()
+    assert "metrics/no-mask_2.json" in project.run("dvc", "metrics", "show").stdout
+    assert "plots/no-mask_2/roc.csv" in project.run("dvc", "plots", "show", "--json").stdout
+    assert project.run(sys.executable, "-m", "checks.gate", PYTHONPATH=str(ROOT)).returncode == 0
+    project.run(*GIT, "add", ".")
+    project.run(*GIT, "commit", "--quiet", "--message", "One more")
+    run = project.run("dvc", "exp", "run", "--set-param", "models.no-mask_2.train.epochs=1", "evaluate@no-mask_2")
+    assert "Running stage 'train@no-mask_2'" in run.stdout
+
+
+def test_a_mistyped_param_costs_nothing(project, tmp_path):
+    """DVC deletes what a stage makes before the stage can refuse."""
+    project = project.copy(tmp_path / "mistyped")
+    before = project.files()
+    wrong = f"models.{FIRST}.train.epochs=banana"
+    run = project.run("dvc", "exp", "run", "--set-param", wrong, f"evaluate@{FIRST}", check=False)
+    assert run.returncode != 0
+    assert f"error: params.yaml: models.{FIRST}.train.epochs = 'banana': Input should be a valid integer" in run.stderr
+    assert "Traceback" not in run.stderr
+    after = project.files()
+    assert {name for name in before | after if after.get(name) != before.get(name)} == {
+        "params.yaml", "data/params-checked.txt"
+    }  # fmt: skip
+    old, new = (files["params.yaml"].decode().splitlines() for files in (before, after))
+    changed = [pair for pair in zip(old, new, strict=True) if pair[0] != pair[1]]
+    assert len(changed) == 1
+    assert re.search(r"epochs: banana +#", changed[0][1])
 
 
 def copy_with_epochs(project, folder: Path, epochs: int) -> Path:
@@ -190,18 +303,51 @@ def start_training(folder: Path, model: str) -> subprocess.Popen:
     return process
 
 
-def test_killed_training_resumes_and_ends_with_the_same_bytes(project, tmp_path):
+def take_a_gru(folder: Path) -> None:
+    """Give a project a network that the compiled trainer does not have."""
+    code = folder / "sentiment/network.py"
+    assert "layers.LSTM(" in code.read_text()
+    code.write_text(code.read_text().replace("layers.LSTM(", "layers.GRU("))
+
+
+def take_keras(folder: Path) -> None:
+    """Let Keras train all models."""
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("engine: compiled", "engine: keras"))
+
+
+def test_another_network_is_a_line_of_code_and_keras_trains_it(project, tmp_path):
+    project = project.copy(tmp_path / "gru")
+    take_a_gru(project.folder)
+    refused = project.run("dvc", "repro", f"evaluate@{FIRST}", check=False)
+    assert re.search(r"^error: layer 'lstm' \(GRU\): .*; set train.engine: keras", refused.stderr, re.MULTILINE)
+    assert "Traceback" not in refused.stderr
+    take_keras(project.folder)
+    run = project.run("dvc", "repro", f"evaluate@{FIRST}")
+    assert run.stdout.count(f"{FIRST}: Keras on the CPU: the bits are this machine's;") == 2
+    assert "(GRU)" in (project.folder / "models" / f"{FIRST}.txt").read_text()
+    assert "Optimizer params" not in run.stdout
+    before = project.files()
+    project.run("dvc", "repro", "--force", "--single-item", f"train@{FIRST}")
+    assert project.files() == before
+
+
+@pytest.mark.parametrize("engine", ["compiled", "keras"])
+def test_killed_training_resumes_and_ends_with_the_same_bytes(project, tmp_path, engine):
     folder = copy_with_epochs(project, tmp_path / "killed", 12)
-    command = [sys.executable, "-m", "stages.train", "small"]
+    if engine == "keras":
+        take_a_gru(folder)
+        take_keras(folder)
+    command = [sys.executable, "-m", "stages.train", FIRST]
 
     def results():
-        paths = [*(folder / "models").glob("small.*"), *(folder / "plots/small/history").rglob("*")]
+        paths = [*(folder / "models").glob(f"{FIRST}.*"), *(folder / "plots" / FIRST / "history").rglob("*")]
         return {path: path.read_bytes() for path in paths if path.is_file()}
 
     subprocess.run(command, cwd=folder, capture_output=True, check=True)
     expected = results()
     assert len(expected) == 5
-    process = start_training(folder, "small")
+    process = start_training(folder, FIRST)
     process.kill()
     process.communicate()
     for path in expected:
@@ -209,13 +355,13 @@ def test_killed_training_resumes_and_ends_with_the_same_bytes(project, tmp_path)
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     assert "resuming after epoch" in run.stdout
     assert results() == expected
-    assert not (folder / ".checkpoints/small.npz").exists()
+    assert not (folder / ".checkpoints" / f"{FIRST}.npz").exists()
 
 
 def test_a_checkpoint_of_other_params_data_or_code_is_ignored_and_a_damaged_one_is_named(project, tmp_path):
     folder = tmp_path / "stale"
     shutil.copytree(project.folder, folder, symlinks=True)
-    checkpoint, command = folder / ".checkpoints" / "small.npz", [sys.executable, "-m", "stages.train", "small"]
+    checkpoint, command = folder / ".checkpoints" / f"{FIRST}.npz", [sys.executable, "-m", "stages.train", FIRST]
     checkpoint.parent.mkdir(exist_ok=True)
 
     def train():
@@ -228,19 +374,19 @@ def test_a_checkpoint_of_other_params_data_or_code_is_ignored_and_a_damaged_one_
     checkpoint.write_bytes(b"PK damaged")
     run = train()
     assert run.returncode == 1
-    assert run.stderr.startswith("error: .checkpoints/small.npz: a damaged checkpoint")
+    assert run.stderr.startswith(f"error: .checkpoints/{FIRST}.npz: a damaged checkpoint")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_training_says_how_to_go_on(project, tmp_path, number):
     folder = copy_with_epochs(project, tmp_path / "interrupted", 10_000)
-    process = start_training(folder, "full")
+    process = start_training(folder, LAST)
     process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == 128 + number
     assert errors.endswith("\ninterrupted; run the same command again to go on from the last finished epoch\n")
     assert "Traceback" not in errors
-    assert list((folder / ".checkpoints").iterdir()) == [folder / ".checkpoints/full.npz"]
+    assert list((folder / ".checkpoints").iterdir()) == [folder / ".checkpoints" / f"{LAST}.npz"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -252,7 +398,7 @@ from pathlib import Path
 from threading import Lock
 from stages.common import command, replacing
 
-def main(params):
+def main():
     lock, pool = Lock(), ThreadPoolExecutor(1)
     lock.acquire()  # for ever
     pool.submit(lock.acquire)
@@ -261,7 +407,7 @@ def main(params):
         print("half-way")
         signal.raise_signal({int(number)})
 
-command(main, model=False)
+command(main)
 ''')
     shutil.copy(ROOT / "params.yaml", tmp_path)
     run = subprocess.run(
@@ -276,7 +422,7 @@ command(main, model=False)
 def test_a_stage_interrupted_while_it_imports_ends_without_a_traceback(tmp_path):
     (tmp_path / "numpy.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
     run = subprocess.run(
-        [sys.executable, "-m", "stages.train", "small"],
+        [sys.executable, "-m", "stages.train", FIRST],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (run.returncode, run.stderr) == (-signal.SIGINT, "")
@@ -285,18 +431,18 @@ def test_a_stage_interrupted_while_it_imports_ends_without_a_traceback(tmp_path)
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (["pad", "tiny"], "error: model: expected one of small, full, got 'tiny'"),
-        (["train", "full"], "error: data/full/x_train.npy is missing; `dvc repro` runs the stages that make it first"),
-        (["train", "small"], "error: data/small/x_train.npy: not an array of numbers"),
-        (["evaluate", "small"], "error: model: not a readable .keras file"),
+        (["pad", "tiny"], f"error: model: expected one of {', '.join(MODELS)}, got 'tiny'"),
+        (["train", LAST], f"error: data/{LAST}/x_train.npy is missing; `dvc repro` runs the stages that make it first"),
+        (["train", FIRST], f"error: data/{FIRST}/x_train.npy: not an array of numbers"),
+        (["evaluate", FIRST], "error: model: not a readable .keras file"),
     ],
 )
 def test_a_stage_run_by_hand_on_bad_input_says_so_in_one_line(tmp_path, command, expected):
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    (tmp_path / "data/small").mkdir(parents=True)
-    (tmp_path / "data/small/x_train.npy").write_bytes(b"no array")
+    (tmp_path / "data" / FIRST).mkdir(parents=True)
+    (tmp_path / "data" / FIRST / "x_train.npy").write_bytes(b"no array")
     (tmp_path / "models").mkdir()
-    (tmp_path / "models/small.keras").write_bytes(b"no model")
+    (tmp_path / "models" / f"{FIRST}.keras").write_bytes(b"no model")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(
         [sys.executable, "-m", f"stages.{command[0]}", command[1]],
@@ -307,10 +453,29 @@ def test_a_stage_run_by_hand_on_bad_input_says_so_in_one_line(tmp_path, command,
     assert len(run.stderr.splitlines()) == 1
 
 
+def test_a_stage_that_runs_out_of_memory_says_so_in_one_line(tmp_path):
+    (tmp_path / "stage.py").write_text('''"""A stage."""
+import numpy as np
+from stages.common import command
+
+def main():
+    np.empty(2**56)  # more than any machine addresses
+
+command(main)
+''')
+    run = subprocess.run(
+        [sys.executable, "stage.py"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: out of memory (Unable to allocate 512. PiB")
+    assert len(run.stderr.splitlines()) == 1
+
+
 def test_a_folder_without_params_is_told_where_to_run(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(
-        [sys.executable, "-m", "stages.pad", "small"],
+        [sys.executable, "-m", "stages.pad", FIRST],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 1
@@ -320,20 +485,38 @@ def test_a_folder_without_params_is_told_where_to_run(tmp_path):
 
 def test_the_demo_ends_in_a_table_and_touches_nothing_tracked():
     before = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=True).stdout
-    run = subprocess.run([sys.executable, "-m", "checks.demo"], cwd=ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-m", "demo"], cwd=ROOT, capture_output=True, text=True, check=True)
     table = run.stdout[run.stdout.rindex("Path") :].splitlines()
     header = table[0].split()
     for line in table[1:]:
         assert float(line.split()[header.index("accuracy")]) > 0.8
-    assert len(table) == 3
+    assert len(table) == 1 + len(MODELS)
     assert subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=True).stdout == before
 
 
 def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path):
     (tmp_path / "mine").touch()
     run = subprocess.run(
-        [sys.executable, "-m", "checks.demo", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "demo", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert run.returncode == 1
     assert "is not an empty folder" in run.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["repro", "MODEL=typo"], f"error: model: expected one of {', '.join(MODELS)}, got 'typo'"),
+        (["noise"], f"error: model: expected one of {', '.join(MODELS)}, got none; `make noise MODEL={FIRST}`"),
+    ],
+)
+def test_make_with_a_wrong_model_or_none_says_so_in_one_line(command, expected):
+    run = subprocess.run(
+        ["make", "--silent", "--assume-old=.venv/installed", *command],
+        cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"},
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert [line for line in run.stderr.splitlines() if not line.startswith("make")] == [expected]
+    assert run.stdout == ""

@@ -14,6 +14,7 @@ def test_the_figures_are_those_counted_by_hand():
     pairs = [(p > n) for p in POSITIVE[3:] for n in POSITIVE[:3]]
     expected = {
         "accuracy": 5 / 7,
+        "matthews": (3 * 2 - 1 * 1) / np.sqrt(4 * 4 * 3 * 3),
         "loss": -np.mean(np.log([0.9, 0.4, 0.5, 0.9, 0.4, 0.7, 0.8])),
         "precision": 3 / 4,
         "recall": 3 / 4,
@@ -23,8 +24,27 @@ def test_the_figures_are_those_counted_by_hand():
     assert figures == pytest.approx(expected, abs=1e-6)
 
 
+@given(st.integers(2, 50), st.integers(0, 2**31))
+def test_every_figure_is_within_its_range(reviews, seed):
+    random = np.random.default_rng(seed)
+    labels = random.permutation(np.arange(reviews) % 2).astype("u1")
+    figures = scoring.figures(labels, random.random(reviews, "f4"))
+    assert [*figures] == [*scoring.METRICS]
+    for name, metric in scoring.METRICS.items():
+        assert metric.lowest <= figures[name] <= metric.highest
+        assert metric.meaning
+
+
+def test_perfect_calls_reach_the_best_of_every_range_and_opposite_ones_the_worst():
+    best, worst = (scoring.figures(LABELS, calls.astype("f4")) for calls in (LABELS, 1 - LABELS))
+    ranges = {name: (metric.lowest, metric.highest) for name, metric in scoring.METRICS.items() if name != "loss"}
+    assert {name: (worst[name], best[name]) for name in ranges} == ranges
+    assert best["loss"] < 1e-6 < worst["loss"]
+
+
 def test_no_positive_call_gives_zero_precision_not_nan():
-    assert scoring.figures(LABELS, np.full(7, 0.2, "f4"))["precision"] == 0
+    figures = scoring.figures(LABELS, np.full(7, 0.2, "f4"))
+    assert (figures["precision"], figures["f1"], figures["matthews"]) == (0, 0, 0)
 
 
 def test_certain_mistakes_cost_a_finite_loss():

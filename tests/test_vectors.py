@@ -2,8 +2,19 @@ import numba
 import numpy as np
 import pytest
 
-from sentiment import vectors
-from sentiment.vectors import LANES, as_exponent, first, fma, load, spread, sqrt, store, where_equal, where_greater
+from sentiment.engine import matrices, vectors
+from sentiment.engine.vectors import (
+    LANES,
+    as_exponent,
+    broadcast,
+    first_lane,
+    fma,
+    load,
+    sqrt,
+    store,
+    where_equal,
+    where_greater,
+)
 
 
 def lanes(*values):
@@ -50,7 +61,7 @@ A, B, C = lanes(1.5, -2.25, 3e-3, 7), lanes(2, 2, -5, 0.1), lanes(-3, 4.5, 0.015
         (lambda a, b, c: where_equal(a, a, b, c), B),
         (lambda a, b, c: where_equal(a, b, b, c), C),
         (lambda a: sqrt(a * a), np.abs(A)),
-        (lambda a: spread(first(a)), lanes(1.5)),
+        (lambda a: broadcast(first_lane(a)), lanes(1.5)),
         (lambda a: as_exponent(a), (A.view("u4") << np.uint32(23)).view("f4")),
     ],
 )
@@ -77,7 +88,7 @@ def test_a_product_is_a_sum_in_order_added_to_what_was_there(rows, wide):
     for k in range(6):
         total = (a[:, k, None].astype("f8") * b[k] + total).astype("f4")
     found = c.copy()
-    vectors.product(a, b, found)
+    matrices.product(a, b, found)
     np.testing.assert_allclose(found, c + a.astype("f8") @ b, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_max_ulp(found, c + total, 1)
 
@@ -88,7 +99,29 @@ def test_a_product_takes_pieces_and_transposes(layout):
     a = np.asarray(random.standard_normal((9, 20), "f4"), order=layout)[1:, 3:11]
     b = random.standard_normal((12, 64), "f4")[2:10, 16:48]
     whole = np.zeros((10, 64), "f4")
-    vectors.product(a, b, whole[1:9, 16:48])
+    matrices.product(a, b, whole[1:9, 16:48])
     np.testing.assert_allclose(whole[1:9, 16:48], a @ b, rtol=1e-4, atol=1e-5)
     whole[1:9, 16:48] = 0
     assert not whole.any()
+
+
+def test_rows_are_summed_in_their_order():
+    rows = np.random.default_rng(0).standard_normal((7, 20), "f4") * 10 ** np.arange(7, dtype="f4")[:, None]
+    expected = np.zeros(20, "f4")
+    for row in rows:
+        expected = expected + row
+    total = np.full(20, np.nan, "f4")
+    matrices.sum_arrays(rows.reshape(7, 4, 5), total.reshape(4, 5))
+    np.testing.assert_array_equal(total, expected)
+    total = np.ones(16, "f4")
+    matrices.add_rows(np.ascontiguousarray(rows[:, :16]), total)
+    np.testing.assert_array_equal(total, 1 + expected[:16])
+
+
+def test_vectors_are_whole_and_begin_where_they_are_read_fastest():
+    assert [vectors.whole(n) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
+    array = vectors.zeros(3, 5)
+    assert array.shape == (3, 5)
+    assert array.dtype == np.float32
+    assert array.ctypes.data % 64 == 0
+    assert not array.any()

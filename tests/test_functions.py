@@ -1,11 +1,9 @@
-import threading
-
 import numba
 import numpy as np
 import pytest
 
-from sentiment import numerics
-from sentiment.vectors import load, store
+from sentiment.engine import functions
+from sentiment.engine.vectors import load, store
 
 
 def each(function):
@@ -37,21 +35,21 @@ NUMBERS = np.concatenate(
 @pytest.mark.parametrize(
     ("function", "oracle", "error"),
     [
-        (numerics.exp, np.exp, 2e-7),
-        (numerics.sigmoid, lambda x: 1 / (1 + np.exp(-x)), 4e-7),
-        (numerics.tanh, np.tanh, 4e-7),
+        (functions.exp, np.exp, 2e-7),
+        (functions.sigmoid, lambda x: 1 / (1 + np.exp(-x)), 4e-7),
+        (functions.tanh, np.tanh, 4e-7),
     ],
     ids=["exp", "sigmoid", "tanh"],
 )
 def test_functions_are_as_exact_as_they_say(function, oracle, error):
     found, exact = each(function)(NUMBERS), oracle(NUMBERS.astype("f8"))
     np.testing.assert_allclose(found, exact, rtol=error, atol=0)
-    if function is not numerics.exp:
+    if function is not functions.exp:
         assert np.abs(found).max() <= 1
 
 
-@pytest.mark.parametrize("function", [numerics.exp, numerics.sigmoid, numerics.tanh])
-def test_functions_hold_what_is_too_large_and_pass_on_what_is_no_number(function):
+@pytest.mark.parametrize("function", [functions.exp, functions.sigmoid, functions.tanh])
+def test_functions_clip_what_is_too_large_and_pass_on_what_is_no_number(function):
     x = np.resize(np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 500, -500, 0], "f4"), 16)
     found = each(function)(x)
     assert np.isnan(found[0])
@@ -62,53 +60,22 @@ def test_functions_hold_what_is_too_large_and_pass_on_what_is_no_number(function
 @pytest.mark.parametrize("base", [0.9, 0.999])
 def test_a_power_is_exact_to_ten_digits(base):
     for n in (0, 1, 2, 7, 1955, 200_000):
-        np.testing.assert_allclose(numerics.power(base, n), base**n, rtol=1e-10)
-
-
-def test_vectors_are_whole_and_begin_where_they_may():
-    assert [numerics.whole(n) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
-    array = numerics.aligned(3, 5)
-    assert array.shape == (3, 5)
-    assert array.dtype == np.float32
-    assert array.ctypes.data % 64 == 0
-    assert not array.any()
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 7])
-def test_side_by_side_runs_each_task_once(count):
-    done, lock = [], threading.Lock()
-
-    def run(task):
-        with lock:
-            done.append(task)
-
-    numerics.side_by_side(run, count)
-    assert sorted(done) == list(range(count))
-
-
-@pytest.mark.parametrize("fails", [0, 3])
-def test_what_fails_side_by_side_is_raised(fails):
-    def run(task):
-        if task == fails:
-            raise ArithmeticError(task)
-
-    with pytest.raises(ArithmeticError, match=str(fails)):
-        numerics.side_by_side(run, 4)
+        np.testing.assert_allclose(functions.power(base, n), base**n, rtol=1e-10)
 
 
 def test_orthogonal_is_the_q_of_a_qr_decomposition_with_positive_diagonal():
     drawn = np.random.default_rng(3).random((12, 7, 28)).sum(axis=0) - 6
     q, r = np.linalg.qr(drawn.T)
     np.testing.assert_allclose(
-        numerics.orthogonal(np.random.default_rng(3), 7, 28), (q * np.sign(np.diag(r))).T, atol=1e-6
+        functions.orthogonal(np.random.default_rng(3), 7, 28), (q * np.sign(np.diag(r))).T, atol=1e-6
     )
 
 
 def test_orthogonal_rows_are_orthonormal_even_when_square():
-    q = numerics.orthogonal(np.random.default_rng(0), 50, 50)
+    q = functions.orthogonal(np.random.default_rng(0), 50, 50)
     np.testing.assert_allclose(q @ q.T, np.eye(50), atol=1e-6)
 
 
 def test_more_orthogonal_rows_than_columns_are_refused():
     with pytest.raises(ValueError, match="rows = 3 must not exceed columns = 2"):
-        numerics.orthogonal(np.random.default_rng(0), 3, 2)
+        functions.orthogonal(np.random.default_rng(0), 3, 2)

@@ -1,5 +1,6 @@
 """How much a model's metrics vary with the seed alone: metrics/noise/<model>.json, by training it under several seeds.
 
+`python -m benchmarks.noise small --seeds 5`, or `make noise MODEL=small`.
 It only measures: no seed, parameter or model is chosen on it. It says how large a difference between two models or
 two versions must be before it means anything.
 """
@@ -12,11 +13,11 @@ import numpy as np
 from ruamel.yaml import YAML
 from scipy import stats
 
-from checks.scratch import InputError, checkout, command, repository
+from checks.scratch import checkout, command, repository
+from sentiment import DECIMALS, InputError
+from sentiment.scoring import METRICS
 from stages.common import write_json
-
-METRICS = ("accuracy", "f1", "loss", "precision", "recall", "roc_auc")
-DECIMALS = 6  # of the metrics themselves
+from stages.params import read
 
 
 def measure(model: str, seeds: int) -> list[dict[str, float]]:
@@ -61,9 +62,12 @@ def spread(values: list[float]) -> dict[str, float]:
 def main() -> int:
     """Measure, write the file and show it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", help="a name under `models` in params.yaml")
+    parser.add_argument("model", nargs="?", help="a name under `models` in params.yaml")
     parser.add_argument("--seeds", type=int, default=5, help="how many runs, of seeds 1, 2, ...; 5 by default")
     arguments = parser.parse_args()
+    if arguments.model is None:
+        names = [*read().models]
+        raise InputError(f"model: expected one of {', '.join(names)}, got none; `make noise MODEL={names[0]}`")
     runs = measure(arguments.model, arguments.seeds)
     spreads = {name: spread([run[name] for run in runs]) for name in METRICS}
     path = repository() / "metrics/noise" / f"{arguments.model}.json"
@@ -75,4 +79,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    command(main)
+    command(main, InputError)

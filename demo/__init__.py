@@ -1,0 +1,1 @@
+"""The whole pipeline on reviews it makes up: `python -m demo`."""

@@ -1,0 +1,80 @@
+"""The pipeline in a folder of its own: a Git repository with a made-up corpus, and models small enough for a minute."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from demo.corpus import write_corpus
+from stages.download import REVIEWS, WORD_INDEX
+
+ROOT = Path(__file__).parents[1]
+PIPELINE = (
+    "dvc.yaml",
+    "params.yaml",
+    "requirements.txt",
+    ".dvcignore",
+    ".dvc/config",
+    ".dvc/plots",
+    "sentiment",
+    "stages",
+)
+
+LARGEST = {"max_length": 120, "vocabulary": 120, "embedding": 32, "filters": 32, "units": 32, "dense": 32}
+EPOCHS = 4
+
+
+def write_project(folder: Path, reviews: int) -> dict[str, str]:
+    """Set up the pipeline in ``folder``, with a repository of its own, on a made-up corpus.
+
+    Args:
+        folder: An empty or new one.
+        reviews: In each split.
+
+    Returns:
+        The environment in which ``dvc`` commands there find the corpus and this Python.
+    """
+    for name in PIPELINE:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    write_corpus(folder / "corpus", reviews)
+    adapt(folder / "params.yaml", folder / "corpus")
+    (folder / ".gitignore").write_text("/corpus/\n/.checkpoints/\n__pycache__/\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_"))}
+    environment["IMDB_SOURCE"] = str(folder / "corpus")
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    identity = ("-c", "user.name=demo", "-c", "user.email=demo@example.org", "-c", "commit.gpgsign=false")
+    for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "--message", "The pipeline"]):
+        subprocess.run(["git", *command], cwd=folder, env=environment, check=True)
+    return environment
+
+
+def adapt(params: Path, corpus: Path) -> None:
+    """Pin the made-up corpus in ``params.yaml``, and make every model there small."""
+    yaml = YAML()  # which keeps the comments
+    values = yaml.load(params)
+    for key, name in {"reviews": REVIEWS, "word_index": WORD_INDEX}.items():
+        values["download"][key]["sha256"] = hashlib.sha256((corpus / name).read_bytes()).hexdigest()
+    for model in values["models"].values():
+        shrink(model)
+    yaml.dump(values, params)
+
+
+def shrink(model: dict) -> None:
+    """Make a model small: a third of its length, vocabulary and LSTM, no size above ``LARGEST``, ``EPOCHS`` epochs."""
+    pad, network = model["pad"], model["network"]
+    for section in (pad, network):
+        for key, largest in LARGEST.items():
+            if key in section:
+                third = key in ("max_length", "vocabulary", "units")
+                section[key] = min(max(section[key] // 3, 4) if third else section[key], largest)
+    pad["max_length"] = max(pad["max_length"], network["kernel"], network["pool"])
+    model["train"]["epochs"] = EPOCHS

@@ -1,0 +1,109 @@
+"""Dense layer, as ``keras.layers.Dense``: a row of features per review -> activation(row @ kernel + bias)."""
+
+import numpy as np
+
+from sentiment.engine.block import Block, Room, Shape, refusal, settings
+from sentiment.engine.functions import sigmoid, tanh
+from sentiment.engine.matrices import add_rows, clear, product
+from sentiment.engine.packing import Weight, constant, glorot
+from sentiment.engine.vectors import LANES, broadcast, compiled, load, store, where_greater, whole, zeros
+
+ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh")
+_LINEAR, _RELU, _SIGMOID, _TANH = range(4)
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+class Dense(Block):
+    """Any number of units, with one of ``ACTIVATIONS``."""
+
+    layers = ("Dense",)
+    takes_steps = False
+
+    def __init__(self, layers: list[dict], takes: Shape):
+        units, activation = settings(layers[0], "units", "activation")
+        if activation not in ACTIVATIONS:
+            raise refusal(layers[0], "activation", repr(activation), " or ".join(ACTIVATIONS))
+        self.activation, features = ACTIVATIONS.index(activation), takes.features
+        padded = whole(features), whole(units)
+        super().__init__(
+            takes,
+            Shape(0, units),
+            [
+                Weight("kernel", (features, units), padded, glorot(features, units)),
+                Weight("bias", (units,), padded[1:], constant(np.zeros(units))),
+            ],
+        )
+
+    def allocate(self, room: Room, outputs, d_outputs):
+        """As ``Block``."""
+        super().allocate(room, outputs, d_outputs)
+        features, units = whole(self.takes.features), whole(self.gives.features)
+        self._transposed = zeros(units, features)
+        self._d_sums = zeros(room.groups, room.reviews * room.training, units)  # before the activation
+
+    def prepare(self, groups, draw):
+        """As ``Block``."""
+        self._transposed[...] = self.values[0].T
+        return super().prepare(groups, draw)
+
+    def forward(self, group):
+        """As ``Block``."""
+        n, features = len(self.groups.rows[group].starts), self.takes.features
+        inputs, outputs, (kernel, bias) = self.inputs[group, :n, :features], self.outputs[group, :n], self.values
+        _forward(inputs, kernel[:features], bias, self.activation, self.gives.features, outputs)
+
+    def backward(self, group):
+        """As ``Block``."""
+        n, features = len(self.groups.rows[group].starts), self.takes.features
+        d_kernel, d_bias = self.d_values[group]
+        d_sums = self._d_sums[group, :n]
+        _activation_backward(self.activation, self.outputs[group, :n], self.d_outputs[group, :n], d_sums)
+        _backward(self.inputs[group, :n, :features], d_sums, d_kernel[:features], d_bias)
+        self.d_inputs[group, :n] = 0
+        product(d_sums, self._transposed, self.d_inputs[group, :n])
+
+
+@compiled
+def _forward(inputs, kernel, bias, activation, units, outputs):
+    """Fill ``outputs``, float32 [n, units, padded], from ``inputs``, [n, features]."""
+    for r in range(len(inputs)):
+        for at in range(0, len(bias), LANES):
+            store(outputs, (r, at), load(bias, (at,)))
+    product(inputs, kernel, outputs)
+    for r in range(len(outputs)):
+        for at in range(0, len(bias), LANES):
+            x = load(outputs, (r, at))
+            if activation == _RELU:
+                x = where_greater(x, broadcast(_ZERO), x, broadcast(_ZERO))
+            elif activation == _SIGMOID:
+                x = sigmoid(x)
+            elif activation == _TANH:
+                x = tanh(x)
+            store(outputs, (r, at), x)
+        for at in range(units, len(bias)):
+            outputs[r, at] = _ZERO  # sigmoid(0) is not
+
+
+@compiled
+def _activation_backward(activation, outputs, d_outputs, d_sums):
+    """Fill ``d_sums``, float32 [n, units], with the gradient before the activation, whose slope its output tells."""
+    one = broadcast(_ONE)
+    for r in range(len(outputs)):
+        for at in range(0, outputs.shape[1], LANES):
+            y, d_y = load(outputs, (r, at)), load(d_outputs, (r, at))
+            if activation == _RELU:
+                d_y = where_greater(y, broadcast(_ZERO), d_y, broadcast(_ZERO))
+            elif activation == _SIGMOID:
+                d_y = d_y * (y * (one - y))
+            elif activation == _TANH:
+                d_y = d_y * (one - y * y)
+            store(d_sums, (r, at), d_y)
+
+
+@compiled
+def _backward(inputs, d_sums, d_kernel, d_bias):
+    """Fill the gradient with respect to kernel, float32 [features, units], and bias, [units]."""
+    d_bias[:] = _ZERO
+    add_rows(d_sums, d_bias)
+    clear(d_kernel)
+    product(inputs.T, d_sums, d_kernel)

@@ -1,0 +1,51 @@
+"""Dropout (N. Srivastava et al., 2014), as ``keras.layers.Dropout``: rows of features -> the same, some of them 0."""
+
+import numpy as np
+
+from sentiment.engine.block import Block, Room, Shape, settings
+from sentiment.engine.vectors import whole, zeros
+
+
+class Dropout(Block):
+    """Sets a share of the numbers to 0 in training and scales the rest up; in prediction it changes nothing."""
+
+    layers = ("Dropout",)
+    takes_steps = False
+
+    def __init__(self, layers: list[dict], takes: Shape):
+        (self.rate,) = settings(layers[0], "rate")
+        super().__init__(takes, takes)
+
+    def allocate(self, room: Room, outputs, d_outputs):
+        """As ``Block``."""
+        super().allocate(room, outputs, d_outputs)
+        self.training = room.training
+        self._factors = zeros(1 + (room.groups - 1) * room.reviews * self.training, whole(self.takes.features))
+
+    def prepare(self, groups, draw):
+        """As ``Block``; draws for each number whether it stays, in the order of the groups' reviews."""
+        if self.training:
+            n, features = len(groups.order), self.takes.features
+            self._factors[1 : 1 + n, :features] = factors(self.rate, (n, features), draw)
+        return super().prepare(groups, draw)
+
+    def forward(self, group):
+        """As ``Block``."""
+        n = len(self.groups.rows[group].starts)
+        inputs, outputs = self.inputs[group, :n], self.outputs[group, :n]
+        if self.training:
+            np.multiply(inputs, self._factors[self.groups.reviews[group]], out=outputs)
+        else:
+            outputs[...] = inputs
+
+    def backward(self, group):
+        """As ``Block``."""
+        n = len(self.groups.rows[group].starts)
+        factors = self._factors[self.groups.reviews[group]]
+        np.multiply(self.d_outputs[group, :n], factors, out=self.d_inputs[group, :n])
+
+
+def factors(rate: float, shape: tuple[int, int], draw) -> np.ndarray:
+    """What each number is multiplied with: float32 [shape], 0 with probability ``rate``, and else 1 / (1 - rate)."""
+    stays = np.random.default_rng(draw).random(shape, np.float32) >= np.float32(rate)
+    return stays / np.float32(1 - rate)

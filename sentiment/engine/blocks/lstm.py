@@ -1,0 +1,286 @@
+"""LSTM (S. Hochreiter and J. Schmidhuber, 1997), as ``keras.layers.LSTM``: rows of features -> outputs.
+
+At each step, from the inputs x and the outputs h and cells c of the step before:
+
+    i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of (x, h) @ weights + bias
+    c = f * c + i * g        h = o * tanh(c)
+
+In the shapes, n reviews, F features and C units; F and C are padded to whole vectors.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sentiment.engine.block import Block, Room, Shape, settings
+from sentiment.engine.functions import orthogonal, sigmoid, tanh
+from sentiment.engine.matrices import add_rows, clear, product
+from sentiment.engine.packing import Weight, constant, glorot
+from sentiment.engine.vectors import LANES, broadcast, compiled, fma, load, store, whole, zeros
+
+CHUNK = 128
+"""Rows, about, whose outer products are summed before they are added to a gradient: the rounding error stays small."""
+
+_ONE = np.float32(1)
+
+
+class Gates(NamedTuple):
+    """The weights of the gates i, f, g, o, for compiled code."""
+
+    units: int  # C before padding
+    kernel: np.ndarray  # float32 [F + units, whole(4 * units)]: for x, then for h; gates without padding between them
+    bias: np.ndarray  # float32 [whole(4 * units)], likewise
+    transposed: np.ndarray  # float32 [4C, F + C], each gate padded
+
+
+class States(NamedTuple):
+    """Outputs and cells before each step and after the last, of the padding review; or the gradient of both."""
+
+    outputs: np.ndarray  # float32 [steps + 1, C]
+    cells: np.ndarray  # float32 [steps + 1, C]
+
+
+class Memory(NamedTuple):
+    """What the forward pass of a group leaves for the backward pass, and what that computes."""
+
+    inputs: np.ndarray  # float32 [rows + n, F + C]: x and h of each step, and the last h
+    cells: np.ndarray  # float32 [rows + n, C]: c before each step, and the last; or [n, C], the last only
+    every_cell: bool  # which of the two
+    raw: np.ndarray  # float32 [n, 4 * units + LANES, padded]: the gates of one step before sigmoid and tanh
+    gates: np.ndarray  # float32 [rows, 4C], after; replaced on the way back by their gradient. No rows in prediction
+    d_inputs: np.ndarray  # float32 [rows + n, F + C]
+    d_cells: np.ndarray  # float32 [n, C], of one step
+    d_start_outputs: np.ndarray  # float32 [n, C]: of the state that each review starts from
+    d_start_cells: np.ndarray  # float32 [n, C]
+
+
+class LSTM(Block):
+    """Gives the outputs of every step where ``return_sequences`` is set, and else those of the last."""
+
+    layers = ("LSTM",)
+    takes_steps = True
+
+    def __init__(self, layers: list[dict], takes: Shape):
+        self.units, self.sequences = settings(
+            layers[0], "units", "return_sequences", "zero_output_for_mask",
+            activation="tanh", recurrent_activation="sigmoid", unit_forget_bias=True,
+        )[:2]  # fmt: skip
+        features, units, gates = takes.features, self.units, 4 * self.units
+        f, c = whole(features), whole(units)
+        super().__init__(
+            takes,
+            Shape(takes.steps if self.sequences else 0, units),
+            [
+                Weight("kernel", (features, gates), (f, 4, c), glorot(features, gates), (features, 4, units)),
+                Weight(
+                    "recurrent_kernel", (units, gates), (c, 4, c),
+                    lambda random: orthogonal(random, units, gates), (units, 4, units),
+                ),
+                # The forget gate's bias is 1 at first (R. Jozefowicz et al., 2015).
+                Weight("bias", (gates,), (4, c), constant(np.repeat([0.0, 1.0, 0.0, 0.0], units)), (4, units)),
+            ],
+            shapes=[(f + c, 4 * c), (4 * c,)],  # both kernels as one
+        )  # fmt: skip
+
+    def allocate(self, room: Room, outputs: np.ndarray, d_outputs: np.ndarray) -> None:
+        """As ``Block``; x and h stand side by side, so that one product takes both to the gates."""
+        super().allocate(room, outputs, d_outputs)
+        n, groups, training = room.reviews, room.groups, room.training
+        rows, f, c = n * self.takes.steps, whole(self.takes.features), whole(self.units)
+        joint, d_joint = zeros(groups, rows + n, f + c), zeros(groups, (rows + n) * training, f + c)
+        self.inputs, self.d_inputs = joint[..., :f], d_joint[..., :f]
+        self._memory = [
+            Memory(
+                inputs=joint[group],
+                cells=zeros(rows + n if training or not group else n, c),
+                every_cell=training or not group,
+                raw=zeros(n, whole(4 * self.units) + LANES),
+                gates=zeros(rows * training, 4 * c),
+                d_inputs=d_joint[group],
+                d_cells=zeros(n * training, c),
+                d_start_outputs=zeros(n * training, c),
+                d_start_cells=zeros(n * training, c),
+            )
+            for group in range(groups)
+        ]
+        self._starts = States(joint[0, :, f:], self._memory[0].cells)
+        self._owed = States(zeros(self.takes.steps + 1, c), zeros(self.takes.steps + 1, c))
+        self._nothing = States(zeros(0, c), zeros(0, c))
+        self._gates = Gates(
+            self.units, zeros(f + self.units, whole(4 * self.units)), zeros(whole(4 * self.units)), zeros(4 * c, f + c)
+        )
+
+    def prepare(self, groups, draw):
+        """As ``Block``; lays the weights out for both ways."""
+        f, c, units = whole(self.takes.features), whole(self.units), self.units
+        kernel, bias = self.values
+        for array, padded in ((self._gates.kernel, kernel[: f + units]), (self._gates.bias, bias)):
+            gates = padded.reshape(*padded.shape[:-1], 4, c)[..., :units]
+            array[..., : 4 * units] = gates.reshape(*padded.shape[:-1], 4 * units)
+        if len(self.parts):
+            self._gates.transposed[...] = kernel.T
+        return super().prepare(groups, draw)
+
+    def forward(self, group):
+        """As ``Block``."""
+        rows, memory = self.groups.rows[group], self._memory[group]
+        every = self.outputs[group] if self.sequences else self.outputs[group, :0]
+        end = _forward(rows, self._gates, self._starts, memory, every)
+        if not self.sequences and group:
+            n, f = len(rows.starts), whole(self.takes.features)
+            self.outputs[group, :n, : self.units] = memory.inputs[end : end + n, f : f + self.units]
+
+    def backward(self, group):
+        """As ``Block``."""
+        self.parts[group] = 0
+        owed = self._nothing if group else self._sum_owed()
+        _backward(
+            self.groups.rows[group], self._gates, self.sequences, self.d_outputs[group], owed, self._memory[group],
+            self.d_values[group],
+        )  # fmt: skip
+
+    def _sum_owed(self) -> States:
+        """The gradient of the padding review's states from the reviews that started there, in their order."""
+        for array in self._owed:
+            array[...] = 0
+        for group in range(1, len(self.groups)):
+            _add_starts(self.groups.rows[group].starts, self._memory[group], self._owed)
+        return self._owed
+
+
+@compiled
+def _forward(rows, gates, starts, memory, outputs):
+    """Run a group through all its steps.
+
+    Args:
+        rows: ``Rows``.
+        gates: ``Gates``.
+        starts: ``States`` that a review which starts at a step starts from.
+        memory: ``Memory``, whose inputs hold x; the rest is filled.
+        outputs: float32 [rows, C], filled with h after each step; or without rows.
+
+    Returns:
+        The row of ``memory.inputs`` at which the states after the last step begin.
+    """
+    units, width = gates.units, memory.cells.shape[1]
+    features = memory.inputs.shape[1] - width
+    active, base = 0, 0
+    for step in range(rows.steps):
+        first_cell = base if memory.every_cell else 0
+        while active < len(rows.starts) and rows.starts[active] <= step:
+            for u in range(0, width, LANES):
+                store(memory.inputs, (base + active, features + u), load(starts.outputs, (step, u)))
+                store(memory.cells, (first_cell + active, u), load(starts.cells, (step, u)))
+            active += 1
+        for r in range(active):
+            for at in range(0, len(gates.bias), LANES):
+                store(memory.raw, (r, at), load(gates.bias, (at,)))
+        raw = memory.raw[:active, : len(gates.bias)]
+        product(memory.inputs[base : base + active, : features + units], gates.kernel, raw)
+        after = base + active
+        next_cell = after if memory.every_cell else 0
+        for r in range(active):
+            for u in range(0, width, LANES):
+                # Lanes beyond the units belong to the next gate: what comes of them is finite, and nothing reads it.
+                i = sigmoid(load(memory.raw, (r, u)))
+                f = sigmoid(load(memory.raw, (r, units + u)))
+                g = tanh(load(memory.raw, (r, 2 * units + u)))
+                o = sigmoid(load(memory.raw, (r, 3 * units + u)))
+                cell = fma(f, load(memory.cells, (first_cell + r, u)), i * g)
+                if len(memory.gates):
+                    store(memory.gates, (base + r, u), i)
+                    store(memory.gates, (base + r, width + u), f)
+                    store(memory.gates, (base + r, 2 * width + u), g)
+                    store(memory.gates, (base + r, 3 * width + u), o)
+                store(memory.cells, (next_cell + r, u), cell)
+                store(memory.inputs, (after + r, features + u), o * tanh(cell))
+            if len(outputs):
+                for u in range(0, width, LANES):
+                    store(outputs, (base + r, u), load(memory.inputs, (after + r, features + u)))
+                for u in range(units, width):
+                    outputs[base + r, u] = 0
+        base = after
+    return base
+
+
+@compiled
+def _backward(rows, gates, sequences, d_outputs, owed, memory, d_weights):
+    """Go back through all steps of a group.
+
+    Args:
+        rows: ``Rows``.
+        gates: ``Gates``.
+        sequences: Whether ``d_outputs`` has the outputs of every step, or of the last only.
+        d_outputs: float32 [rows or n, C].
+        owed: ``States``: the gradient of the padding review's states from other groups; or without rows.
+        memory: ``Memory`` as ``_forward`` has filled it.
+        d_weights: float32 [F + C, 4C] and [4C], to which the gradient of kernel and bias is added.
+    """
+    width = memory.cells.shape[1]
+    features, one = memory.inputs.shape[1] - width, broadcast(_ONE)
+    active, base = len(rows.starts), 0
+    for start in rows.starts:
+        base += rows.steps - start
+    chunk_end = base
+    clear(memory.d_cells[:active])
+    for step in range(rows.steps - 1, -1, -1):
+        if active == 0:
+            break
+        after = base
+        base -= active
+        for r in range(active):
+            row = base + r
+            for u in range(0, width, LANES):
+                if sequences:
+                    d_output = load(d_outputs, (row, u))
+                    if step < rows.steps - 1:
+                        d_output = d_output + load(memory.d_inputs, (after + r, features + u))
+                elif step == rows.steps - 1:
+                    d_output = load(d_outputs, (r, u))
+                else:
+                    d_output = load(memory.d_inputs, (after + r, features + u))
+                d_cell = load(memory.d_cells, (r, u))
+                if len(owed.outputs):
+                    d_output = d_output + load(owed.outputs, (step + 1, u))
+                    d_cell = d_cell + load(owed.cells, (step + 1, u))
+                i, f = load(memory.gates, (row, u)), load(memory.gates, (row, width + u))
+                g, o = load(memory.gates, (row, 2 * width + u)), load(memory.gates, (row, 3 * width + u))
+                tanh_cell = tanh(load(memory.cells, (after + r, u)))
+                d_cell = d_cell + d_output * o * (one - tanh_cell * tanh_cell)
+                store(memory.gates, (row, u), d_cell * g * (i * (one - i)))
+                store(memory.gates, (row, width + u), d_cell * load(memory.cells, (row, u)) * (f * (one - f)))
+                store(memory.gates, (row, 2 * width + u), d_cell * i * (one - g * g))
+                store(memory.gates, (row, 3 * width + u), d_output * tanh_cell * (o * (one - o)))
+                store(memory.d_cells, (r, u), d_cell * f)
+        clear(memory.d_inputs[base : base + active])
+        for gate in range(0, 4 * width, width):
+            d_gate = memory.gates[base : base + active, gate : gate + gates.units]
+            product(d_gate, gates.transposed[gate : gate + gates.units], memory.d_inputs[base : base + active])
+        if chunk_end - base >= CHUNK:
+            _add_outer(memory, base, chunk_end, features + gates.units, d_weights)
+            chunk_end = base
+        while active and rows.starts[active - 1] == step:
+            active -= 1
+            for u in range(0, width, LANES):
+                store(memory.d_start_outputs, (active, u), load(memory.d_inputs, (base + active, features + u)))
+                store(memory.d_start_cells, (active, u), load(memory.d_cells, (active, u)))
+    if chunk_end > base:
+        _add_outer(memory, base, chunk_end, features + gates.units, d_weights)
+
+
+@compiled
+def _add_outer(memory, low, high, depth, d_weights):
+    """Add what the rows from ``low`` to ``high`` give of the weights' gradient."""
+    d_kernel, d_bias = d_weights
+    product(memory.inputs[low:high, :depth].T, memory.gates[low:high], d_kernel[:depth])
+    add_rows(memory.gates[low:high], d_bias)
+
+
+@compiled
+def _add_starts(starts, memory, owed):
+    """Add the gradient of the states that a group's reviews started from to that of the padding review's."""
+    for r in range(len(starts)):
+        for u in range(0, owed.outputs.shape[1], LANES):
+            at = starts[r], u
+            store(owed.outputs, at, load(owed.outputs, at) + load(memory.d_start_outputs, (r, u)))
+            store(owed.cells, at, load(owed.cells, at) + load(memory.d_start_cells, (r, u)))

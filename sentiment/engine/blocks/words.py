@@ -1,0 +1,276 @@
+"""Embedding, convolution and maximum over neighbours, fused: word ids -> rows of features.
+
+The function is that of ``keras.layers.Embedding``, ``Conv1D`` (relu, same) and ``MaxPooling1D``; the way to compute it
+is not. An embedding followed by a convolution is a sum of table rows, one per word in the window: table k holds the
+embedding of each word times the kernel's matrix k. So the products grow with the number of different words in the
+batch, and not with the text.
+
+In the shapes, E numbers per word, K words in a window (the convolution's *taps*) and F filters; F is padded to whole
+vectors, and so is E where it comes last.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sentiment.engine.block import Block, Room, Shape, refusal, settings
+from sentiment.engine.matrices import add_rows, clear, product
+from sentiment.engine.packing import Weight, constant, glorot, uniform
+from sentiment.engine.shards import side_by_side
+from sentiment.engine.vectors import LANES, broadcast, compiled, load, store, where_equal, where_greater, whole, zeros
+
+CHUNK = 128
+"""Rows whose outer products are summed before they are added to a gradient: the rounding error stays small."""
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+class Batch(NamedTuple):
+    """A batch of all groups, for compiled code; see ``groups.Groups``."""
+
+    words: np.ndarray  # int32 [1 + reviews, length]: the table row of each word
+    starts: np.ndarray  # int32 [1 + reviews]
+    bounds: np.ndarray  # int64 [groups + 1]
+    steps: np.ndarray  # int64 [groups]
+
+
+class Words(Block):
+    """The first block: its inputs are ids, ``groups.ids``. A step is a pool of neighbouring places in the review."""
+
+    layers = ("Embedding", "Conv1D", "MaxPooling1D")
+    takes_steps = True
+    first = True
+
+    def __init__(self, layers: list[dict], takes: Shape):
+        embedding, convolution, pooling = layers
+        self.vocabulary, self.embedding = settings(embedding, "input_dim", "output_dim")
+        filters, (self.taps,) = settings(
+            convolution, "filters", "kernel_size",
+            strides=[1], dilation_rate=[1], groups=1, padding="same", activation="relu",
+        )  # fmt: skip
+        (self.pool,), strides = settings(pooling, "pool_size", "strides", padding="valid")
+        if self.taps % 2 == 0:
+            raise refusal(convolution, "kernel_size", [self.taps], "odd sizes, which have a middle")
+        if strides != [self.pool]:
+            raise refusal(pooling, "strides", strides, f"pool_size, {[self.pool]}")
+        self.length = takes.steps
+        v, e, f, k = self.vocabulary, self.embedding, whole(filters), self.taps
+        super().__init__(
+            takes,
+            Shape(self.length // self.pool, filters),
+            [
+                Weight("embeddings", (v, e), (v, whole(e)), uniform(0.05, v, e)),
+                Weight("kernel", (k, e, filters), (k, e, f), glorot(k, e, filters)),
+                Weight("bias", (filters,), (f,), constant(np.zeros(filters))),
+            ],
+        )
+
+    def first_steps(self, ids: np.ndarray) -> np.ndarray:
+        """The first step of each review that sees a word: int32 [n] for ids int [n, length]."""
+        first_word = (ids != 0).argmax(axis=1)
+        first_step = (first_word - self.taps // 2) // self.pool
+        return np.clip(first_step, 0, self.gives.steps - 1).astype(np.int32)
+
+    def allocate(self, room: Room, outputs, d_outputs):
+        """As ``Block``; in prediction the tables hold the whole vocabulary, in training the words of a batch."""
+        self.outputs, self.d_outputs, self.training = outputs, d_outputs, room.training
+        reviews = 1 + (room.groups - 1) * room.reviews
+        self.count = self.vocabulary
+        if self.training:
+            self.count = min(self.vocabulary, reviews * self.length + 1)
+        e, f = whole(self.embedding), whole(self.gives.features)
+        self._words = np.zeros((reviews, self.length), np.int32)
+        self._tables, self._d_tables = zeros(self.taps, self.count, f), zeros(self.taps, self.count * self.training, f)
+        self._embeddings, self._d_embeddings = (zeros(self.count * self.training, e) for _ in range(2))
+        self._kernel_transposed = zeros(self.taps, f, e)
+        self._row_of, self._ids = np.full(self.vocabulary, -1, np.int32), np.zeros(self.count, np.int32)
+        self._winners = zeros(room.groups, outputs.shape[1] * self.training, f)
+
+    def bind(self, vector, gradient):
+        """As ``Block``; in prediction the weights stay, so the tables are filled once."""
+        super().bind(vector, gradient)
+        if not self.training:
+            embeddings, kernel, _ = self.values
+            _fill_tables(embeddings, kernel, self._tables)
+
+    def prepare(self, groups, draw):
+        """As ``Block``; numbers the words of the batch, and fills a table row for each."""
+        n = len(groups.ids)
+        embeddings, kernel, _ = self.values
+        if self.training:
+            self._used = _number_words(groups.ids, self._row_of, self._ids, self._words)
+            used = self._embeddings[: self._used]
+            _gather(embeddings, self._ids[: self._used], used)
+            _fill_tables(used, kernel, self._tables)
+            self._kernel_transposed[..., : self.embedding] = kernel.transpose(0, 2, 1)
+        else:
+            self._words[:n] = groups.ids
+        return super().prepare(groups, draw)
+
+    def forward(self, group):
+        """As ``Block``."""
+        words, rows = self._words[self.groups.reviews[group]], self.groups.rows[group]
+        _, _, bias = self.values
+        _convolve(words, rows, self.pool, self._tables, bias, self.outputs[group], self._winners[group])
+
+    def backward(self, group):
+        """Nothing: ``finish`` takes the groups together, since a table row belongs to all of them."""
+
+    def finish(self):
+        """As ``Block``; the taps side by side, each through all groups in order."""
+        groups, used = self.groups, self._used
+        batch = Batch(self._words, groups.starts, groups.bounds, groups.steps)
+        d_embeddings, d_kernel, d_bias = self.d_totals
+        words, d_tables = self._embeddings[:used], self._d_tables[:, :used]
+
+        def go_back(tap):
+            # The middle tap is inside the review wherever the filter is, so the bias goes with it.
+            _scatter(tap - self.taps // 2, self.pool, batch, self._winners, self.d_outputs, d_tables[tap])
+            _add_outer(words, d_tables[tap], d_kernel[tap], d_bias[: len(d_bias) * (tap == self.taps // 2)])
+
+        side_by_side(go_back, self.taps)
+        _embedding_backward(
+            self._ids[:used], d_tables, self._kernel_transposed, self._d_embeddings[:used], d_embeddings
+        )
+
+
+@compiled
+def _number_words(ids, row_of, used, words):
+    """Number the words of a batch from 0 in the order they appear; padding, which comes first, is 0.
+
+    Args:
+        ids: Unsigned int [n, length], the first 0.
+        row_of: int32 [vocabulary], of -1, before and after.
+        used: int32 [at least as many as words], filled with the id of each number.
+        words: int32 [n, length], filled with the numbers.
+
+    Returns:
+        How many words there are.
+    """
+    count = 0
+    for r in range(len(ids)):
+        for at in range(ids.shape[1]):
+            word = ids[r, at]
+            if row_of[word] < 0:
+                row_of[word] = count
+                used[count] = word
+                count += 1
+            words[r, at] = row_of[word]
+    for row in range(count):
+        row_of[used[row]] = -1
+    return count
+
+
+@compiled
+def _gather(embeddings, ids, rows):
+    """Copy the embedding of each of ``ids``, int32 [n], into ``rows``, float32 [n, E]."""
+    for row in range(len(ids)):
+        for e in range(0, rows.shape[1], LANES):
+            store(rows, (row, e), load(embeddings, (ids[row], e)))
+
+
+@compiled
+def _fill_tables(embeddings, kernel, tables):
+    """Multiply embeddings, float32 [n, E], with each tap's kernel, [K, E, F], into ``tables``, [K, at least n, F]."""
+    for tap in range(len(kernel)):
+        table = tables[tap, : len(embeddings)]
+        clear(table)
+        product(embeddings[:, : kernel.shape[1]], kernel[tap], table)
+
+
+@compiled
+def _convolve(words, rows, pool, tables, bias, outputs, winners):
+    """The maximum over each pool of relu(convolution), for all rows of a group.
+
+    Args:
+        words: int32 [reviews, length], rows of the tables.
+        rows: ``Rows``.
+        pool: Places per step.
+        tables: float32 [K, words, F].
+        bias: float32 [F].
+        outputs: float32 [rows, F], filled.
+        winners: float32 [rows, F], filled with the place in the pool that has the maximum, the first if several have,
+            as in Keras; -1 where none is above 0. Without rows in prediction.
+    """
+    taps, active, base = len(tables), 0, 0
+    for step in range(rows.steps):
+        while active < len(rows.starts) and rows.starts[active] <= step:
+            active += 1
+        for r in range(active):
+            for f in range(0, len(bias), LANES):
+                largest, winner = broadcast(_ZERO), broadcast(-_ONE)
+                for place in range(pool):
+                    here, first_word = load(bias, (f,)), step * pool + place - taps // 2
+                    for tap in range(taps):
+                        at = first_word + tap
+                        if 0 <= at < words.shape[1]:
+                            here = here + load(tables, (tap, words[r, at], f))
+                    winner = where_greater(here, largest, broadcast(np.float32(place)), winner)
+                    largest = where_greater(here, largest, here, largest)
+                store(outputs, (base + r, f), largest)
+                if len(winners):
+                    store(winners, (base + r, f), winner)
+        base += active
+
+
+@compiled
+def _scatter(offset, pool, batch, winners, d_outputs, d_table):
+    """The gradient with respect to one tap's table: each word's row is the sum over the places where it was read.
+
+    Args:
+        offset: Where the tap reads, from the place of the filter.
+        pool: Places per step.
+        batch: ``Batch``.
+        winners: float32 [groups, rows, F], as in ``_convolve``.
+        d_outputs: float32 [groups, rows, F].
+        d_table: float32 [words, F], filled.
+    """
+    clear(d_table)
+    for group in range(len(batch.steps)):
+        words = batch.words[batch.bounds[group] : batch.bounds[group + 1]]
+        starts = batch.starts[batch.bounds[group] : batch.bounds[group + 1]]
+        active, base = 0, 0
+        for step in range(batch.steps[group]):
+            while active < len(starts) and starts[active] <= step:
+                active += 1
+            for r in range(active):
+                for place in range(pool):
+                    at = step * pool + place + offset
+                    if 0 <= at < words.shape[1]:
+                        word, number = words[r, at], broadcast(np.float32(place))
+                        for f in range(0, d_table.shape[1], LANES):
+                            here, row = (group, base + r, f), (word, f)
+                            gradient = where_equal(load(winners, here), number, load(d_outputs, here), broadcast(_ZERO))
+                            store(d_table, row, load(d_table, row) + gradient)
+            base += active
+
+
+@compiled
+def _add_outer(words, d_table, d_kernel, d_bias):
+    """The gradient with respect to one tap's kernel, float32 [E, F], filled, and to the bias, [F] or of no length."""
+    clear(d_kernel)
+    d_bias[:] = _ZERO
+    for low in range(0, len(d_table), CHUNK):
+        rows = d_table[low : low + CHUNK]
+        product(words[low : low + len(rows), : len(d_kernel)].T, rows, d_kernel)
+        add_rows(rows, d_bias)
+
+
+@compiled
+def _embedding_backward(ids, d_tables, kernel_transposed, d_words, d_embeddings):
+    """The gradient with respect to the embeddings, from that with respect to the tables.
+
+    Args:
+        ids: int32 [words], the word of each table row.
+        d_tables: float32 [K, words, F].
+        kernel_transposed: float32 [K, F, E].
+        d_words: float32 [words, E], filled.
+        d_embeddings: float32 [vocabulary, E], filled, with 0 for words the batch has not.
+    """
+    clear(d_words)
+    for tap in range(len(kernel_transposed)):
+        product(d_tables[tap], kernel_transposed[tap], d_words)
+    clear(d_embeddings)
+    for row in range(len(ids)):
+        for e in range(0, d_embeddings.shape[1], LANES):
+            store(d_embeddings, (ids[row], e), load(d_words, (row, e)))

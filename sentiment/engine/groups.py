@@ -1,0 +1,77 @@
+"""A batch dealt into groups, and which of its reviews are being read at each step.
+
+Reviews are padded in front, so until its first word every review is in the same state. That state is computed once, as
+if of a review of padding alone, the *padding review*, and each review starts from the state it would have reached.
+
+Group 0 is the padding review; the other groups are the shards. In a group the longest reviews come first, so those that
+have started are its first ones. What a group computes for each step and review is a *row*, and rows lie end to end,
+step by step: the reviews that have started by step 0, then those that have started by step 1, and so on.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Rows(NamedTuple):
+    """Which rows a group has, for compiled code."""
+
+    starts: np.ndarray  # int32 [reviews], ascending: the first step of each review
+    steps: int  # where they all end
+
+
+class Groups:
+    """A batch in the order in which compiled code reads it: group by group, the longest reviews first in each.
+
+    Args:
+        ids: int [1 + reviews, length]; the first row is the padding review.
+        starts: int32 [1 + reviews]: the first step of each that sees a word.
+        bounds: int64 [groups + 1]: where each group begins, and the end of the last.
+        steps: int64 [groups]: the steps of each; of the padding review, as many as some review needs.
+        order: int [reviews]: where each was in the batch.
+
+    Attributes:
+        rows: The rows of each group.
+        reviews: The reviews of each group, among all.
+    """
+
+    def __init__(self, ids: np.ndarray, starts: np.ndarray, bounds: np.ndarray, steps: np.ndarray, order: np.ndarray):
+        self.ids, self.starts, self.bounds, self.steps, self.order = ids, starts, bounds, steps, order
+        self.reviews = [slice(begin, end) for begin, end in zip(bounds.tolist(), bounds[1:].tolist(), strict=False)]
+        self.rows = [Rows(starts[reviews], count) for reviews, count in zip(self.reviews, steps.tolist(), strict=True)]
+
+    def __len__(self) -> int:
+        """How many groups."""
+        return len(self.rows)
+
+    def unshared(self) -> "Groups":
+        """The same reviews if all start at step 0, so that none needs the padding review."""
+        steps = self.steps.copy()
+        steps[0] = 0
+        return Groups(self.ids, np.zeros_like(self.starts), self.bounds, steps, self.order)
+
+
+def deal(ids: np.ndarray, starts: np.ndarray, steps: int, shards: int, padding_steps: int | None = None) -> Groups:
+    """Deal reviews, longest first, into shards that are alike; none is empty.
+
+    Args:
+        ids: Unsigned int [reviews, length], padded in front with 0.
+        starts: int32 [reviews]: the first step of each that sees a word.
+        steps: Steps of every review.
+        shards: At most so many.
+        padding_steps: Steps of the padding review, where no other review of the batch says how many.
+
+    >>> deal(np.array([[0, 5], [4, 5], [0, 7]]), np.array([1, 0, 1], np.int32), steps=2, shards=2).order
+    array([1, 2, 0])
+    """
+    longest_first = np.argsort(starts, kind="stable")
+    dealt = [longest_first[shard::shards] for shard in range(min(shards, len(ids)))]
+    order = np.concatenate(dealt)
+    padding_steps = int(starts.max()) if padding_steps is None else padding_steps
+    return Groups(
+        ids=np.concatenate([np.zeros_like(ids[:1]), ids[order]]),
+        starts=np.append(np.int32(0), starts[order]),
+        bounds=np.cumsum([0, 1, *map(len, dealt)]),
+        steps=np.array([padding_steps] + [steps] * len(dealt)),
+        order=order,
+    )

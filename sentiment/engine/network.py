@@ -1,0 +1,118 @@
+"""A Keras model's layers, laid out as blocks."""
+
+import importlib
+import pkgutil
+
+import numpy as np
+
+from sentiment import InputError
+from sentiment.engine import blocks as folder
+from sentiment.engine import packing
+from sentiment.engine.block import REMEDY, Block, Room, Shape
+from sentiment.engine.groups import Groups, deal
+from sentiment.engine.vectors import whole
+
+FIRST_WEIGHTS = 1  # tells their random stream from the others'
+
+for _module in pkgutil.iter_modules(folder.__path__):
+    importlib.import_module(f"{folder.__name__}.{_module.name}")
+
+
+class Network:
+    """Blocks that compute what a Keras model computes.
+
+    Args:
+        layers: Keras's layers in order, as ``json.loads(model.to_json())["config"]["layers"]`` of a ``Sequential``
+            model has them; the last gives one probability.
+
+    Raises:
+        InputError: There is a layer, or a setting of one, that no block computes.
+    """
+
+    def __init__(self, layers: list[dict]):
+        first, *rest = layers
+        self.length = first["config"]["batch_shape"][1]
+        self.blocks: list[Block] = []
+        shape = Shape(self.length, 1)
+        while rest:
+            kind = _find(rest, shape, first=not self.blocks)
+            taken, rest = rest[: len(kind.layers)], rest[len(kind.layers) :]
+            self.blocks.append(kind(taken, shape))
+            shape = self.blocks[-1].gives
+        self.words, self.output = self.blocks[0], self.blocks[-1]
+        self.weights = [weight for block in self.blocks for weight in block.weights]
+        self.parameters = sum(weight.size for weight in self.weights)
+        rows = [shape for block in self.blocks for shape in (block.takes, block.gives)]
+        self.bytes_per_review = sum(4 * max(shape.steps, 1) * whole(shape.features) for shape in rows)
+
+    def first_weights(self, seed: int) -> np.ndarray:
+        """Flat float32 [parameters], drawn as Keras's defaults draw them."""
+        random = np.random.default_rng([seed, FIRST_WEIGHTS])
+        return np.concatenate([weight.first(random).ravel() for weight in self.weights]).astype(np.float32)
+
+    def allocate(self, room: Room, vector: np.ndarray, gradient: np.ndarray) -> None:
+        """Give each block its memory, and its piece of the padded vectors of weights and gradient."""
+        after = None
+        for block in reversed(self.blocks):
+            block.allocate(room, *((after.inputs, after.d_inputs) if after else ()))
+            after = block
+        sizes = [sum(weight.padded_size for weight in block.weights) for block in self.blocks]
+        pieces = zip(packing.split(vector, sizes), packing.split(gradient, sizes), strict=True)
+        for block, piece in zip(self.blocks, pieces, strict=True):
+            block.bind(*piece)
+
+    def deal(self, ids: np.ndarray, shards: int, padding_steps: int | None = None) -> Groups:
+        """Deal reviews, int [n, length], into shards; see ``groups.deal``.
+
+        Raises:
+            InputError: The ids are not of the network's length and vocabulary; compiled code would not notice.
+        """
+        if ids.shape[1] != self.length or ids.min() < 0 or ids.max() >= self.words.vocabulary:
+            raise InputError(
+                f"ids: expected {self.length} per review, from 0 to {self.words.vocabulary - 1}, got {ids.shape[1]}"
+                f" from {ids.min()} to {ids.max()}; `dvc repro` pads the reviews again"
+            )
+        return deal(ids, self.words.first_steps(ids), self.words.gives.steps, shards, padding_steps)
+
+    def prepare(self, groups: Groups, draw: list[int]) -> None:
+        """Prepare all blocks for a batch; ``draw`` is the seed of what is drawn at random for it."""
+        for place, block in enumerate(self.blocks):
+            earlier = sum(type(other) is type(block) for other in self.blocks[:place])
+            groups = block.prepare(groups, [*draw, earlier])  # a stream of its own for each block of a kind
+
+    def forward(self, group: int) -> None:
+        """Compute the logits of a group; of the padding review, 0, what the others need."""
+        for block in self.blocks if group else self._of_steps:
+            block.forward(group)
+
+    def backward(self, group: int) -> None:
+        """Go back through a group; through the padding review, 0, when all others are done."""
+        for block in reversed(self.blocks if group else self._of_steps):
+            block.backward(group)
+
+    def finish(self) -> None:
+        """Sum the gradient of all groups."""
+        for block in self.blocks:
+            block.finish()
+
+    @property
+    def _of_steps(self) -> list[Block]:
+        return [block for block in self.blocks if block.takes.steps]
+
+
+def _find(layers: list[dict], takes: Shape, first: bool) -> type[Block]:
+    """The block that computes the first of ``layers``, and maybe some after it, from inputs of shape ``takes``.
+
+    Raises:
+        InputError: There is none.
+    """
+    names = tuple(layer["class_name"] for layer in layers)
+    for kind in Block.__subclasses__():
+        fits = kind.first == first and kind.takes_steps == bool(takes.steps)
+        if fits and names[: len(kind.layers)] == kind.layers and kind.last == (len(kind.layers) == len(names)):
+            return kind
+    known = sorted(" + ".join(kind.layers) for kind in Block.__subclasses__() if not kind.last)
+    raise InputError(
+        f"layer {layers[0]['config']['name']!r} ({names[0]}): the compiled trainer has no arithmetic for it here, only"
+        f" for {', '.join(known)}, first the embedding and last Dense(1, activation='sigmoid'); {REMEDY}"
+    )

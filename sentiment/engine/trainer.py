@@ -1,0 +1,156 @@
+"""Training and prediction with the compiled blocks."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from sentiment.engine import packing, promise
+from sentiment.engine.block import Room
+from sentiment.engine.groups import Groups
+from sentiment.engine.network import Network
+from sentiment.engine.optimizers import OPTIMIZERS
+from sentiment.engine.shards import side_by_side
+from sentiment.training import measure
+
+DRAWS = 3  # tells the random stream of what is drawn in training, the dropout, from the others'
+
+BLOCK = 32
+"""Reviews predicted together; the probabilities are the same for any number."""
+
+CACHE = 2**25
+"""Bytes, about, that predictions may be in at a time: more would leave the processor's cache between two blocks."""
+
+
+class CompiledTrainer:
+    """Trains a network; a ``training.Trainer``.
+
+    Args:
+        layers: Of a Keras model; see ``Network``.
+        state: What an earlier trainer's ``state`` gave; ``None`` starts afresh.
+        batch: Reviews per update; the last batch of an epoch has what is left.
+        shards: Pieces a batch is cut into; they run side by side, and their number is part of the arithmetic.
+        optimizer: A name in ``OPTIMIZERS``.
+        learning_rate: The optimizer's.
+        seed: Of the first weights and the dropout.
+
+    Raises:
+        InputError: See ``Network``.
+    """
+
+    def __init__(
+        self,
+        layers: list[dict],
+        state: Mapping[str, np.ndarray] | None = None,
+        *,
+        batch: int,
+        shards: int,
+        optimizer: str,
+        learning_rate: float,
+        seed: int,
+    ):
+        self.network, self.optimizer = Network(layers), OPTIMIZERS[optimizer](learning_rate)
+        self.layers, self.batch, self.shards, self.seed = layers, batch, min(shards, batch), seed
+        self.promise = promise()
+        if state is None:
+            nothing = np.zeros(self.network.parameters, np.float32)
+            state = dict.fromkeys(self.optimizer.slots, nothing) | {"weights": self.network.first_weights(seed)}
+        self._vectors = {
+            name: packing.pack(self.network.weights, state[name]) for name in ("weights", *self.optimizer.slots)
+        }
+        self._gradient = np.zeros_like(self._vectors["weights"])
+        room = Room(groups=1 + self.shards, reviews=-(-batch // self.shards), training=True)
+        self.network.allocate(room, self._vectors["weights"], self._gradient)
+
+    def epoch(self, ids, labels, order, epoch, progress=lambda reviews: None):
+        """As ``training.Trainer``."""
+        positive, targets = np.empty(len(order), np.float32), np.empty(len(order), np.float32)
+        for number, begin in enumerate(range(0, len(order), self.batch)):
+            rows = np.sort(order[begin : begin + self.batch])  # a batch is a set; sorted, a memory map is read forwards
+            groups = self.network.deal(ids[rows], self.shards)
+            update = epoch * -(-len(order) // self.batch) + number
+            done = slice(begin, begin + len(rows))
+            targets[done] = labels[rows][groups.order]
+            positive[done] = self.find_gradient(groups, targets[done], update)
+            self.update(update)
+            progress(len(rows))
+        return measure(positive, targets)
+
+    def find_gradient(self, groups: Groups, labels: np.ndarray, update: int) -> np.ndarray:
+        """Find the gradient of a batch's mean binary cross-entropy, which ``update`` takes.
+
+        Args:
+            groups: The reviews, from ``network.deal``.
+            labels: float32 [n], 0 or 1, in the order of the groups.
+            update: The number of updates before this one; it seeds the dropout.
+
+        Returns:
+            The probability of 1 of each review before the update, float32 [n], in the order of the groups.
+        """
+        network = self.network
+        network.output.labels[1 : 1 + len(labels)] = labels
+        network.prepare(groups, [self.seed, DRAWS, update])
+        network.forward(0)
+
+        def shard(number):
+            network.forward(number + 1)
+            network.backward(number + 1)
+
+        side_by_side(shard, len(groups) - 1)
+        network.backward(0)
+        network.finish()
+        return network.output.probabilities()
+
+    def update(self, number: int) -> None:
+        """Let the optimizer take its step along the gradient, the training's ``number``-th from 0."""
+        self.optimizer.update(self._vectors["weights"], self._vectors, self._gradient, number)
+
+    def gradient(self) -> np.ndarray:
+        """The last gradient: flat float32 [parameters]."""
+        return packing.unpack(self.network.weights, self._gradient)
+
+    def state(self):
+        """As ``training.Trainer``; the optimizer's slots are flat float32 [parameters] like the weights."""
+        return {name: packing.unpack(self.network.weights, vector) for name, vector in self._vectors.items()}
+
+    def predict(self, ids):
+        """As ``training.Trainer``."""
+        return predict(self.layers, self.state()["weights"], ids, batch=self.batch)
+
+
+def predict(
+    layers: list[dict],
+    weights: np.ndarray,
+    ids: np.ndarray,
+    *,
+    batch: int,
+    progress: Callable[[int], None] = lambda reviews: None,
+) -> np.ndarray:
+    """The probability that each review is positive; it depends on no other review.
+
+    Args:
+        layers: Of a Keras model; see ``Network``.
+        weights: Flat float32 [parameters].
+        ids: int [reviews, length]; a memory map is read batch by batch.
+        batch: Reviews at a time, at most.
+        progress: Called after each batch with the number of reviews in it.
+
+    Returns:
+        float32 [reviews].
+    """
+    network = Network(layers)
+    vector = packing.pack(network.weights, weights)
+    blocks = min(-(-min(batch, len(ids)) // BLOCK), max(1, CACHE // (BLOCK * network.bytes_per_review)))
+    batch = min(batch, blocks * BLOCK)
+    network.allocate(Room(1 + blocks, min(BLOCK, batch), training=False), vector, np.zeros_like(vector))
+    steps = network.words.gives.steps
+    network.prepare(network.deal(np.zeros((1, network.length), ids.dtype), 1, steps), [])
+    network.forward(0)  # the weights stay, so the padding review does
+    probabilities = np.empty(len(ids), np.float32)
+    for begin in range(0, len(ids), batch):
+        rows = ids[begin : begin + batch]
+        groups = network.deal(rows, -(-len(rows) // BLOCK), steps)
+        network.prepare(groups, [])
+        side_by_side(lambda block: network.forward(block + 1), len(groups) - 1)
+        probabilities[begin + groups.order] = network.output.probabilities()
+        progress(len(rows))
+    return probabilities

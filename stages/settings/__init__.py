@@ -1,0 +1,80 @@
+"""What the stages read of ``params.yaml``: a strict schema for each stage, in the file of its name here.
+
+A stage depends on its own schema alone, so that a new key of one stage makes no other stale. ``stages.params`` puts
+them together and checks the whole file.
+"""
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sentiment import InputError
+from stages.settings.reader import load
+
+Size = Annotated[int, Field(ge=1, le=4096)]  # of a layer; larger ones need more memory than machines have
+
+
+class Section(BaseModel):
+    """Unknown keys, missing keys and values of another type are errors; values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+Schema = TypeVar("Schema", bound=Section)
+
+
+def read(schema: type[Schema], model: str | None = None) -> Schema:
+    """What a stage reads of the current folder's ``params.yaml``: of the file, or of the section of one model.
+
+    Args:
+        schema: Its fields are the sections that are read; the others are not looked at.
+        model: A name under ``models``; ``None`` for the file itself.
+
+    Raises:
+        InputError: One line per fault; or an unknown model, and the names there are.
+    """
+    values, at = load(read_text()), ()
+    if model is not None:
+        models = values.get("models") if isinstance(values, dict) else None
+        names = [*models] if isinstance(models, dict) else []
+        if model not in names:
+            raise InputError(f"model: expected one of {', '.join(map(str, names)) or 'none'}, got {model!r}")
+        values, at = models[model], ("models", model)
+    if isinstance(values, dict):
+        values = {key: values[key] for key in schema.model_fields if key in values}
+    return check(schema, values, *at)
+
+
+def read_text() -> str:
+    """The text of the current folder's ``params.yaml``."""
+    try:
+        return Path("params.yaml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"params.yaml: {error}; run from the project's root") from None
+
+
+def check(schema: type[Schema], values: object, *at: str) -> Schema:
+    """Values as the schema has them; ``at`` are the keys that lead to them.
+
+    Raises:
+        InputError: One line per fault: the key, the value found and what is allowed.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise InputError("\n".join(_one_line(at, fault) for fault in error.errors())) from None
+
+
+def _one_line(at: tuple[str, ...], fault) -> str:
+    key = ".".join(str(part) for part in (*at, *fault["loc"]) if part != "[key]") or "the file"
+    found, message = repr(fault["input"]), fault["msg"].removeprefix("Value error, ")
+    found = found if len(found) <= 100 else f"{found[:97]}..."
+    match fault["type"]:
+        case "missing":
+            return f"params.yaml: {key} is missing; add it"
+        case "extra_forbidden":
+            return f"params.yaml: {key} = {found} is not a known key; remove it or correct its name"
+        case "value_error":
+            return f"params.yaml: {key}: {message}"
+    return f"params.yaml: {key} = {found}: {message}"

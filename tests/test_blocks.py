@@ -1,0 +1,296 @@
+"""Every property of a block, over the one table of cases."""
+
+import json
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sentiment import InputError, archive, network
+from sentiment.engine.blocks.dropout import Dropout, factors
+from sentiment.engine.network import Network
+from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
+from sentiment.network import keras, layers
+from tests import cases
+from tests.cases import CASES, EDGES, Sizes, plain, reviews
+
+SETTINGS = {"optimizer": "adam", "learning_rate": 0.01, "seed": 4}
+
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+@pytest.fixture
+def exact_keras():
+    """Keras in float64: over 500 words its float32 gradients stray further than ours."""
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def trainer_of(plain_layers, weights, batch, shards):
+    """A trainer that starts from ``weights``."""
+    nothing = np.zeros_like(weights)
+    state = {"weights": weights, "momentum": nothing, "velocity": nothing}
+    return CompiledTrainer(plain_layers, state, batch=batch, shards=shards, **SETTINGS)
+
+
+def keras_loss(model, ids, labels, update):
+    """Keras's probabilities and mean loss, its dropout with the compiled trainer's factors."""
+    x, dropouts = tf.constant(ids.astype("i4")), 0
+    for layer in model.layers:
+        if isinstance(layer, layers.Dropout):
+            x = x * factors(layer.rate, x.shape, [SETTINGS["seed"], DRAWS, update, dropouts])
+            dropouts += 1
+        else:
+            x = layer(x)
+    expected = tf.cast(labels[:, None], x.dtype)
+    return x, tf.reduce_mean(keras.losses.binary_crossentropy(expected, x))
+
+
+def assert_every_gradient_is_that_of_keras(plain_layers, model, ids, shards, scale=2):
+    network_ = Network(plain_layers)
+    weights = network_.first_weights(2) * scale
+    network.set_weights(model, weights)
+    trainer = trainer_of(plain_layers, weights, len(ids), shards)
+    groups = trainer.network.deal(ids, shards)
+    labels = (groups.order % 2).astype("f4")
+    positive = trainer.find_gradient(groups, labels, update=3)
+    with tf.GradientTape() as tape:
+        expected, loss = keras_loss(model, ids[groups.order], labels, update=3)
+    np.testing.assert_allclose(positive, expected[:, 0], atol=3e-6)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    ours = np.split(trainer.gradient(), np.cumsum([weight.size for weight in network_.weights])[:-1])
+    for weight, mine, theirs in zip(network_.weights, ours, gradients, strict=True):
+        theirs = np.ravel(tf.convert_to_tensor(theirs))
+        # 3e-8: a probability near 1 is rounded to that, and the gradient of the loss is the probability less the label.
+        np.testing.assert_allclose(mine, theirs, atol=2e-5 * np.abs(theirs).max() + 3e-8, err_msg=weight.name)
+
+
+@every_case
+@pytest.mark.parametrize("sizes", EDGES, ids=str)
+def test_probabilities_and_every_gradient_are_those_of_keras(case, sizes, request):
+    plain_layers = plain(case, sizes)
+    request.getfixturevalue("exact_keras")
+    model = cases.build(case, sizes)
+    for count, shards in ((1, 1), (1, 3), (7, 3), (12, 4)):
+        assert_every_gradient_is_that_of_keras(plain_layers, model, reviews(sizes, 12)[-count:], shards)
+
+
+@pytest.mark.parametrize("changes", [{}, {"average": True}, {"bidirectional": True}], ids=str)
+def test_probabilities_and_every_gradient_are_those_of_keras_at_the_size_of_full(changes, request):
+    sizes = dict(max_length=500, vocabulary=5000, embedding=32, filters=32, kernel=5, pool=2, units=100, dropout=0.2,
+                 dense=25, bidirectional=False, average=False) | changes  # fmt: skip
+    plain_layers = network.to_layers(network.build(**sizes))
+    request.getfixturevalue("exact_keras")
+    ids = reviews(Sizes(max_length=500, vocabulary=5000), 64)
+    assert_every_gradient_is_that_of_keras(plain_layers, network.build(**sizes), ids, 4, scale=1)
+
+
+@every_case
+def test_predictions_are_those_of_keras_for_any_batch(case):
+    for sizes in EDGES:
+        model = cases.build(case, sizes)
+        plain_layers = network.to_layers(model)
+        weights = Network(plain_layers).first_weights(2) * 3
+        network.set_weights(model, weights)
+        ids = reviews(sizes, 6)
+        expected = model.predict(ids.astype("i4"), verbose=0)[:, 0]
+        for count, batch in ((1, 1), (6, 6), (6, 4), (5, 100)):
+            found = predict(plain_layers, weights, ids[:count], batch=batch)
+            np.testing.assert_allclose(found, expected[:count], atol=1e-5)
+
+
+@every_case
+def test_the_bits_of_a_prediction_depend_on_no_other_review(case):
+    plain_layers, ids = plain(case, Sizes()), reviews(Sizes(), 100)
+    weights = Network(plain_layers).first_weights(2) * 3
+    together = predict(plain_layers, weights, ids, batch=100)
+    alone = [predict(plain_layers, weights, row[None], batch=1) for row in ids[:20]]
+    np.testing.assert_array_equal(together[:20], np.concatenate(alone))
+    np.testing.assert_array_equal(together, predict(plain_layers, weights, ids, batch=33))
+
+
+@every_case
+def test_the_bits_of_a_probability_depend_on_no_shard(case):
+    ids = reviews(Sizes(), 12)
+    found = []
+    for shards in (1, 3, 12):
+        plain_layers = [layer for layer in plain(case, Sizes()) if layer["class_name"] != "Dropout"]
+        trainer = trainer_of(plain_layers, Network(plain_layers).first_weights(2) * 3, 12, shards)
+        groups = trainer.network.deal(ids, shards)
+        positive = trainer.find_gradient(groups, np.zeros(12, "f4"), 0)
+        found.append(positive[np.argsort(groups.order)])
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+@every_case
+def test_the_number_of_threads_leaves_the_bits_alone(case, monkeypatch):
+    plain_layers, ids = plain(case, Sizes()), reviews(Sizes(), 40)
+    labels, states = (np.arange(40) % 2).astype("u1"), []
+    for threads in (1, 3, 8):
+        monkeypatch.setattr("sentiment.engine.shards._CORES", threads)
+        monkeypatch.setattr("sentiment.engine.shards._threads", ThreadPoolExecutor(threads))
+        trainer = CompiledTrainer(plain_layers, batch=10, shards=4, **SETTINGS)
+        trainer.epoch(ids, labels, np.arange(40), 0)
+        states.append(trainer.state()["weights"].tobytes())
+    assert states[0] == states[1] == states[2]
+
+
+@every_case
+def test_the_padding_of_the_weights_stays_zero(case):
+    trainer = CompiledTrainer(plain(case, Sizes()), batch=20, shards=3, **SETTINGS)
+    trainer.epoch(reviews(Sizes(), 40), (np.arange(40) % 2).astype("u1"), np.arange(40), 0)
+    for name, flat in trainer.state().items():
+        assert np.count_nonzero(trainer._vectors[name]) == np.count_nonzero(flat), name
+
+
+@every_case
+def test_no_step_asks_for_memory(case):
+    """But for views and for a few numbers per review: a single array of a step's rows is larger."""
+    sizes = Sizes(max_length=200, units=40)
+    trainer = CompiledTrainer(plain(case, sizes), batch=30, shards=3, **SETTINGS)
+    groups, labels = trainer.network.deal(reviews(sizes, 30), 3), np.zeros(30, "f4")
+    trainer.find_gradient(groups, labels, 0)
+    tracemalloc.start()
+    trainer.find_gradient(groups, labels, 1)
+    trainer.update(1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000 < 4 * 30 * 100 * 16
+
+
+@every_case
+def test_a_model_has_the_parameters_of_keras_and_first_weights_drawn_as_there(case):
+    sizes = Sizes(vocabulary=2000, embedding=32, filters=48, units=64, dense=60)
+    keras.utils.set_random_seed(1)
+    model = cases.build(case, sizes)
+    found = Network(network.to_layers(model))
+    assert found.parameters == model.count_params()
+    pieces = np.split(found.first_weights(1), np.cumsum([weight.size for weight in found.weights])[:-1])
+    for weight, mine, theirs in zip(found.weights, pieces, model.weights, strict=True):
+        assert weight.shape == tuple(theirs.shape)
+        if weight.name == "bias":
+            np.testing.assert_array_equal(mine, np.ravel(theirs))
+        else:
+            np.testing.assert_allclose(np.std(mine), np.std(theirs), rtol=0.15)
+            np.testing.assert_allclose(np.abs(mine).max(), np.abs(theirs).max(), rtol=0.2)
+
+
+@every_case
+def test_a_trained_model_is_saved_and_scores_the_same_in_plain_keras(case):
+    model, ids = cases.build(case, Sizes()), reviews(Sizes(), 40)
+    trainer = CompiledTrainer(network.to_layers(model), batch=10, shards=2, **SETTINGS)
+    trainer.epoch(ids, (np.arange(40) % 2).astype("u1"), np.arange(40), 0)
+    network.set_weights(model, trainer.state()["weights"])
+    packed = archive.pack(model)
+    opened = archive.unpack(packed)
+    assert archive.pack(opened) == packed
+    np.testing.assert_array_equal(network.get_weights(opened), trainer.state()["weights"])
+    assert network.to_layers(opened) == json.loads(json.dumps(network.to_layers(model)))
+    np.testing.assert_allclose(opened.predict(ids.astype("i4"), verbose=0)[:, 0], trainer.predict(ids), atol=1e-5)
+
+
+def test_the_published_run_has_its_parameters():
+    sizes = dict(embedding=32, filters=32, kernel=5, pool=2, bidirectional=False, average=False, dropout=0.2, dense=25)
+    small = network.build(max_length=100, vocabulary=500, units=50, **sizes)
+    full = network.build(max_length=500, vocabulary=5000, units=100, **sizes)
+    assert [Network(network.to_layers(model)).parameters for model in (small, full)] == [39053, 220903]
+
+
+def test_first_steps_are_the_first_that_see_a_word():
+    """By brute force: a step sees a word if any of its pooled windows does."""
+    for sizes in EDGES:
+        ids, steps = reviews(sizes, 40), sizes.max_length // sizes.pool
+        padded = np.pad(ids, ((0, 0), (sizes.kernel // 2, sizes.kernel // 2)))
+        expected = []
+        for row in padded:
+            sees = [row[s * sizes.pool : s * sizes.pool + sizes.pool - 1 + sizes.kernel].any() for s in range(steps)]
+            expected.append(sees.index(True) if any(sees) else None)
+        found = Network(plain("lstm", sizes)).words.first_steps(ids)
+        assert all(a in (None, b) for a, b in zip(expected, found, strict=True))  # where none does, any will do
+        assert all(0 <= step < steps for step in found)
+
+
+def words(**changes):
+    """The layers that every network begins with."""
+    settings = {"filters": 7, "kernel_size": 5, "padding": "same", "activation": "relu"} | changes
+    return [keras.Input((17,), dtype="int32"), layers.Embedding(30, 6), layers.Conv1D(**settings)]
+
+
+def stack(*middle, top=True, **convolution):
+    """Words, pooled if ``middle`` does not begin with another way to, ``middle``, and the last Dense(1)."""
+    pooling = [] if "Pooling" in type(middle[0]).__name__ else [layers.MaxPooling1D(2)]
+    end = [layers.Dense(1, activation="sigmoid", name="top")] if top else []
+    return keras.Sequential([*words(**convolution), *pooling, *middle, *end])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: stack(layers.GRU(4, name="gru")), r"layer 'gru' \(GRU\): .* no arithmetic"),
+        (lambda: stack(layers.GlobalAveragePooling1D()), r"\(Embedding\): .* no arithmetic"),
+        (lambda: stack(layers.MaxPooling1D(2)), r"layer 'top' \(Dense\): .* no arithmetic"),
+        (lambda: stack(layers.LSTM(4), top=False), r"\(LSTM\): .* no arithmetic for it here"),
+        (lambda: stack(layers.LSTM(4), layers.Dense(3), top=False), r"\(Dense\): units = 3, .* has only 1;"),
+        (lambda: stack(layers.LSTM(4), kernel_size=4), r"kernel_size = \[4\], .* only odd sizes"),
+        (lambda: stack(layers.LSTM(4), padding="causal"), "padding = 'causal', .* 'same';"),
+        (lambda: stack(layers.MaxPooling1D(3, 2), layers.LSTM(4)), r"strides = \[2\], .* pool_size, \[3\];"),
+        (lambda: stack(layers.LSTM(4, activation="relu")), "activation = 'relu', .* 'tanh'"),
+        (lambda: stack(layers.LSTM(4, recurrent_dropout=0.1)), "recurrent_dropout = 0.1,"),
+        (lambda: stack(layers.LSTM(4, kernel_regularizer="l2")), "kernel_regularizer = L2"),
+        (lambda: stack(layers.LSTM(4, kernel_initializer="zeros")), "kernel_initializer = Zeros"),
+        (lambda: stack(layers.LSTM(4, trainable=False)), "trainable = False, .* only True;"),
+        (lambda: stack(layers.LSTM(4), layers.Dense(3, activation="gelu")), "'gelu', .* only linear or relu"),
+        (lambda: stack(layers.Bidirectional(layers.LSTM(4), merge_mode="sum")), "merge_mode = 'sum', .* 'concat'"),
+        (lambda: stack(layers.Bidirectional(layers.GRU(4))), r"\(Bidirectional\): layer = GRU, .* only LSTM;"),
+    ],
+)
+def test_what_no_block_computes_is_refused_in_one_line(make, message):
+    with pytest.raises(InputError, match=message) as refusal:
+        Network(network.to_layers(make()))
+    assert str(refusal.value).endswith("; set train.engine: keras, which trains any network")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_network_that_is_no_sequence_of_layers_is_refused_in_one_line():
+    ids = keras.Input((17,), dtype="int32")
+    with pytest.raises(InputError, match=r"expected a keras.Sequential .* got Functional; set train.engine: keras"):
+        network.to_layers(keras.Model(ids, layers.Embedding(30, 6)(ids)))
+
+
+@pytest.mark.parametrize("wrong", ["long", "unknown", "negative"])
+def test_ids_that_are_not_the_networks_are_refused(wrong):
+    ids = reviews(Sizes(), 3).astype("i4")
+    ids = np.pad(ids, ((0, 0), (1, 0))) if wrong == "long" else ids
+    ids[-1, -1] = {"long": 1, "unknown": 300, "negative": -1}[wrong]
+    plain_layers = plain("lstm", Sizes())
+    with pytest.raises(InputError, match="ids: expected 17 per review, from 0 to 299, got"):
+        predict(plain_layers, Network(plain_layers).first_weights(2), ids, batch=2)
+
+
+def test_progress_counts_every_review():
+    plain_layers, seen = plain("lstm", Sizes()), []
+    weights = Network(plain_layers).first_weights(2)
+    predict(plain_layers, weights, reviews(Sizes(), 7), batch=3, progress=seen.append)
+    assert seen == [3, 3, 1]
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2])
+def test_dropout_drops_its_share_anew_each_time_and_scales_the_rest(rate):
+    drawn = [factors(rate, (1000, 9), [1, 2, number]) for number in range(3)]
+    for mask in drawn:
+        assert set(np.unique(mask)) == {np.float32(0), np.float32(1) / np.float32(0.8)} if rate else {np.float32(1)}
+        assert np.mean(mask == 0) == pytest.approx(rate, abs=0.02)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert np.mean((drawn[one] == 0) & (drawn[other] == 0)) == pytest.approx(rate**2, abs=0.01)
+
+
+def test_two_dropouts_draw_apart():
+    trainer = CompiledTrainer(plain("dropout", Sizes()), batch=12, shards=2, **SETTINGS)
+    trainer.find_gradient(trainer.network.deal(reviews(Sizes(), 12), 2), np.zeros(12, "f4"), 0)
+    first, second = (block._factors[1:13, :9] == 0 for block in trainer.network.blocks if isinstance(block, Dropout))
+    assert first.any()
+    assert not second[first].all()  # as it would be if both drew the same, since the second drops more

@@ -1,0 +1,102 @@
+"""Plain Keras trains any network, resumed to the same bits; what predicts follows from the layers."""
+
+import numpy as np
+import pytest
+
+from sentiment import keras_trainer, network, training
+from sentiment.engine.trainer import CompiledTrainer
+from sentiment.keras_trainer import KerasTrainer
+from sentiment.network import keras, layers
+from sentiment.prediction import Predictor
+from tests.cases import Sizes, build, reviews
+from tests.test_training import labelled
+
+SETTINGS = {"batch": 10, "optimizer": "adam", "learning_rate": 0.01, "seed": 4}
+
+
+def gru():
+    """A network that no block computes, with dropouts and weights that are not trained."""
+    return keras.Sequential(
+        [
+            keras.Input((17,), dtype="int32"),
+            layers.Embedding(300, 6),
+            layers.GRU(9, dropout=0.1),
+            layers.BatchNormalization(),
+            layers.Dropout(0.3),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+
+
+def two_branches():
+    """A network that is no sequence of layers."""
+    ids = keras.Input((17,), dtype="int32")
+    words = layers.Embedding(300, 6)(ids)
+    branches = [layers.GlobalMaxPooling1D()(words), layers.LSTM(4)(words)]
+    return keras.Model(ids, layers.Dense(1, activation="sigmoid")(layers.Concatenate()(branches)))
+
+
+def fit(build, *, epochs=range(3), state=None, progress=lambda reviews: None, **changes):
+    """The epochs of a training on 33 reviews, 3 batches of 10 and one of 3."""
+    trainer = KerasTrainer(build, state, **SETTINGS | changes)
+    settings = {"epochs": epochs, "validation_fraction": 0.0, "seed": SETTINGS["seed"]}
+    return list(training.fit(trainer, *labelled(33), progress=progress, **settings))
+
+
+@pytest.mark.parametrize("make", [gru, two_branches])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_training_resumed_after_any_epoch_ends_with_the_same_bits(make, optimizer):
+    whole = fit(make, optimizer=optimizer)
+    for stop in (1, 2):
+        resumed = fit(make, optimizer=optimizer, epochs=range(stop, 3), state=whole[stop - 1].state)
+        assert [epoch.metrics for epoch in resumed] == [epoch.metrics for epoch in whole[stop:]]
+        assert resumed[-1].state.keys() == whole[-1].state.keys()
+        for name, array in whole[-1].state.items():
+            np.testing.assert_array_equal(resumed[-1].state[name], array)
+
+
+def test_the_seed_decides_the_first_weights_and_the_dropout():
+    runs = [fit(gru, epochs=range(1), seed=seed)[-1].state["weights"].tobytes() for seed in (4, 4, 5)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_a_telling_word_is_learned():
+    epochs = fit(gru, epochs=range(20))
+    assert epochs[-1].metrics["loss"] < epochs[0].metrics["loss"] / 2
+    assert epochs[-1].metrics["accuracy"] > 0.9
+
+
+def test_progress_counts_every_review():
+    seen = []
+    fit(two_branches, epochs=range(1), progress=seen.append)
+    assert seen == [10, 10, 10, 3]
+
+
+def test_without_dropout_both_trainers_find_nearly_the_same_weights():
+    """From the same first weights, by SGD: Keras's Adam squares the gradients of a repeated word apart."""
+    ids, labels = labelled(33)
+    settings = SETTINGS | {"optimizer": "sgd"}
+    compiled = CompiledTrainer(network.to_layers(build("average", Sizes())), shards=3, **settings)
+    plain = KerasTrainer(lambda: build("average", Sizes()), **settings)
+    network.set_weights(plain.model, compiled.state()["weights"])
+    order = np.random.default_rng(0).permutation(33)
+    figures = [trainer.epoch(ids, labels, order, 0) for trainer in (compiled, plain)]
+    np.testing.assert_allclose(compiled.state()["weights"], plain.state()["weights"], atol=1e-5)
+    assert figures[0] == pytest.approx(figures[1], rel=1e-3)
+
+
+def test_what_the_compiled_trainer_has_all_layers_for_it_predicts_and_keras_the_rest():
+    ids, seen = reviews(Sizes(), 12), []
+    for make, compiled in ((lambda: build("bidirectional", Sizes()), True), (gru, False), (two_branches, False)):
+        model = make()
+        predictor = Predictor(model)
+        assert predictor.promise.startswith("the compiled trainer" if compiled else "Keras on the CPU")
+        seen.clear()
+        found = predictor.predict(ids, batch=5, progress=seen.append)
+        assert found.dtype == np.float32
+        assert seen == [5, 5, 2]
+        np.testing.assert_allclose(found, model.predict(ids.astype("i4"), verbose=0)[:, 0], atol=1e-5)
+
+
+def test_keras_promises_the_bits_of_this_machine_alone():
+    assert "the bits are this machine's; elsewhere the metrics" in keras_trainer.promise()

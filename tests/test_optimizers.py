@@ -1,0 +1,29 @@
+"""Fifty steps of each optimizer, against Keras's own."""
+
+import numpy as np
+import pytest
+
+from sentiment.engine.optimizers import OPTIMIZERS
+from sentiment.network import keras
+
+KERAS = {"adam": keras.optimizers.Adam, "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9)}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_fifty_steps_are_those_of_keras(name):
+    random = np.random.default_rng(1)
+    ours, optimizer = random.standard_normal(48, "f4"), OPTIMIZERS[name](0.01)
+    slots = {slot: np.zeros(48, "f4") for slot in optimizer.slots}
+    weights, theirs = keras.Variable(ours.copy()), KERAS[name](0.01)
+    for step in range(50):
+        gradient = random.standard_normal(48, "f4") * 10 ** random.uniform(-6, 1)
+        optimizer.update(ours, slots, gradient.astype("f4"), step)
+        theirs.apply([gradient.astype("f4")], [weights])
+    np.testing.assert_allclose(ours, weights.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_each_optimizer_has_slots_of_its_own():
+    assert {name: optimizer.slots for name, optimizer in OPTIMIZERS.items()} == {
+        "adam": ("momentum", "velocity"),
+        "sgd": ("momentum",),
+    }

@@ -1,0 +1,96 @@
+"""The stages see the values that DVC sees: PyYAML reads params.yaml as DVC's own reader does."""
+
+import math
+
+import pytest
+from dvc.utils.serialize import dumps_yaml, loads_yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sentiment import InputError
+from stages.settings.reader import LONGEST_NUMBER, load
+from tests.conftest import ROOT
+
+words = st.from_regex(r"[A-Za-z0-9_.+~<=\-]+([A-Za-z0-9_.+~<=:\-]*[A-Za-z0-9_.+~<=\-]+)?", fullmatch=True)
+numbers = st.one_of(
+    st.from_regex(r"[-+]?[0-9_]{0,4}\.?[0-9_]{0,4}([eE][-+]?[0-9]{0,2})?", fullmatch=True),
+    st.from_regex(r"[-+]?0[box]?[0-9a-fA-F_]{1,5}", fullmatch=True),
+    st.from_regex(r"[0-9]{1,4}[-:][0-9]{1,2}([-:][0-9]{1,2})?", fullmatch=True),
+)
+truths = ["true", "True", "TRUE", "tRUE", "false", "yes", "Yes", "no", "on", "On", "off", "y", "n"]
+others = ["null", "Null", "NULL", "~", ".inf", "-.Inf", "+.INF", ".nan", ".NaN", "-.nan", "=", "<<"]
+keys = st.from_regex("[a-z]{1,3}", fullmatch=True)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def same(ours, theirs) -> bool:
+    """Equal in kind and value; a float that is no number equals another."""
+    if isinstance(ours, dict):
+        return isinstance(theirs, dict) and [*ours] == [*theirs] and all(same(ours[k], theirs[k]) for k in ours)
+    if isinstance(ours, list):
+        return isinstance(theirs, list) and len(ours) == len(theirs) and all(map(same, ours, theirs))
+    both_nan = isinstance(ours, float) and isinstance(theirs, float) and math.isnan(ours) and math.isnan(theirs)
+    return type(ours) is type(theirs) and (ours == theirs or both_nan)
+
+
+@given((words | numbers | st.sampled_from(truths + others)).filter(bool))
+@example("1e-3")
+@example(".5e3")
+@example("017")
+@example("0o17")
+@example("1_000")
+@example("12:30:45")
+@example("+_1")
+@example("0b_")
+def test_a_word_or_number_is_what_dvc_reads(scalar):
+    """Where DVC cannot read it, and so runs nothing, neither can a stage."""
+    for text in (f"key: {scalar}", f"key: [{scalar}, 1]", f"key: '{scalar}'"):
+        try:
+            theirs = loads_yaml(text)
+        except Exception:
+            with pytest.raises(InputError, match=r"^params\.yaml: not readable as YAML: .*$"):
+                load(text)
+        else:
+            assert same(load(text), theirs)
+
+
+@given(values)
+def test_what_dvc_writes_is_read_back_the_same(value):
+    text = dumps_yaml({"key": value})
+    assert same(load(text), loads_yaml(text))
+
+
+def test_the_project_file_is_what_dvc_reads():
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert same(load(text), loads_yaml(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1\na: 2\n", "line 2, column 1: found duplicate key 'a'"),
+        ("a: {b: 1, b: 2}", "line 1, column 11: found duplicate key 'b'"),
+        ("a: {", "line 1, column 5: while parsing a flow node, expected the node content"),
+        ("a: &a [*b]", "line 1, column 8: found undefined alias 'b'"),
+        ("a: !!python/name:os.system x", "could not determine a constructor"),
+        ("%YAML 1.1\n---\na: on\n", "expected YAML 1.2, got 1.1"),
+        ("a: 1\n---\na: 2\n", "line 2, column 1: expected a single document in the stream"),
+        ("a: \x00", "special characters are not allowed"),
+        (f"a: {'9' * 5000}", f"a number of 5000 characters, expected at most {LONGEST_NUMBER}"),
+        (f"a: {'[' * 3000}", "maximum recursion depth exceeded"),
+    ],
+)
+def test_what_is_no_yaml_is_refused_in_one_line_that_names_the_place(text, expected):
+    with pytest.raises(InputError) as caught:
+        load(text)
+    assert str(caught.value).startswith("params.yaml: not readable as YAML: ")
+    assert expected in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_version_of_dvc_may_be_named():
+    assert load("%YAML 1.2\n---\na: on\n") == {"a": "on"}

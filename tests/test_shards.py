@@ -1,0 +1,46 @@
+import threading
+
+import numpy as np
+import pytest
+
+from sentiment.engine.groups import deal
+from sentiment.engine.shards import side_by_side
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_side_by_side_runs_each_task_once(count):
+    done, lock = [], threading.Lock()
+
+    def run(task):
+        with lock:
+            done.append(task)
+
+    side_by_side(run, count)
+    assert sorted(done) == list(range(count))
+
+
+@pytest.mark.parametrize("fails", [0, 3])
+def test_what_fails_side_by_side_is_raised(fails):
+    def run(task):
+        if task == fails:
+            raise ArithmeticError(task)
+
+    with pytest.raises(ArithmeticError, match=str(fails)):
+        side_by_side(run, 4)
+
+
+@pytest.mark.parametrize(("reviews", "shards"), [(1, 1), (1, 4), (3, 4), (4, 4), (13, 4)])
+def test_each_review_is_dealt_once_the_longest_first_into_shards_that_are_alike(reviews, shards):
+    random = np.random.default_rng(reviews)
+    ids, starts = random.integers(1, 9, (reviews, 5)), random.integers(0, 5, reviews).astype("i4")
+    groups = deal(ids, starts, 7, shards)
+    assert sorted(groups.order) == list(range(reviews))
+    np.testing.assert_array_equal(groups.ids[1:], ids[groups.order])
+    assert not groups.ids[0].any()
+    counts = [len(rows.starts) for rows in groups.rows]
+    assert counts[0] == 1
+    assert len(counts) == 1 + min(shards, reviews)
+    assert 1 <= min(counts[1:]) >= max(counts[1:]) - 1
+    for rows in groups.rows:
+        assert (np.diff(rows.starts) >= 0).all()
+    assert [rows.steps for rows in groups.rows] == [starts.max()] + [7] * (len(counts) - 1)
