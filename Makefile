@@ -27,11 +27,11 @@ test: setup ## all tests
 test-processors: setup ## training and scoring on emulated processors: EMULATORS="qemu-x86_64 -cpu Haswell,..."
 	@python -m pytest -k emulated --emulators '$(EMULATORS)'
 
-gate: setup ## does dvc.lock describe this tree? in a second, without data; exit code 1 stale, 2 inconsistent
+gate: setup ## does dvc.lock describe this tree? in a second, without data
 	@python -m checks.gate
 
 verify: setup ## prove a committed result by rerunning it: MODEL=small for one model, REV=rev for another revision
-	@python -m checks.verify $(if $(MODEL),--model $(MODEL)) $(if $(REV),--rev $(REV))
+	@python -m checks.verify $(if $(MODEL),evaluate@$(MODEL)) $(if $(REV),--rev $(REV))
 
 report: setup ## what changed since main, in report/index.html and report/report.md; BASE=rev for another commit
 	@python -m checks.report $(if $(BASE),--base $(BASE))

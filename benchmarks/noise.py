@@ -29,14 +29,16 @@ def measure(model: str, seeds: int) -> list[dict[str, float]]:
     if seeds < 2:
         raise InputError(f"seeds: expected at least 2, since one run has no spread, got {seeds}")
     runs = []
-    with checkout(model=model) as scratch:
+    with checkout() as scratch:
         (scratch.folder / "dvc.lock").unlink(missing_ok=True)  # so that no committed result counts as a run
         yaml, path = YAML(), scratch.folder / "params.yaml"
         params = yaml.load(path)
+        if model not in params["models"]:
+            raise InputError(f"model: expected one of {', '.join(params['models'])}, got {model!r}")
         for seed in range(1, seeds + 1):
             params["models"][model]["train"]["seed"] = seed
             yaml.dump(params, path)
-            scratch.repro()
+            scratch.repro(f"evaluate@{model}")
             runs.append(json.loads((scratch.folder / "metrics" / f"{model}.json").read_text()))
             print(f"seed {seed} of {seeds}: accuracy {runs[-1]['accuracy']}", file=sys.stderr, flush=True)
     return runs
@@ -77,4 +79,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    command(main)
+    command(main, InputError)

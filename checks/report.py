@@ -1,11 +1,12 @@
 """What a reviewer looks at: metrics, params and plots of the working tree against the merge base, on one page."""
 
-import argparse
 import json
 import math
+import mimetypes
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from string import Template
 
 import vl_convert
@@ -14,13 +15,12 @@ from dvc.render.match import match_defs_renderers
 from dvc.repo import Repo
 from dvc_render.exceptions import DvcRenderError
 
-from checks.gate import explain
-from checks.scratch import command, git
-from sentiment import InputError
-from stages.common import write_text
+from .scratch import project
+from .settings import Settings, read_settings
+from .shell import GitError, InputError, Parser, command, explain, git
 
 PAGE = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
-MARKER = "<!-- imdb-report -->"  # by which CI finds its comment again
+MARKER = "<!-- dvc-report -->"  # by which CI finds its comment again
 LONGEST_COMMENT = 65_536  # characters, GitHub's limit
 RULE = (
     "A difference between two single runs is beyond the noise between random seeds if it exceeds "
@@ -72,43 +72,48 @@ class Metric:
 
 @dataclass(frozen=True)
 class Model:
-    """A model's metrics by name, and whether its noise was measured."""
+    """A model's metrics by name, the one its verdict begins with, and the file its noise is missing from, if any."""
 
     name: str
     metrics: dict[str, Metric]
-    measured: bool
+    headline: str = ""
+    unmeasured: str = ""
 
     @property
     def verdict(self) -> str:
         """One sentence; of the files' own words it holds none, so that it needs no quoting."""
         judgements = [metric.judgement for metric in self.metrics.values()]
-        accuracy = self.metrics.get("accuracy")
+        head = self.metrics.get(self.headline)
         if set(judgements) == {"gone"}:
             return "no results in the working tree."
         if set(judgements) == {"new"}:
-            return "new" + (f", accuracy {number(accuracy.after)}." if accuracy and is_number(accuracy.after) else ".")
+            return "new" + (f", {self.headline} {number(head.after)}." if head and is_number(head.after) else ".")
         if set(judgements) == {"the same"}:
             return "the same in every metric."
-        if accuracy is None or accuracy.difference is None:
+        if head is None or head.difference is None:
             changed = len(judgements) - judgements.count("the same")
-            rest = f"; accuracy is {accuracy.judgement}." if accuracy else "."
+            rest = f"; {self.headline} is {head.judgement}." if head else "."
             return f"{changed} of {len(judgements)} metrics differ{rest}"
-        side, _, noise = accuracy.judgement.partition(" ")
-        return (
-            f"accuracy {'rose' if accuracy.difference > 0 else 'fell'} from {number(accuracy.before)} "
-            f"to {number(accuracy.after)} ({number(accuracy.difference, '+')}), "
-            + (f"{side} the noise between seeds ({noise})." if noise else "its noise between seeds not measured.")
+        side, _, noise = head.judgement.partition(" ")
+        text = (
+            f"{self.headline} {'rose' if head.difference > 0 else 'fell'} from {number(head.before)} "
+            f"to {number(head.after)} ({number(head.difference, '+')})"
         )
+        return text + (f", {side} the noise between seeds ({noise})." if noise else ".")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot of both revisions: its title, what it shows, the drawing (empty without data), and a remark."""
+    """A plot of both revisions: its title, what it shows, the drawing (empty without data), and a remark.
+
+    A plot that is an image has none, but two ``images``, each with its revision and as an address that holds it.
+    """
 
     title: str
     label: str
     svg: str
     remark: str
+    images: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,21 +147,25 @@ def show(param: object) -> str:
     return "—" if param is None else str(param)
 
 
-def ask(*arguments: str) -> str | None:
-    """What a Git command prints here; None where it fails, as the questions below do when the answer is no."""
-    try:
-        return git(Path(), *arguments)
-    except InputError:
-        return None
-
-
 def commit(name: str) -> str | None:
-    """The short hash of a commit, if there is one of that name."""
-    return ask("rev-parse", "--verify", "--quiet", "--short=7", "--end-of-options", f"{name}^{{commit}}")
+    """The short hash of a commit, if there is one of that name.
+
+    Raises:
+        GitError: Git can't look; its own reason.
+    """
+    try:
+        return git(Path(), "rev-parse", "--verify", "--quiet", "--short=7", "--end-of-options", f"{name}^{{commit}}")
+    except GitError as error:
+        if error.code == 1:
+            return None
+        raise
 
 
 def find_base(name: str | None) -> str:
-    """The commit to compare with: the one named, or where HEAD left main, or on main itself the one before.
+    """The commit to compare with.
+
+    The one named; or HEAD where there is uncommitted work; or where HEAD left the remote's default branch; or on that
+    branch itself the commit before.
 
     Raises:
         InputError: There is no such commit.
@@ -165,18 +174,33 @@ def find_base(name: str | None) -> str:
         if found := commit(name):
             return found
         raise InputError(f"base: expected a commit of this repository, got {name!r}; `git log` lists them")
-    fork = ask("merge-base", "HEAD", "origin/main") or ask("merge-base", "HEAD", "main") or "HEAD"
-    found = commit("HEAD~1" if commit(fork) == commit("HEAD") else fork)
+    head = commit("HEAD")
+    if head and git(Path(), "status", "--porcelain", "--untracked-files=no"):
+        return head
+    candidates = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
+    default = next(filter(commit, candidates), None) if head else None
+    fork = merge_base(default) if default else head
+    found = commit("HEAD~1") if head and fork == head else fork
     if not found:
         raise InputError("base: there is no earlier commit here; `git fetch --unshallow`, or name one with --base")
     return found
+
+
+def merge_base(branch: str) -> str | None:
+    """The newest commit that a branch and HEAD share."""
+    try:
+        return commit(git(Path(), "merge-base", "HEAD", branch))
+    except GitError as error:
+        if error.code == 1:
+            return None
+        raise
 
 
 def read_noise(path: Path) -> dict[str, float]:
     """The largest difference by chance of each metric, from its standard deviation over seeds.
 
     Raises:
-        InputError: The file is not what `make noise` writes.
+        InputError: The file is of another form: an object for each metric, with its ``std``.
     """
     try:
         measured = json.loads(path.read_text(encoding="utf-8"))
@@ -184,25 +208,45 @@ def read_noise(path: Path) -> dict[str, float]:
             name: 1.96 * math.sqrt(2) * values["std"] for name, values in measured.items() if isinstance(values, dict)
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: expected a `std` for each metric, got {error!r}; `make noise` writes it") from None
+        raise InputError(f"{path}: expected a `std` for each metric, got {error!r}") from None
 
 
-def compare_metrics(files: dict) -> list[Model]:
-    """Models from DVC's difference of the metrics files, each with the noise measured beside its file.
+def name_models(files: list[str]) -> dict[str, str]:
+    """A name for each metrics file: what tells its path from the others'.
 
-    Those of a training, in a history, are left out: its curves are drawn.
+    >>> name_models(["m/small.json", "m/full.json"]), name_models(["a/out/m.json", "b/out/m.json"])
+    ({'m/small.json': 'small', 'm/full.json': 'full'}, {'a/out/m.json': 'a', 'b/out/m.json': 'b'})
+    >>> name_models(["eval/metrics.json"]), name_models(["a/m.json", "a/m.yaml"])
+    ({'eval/metrics.json': 'eval/metrics'}, {'a/m.json': 'a/m.json', 'a/m.yaml': 'a/m.yaml'})
     """
+    parts = {file: PurePosixPath(file).with_suffix("").parts for file in files}
+    shortest = min(map(len, parts.values()), default=0)
+    ahead = behind = 0
+    if len(files) > 1:
+        while ahead < shortest - 1 and len({part[ahead] for part in parts.values()}) == 1:
+            ahead += 1
+        while behind < shortest - ahead - 1 and len({part[-1 - behind] for part in parts.values()}) == 1:
+            behind += 1
+    names = {file: "/".join(part[ahead : len(part) - behind]) for file, part in parts.items()}
+    return names if len(set(names.values())) == len(names) else {file: file for file in files}
+
+
+def compare_metrics(files: dict, settings: Settings, root: Path = Path()) -> list[Model]:
+    """Models from DVC's difference of the metrics files, each with the noise that was measured of it, if any was."""
+    shown = {
+        file: values
+        for file, values in sorted(files.items())
+        if not any(fnmatchcase(file, pattern) for pattern in settings.hidden)
+    }
     models = []
-    for file, values in sorted(files.items()):
-        path = Path(file)
-        if path.parent.name == "history":
-            continue
-        measured = path.parent / "noise" / path.name
-        noise = read_noise(measured) if measured.exists() else {}
+    for file, name in name_models(list(shown)).items():
+        measured = settings.noise.replace("{model}", name)
+        noise = read_noise(root / measured) if measured and (root / measured).exists() else None
         rows = {
-            name: Metric(name, value["old"], value["new"], noise.get(name)) for name, value in sorted(values.items())
+            metric: Metric(metric, value["old"], value["new"], (noise or {}).get(metric))
+            for metric, value in sorted(shown[file].items())
         }
-        models.append(Model(path.stem, rows, measured.exists()))
+        models.append(Model(name, rows, settings.headline, measured if measured and noise is None else ""))
     return models
 
 
@@ -212,7 +256,7 @@ def find_faults(errors: dict, base: str) -> list[tuple[str, str]]:
     for revision, error in errors.items():
         for file, fault in (error if isinstance(error, dict) else {"dvc.yaml": error}).items():
             if not isinstance(fault, FileNotFoundError):
-                faults.append((file, f"could not be read in {revision}: {type(fault).__name__}."))
+                faults.append((file, f"could not be read in {revision}: {explain(fault)}."))
             elif revision != base:
                 faults.append((file, f"is missing in {revision}."))
     return faults
@@ -232,6 +276,12 @@ def to_svg(name: str, spec: dict) -> str:
         raise InputError(f"plot {name!r}: {reason}; check its definition and template in dvc.yaml") from None
 
 
+def to_image(point: dict) -> tuple[str, str]:
+    """The revision of an image that DVC read, and an address that holds it, of the kind that its name says."""
+    kind = mimetypes.guess_type(point["filename"])[0] or "image/png"
+    return point["rev"], f"data:{kind};base64,{point['src'].partition(',')[2]}"
+
+
 def draw(repo: Repo, base: str) -> list[Picture]:
     """The plots of dvc.yaml, both revisions in each, by its definitions and templates."""
     pictures = []
@@ -245,20 +295,27 @@ def draw(repo: Repo, base: str) -> list[Picture]:
             remarks.append("The same in both." if points[base] else "No data.")
         elif not all(points.values()):
             remarks.append("New." if points["workspace"] else "No data in the working tree.")
+        svg, images = "", ()
         if renderer.TYPE == "vega":
             svg = to_svg(renderer.name, renderer.get_filled_template())
+        elif renderer.TYPE == "image":
+            images = tuple(sorted(map(to_image, renderer.datapoints), key=lambda image: image[0] != base))
         else:
-            svg = ""
             remarks.append(f"Not drawn here, being of type {renderer.TYPE}; see `dvc plots diff {base}`.")
-        axes = [renderer.properties.get(f"{axis}_label", axis) for axis in "yx"]
-        label = f"{renderer.name}: {axes[0]} against {axes[1]}, in {base} and workspace"
-        pictures.append(Picture(renderer.name, label, svg, " ".join(remarks)))
+        label = renderer.name
+        if not images:
+            axes = [renderer.properties.get(f"{axis}_label", axis) for axis in "yx"]
+            label += f": {axes[0]} against {axes[1]}"
+        label += f", in {base} and workspace"
+        pictures.append(Picture(renderer.name, label, svg, " ".join(remarks), images))
     return pictures
 
 
 def compare(base: str) -> Report:
     """Compare the working tree of the current folder with a commit."""
-    with Repo() as repo:
+    root = project()
+    settings = read_settings(root)
+    with Repo(str(root)) as repo:
         repo.index.check_graph()  # the differences below only warn of a pipeline that can't be read
         metrics = repo.metrics.diff(base, "workspace", all=True)
         params = repo.params.diff(base, "workspace")
@@ -268,8 +325,14 @@ def compare(base: str) -> Report:
             for name, value in sorted(values.items())
         ]
         faults = find_faults(metrics.get("errors", {}), base) + find_faults(params.get("errors", {}), base)
-        models = compare_metrics(metrics.get("diff", {}))
+        models = compare_metrics(metrics.get("diff", {}), settings, root)
         return Report(base, commit("HEAD"), models, changed, draw(repo, base), faults)
+
+
+def rule(report: Report) -> str:
+    """How the noise is to be read, where there is any."""
+    measured = any(metric.noise is not None for model in report.models for metric in model.metrics.values())
+    return RULE if measured else ""
 
 
 def to_html(report: Report) -> str:
@@ -278,7 +341,7 @@ def to_html(report: Report) -> str:
     verdicts += [f"<li><strong>{escape(file)}</strong> {escape(why)}</li>" for file, why in report.faults]
     metrics = []
     for model in report.models:
-        hint = "" if model.measured else f" — noise not measured: <code>make noise MODEL={escape(model.name)}</code>"
+        hint = f" — noise not measured: no <code>{escape(model.unmeasured)}</code>" if model.unmeasured else ""
         metrics.append(f'<tbody><tr><th colspan="5" scope="rowgroup">{escape(model.name)}{hint}</th></tr>')
         for metric in model.metrics.values():
             cells = "".join(
@@ -299,13 +362,18 @@ def to_html(report: Report) -> str:
         f"<figure><figcaption>{escape(picture.title)}<span>{escape(picture.remark)}</span></figcaption>\n"
         f'<div class="scroll" role="region" aria-label="{escape(picture.title)}" tabindex="0">'
         + picture.svg.replace("<svg ", f'<svg role="img" aria-label="{escape(picture.label)}" ', 1)
+        + "".join(
+            f'<div class="image"><img src="{escape(address)}" alt="{escape(picture.title)}, in {escape(revision)}">'
+            f"<span>{escape(revision)}</span></div>"
+            for revision, address in picture.images
+        )
         + "</div></figure>"
         for picture in report.pictures
     ]
     return PAGE.substitute(
         base=report.base,
         head=report.head,
-        rule=RULE,
+        rule=rule(report),
         verdicts="\n".join(verdicts),
         metrics="\n".join(metrics),
         params="\n".join(params) or '<tr><td colspan="3">none changed</td></tr>',
@@ -326,7 +394,7 @@ def to_markdown(report: Report) -> str:
     lines = [MARKER, f"| model | `{report.base}`..workspace |", "|:--|:--|"]
     lines += [f"| {quote(model.name)} | {model.verdict} |" for model in report.models]
     lines += [f"| {quote(file)} | {quote(why)} |" for file, why in report.faults]
-    lines += ["", f"| model | metric | `{report.base}` | workspace | difference | against the noise |"]
+    lines += ["", f"| model | metric | `{report.base}` | workspace | difference | verdict |"]
     lines += ["|:--|:--|--:|--:|--:|:--|"]
     for model in report.models:
         for metric in model.metrics.values():
@@ -334,8 +402,7 @@ def to_markdown(report: Report) -> str:
             lines.append(f"| {quote(model.name)} | {quote(metric.name)} | {' | '.join(values)} |")
     lines += ["", f"| param | `{report.base}` | workspace |", "|:--|:--|:--|"]
     lines += [f"| {' | '.join(map(quote, param))} |" for param in report.params] or ["| none changed | | |"]
-    measured = all(model.measured for model in report.models)
-    closing = f"\n{RULE} {'' if measured else 'It is yet to be measured: `make noise MODEL=m`. '}{ARTIFACT}\n"
+    closing = "\n" + " ".join(filter(None, (rule(report), ARTIFACT))) + "\n"
     kept, size = len(lines), sum(len(line) + 1 for line in [*lines, CUT, closing])
     while size > LONGEST_COMMENT:
         kept -= 1
@@ -343,22 +410,28 @@ def to_markdown(report: Report) -> str:
     return "\n".join([*lines[:kept], *([CUT] if kept < len(lines) else []), closing])
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Write ``index.html`` and ``report.md``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base", metavar="REV", help="the commit to compare with; by default where HEAD left main")
+    parser = Parser(prog="dvc-report", description=__doc__)
+    parser.add_argument("--base", metavar="REV", help="compare with this; else HEAD or the branch's start")
     parser.add_argument("--folder", type=Path, default=Path("report"), help="where to write; report by default")
-    arguments = parser.parse_args()
-    page, comment = arguments.folder / "index.html", arguments.folder / "report.md"
+    options = parser.parse_args(arguments)
+    page, comment = options.folder / "index.html", options.folder / "report.md"
     try:
-        report = compare(find_base(arguments.base))
-        write_text(page, to_html(report))
-        write_text(comment, to_markdown(report))
+        report = compare(find_base(options.base))
+        options.folder.mkdir(parents=True, exist_ok=True)
+        page.write_text(to_html(report), encoding="utf-8", newline="\n")
+        comment.write_text(to_markdown(report), encoding="utf-8", newline="\n")
     except (DvcException, DvcRenderError, OSError) as error:
         raise InputError(explain(error)) from error
     print(f"{page} and {comment} compare the working tree with {report.base}")
     return 0
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """What ``dvc-report`` is."""
     command(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,150 +1,178 @@
 """A clean checkout of a revision in a scratch folder, where its pipeline runs without touching anything else."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from configobj import ConfigObj
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
 
-from sentiment import InputError
+from .settings import read_settings
+from .shell import CANNOT_RUN, GitError, InputError, command, explain, git, repository, without
+from .tree import name_of
 
-CANNOT_RUN = 3
-"""The exit code of a check that has no verdict."""
+__all__ = ["CANNOT_RUN", "InputError", "Scratch", "checkout", "command", "git", "project", "repository"]
 
 
 class Scratch(NamedTuple):
-    """The checkout of one commit, and the environment in which commands there find this Python and the raw data."""
+    """The checkout of one commit, and the environment in which its stages run."""
 
-    folder: Path
+    folder: Path  # of the project: the checkout's root, or a folder of it
     commit: str
-    target: str | None  # of `dvc repro`; None for the whole pipeline
     environment: dict[str, str]
 
     def git(self, *arguments: str) -> str:
         """What a ``git`` command prints there."""
         return git(self.folder, *arguments)
 
-    def repro(self) -> None:
-        """Run ``dvc repro`` there, everything it prints going to standard error.
+    def repro(self, *targets: str) -> None:
+        """Run ``dvc repro`` there, everything it prints going to standard error; every pipeline where none is named.
 
         Raises:
             InputError: A stage failed; its own error has been printed by then.
         """
-        command = ["dvc", "repro", *filter(None, [self.target])]
+        self.dvc("repro", *(targets or ["--all-pipelines"]))
+
+    def dvc(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+        """Run a ``dvc`` command there.
+
+        Raises:
+            InputError: It failed; its own error has been printed by then.
+        """
         with subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=self.folder, env=self.environment, stdout=sys.stderr, start_new_session=True,
+            [sys.executable, "-m", "dvc", *arguments],
+            cwd=self.folder, env=environment or self.environment, stdout=sys.stderr, start_new_session=True,
         ) as process:  # fmt: skip
             try:
                 code = process.wait()
             finally:
                 if process.returncode is None:  # interrupted: nothing a stage or its shell could save is wanted
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
+                    _end(process)
         if code:
-            raise InputError(f"`{' '.join(command)}` of {self.commit[:10]} failed; the stage's own error is above")
+            raise InputError(f"`dvc {' '.join(arguments)}` of {self.commit[:10]} failed; its own error is above")
 
 
 @contextmanager
-def checkout(revision: str = "HEAD", model: str | None = None) -> Iterator[Scratch]:
+def checkout(revision: str = "HEAD") -> Iterator[Scratch]:
     """Check out a revision of the current repository in a scratch folder that vanishes when the block ends.
 
     The repository is only read: the commit is fetched into a new one, which has no branches, hooks or DVC cache. What
-    could lend the rerun a result stays outside: DVC's settings and caches of this user and machine, and PYTHONPATH.
-
-    Args:
-        revision: Anything that names a commit.
-        model: The one to build there; all by default.
+    could lend a rerun a result stays outside: DVC's settings and caches of this user and machine, and PYTHONPATH.
 
     Raises:
-        InputError: There is no such commit, no pipeline in it, or no such model.
+        InputError: There is no such commit, or no DVC repository here or in it.
     """
-    root = repository()
+    root = project()
+    top = repository(root)
     try:
-        commit = git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-    except InputError:
+        commit = git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    except GitError:
         raise InputError(f"revision: expected a commit, got {revision!r}; `git log --all` lists them") from None
-    with tempfile.TemporaryDirectory(prefix="imdb-scratch-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="dvc-checks-", ignore_cleanup_errors=True) as scratch:
         base = Path(scratch).resolve()
-        folder = base / "project"
-        git(base, "init", "--quiet", "--template=", str(folder))
-        git(folder, "-c", "protocol.version=2", "fetch", "--quiet", "--no-tags", "--depth=1", str(root), commit)
-        git(folder, "checkout", "--quiet", "--detach", commit)
-        for name in ("dvc.yaml", "params.yaml"):
-            if not (folder / name).exists():
-                raise InputError(f"revision: {revision!r} ({commit[:10]}) has no {name}; name one with the pipeline")
-        try:
-            models = [*YAML(typ="safe").load(folder / "params.yaml")["models"]]
-        except (YAMLError, TypeError, KeyError):
-            raise InputError(
-                f"revision: {revision!r} ({commit[:10]}) has no `models` in its params.yaml; name one with them"
-            ) from None
-        if model not in [None, *models]:
-            raise InputError(f"model: expected one of {', '.join(models)}, got {model!r}")
-        (folder / ".dvc/config.local").write_text("[cache]\n    dir = cache\n")  # wins over a committed setting too
-        yield Scratch(folder, commit, model and f"evaluate@{model}", _environment(base))
+        tree = base / "checkout"
+        git(base, "init", "--quiet", "--template=", str(tree))
+        git(tree, "-c", "protocol.version=2", "fetch", "--quiet", "--no-tags", "--depth=1", str(top), commit)
+        git(tree, "checkout", "--quiet", "--detach", commit)
+        folder = tree / root.relative_to(top)
+        if not (folder / ".dvc").is_dir():
+            raise InputError(f"revision: {revision!r} ({commit[:10]}) has no DVC repository; name one that has")
+        _write_config(folder, {"cache": {"dir": str(base / "cache")}})  # wins over a committed setting too
+        yield Scratch(folder, commit, _environment(base, root))
 
 
-def repository() -> Path:
-    """The root of the Git repository around the current folder."""
-    return Path(git(Path.cwd(), "rev-parse", "--show-toplevel"))
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """What ``git`` prints in a folder, without the last line's end.
+def project(folder: Path | None = None) -> Path:
+    """The root of the DVC repository around a folder, by default the current one.
 
     Raises:
-        InputError: It failed; its last words.
+        InputError: There is none.
     """
-    run = subprocess.run(
-        ["git", *arguments], cwd=folder, env=_without("GIT_"), capture_output=True, text=True, check=False
-    )
-    if run.returncode:
-        raise InputError(f"`git {' '.join(arguments)}` failed in {folder}: {run.stderr.strip().splitlines()[-1:]}")
-    return run.stdout.rstrip("\n")
-
-
-def command(main: Callable[[], int]) -> None:
-    """Exit with what ``main`` returns; with ``CANNOT_RUN`` and a line per fault for bad input; with 130 for Ctrl-C.
-
-    A termination, or the terminal's end, cleans up like Ctrl-C. A crash shows its traceback and is ``CANNOT_RUN`` as
-    well: Python's own code for it, 1, is a verdict here.
-    """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks
-            signal.signal(number, signal.default_int_handler)
     try:
-        sys.exit(main())
-    except InputError as error:
-        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception:
-        traceback.print_exc()
-    sys.exit(CANNOT_RUN)
+        return Path(Repo.find_root(str(folder or Path.cwd())))
+    except DvcException as error:
+        raise InputError(f"{explain(error)}; `dvc init` makes one") from None
 
 
-def _without(*prefixes: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+def bring_data(scratch: Scratch, targets: list[str]) -> None:
+    """Bring the data of .dvc files and frozen stages: from the user's cache, which is read only, or the remote.
+
+    Raises:
+        InputError: It is in neither.
+    """
+    if not targets:
+        return
+    root = project()
+    with Repo(str(root)) as repo:
+        cache = repo.cache.local_cache_dir
+    local = root / ".dvc/config.local"
+    isolated = (scratch.folder / ".dvc/config.local").read_text()
+    theirs = ConfigObj(str(local)).dict() if local.exists() else {}
+    theirs["cache"] = ConfigObj(isolated.splitlines()).dict()["cache"]
+    theirs['remote "checks-cache"'] = {"url": cache}
+    _write_config(scratch.folder, theirs)
+    try:
+        if os.path.isdir(cache):
+            scratch.dvc("pull", "--quiet", "--allow-missing", "--remote", "checks-cache", *targets, environment=_user())
+        if any(not _is_there(scratch, target) for target in targets):
+            scratch.dvc("pull", "--quiet", *targets, environment=_user())
+    finally:
+        (scratch.folder / ".dvc/config.local").write_text(isolated)
 
 
-def _environment(base: Path) -> dict[str, str]:
-    """This process's environment, cut off from the user's DVC; paths to the raw data are made absolute."""
-    environment = _without("GIT_", "DVC", "PYTHONPATH")
-    for name in ("IMDB_SOURCE", "KERAS_HOME"):
+def _is_there(scratch: Scratch, target: str) -> bool:
+    with Repo(str(scratch.folder)) as repo:
+        outs = [out for out in repo.index.outs if name_of(out.stage, str(scratch.folder)) == target]
+    return all(os.path.lexists(out.fs_path) for out in outs)
+
+
+def _user() -> dict[str, str]:
+    return without("GIT_") | {"DVC_NO_ANALYTICS": "1"}
+
+
+def _write_config(folder: Path, values: dict) -> None:
+    config = ConfigObj(values, list_values=False, encoding="utf-8")
+    config.filename = str(folder / ".dvc/config.local")
+    config.write()
+
+
+def _environment(base: Path, root: Path) -> dict[str, str]:
+    """This process's environment, cut off from the user's DVC, in which relative paths stay what they were."""
+    environment = without("GIT_", "DVC", "PYTHONPATH")
+    for name in read_settings(root).paths:
         if (place := environment.get(name)) and "://" not in place:
             environment[name] = str(Path(place).expanduser().absolute())
     for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR", "TMPDIR"):
         (base / name).mkdir()
         environment[name] = str(base / name)
     environment["DVC_NO_ANALYTICS"] = "1"
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    programs = root / ".venv" / ("Scripts" if os.name == "nt" else "bin")
+    if programs.is_dir() and "VIRTUAL_ENV" not in environment:  # the repository's own, as if it had been activated
+        environment["PATH"] = f"{programs}{os.pathsep}{environment.get('PATH', os.defpath)}"
     return environment
+
+
+def _end(process: subprocess.Popen) -> None:
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def keep(folder: Path, paths: list[str], target: Path) -> None:
+    """Copy what a checkout holds of some paths to another folder."""
+    for path in paths:
+        source, place = folder / path, target / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, place, dirs_exist_ok=True)
+        elif source.exists():
+            shutil.copy2(source, place)

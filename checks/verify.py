@@ -1,232 +1,130 @@
-"""Prove a committed result by running it again: a clean checkout, no cache, and a comparison output by output.
+"""Is this result real? Runs a revision again in an isolated clone and compares every output with the recorded one.
 
-Exit code 0: every byte is the committed one. 1: the weights are others, as where the bits are not promised, and score
-within the tolerances. 2: something is different. 3: there is no verdict. 130: interrupted. An input that dvc.lock
-records otherwise is named as stale: harmless if the bytes are the committed ones, beyond any tolerance if not.
+Exit code 0: every byte is the recorded one. 1: some numbers are others, all within the tolerances that checks.yaml
+declares. 2: something is different. 3: there is no verdict. An input that a lock records otherwise is named as stale:
+harmless if the bytes are the recorded ones, beyond any tolerance if not.
 """
 
-import argparse
-import fnmatch
 import hashlib
 import json
-import math
 import os
 import platform
 import re
-import sys
-from importlib.metadata import version
-from itertools import zip_longest
+import subprocess
+from contextlib import ExitStack
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
-from ruamel.yaml import YAML
+from .attest import statement
+from .runs import Output, Stage, forget, freeze_external, frozen, recorded, rerun
+from .scratch import Scratch, bring_data, checkout, project
+from .settings import Settings, read_settings
+from .shell import InputError, Parser, command
+from .tree import within
+from .values import DIFFERENT, IDENTICAL, VERDICTS, WITHIN, compare
 
-from checks.scratch import CANNOT_RUN, Scratch, checkout, command, repository
-from sentiment import InputError, engine
-
-TOLERANCES = {
-    "accuracy": 0.03,
-    "f1": 0.03,
-    "loss": 0.055,
-    "precision": 0.09,
-    "recall": 0.115,
-    "roc_auc": 0.025,
-    "weights": math.inf,  # a digest of the bits: were they the same, there would be nothing to tolerate
-}
-"""How far a metric may be from the committed one where the weights are others; one not named here, not at all.
-
-Training amplifies roundings. Five ways to change nothing else (sums of 32 and of 512 rows at a time instead of 128, 2
-and 8 shards instead of 4, the last digits of a constant of ``functions.exp``) moved the metrics, in the order above, of
-`small` by up to 0.0007, 0.0012, 0.0009, 0.0074, 0.0110 and 0.0004, those of `full` by up to 0.0146, 0.0127, 0.0254,
-0.0448, 0.0555 and 0.0104. Tolerated is twice the larger, or a little more.
-"""
-
-FOLLOWERS = ("metrics/*.json", "models/*.keras", "plots/*")
-"""The outputs that follow the last bits of the weights; every other one has the same bytes on every machine."""
-
-ENVIRONMENT = "data/environment.json"
-"""But this one, which names the architecture. It may be another, the packages may not."""
-
-IDENTICAL, WITHIN, DIFFERENT = VERDICTS = ("identical", "within tolerance", "different")  # by exit code
-
-
-class Output(NamedTuple):
-    """An output as dvc.lock records it, and those of its files that belong in Git, by path."""
-
-    md5: str
-    files: dict[str, bytes]
-
-
-class Stage(NamedTuple):
-    """What dvc.lock says of a stage: the command, parameters and MD5 of files it ran on, and its outputs by path."""
-
-    inputs: dict[str, object]
-    outputs: dict[str, Output]
+NOT_RERUN = "not rerun"
 
 
 class Row(NamedTuple):
-    """The verdict on an output of a stage, and the differences it was found by."""
+    """The verdict on an output of a stage, the differences it was found by, and the SHA-256 of what the rerun made."""
 
     stage: str
     output: str
     verdict: str
     differences: list[str]
+    files: dict[str, str]
 
 
-def read_results(scratch: Scratch) -> dict[str, Stage]:
-    """The stages of a checkout's dvc.lock.
-
-    Raises:
-        InputError: It has none.
-    """
-    lock = scratch.folder / "dvc.lock"
-    if not lock.exists():
-        raise InputError(f"revision: {scratch.commit[:10]} has no dvc.lock and so no result; commit it with one")
-    stages = YAML(typ="safe").load(lock)["stages"]
-    made = {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
-    belong = scratch.git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-
-    def read(path: str) -> dict[str, bytes]:
-        names = [name for name in belong if name == path or name.startswith(f"{path}/")]
-        return {name: (scratch.folder / name).read_bytes() for name in names if (scratch.folder / name).is_file()}
-
-    return {
-        name: Stage(
-            inputs={"cmd": stage["cmd"]}
-            | {dep["path"]: dep["md5"] for dep in stage.get("deps", []) if dep["path"] not in made}
-            | _flat(stage.get("params", {})),
-            outputs={out["path"]: Output(out["md5"], read(out["path"])) for out in stage.get("outs", [])},
-        )
-        for name, stage in stages.items()
-    }
-
-
-def stale(committed: dict[str, Stage], rerun: dict[str, Stage]) -> dict[str, list[str]]:
-    """By stage, the inputs that dvc.lock records otherwise: the revision's results were made from something else."""
+def stale(was: dict[str, Stage], now: dict[str, Stage]) -> dict[str, list[str]]:
+    """By stage, the inputs that the locks record otherwise: the revision's results were made from something else."""
     found = {}
-    for name, stage in rerun.items():
-        recorded = committed.get(name, Stage({}, {})).inputs
-        keys = sorted(key for key in recorded | stage.inputs if recorded.get(key) != stage.inputs.get(key))
-        found[name] = [f"{key}: dvc.lock records {recorded.get(key)}, found {stage.inputs.get(key)}" for key in keys]
+    for name, stage in now.items():
+        before = was[name].inputs if name in was else {}
+        keys = sorted(key for key in before | stage.inputs if str(before.get(key)) != str(stage.inputs.get(key)))
+        found[name] = [f"{key}: recorded {before.get(key)}, found {stage.inputs.get(key)}" for key in keys]
     return {name: changes for name, changes in found.items() if changes}
 
 
-def compare(committed: dict[str, Stage], rerun: dict[str, Stage]) -> list[Row]:
+def downstream(names: set[str], stages: dict[str, Stage]) -> set[str]:
+    """These stages and all that read what they made."""
+    found, before = set(names), None
+    while found != before:
+        before = set(found)
+        made = [path for name in found if name in stages for path in stages[name].outputs]
+        for name, stage in stages.items():
+            if any(within(path, out) or within(out, path) for path in stage.reads for out in made):
+                found.add(name)
+    return found
+
+
+def compare_runs(was: dict[str, Stage], now: dict[str, Stage], settings: Settings) -> list[Row]:
     """A row for each output of each stage that ran again."""
-    rows = []
-    for name, stage in rerun.items():
-        recorded, reason = committed.get(name, Stage({}, {})).outputs, objection(committed, rerun, _model(name))
-        for path in sorted(recorded | stage.outputs):
-            rows.append(Row(name, path, *judge(path, recorded.get(path), stage.outputs.get(path), reason)))
+    rows, exact = [], downstream(set(stale(was, now)), now)
+    for name, stage in now.items():
+        outputs = was[name].outputs if name in was else {}
+        for path in sorted(outputs.keys() | stage.outputs.keys()):
+            after, verdict, differences = stage.outputs.get(path), NOT_RERUN, []
+            if stage.reruns:
+                verdict, differences = judge(path, outputs.get(path), after, settings)
+            if verdict == WITHIN and name in exact:
+                verdict, differences = DIFFERENT, [*differences, "it was made from other inputs: nothing may differ"]
+            files = (after and after.files) or {} if stage.reruns else {}
+            rows.append(Row(name, path, verdict, differences, {place: _sha256(files[place]) for place in files}))
     return rows
 
 
-def judge(path: str, committed: Output | None, rerun: Output | None, objection: str) -> tuple[str, list[str]]:
-    """The verdict on one output, and the differences.
-
-    Args:
-        path: The output's.
-        committed: What the revision has, ``None`` for nothing.
-        rerun: What the rerun made, ``None`` for nothing.
-        objection: Why even what follows the weights may not have other bytes; empty if it may.
-    """
-    if committed is None or rerun is None:
-        return DIFFERENT, ["dvc.lock does not record it" if committed is None else "the rerun does not make it"]
-    changes = differences(path, committed.files, rerun.files)
-    if committed.files and dvc_md5(path, committed.files) != committed.md5:
-        return DIFFERENT, ["the committed file is not the one dvc.lock records", *changes]
-    if rerun.files and not committed.files:
-        return DIFFERENT, ["not committed"]
-    if committed.md5 == rerun.md5:
+def judge(path: str, was: Output | None, now: Output | None, settings: Settings) -> tuple[str, list[str]]:
+    """The verdict on one output and the differences; None of an output that a side lacks."""
+    if was is None or was.value is None:
+        return DIFFERENT, ["no lock records it"]
+    if now is None or now.value is None:
+        return DIFFERENT, ["the rerun does not make it"]
+    if was.value == now.value and not was.edited:
         return IDENTICAL, []
-    changes = changes or [f"MD5: committed {committed.md5}, found {rerun.md5}"]
-    if path == ENVIRONMENT:
-        was, now = (figures(output.files).get("packages") for output in (committed, rerun))
-        return DIFFERENT if was != now else WITHIN, changes
-    if not any(fnmatch.fnmatch(path, pattern) for pattern in FOLLOWERS):
-        return DIFFERENT, changes
-    return (DIFFERENT, [*changes, objection]) if objection else (WITHIN, changes)
+    if was.files is None or now.files is None:
+        verdict, differences = DIFFERENT, [f"recorded {was.value}, found {now.value}; the recorded file is not here"]
+    else:
+        verdict, differences = compare_files(was.files, now.files, settings, path)
+    if was.edited:
+        return DIFFERENT, ["Git keeps another than the lock records", *differences]
+    if verdict == DIFFERENT and any(fnmatchcase(path, pattern) for pattern in settings.free):
+        return WITHIN, [*differences, "its bytes are free"]
+    return verdict, differences
 
 
-def objection(committed: dict[str, Stage], rerun: dict[str, Stage], model: str) -> str:
-    """Why a model is due no tolerance; empty if it is: from the recorded inputs came other weights that score alike."""
-    if model in map(_model, stale(committed, rerun)):
-        return "dvc.lock records other inputs, so nothing may differ"
-    before, after = (
-        {path: out for name, stage in stages.items() if _model(name) == model for path, out in stage.outputs.items()}
-        for stages in (committed, rerun)
+def compare_files(was: dict, now: dict, settings: Settings, path: str) -> tuple[str, list[str]]:
+    """The verdict on the files of an output, and how each that differs does."""
+    worst, lines = IDENTICAL, []
+    for name in sorted(was.keys() | now.keys()):
+        if name not in was or name not in now:
+            verdict, differences = DIFFERENT, [f"only the {'rerun' if name in now else 'revision'} has it"]
+        else:
+            place = name or Path(path).name
+            verdict, differences = compare(place, was[name].read_bytes(), now[name].read_bytes(), settings)
+        worst = max(worst, verdict, key=VERDICTS.index)
+        lines += [f"{name}: {difference}" if name else difference for difference in differences]
+    return worst, lines
+
+
+def environment(packages: tuple[str, ...], scratch: Scratch) -> dict[str, str]:
+    """What could change the bits: the machine, and the Python that the stages find, with some of its packages."""
+    code = (
+        "import platform, sys; from importlib.metadata import version\nprint('python', platform.python_version())\n"
+        "for name in sys.argv[1:]:\n    try: print(name, version(name))\n    except ImportError: print(name, 'missing')"
     )
-    if all(before.get(path) == out for path, out in after.items() if path.endswith(".keras")):
-        return "the model file is the committed one, so nothing else may differ"
-    beyond = []
-    for path in sorted(path for path in after.keys() & before.keys() if path.startswith("metrics/")):
-        was, now = figures(before[path].files), figures(after[path].files)
-        beyond += [name for name in sorted(was | now) if not tolerable(name, was.get(name), now.get(name))]
-    return f"beyond the tolerance: {', '.join(beyond)}" if beyond else ""
-
-
-def tolerable(name: str, committed, found) -> bool:
-    """Whether a metric is close enough to the committed one.
-
-    >>> tolerable("accuracy", 0.82, 0.83), tolerable("parameters", 39053, 39054), tolerable("accuracy", 0.82, None)
-    (True, False, False)
-    """
-    tolerance = TOLERANCES.get(name, 0)
-    if not all(isinstance(value, int | float) for value in (committed, found)):
-        return committed == found or tolerance == math.inf
-    return abs(found - committed) <= tolerance
-
-
-def differences(path: str, committed: dict[str, bytes], found: dict[str, bytes]) -> list[str]:
-    """The metrics that differ, or the first line that does in each file."""
-    if path.startswith("metrics/") or path == ENVIRONMENT:
-        was, now = figures(committed), figures(found)
-        changed = [name for name in sorted(was | now) if was.get(name) != now.get(name)]
-        return [_metric(name, was.get(name), now.get(name)) for name in changed]
-    changes = []
-    for name in sorted(committed.keys() | found.keys()):
-        texts = (files.get(name, b"").decode(errors="replace").splitlines() for files in (committed, found))
-        for number, (was, now) in enumerate(zip_longest(*texts), start=1):
-            if was != now:
-                changes.append(f"{name}, line {number}: committed {was!r}, found {now!r}")
-                break
-    return changes
-
-
-def figures(files: dict[str, bytes]) -> dict[str, object]:
-    """What the file of an output names, metrics say; nothing where it is no JSON object."""
     try:
-        values = json.loads(b"".join(files.values()))
-    except ValueError:
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def dvc_md5(path: str, files: dict[str, bytes]) -> str:
-    """The MD5 that dvc.lock has for an output: of its bytes, or for a folder of the list of its files."""
-    if path in files:
-        return hashlib.md5(files[path]).hexdigest()
-    names = sorted(files)
-    listing = [{"md5": hashlib.md5(files[name]).hexdigest(), "relpath": name[len(path) + 1 :]} for name in names]
-    return hashlib.md5(json.dumps(listing).encode()).hexdigest() + ".dir"
-
-
-def environment(recorded: dict) -> dict[str, str]:
-    """What could change the bits here, and how it differs from what data/environment.json records."""
-    locked = recorded.get("packages", {})
-    packages = {name: version(name) for name in sorted(locked.keys() | {"numba", "numpy", "tensorflow"})}
-    changed = [f"{name} {number}" for name, number in locked.items() if packages[name] != number]
-    return {
-        "processor": processor(),
-        "architecture": platform.machine(),
-        "recorded architecture": recorded.get("architecture", "none"),
-        "cores": str(os.cpu_count()),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "packages": ", ".join(f"{name} {number}" for name, number in packages.items()),
-        "recorded packages": ", ".join(changed) or "the same",
-        "promise": engine.promise(),
-    }
+        run = subprocess.run(
+            ["python", "-c", code, *packages],
+            cwd=scratch.folder, env=scratch.environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        found = dict(line.split(" ", 1) for line in run.stdout.splitlines())
+    except (OSError, subprocess.CalledProcessError):  # a pipeline need not be Python's
+        found = {}
+    machine = {"processor": processor(), "architecture": platform.machine(), "cores": str(os.cpu_count())}
+    return machine | {"system": platform.platform()} | found
 
 
 def processor() -> str:
@@ -236,6 +134,46 @@ def processor() -> str:
     return found[1] if found else platform.processor() or "unknown"
 
 
+def verify(revision: str, targets: list[str], against: str | None = None) -> dict:
+    """Run a revision again, or take another in place of that, and report on it.
+
+    Returns:
+        What ``--json`` prints: the commit, what was run, the verdict, its rows, stale inputs and the environment.
+
+    Raises:
+        InputError: It has no result, its data is not to be had, or a stage failed.
+    """
+    settings = read_settings(project())
+    with ExitStack() as stack:
+        scratch = stack.enter_context(checkout(revision))
+        kept = Path(stack.enter_context(TemporaryDirectory(prefix="dvc-checks-")))
+        was = recorded(scratch, kept / "was")
+        if not was:
+            raise InputError(f"revision: {revision!r} ({scratch.commit[:10]}) has no lock with a result; commit one")
+        if against is not None:
+            other = stack.enter_context(checkout(against))
+            now = {name: stage for name, stage in recorded(other, kept / "now").items()}
+        else:
+            freeze_external(scratch)
+            bring_data(scratch, frozen(scratch))
+            forget(scratch)
+            scratch.repro(*targets)
+            now = rerun(scratch)
+        rows = compare_runs(was, now, settings)
+        machine = environment(settings.packages, scratch)
+    judged = [row.verdict for row in rows if row.verdict != NOT_RERUN]
+    if not judged:
+        raise InputError(f"revision: nothing of {scratch.commit[:10]} ran again, so nothing is compared")
+    return {
+        "revision": scratch.commit,
+        "target": f"against {other.commit}" if against is not None else " ".join(targets) or "every pipeline",
+        "verdict": max(judged, key=VERDICTS.index),
+        "results": [row._asdict() for row in rows],
+        "stale": stale(was, now),
+        "environment": machine,
+    }
+
+
 def as_text(report: dict) -> str:
     """The report for a terminal: a table, the differences under their rows."""
     widths = [max(len(row[key]) for row in report["results"]) for key in ("stage", "output")]
@@ -243,8 +181,13 @@ def as_text(report: dict) -> str:
     for row in report["results"]:
         lines.append(f"{row['stage']:{widths[0]}}  {row['output']:{widths[1]}}  {row['verdict']}")
         lines += [f"{'':{widths[0]}}    {difference}" for difference in row["differences"]]
-    lines += ["", *_stale_lines(report), *(f"{key:21}  {value}" for key, value in report["environment"].items())]
+    lines += ["", *_stale_lines(report), *(f"{key:12}  {value}" for key, value in report["environment"].items())]
     return "\n".join(lines)
+
+
+def as_json(report: dict) -> str:
+    """All of it as one object."""
+    return json.dumps(report, indent=2)
 
 
 def as_markdown(report: dict) -> str:
@@ -258,80 +201,43 @@ def as_markdown(report: dict) -> str:
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
 
 
-def verify(revision: str, model: str | None) -> dict:
-    """Run a revision again and report on it.
-
-    Returns:
-        What ``--json`` prints: the commit, what was run, the verdict, its rows, stale inputs and the environment.
-    """
-    with checkout(revision, model) as scratch:
-        committed = read_results(scratch)
-        locks = [folder / "requirements.txt" for folder in (scratch.folder, repository())]
-        if len({lock.read_bytes() for lock in locks if lock.exists()}) > 1:
-            print(
-                f"warning: {revision} has another requirements.txt; what it computes with is checked", file=sys.stderr
-            )
-        environments = [
-            figures(out.files) for s in committed.values() for p, out in s.outputs.items() if p == ENVIRONMENT
-        ]
-        (scratch.folder / "dvc.lock").unlink()  # so that every stage runs and nothing is taken as done
-        scratch.repro()
-        rerun = read_results(scratch)
-    rows = compare(committed, rerun)
-    return {
-        "revision": scratch.commit,
-        "target": scratch.target or "the pipeline",
-        "verdict": max((row.verdict for row in rows), key=VERDICTS.index),
-        "results": [row._asdict() for row in rows],
-        "stale": stale(committed, rerun),
-        "environment": environment(*environments or [{}]),
-    }
-
-
-class Parser(argparse.ArgumentParser):
-    """Its own exit code for a wrong command line, 2, is a verdict here."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line."""
-        self.exit(CANNOT_RUN, f"error: {message}\n")
-
-
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Verify what the command line names; print the report; give the exit code."""
-    parser = Parser(prog="python -m checks.verify", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", help="one model only; all by default")
+    parser = Parser(prog="dvc-verify", description=__doc__.splitlines()[0])
+    parser.add_argument("targets", nargs="*", help="stages, with all they depend on; every pipeline by default")
     parser.add_argument("--rev", default="HEAD", help="the commit to prove; HEAD by default")
+    parser.add_argument("--against", metavar="REV", help="compare with what another commit records, running nothing")
+    parser.add_argument("--attest", metavar="FILE", type=Path, help="write what was proved as an in-toto statement")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_const", dest="form", const=lambda report: json.dumps(report, indent=2))
-    form.add_argument("--markdown", action="store_const", dest="form", const=as_markdown)
+    for option, function in (("--json", as_json), ("--markdown", as_markdown)):
+        form.add_argument(option, action="store_const", dest="form", const=function, help=function.__doc__)
     parser.set_defaults(form=as_text)
-    arguments = parser.parse_args()
-    report = verify(arguments.rev, arguments.model)
-    print(arguments.form(report))
+    options = parser.parse_args(arguments)
+    if options.against is not None and (options.targets or options.attest):
+        raise InputError("--against: expected it alone, for nothing is run; leave targets and --attest out")
+    report = verify(options.rev, options.targets, options.against)
+    if options.attest:
+        options.attest.write_text(json.dumps(statement(report), indent=2) + "\n", encoding="utf-8")
+    print(options.form(report))
     return VERDICTS.index(report["verdict"])
 
 
-def _flat(values: dict, prefix: str = "") -> dict[str, object]:
-    flat = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _stale_lines(report: dict) -> list[str]:
     return [f"stale: {stage}: {change}" for stage, changes in report["stale"].items() for change in changes]
 
 
-def _model(stage: str) -> str:
-    return stage.partition("@")[2]
-
-
-def _metric(name: str, committed, found) -> str:
-    text = f"{name}: committed {committed}, found {found}"
-    if name in TOLERANCES and all(isinstance(value, float) for value in (committed, found)):
-        text += f", off by {found - committed:+.6f} (tolerance {TOLERANCES[name]})"
-    return text
+def run() -> None:
+    """What ``dvc-verify`` is."""
+    command(main)
 
 
 if __name__ == "__main__":
-    command(main)
+    run()

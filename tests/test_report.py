@@ -1,5 +1,6 @@
 """The report tells a reviewer what changed, in a comment and on a page that is safe and complete by itself."""
 
+import base64
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from html import escape, unescape
 from pathlib import Path
 
 import pytest
+import yaml
 
 from checks.report import (
     LONGEST_COMMENT,
@@ -19,27 +21,68 @@ from checks.report import (
     Report,
     compare_metrics,
     find_base,
+    name_models,
     read_noise,
     to_html,
     to_markdown,
 )
-from demo.project import write_project
-from sentiment import InputError
-from tests.conftest import MODELS, ROOT
+from checks.settings import Settings
+from checks.shell import InputError
+from tests.conftest import ROOT
+from tests.repositories import ENVIRONMENT, commit, create, git, repro, write
 
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_"))}
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs a browser: chromium or google-chrome on PATH")
-CURVES = ["history/plots/metrics/train/accuracy.tsv", "history/plots/metrics/train/loss.tsv"]
-CURVES += ["calibration.csv", "confusion.csv", "precision_recall.csv", "roc.csv"]
-PLOTS = [f"plots/{model}/{curve}" for model in MODELS for curve in CURVES]
+PLOTS = {
+    "Loss": {"x": "step", "y": {"plots/small/loss.tsv": "loss", "plots/full/loss.tsv": "loss"}, "x_label": "epoch"},
+    "ROC": {"x": "false", "y": {"plots/small/roc.csv": "true", "plots/full/roc.csv": "true"}},
+    "Confusion, small": {"template": "counts", "x": "predicted", "y": {"plots/small/confusion.csv": "actual"}},
+    "Confusion, full": {"template": "counts", "x": "predicted", "y": {"plots/full/confusion.csv": "actual"}},
+}
+PIPELINE = {
+    "stages": {
+        "evaluate": {
+            "foreach": "${models}",
+            "do": {
+                "cmd": "python3 evaluate.py ${key}",
+                "deps": ["evaluate.py"],
+                "params": ["models.${key}"],
+                "metrics": [{"metrics/${key}.json": {"cache": False}}],
+                "outs": [{"plots/${key}": {"cache": False}}],
+            },
+        }
+    },
+    "plots": [*({name: plot} for name, plot in PLOTS.items()), {"plots/small/picture.png": None}],
+}
+EVALUATE = """\
+import json, os, sys
+model = sys.argv[1]
+line = next(line for line in open("params.yaml") if line.strip().startswith(model))
+epochs = int(line.partition("epochs: ")[2].partition("}")[0])
+os.makedirs("metrics", exist_ok=True)
+os.makedirs(f"plots/{model}", exist_ok=True)
+score = 0.5 + epochs / 10
+values = {"accuracy": score, "loss": 1 - score, "weights": f"digest-{epochs}", "parameters": 39053}
+json.dump(values, open(f"metrics/{model}.json", "w"), indent=2)
+rows = "".join(f"{i}\\t{1 / (i + 1)}\\n" for i in range(epochs))
+open(f"plots/{model}/loss.tsv", "w").write("step\\tloss\\n" + rows)
+open(f"plots/{model}/roc.csv", "w").write(f"false,true\\n0,0\\n0.5,{score}\\n1,1\\n")
+cells = [(a, p, 1000 if a == p else 10 * epochs) for a in ("negative", "positive") for p in ("negative", "positive")]
+table = "".join(f"{a},{p},{n}\\n" for a, p, n in cells)
+open(f"plots/{model}/confusion.csv", "w").write("actual,predicted,reviews\\n" + table)
+open(f"plots/{model}/picture.png", "wb").write(bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010806000000" "1f15c489"
+    "0000000d49444154789c6360f8cfc00000000301010018dd8db00000000049454e44ae426082"
+))
+"""
+FILES = {
+    "params.yaml": "models:\n  small: {seed: 1, epochs: 4}\n  full: {seed: 1, epochs: 2}\n",
+    "evaluate.py": EVALUATE,
+    "dvc.yaml": yaml.safe_dump(PIPELINE, sort_keys=False),
+    "checks.yaml": "headline: accuracy\nnoise: metrics/noise/{model}.json\n",
+    ".gitignore": "/report/\n",
+}
 HOSTILE = "<script>document.title='run'</script>|`*@all*`"
-
-
-def git(folder: Path, *command: str) -> str:
-    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-    run = ("git", *identity, *command)
-    return subprocess.run(run, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def report(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -68,14 +111,13 @@ def metrics(folder: Path, revision: str, model: str) -> dict:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A project with three commits: no results yet, results, and one epoch less of `small`; and its report."""
-    folder = tmp_path_factory.mktemp("project")
-    environment = write_project(folder, 300)
-    params = folder / "params.yaml"
+    folder = create(tmp_path_factory.mktemp("project"), FILES)
+    shutil.copytree(ROOT / ".dvc/plots", folder / ".dvc/plots", dirs_exist_ok=True)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "The pipeline")
     for epochs in (4, 3):
-        params.write_text(params.read_text().replace("epochs: 4", f"epochs: {epochs}", 1))
-        subprocess.run(["dvc", "repro", "--quiet"], cwd=folder, env=environment, capture_output=True, check=True)
-        git(folder, "add", ".")
-        git(folder, "commit", "--quiet", "--message", f"{epochs} epochs")
+        write(folder, "params.yaml", FILES["params.yaml"].replace("epochs: 4", f"epochs: {epochs}"))
+        repro(folder)
     run = report(folder)
     assert (run.returncode, run.stderr) == (0, "")
     return folder
@@ -91,10 +133,10 @@ def hostile(project, tmp_path_factory) -> Path:
     """A project whose every name and value tries to become markup."""
     copy = Path(shutil.copytree(project, tmp_path_factory.mktemp("hostile") / "copy", symlinks=True))
     name = HOSTILE.replace("/", "")  # a file's name holds none
-    pipeline = (copy / "dvc.yaml").read_text().replace("ROC, ${key}", json.dumps(HOSTILE))
-    pipeline = pipeline.replace("epoch\n", json.dumps(HOSTILE) + "\n")
-    (copy / "dvc.yaml").write_text(f"{pipeline}metrics:\n- {json.dumps(f'metrics/{name}.json')}\n")
-    (copy / f"metrics/{name}.json").write_text(json.dumps({"accuracy": HOSTILE, HOSTILE: 1.5}))
+    pipeline = json.loads(json.dumps(PIPELINE).replace("epoch", HOSTILE).replace("ROC", HOSTILE))
+    pipeline["metrics"] = [f"metrics/{name}.json"]
+    write(copy, "dvc.yaml", yaml.safe_dump(pipeline))
+    write(copy, f"metrics/{name}.json", json.dumps({"accuracy": HOSTILE, HOSTILE: 1.5}))
     params = copy / "params.yaml"
     params.write_text(params.read_text().replace("seed: 1", f"seed: {json.dumps(HOSTILE)}"))
     run = report(copy)
@@ -106,7 +148,7 @@ def test_the_comment_names_the_changed_param_and_every_metric_before_and_after(p
     _, comment = read(project)
     assert comment.splitlines()[0] == MARKER
     table = rows(comment)
-    assert [row for row in table if row[0].startswith("models.")] == [["models.small.train.epochs", "4", "3"]]
+    assert [row for row in table if row[0].startswith("models.")] == [["models.small.epochs", "4", "3"]]
     before, after = metrics(project, "HEAD~1", "small"), metrics(project, "HEAD", "small")
     assert before["loss"] != after["loss"]
     difference = f"{after['loss'] - before['loss']:+.6f}"
@@ -115,7 +157,6 @@ def test_the_comment_names_the_changed_param_and_every_metric_before_and_after(p
     assert {row[1] for row in table if row[0] == "small" and len(row) == 6} == set(before)
     assert ["full", "the same in every metric."] in table
     assert {row[5] for row in table if row[0] == "full" and len(row) == 6} == {"the same"}
-    assert "make noise" in comment
     assert "report artifact" in comment.splitlines()[-1]
 
 
@@ -125,11 +166,11 @@ def test_the_page_says_what_the_comment_says(project):
     for row in rows(comment):
         if len(row) == 6 and row[0] in ("small", "full"):
             assert set(row[1:]) <= cells
-    assert {"models.small.train.epochs", "4", "3"} <= cells
+    assert {"models.small.epochs", "4", "3"} <= cells
     base, head = git(project, "rev-parse", "--short=7", "HEAD~1"), git(project, "rev-parse", "--short=7", "HEAD")
     assert f"<title>{base}..workspace</title>" in page
     assert head in page
-    assert "make noise MODEL=small" in page
+    assert "noise not measured: no <code>metrics/noise/small.json</code>" in page
 
 
 def test_the_page_has_every_plot_of_the_pipeline_with_both_revisions(project):
@@ -137,12 +178,12 @@ def test_the_page_has_every_plot_of_the_pipeline_with_both_revisions(project):
     base = git(project, "rev-parse", "--short=7", "HEAD~1")
     figure = r'<figcaption>(.*?)<span>(.*?)</span>.*?<svg role="img" aria-label="([^"]*)"(.*?)</svg>'
     pictures = re.findall(figure, page, re.S)
-    assert sorted(title for title, *_ in pictures) == sorted(PLOTS)
+    assert [title for title, *_ in pictures] == list(PLOTS)
     for title, remark, label, svg in pictures:
         assert label.startswith(f"{title}: ")
         assert f">{base}<" in svg
         assert ">workspace<" in svg
-        changed = git(project, "diff", "--name-only", "HEAD~1", "--", title)
+        changed = git(project, "diff", "--name-only", "HEAD~1", "--", *PLOTS[title]["y"])
         assert remark == ("" if changed else "The same in both.")
 
 
@@ -153,18 +194,21 @@ def test_against_a_commit_without_results_everything_is_new(copy):
     after = metrics(copy, "HEAD", "small")
     assert ["small", f"new, accuracy {after['accuracy']:.6f}."] in rows(comment)
     assert ["small", "loss", "—", f"{after['loss']:.6f}", "—", "new"] in rows(comment)
-    assert page.count("<span>New.</span>") == page.count("<svg ") == len(PLOTS)
+    assert page.count("<svg ") == len(PLOTS)
+    assert page.count("<span>New.</span>") == len(PLOTS) + 1
 
 
 def test_a_missing_and_a_damaged_result_are_named(copy):
     (copy / "metrics/small.json").unlink()
     (copy / "metrics/full.json").write_text("{")
     (copy / "plots/small/roc.csv").unlink()
-    assert report(copy).returncode == 0
+    assert report(copy, "--base", "HEAD~1").returncode == 0
     page, comment = read(copy)
     assert ["small", "no results in the working tree."] in rows(comment)
     assert ["metrics/small.json", "is missing in workspace."] in rows(comment)
-    assert ["metrics/full.json", "could not be read in workspace: JSONFileCorruptedError."] in rows(comment)
+    (fault,) = [row[1] for row in rows(comment) if row[0] == "metrics/full.json"]
+    assert fault.startswith("could not be read in workspace: ")
+    assert "Expecting property name enclosed in double quotes: line 1 column 2" in fault
     assert "plots/small/roc.csv is missing in workspace." in page
 
 
@@ -196,12 +240,7 @@ def test_a_bad_base_is_one_line(project, tmp_path, base):
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        (
-            ".dvc/plots/counts.json",
-            '"nominal"',
-            '"nominal", "type": "no such"',
-            "error: plot 'plots/small/confusion.csv': ",
-        ),
+        (".dvc/plots/counts.json", '"nominal"', '"nominal", "type": "no such"', "error: plot 'Confusion, small': "),
         ("dvc.yaml", "template: counts", "template: none", "error: Template 'none' not found."),
         ("dvc.yaml", "stages:", "stages: [", "error: unable to read: 'dvc.yaml'"),
     ],
@@ -216,24 +255,39 @@ def test_a_pipeline_that_can_not_be_drawn_is_one_line(copy, file, old, new, expe
     assert len(run.stderr.splitlines()) == 1
 
 
-def test_the_default_base_is_where_the_branch_left_main_and_on_main_the_commit_before(tmp_path, monkeypatch):
+@pytest.mark.parametrize("branch", ["main", "trunk"])
+def test_the_default_base_is_what_the_change_is_based_on(tmp_path, monkeypatch, branch):
+    """HEAD for uncommitted work, where a branch left the remote's default branch, and on that the commit before."""
+    origin, folder = tmp_path / "origin", tmp_path / "clone"
+    origin.mkdir()
+    git(origin, "init", "--quiet", "--initial-branch", branch)
+    commits = [commit(origin, "0"), commit(origin, "1")]
+    git(tmp_path, "clone", "--quiet", str(origin), str(folder))
+    monkeypatch.chdir(folder)
+    short = [one[:7] for one in commits]
+    assert find_base(None) == short[0]
+    git(folder, "checkout", "--quiet", "-b", "topic")
+    write(folder, "x", "1")
+    commit(folder, "2")
+    commit(folder, "3")
+    assert find_base(None) == short[1]
+    write(folder, "untracked", "")
+    assert find_base(None) == short[1]
+    write(folder, "x", "2")
+    assert find_base(None) == git(folder, "rev-parse", "--short=7", "HEAD")
+
+
+def test_without_a_remote_the_base_is_where_the_branch_left_main(tmp_path, monkeypatch):
     git(tmp_path, "init", "--quiet", "--initial-branch", "main")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="no earlier commit"):
         find_base(None)
-    commits = []
-    for branch in ("main", "main", "topic", "topic", "main"):
-        git(tmp_path, "checkout", "--quiet", *(["-b"] if len(commits) == 2 else []), branch) if commits else None
-        git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", str(len(commits)))
-        commits.append(git(tmp_path, "rev-parse", "--short=7", "HEAD"))
-    assert find_base(None) == commits[1]
-    git(tmp_path, "checkout", "--quiet", "topic")
-    assert find_base(None) == commits[1]
-    git(tmp_path, "update-ref", "refs/remotes/origin/main", commits[2])
-    assert find_base(None) == commits[2]
-    git(tmp_path, "checkout", "--quiet", commits[0])
+    first = commit(tmp_path, "0")
     with pytest.raises(InputError, match="no earlier commit"):
         find_base(None)
+    git(tmp_path, "checkout", "--quiet", "-b", "topic")
+    commit(tmp_path, "1")
+    assert find_base(None) == first[:7]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +325,7 @@ def test_a_difference_is_judged_against_the_noise(before, after, noise, expected
     ],
 )  # fmt: skip
 def test_the_verdict_is_one_sentence_about_accuracy_first(values, expected):
-    model = Model("small", {name: Metric(name, *pair, 0.02) for name, pair in values.items()}, True)
+    model = Model("small", {name: Metric(name, *pair, 0.02) for name, pair in values.items()}, "accuracy")
     assert model.verdict.startswith(expected)
     assert HOSTILE not in model.verdict
 
@@ -285,14 +339,14 @@ def test_the_noise_is_that_of_a_difference_of_two_runs(copy):
     page, comment = read(copy)
     (judgement,) = [row[5] for row in rows(comment) if row[:2] == ["small", "accuracy"]]
     assert judgement.endswith("±0.027719") or judgement == "the same"
-    assert "MODEL=full" in page
-    assert "MODEL=small" not in page
+    assert "noise not measured: no <code>metrics/noise/full.json</code>" in page
+    assert "metrics/noise/small.json" not in page
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"accuracy": {"mean": 0.8}}', '{"accuracy": {"std": "wide"}}'])
 def test_a_damaged_noise_file_is_named(tmp_path, text):
     (tmp_path / "small.json").write_text(text)
-    with pytest.raises(InputError, match=r"small.json: expected a `std` for each metric, got .*`make noise` writes it"):
+    with pytest.raises(InputError, match=r"small.json: expected a `std` for each metric, got "):
         read_noise(tmp_path / "small.json")
 
 
@@ -301,7 +355,7 @@ def test_no_word_from_a_file_becomes_markup(hostile):
     assert "<script" not in page + comment
     assert page.count("&lt;script&gt;") > 8
     table = rows(comment)
-    assert ["models.small.train.seed", "1", HOSTILE] in table
+    assert ["models.small.seed", "1", HOSTILE] in table
     name = HOSTILE.replace("/", "")
     assert [name, HOSTILE, "—", "1.500000", "—", "new"] in table
     assert not re.search(r"[|`*@<>&](?!#\d+;)", "".join(re.findall(r"<code>(.*?)</code>", comment)))
@@ -312,7 +366,7 @@ def test_the_page_refers_to_nothing_outside_itself(project, hostile):
         references = re.findall(r"""(?:src|href|srcset|data|action)\s*=\s*["']?([^"'\s>]+)""", page)
         references += re.findall(r"url\(['\"]?([^)]+)", page)
         assert references
-        assert all(reference.startswith("#") for reference in references)
+        assert all(reference.startswith(("#", "data:image/png;base64,")) for reference in references)
         assert "@import" not in page
         assert "default-src 'none'" in page
 
@@ -445,7 +499,68 @@ def test_the_page_itself_forbids_scripts_and_requests(project, tmp_path):
     assert console.count("Content Security Policy") == 2
 
 
-def test_the_metrics_of_a_history_are_no_models():
+def test_metrics_files_that_the_settings_hide_are_no_models():
     changed = {"accuracy": {"old": 0.5, "new": 0.6}}
-    files = {"metrics/tiny.json": changed, "plots/tiny/history/metrics.json": changed}
-    assert [model.name for model in compare_metrics(files)] == ["tiny"]
+    files = {"metrics/tiny.json": changed, "metrics/big.json": changed, "plots/tiny/history/metrics.json": changed}
+    assert [model.name for model in compare_metrics(files, Settings(hidden=("plots/*",)))] == ["big", "tiny"]
+    assert len(compare_metrics(files, Settings())) == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        ([], []),
+        (["metrics.json"], ["metrics"]),
+        (["a/metrics.json", "b/metrics.json"], ["a", "b"]),
+        (["metrics.json", "b/metrics.json"], ["metrics", "b/metrics"]),
+        (["m/a.json", "m/b.yaml"], ["a", "b"]),
+        (["m/a.json", "m/a.yaml"], ["m/a.json", "m/a.yaml"]),
+        (["r/a/x/m.json", "r/b/y/m.json"], ["a/x", "b/y"]),
+    ],
+)
+def test_a_model_is_called_what_tells_its_file_from_the_others(files, names):
+    assert list(name_models(files).values()) == names
+
+
+def test_an_image_is_embedded_of_both_revisions(project):
+    page, _ = read(project)
+    head, base = (base64.b64encode(picture_of(project, revision)).decode() for revision in ("HEAD", "HEAD~1"))
+    assert head == base
+    assert page.count(f'<img src="data:image/png;base64,{head}" alt="plots/small/picture.png, in ') == 2
+    assert 'aria-label="plots/small/picture.png"' in page
+
+
+def picture_of(folder: Path, revision: str) -> bytes:
+    command = ("git", "show", f"{revision}:plots/small/picture.png")
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, check=True).stdout
+
+
+def test_nothing_needs_settings(copy):
+    (copy / "checks.yaml").unlink()
+    run = report(copy, "--base", "HEAD~1")
+    assert run.returncode == 0, run.stderr
+    _, comment = read(copy)
+    assert ["small", "3 of 4 metrics differ."] in rows(comment)
+    assert "noise" not in comment
+
+
+def test_a_project_in_a_folder_of_a_larger_repository_has_a_report(tmp_path):
+    git(tmp_path, "init", "--quiet")
+    for name, content in FILES.items():
+        write(tmp_path, f"sub/{name}", content)
+    shutil.copytree(ROOT / ".dvc/plots", tmp_path / "sub/.dvc/plots")
+    write(tmp_path, "sub/.dvc/config", "")
+    for epochs in (4, 3):
+        write(tmp_path, "sub/params.yaml", FILES["params.yaml"].replace("epochs: 4", f"epochs: {epochs}"))
+        repro(tmp_path / "sub")
+    run = report(tmp_path / "sub")
+    assert run.returncode == 0, run.stderr
+    assert ["models.small.epochs", "4", "3"] in rows(read(tmp_path / "sub")[1])
+
+
+def test_gits_own_reason_is_shown(copy):
+    (copy / ".git/HEAD").write_text("junk")
+    run = report(copy)
+    assert run.returncode == 3
+    assert "fatal: " in run.stderr
+    assert len(run.stderr.splitlines()) == 1

@@ -1,0 +1,64 @@
+"""What a verification proved, as an in-toto statement with SLSA's verification summary, for others to sign.
+
+https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md, https://slsa.dev/verification_summary/v1
+"""
+
+import hashlib
+import re
+from datetime import datetime, timezone
+
+from .scratch import project
+from .settings import FILE
+from .shell import InputError, git
+from .values import DIFFERENT, IDENTICAL
+
+TOOL = "dvc-verify"
+
+
+def statement(report: dict) -> dict:
+    """The statement on a report of ``verify``: every file that ran again, by its SHA-256, and the verdict on them.
+
+    Raises:
+        InputError: No file ran again, so there is nothing to state.
+    """
+    subjects = [
+        {"name": "/".join(filter(None, (row["output"], name))), "digest": {"sha256": digest}}
+        for row in report["results"]
+        for name, digest in row["files"].items()
+    ]
+    if not subjects:
+        raise InputError("--attest: expected outputs that ran again, got none")
+    failed = report["verdict"] == DIFFERENT
+    level = "DVC_REPRODUCED_IDENTICALLY" if report["verdict"] == IDENTICAL else "DVC_REPRODUCED_WITHIN_TOLERANCE"
+    predicate = {
+        "verifier": {"id": TOOL},
+        "timeVerified": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "resourceUri": f"{_origin()}@{report['revision']}",
+        "policy": _policy(),
+        "verificationResult": "FAILED" if failed else "PASSED",
+        "verifiedLevels": ["FAILED" if failed else level],
+        "dvc": {"target": report["target"], "verdict": report["verdict"], "environment": report["environment"]},
+    }
+    commit = {"name": "commit", "digest": {"gitCommit": report["revision"]}}
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [commit, *subjects],
+        "predicateType": "https://slsa.dev/verification_summary/v1",
+        "predicate": predicate,
+    }
+
+
+def _origin() -> str:
+    """The repository's address as Git knows it, without a name or password in it."""
+    try:
+        address = git(project(), "remote", "get-url", "origin")
+    except InputError:
+        return "git"
+    return re.sub(r"://[^/@]*@", "://", address)
+
+
+def _policy() -> dict:
+    file = project() / FILE
+    if not file.exists():
+        return {"uri": "the defaults"}
+    return {"uri": FILE, "digest": {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}}

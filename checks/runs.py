@@ -1,0 +1,171 @@
+"""What a pipeline's locks say it ran on and made, and the files of what it made, where they can be had."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dvc.dependency.param import ParamsDependency
+from dvc.output import Output as Item
+from dvc.repo import Repo
+from dvc.stage import PipelineStage
+from dvc.stage import Stage as Pipeline
+
+from .judge import MD5, read_lock
+from .scratch import Scratch, keep, project
+from .tree import Tree, name_of, within
+
+
+@dataclass
+class Output:
+    """An output as a lock records it, and its files by their path in it ("" for a file), None where nobody has them."""
+
+    value: str | None
+    files: dict[str, Path] | None = None
+    edited: bool = False  # Git keeps another than the lock records
+
+
+@dataclass
+class Stage:
+    """What a lock says of a stage: what it ran on, what it reads and made by path, and whether it runs again."""
+
+    inputs: dict[str, object] = field(default_factory=dict)
+    reads: list[str] = field(default_factory=list)
+    outputs: dict[str, Output] = field(default_factory=dict)
+    reruns: bool = True
+
+
+def recorded(scratch: Scratch, kept: Path) -> dict[str, Stage]:
+    """The stages of a commit as it records them; the files that Git keeps of their outputs are copied to ``kept``.
+
+    What DVC keeps is looked up in the user's cache.
+    """
+    with Repo(str(scratch.folder)) as repo, Repo(str(project())) as user:
+        stages, tree = _stages(repo), Tree(repo)
+        for name, out in _outputs(repo, stages):
+            path = _path(out, scratch.folder)
+            output = stages[name].outputs[path]
+            if out.use_cache:
+                output.files = _cached(user, out)
+            elif os.path.exists(out.fs_path) and out.hash_name in MD5 and within(out.fs_path, repo.root_dir):
+                found = tree.content(out.fs_path, out.hash_name)
+                partial = out.hash_info.isdir and (out.meta.nfiles or 0) > (found.nfiles or 0)
+                output.edited = found.value != output.value and not partial
+                keep(scratch.folder, [path], kept)
+                output.files = None if partial else _files(tree, out.fs_path, kept / path)
+    return stages
+
+
+def rerun(scratch: Scratch) -> dict[str, Stage]:
+    """The stages of a checkout that have run there."""
+    with Repo(str(scratch.folder)) as repo:
+        stages, tree = _stages(repo), Tree(repo)
+        for name, out in _outputs(repo, stages):
+            if os.path.exists(out.fs_path) and within(out.fs_path, repo.root_dir):
+                output = stages[name].outputs[_path(out, scratch.folder)]
+                output.files = _files(tree, out.fs_path, Path(out.fs_path))
+    return stages
+
+
+def frozen(scratch: Scratch) -> list[str]:
+    """What does not run again, but has data: .dvc files and frozen stages, as ``dvc pull`` names them."""
+    with Repo(str(scratch.folder)) as repo:
+        stages = [stage for stage in repo.index.stages if stage.outs and (stage.frozen or not stage.cmd)]
+        return [name_of(stage, str(scratch.folder)) for stage in stages if any(out.use_cache for out in stage.outs)]
+
+
+def freeze_external(scratch: Scratch) -> None:
+    """Freeze the stages that write outside the checkout, where a rerun would overwrite what others made.
+
+    Raises:
+        InputError: DVC can't freeze a stage whose definition holds variables.
+    """
+    with Repo(str(scratch.folder)) as repo:
+        outside = {
+            name: [str(out) for out in stage.outs if out.protocol != "local" or not within(out.fs_path, repo.root_dir)]
+            for name, stage in _pipelines(repo, scratch.folder).items()
+            if not stage.frozen
+        }
+    for name, places in outside.items():
+        if places:
+            scratch.dvc("freeze", name)
+
+
+def forget(scratch: Scratch) -> None:
+    """Take the record of every stage that runs again out of the locks, so that none is taken as done."""
+    with Repo(str(scratch.folder)) as repo:
+        for path in {stage.path for stage in repo.index.stages if isinstance(stage, PipelineStage)}:
+            stages = [stage for stage in repo.index.stages if stage.path == path]
+            lock = stages[0].dvcfile._lockfile
+            for stage in stages:
+                if not stage.frozen:
+                    lock.remove_stage(stage)
+
+
+def _pipelines(repo: Repo, folder: Path) -> dict[str, Pipeline]:
+    stages = sorted(repo.index.stages, key=lambda stage: stage.path_in_repo)
+    return {name_of(stage, str(folder)): stage for stage in stages if stage.cmd}
+
+
+def _outputs(repo: Repo, stages: dict[str, Stage]) -> Iterator[tuple[str, Item]]:
+    """The outputs of the stages that a lock has, each with its stage's name."""
+    for name, pipeline in _pipelines(repo, Path(repo.root_dir)).items():
+        if name in stages:
+            yield from ((name, out) for out in pipeline.outs)
+
+
+def _stages(repo: Repo) -> dict[str, Stage]:
+    folder, locks, stages = Path(repo.root_dir), {}, {}
+    made = {out.fs_path for stage in repo.index.stages if stage.cmd for out in stage.outs}
+    for name, pipeline in _pipelines(repo, folder).items():
+        lock = os.path.splitext(pipeline.path)[0] + ".lock"
+        if lock not in locks:
+            locks[lock] = read_lock(lock)
+        entry = locks[lock].get(getattr(pipeline, "name", None), {})
+        if not entry and isinstance(pipeline, PipelineStage):
+            continue
+        stage = stages[name] = Stage({"cmd": entry.get("cmd", pipeline.cmd)}, reruns=not pipeline.frozen)
+        for dep in pipeline.deps:
+            path = _path(dep, folder)
+            if isinstance(dep, ParamsDependency):
+                stage.inputs |= _flat(dep.hash_info.value or {}, f"{path}: ")
+                continue
+            stage.reads.append(path)
+            if not any(within(dep.fs_path, out) or within(out, dep.fs_path) for out in made):
+                stage.inputs[path] = dep.hash_info.value
+        stage.outputs = {_path(out, folder): Output(out.hash_info.value) for out in pipeline.outs}
+    return stages
+
+
+def _cached(user: Repo, out: Item) -> dict[str, Path] | None:
+    """The files of an output in the user's cache."""
+    cache = user.cache.legacy if out.hash_name == "md5-dos2unix" else user.cache.local
+    if not out.hash_info or not os.path.exists(cache.oid_to_path(out.hash_info.value)):
+        return None
+    place = Path(cache.oid_to_path(out.hash_info.value))
+    if not out.hash_info.isdir:
+        return {"": place}
+    files = {entry["relpath"]: Path(cache.oid_to_path(entry["md5"])) for entry in json.loads(place.read_text("utf-8"))}
+    return files if all(file.exists() for file in files.values()) else None
+
+
+def _files(tree: Tree, path: str, copy: Path) -> dict[str, Path]:
+    """The files of an output in a checkout, each in the folder they were copied to."""
+    if not os.path.isdir(path):
+        return {"": copy}
+    names = [Path(os.path.relpath(file, path)).as_posix() for file in tree.files(path)]
+    return {name: copy / name for name in names}
+
+
+def _path(item: Item, folder: Path) -> str:
+    if item.protocol != "local" or not within(item.fs_path, str(folder)):
+        return str(item)
+    return Path(os.path.relpath(item.fs_path, folder)).as_posix()
+
+
+def _flat(values: dict, prefix: str) -> dict[str, object]:
+    flat = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

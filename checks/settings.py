@@ -1,0 +1,88 @@
+"""What a repository tells the checks: ``checks.yaml`` beside its ``.dvc`` folder. All of it is optional."""
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from voluptuous import Invalid, MultipleInvalid, Schema
+
+from .shell import InputError
+
+FILE = "checks.yaml"
+LAST_DIGITS = "0.0001%"
+
+
+def _bound(value: Any) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    if number or value == "any" or (isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?%", value)):
+        return value
+    raise Invalid(f"expected a number from 0, a share of the recorded one such as 1%, or any, got {value!r}")
+
+
+_SCHEMA = Schema(
+    {
+        "tolerance": {str: _bound},
+        "free": [str],
+        "paths": [str],
+        "packages": [str],
+        "headline": str,
+        "noise": str,
+        "hidden": [str],
+    }
+)
+
+
+class Settings(NamedTuple):
+    """The settings, with what holds where a repository says nothing."""
+
+    tolerance: Mapping[str, Any] = {"*": LAST_DIGITS}
+    """How far a number may be from the recorded one, by a pattern of its key; the first that fits."""
+    free: tuple[str, ...] = ()
+    """Patterns of outputs whose bytes may be others, as they follow from what is rounded otherwise elsewhere."""
+    paths: tuple[str, ...] = ()
+    """Environment variables that name files, which are made absolute for a rerun in another folder."""
+    packages: tuple[str, ...] = ()
+    """Packages whose versions a proof names."""
+    headline: str = ""
+    """The metric that a report's verdict on a model begins with."""
+    noise: str = ""
+    """The file with the spread of a model's metrics over seeds; ``{model}`` stands for the model's name."""
+    hidden: tuple[str, ...] = ()
+    """Patterns of metrics files that a report leaves out."""
+
+    def tolerated(self, key: str, was: float) -> float | None:
+        """How far the number of a key may be from ``was``; None for any value.
+
+        >>> settings = Settings({"loss": 0.1, "digest": "any", "*": "10%"})
+        >>> settings.tolerated("test.loss", 5.0), settings.tolerated("digest", 0), settings.tolerated("x", -5.0)
+        (0.1, None, 0.5)
+        """
+        names = (key, key.rpartition(".")[2])
+        fits = (bound for pattern, bound in self.tolerance.items() if any(fnmatchcase(name, pattern) for name in names))
+        bound = next(fits, 0.0)
+        if bound == "any":
+            return None
+        return abs(was) * float(bound[:-1]) / 100 if isinstance(bound, str) else float(bound)
+
+
+def read_settings(folder: Path) -> Settings:
+    """The settings of the repository in a folder.
+
+    Raises:
+        InputError: The file is not what it should be.
+    """
+    file = folder / FILE
+    if not file.exists():
+        return Settings()
+    try:
+        values = _SCHEMA(yaml.safe_load(file.read_text("utf-8")) or {})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{FILE}: expected YAML, got {' '.join(str(error).split())}") from None
+    except MultipleInvalid as error:
+        first: Invalid = error.errors[0]
+        place = ".".join(map(str, first.path))
+        raise InputError(f"{FILE}: {place}: {first.msg}; it may have {', '.join(Settings._fields)}") from None
+    return Settings(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

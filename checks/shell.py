@@ -1,0 +1,106 @@
+"""How a check talks: to Git, to the command line, and by its exit code."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+CANNOT_RUN = 3
+"""The exit code of a check that has no verdict, because something it needs is missing or can't be read."""
+
+CRASHED = 70
+"""The exit code of a fault of the check itself: EX_SOFTWARE of sysexits.h, which is nobody's verdict."""
+
+
+class InputError(ValueError):
+    """The user's input is at fault: the message says what, expected, got and remedy, in one line."""
+
+
+class GitError(InputError):
+    """Git's own reason for not doing what it was asked, and its exit code."""
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
+
+
+class Parser(argparse.ArgumentParser):
+    """Its own exit code for a wrong command line, 2, is a verdict here; and options are written out."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line."""
+        self.exit(CANNOT_RUN, f"error: {message}; --help lists what there is\n")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What ``git`` prints in a folder, without the last line's end.
+
+    Raises:
+        GitError: It failed; its own words.
+        InputError: There is no Git.
+    """
+    try:
+        run = subprocess.run(
+            ["git", *arguments], cwd=folder, env=without("GIT_"), capture_output=True, check=False,
+            encoding="utf-8", errors="surrogateescape",
+        )  # fmt: skip
+    except OSError as error:
+        raise InputError(f"`git {arguments[0]}` did not start in {folder}: {error.strerror}") from None
+    if run.returncode:
+        reason = " ".join(run.stderr.split()) or f"exit code {run.returncode}"
+        raise GitError(f"`git {' '.join(arguments)}` failed in {folder}: {reason}", run.returncode)
+    return run.stdout.removesuffix("\n")
+
+
+def repository(folder: Path | None = None) -> Path:
+    """The root of the Git repository around a folder, by default the current one."""
+    return Path(git(folder or Path.cwd(), "rev-parse", "--show-toplevel"))
+
+
+def without(*prefixes: str) -> dict[str, str]:
+    """This process's environment less the variables whose names begin so."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+
+
+def explain(error: BaseException) -> str:
+    """An error and its causes in one line."""
+    causes = [error]
+    while causes[-1].__cause__:
+        causes.append(causes[-1].__cause__)
+    return ": ".join(" ".join(str(cause).split()) or type(cause).__name__ for cause in causes)
+
+
+def command(main: Callable[[], int], *faults: type[Exception]) -> NoReturn:
+    """Exit with what ``main`` returns, or, where it has no verdict, with a code that is none.
+
+    Bad input, ``InputError`` or another of the ``faults``, is a line on standard error and ``CANNOT_RUN``; Ctrl-C, a
+    termination and the terminal's end are 130; a reader that went away (``| head``) is 141, as a shell has it; a fault
+    of ours is its traceback and ``CRASHED``.
+    """
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks
+            signal.signal(number, signal.default_int_handler)
+    try:
+        code = main()
+        sys.stdout.flush()
+    except (InputError, *faults) as error:
+        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        code = CANNOT_RUN
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
+        code = 141
+    except Exception:
+        traceback.print_exc()
+        code = CRASHED
+    sys.exit(code)

@@ -1,0 +1,83 @@
+"""The checks are a tool of their own: they name nothing of this project and install without it."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomlkit
+import yaml
+
+from tests.conftest import ROOT
+from tests.repositories import ENVIRONMENT, clone, create, repro, write
+
+CHECKS = ROOT / "checks"
+SOURCES = sorted(CHECKS.glob("*.py"))
+MODULES = {"configobj": "configobj", "dpath": "dpath", "dvc": "dvc", "dvc_data": "dvc", "dvc_render": "dvc"} | {
+    "vl_convert": "vl-convert-python", "voluptuous": "voluptuous", "yaml": "pyyaml",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.name)
+def test_they_import_what_they_declare_and_nothing_of_this_project(file):
+    declared = tomlkit.parse((CHECKS / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.match(r"[\w-]+", line)[0] for line in declared}
+    for node in ast.walk(ast.parse(file.read_text())):
+        imported = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+        imported += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for module in (name.partition(".")[0] for name in imported):
+            assert module in sys.stdlib_module_names or MODULES[module] in names
+
+
+@pytest.mark.parametrize("file", [*SOURCES, CHECKS / "report.html", ROOT / "action.yml"], ids=lambda file: file.name)
+def test_they_name_nothing_of_this_project(file):
+    words = r"\b(imdb|sentiment|from stages|keras|accuracy|roc_auc|numba|tensorflow|evaluate@|make (gate|report))\b"
+    text = "\n".join(line for line in file.read_text().splitlines() if ">>>" not in line)
+    assert re.findall(words, text, re.IGNORECASE) == []
+
+
+def test_they_install_alone_and_judge_a_strangers_repository(tmp_path):
+    """With the packages of this environment, since the index would give others another day."""
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(CHECKS)]
+    subprocess.run(install, env=ENVIRONMENT, check=True)
+    folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": "stages: {a: {cmd: cp i o, deps: [i], outs: [o]}}\n"})
+    repro(folder)
+    copy = clone(folder, tmp_path / "clone")
+    for name in ("dvc-gate", "dvc-verify", "dvc-report"):
+        run = subprocess.run([site / "bin" / name, "--help"], env=ENVIRONMENT | {"PYTHONPATH": str(site)}, cwd=copy,
+                             capture_output=True, text=True, check=False)  # fmt: skip
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.startswith(f"usage: {name} ")
+    write(copy, "i", "2\n")
+    command = [sys.executable, "-X", "importtime", "-c", "from dvc_checks.gate import run; run()"]
+    run = subprocess.run(
+        command, env=ENVIRONMENT | {"PYTHONPATH": str(site)}, cwd=copy, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert run.stdout.startswith("stale: a: i: its content is another")
+    imported = set(re.findall(r"\| +([\w.]+)$", run.stderr, re.MULTILINE))
+    assert "dvc_checks.judge" in imported
+    assert not imported & {"checks", "tensorflow", "keras", "numba", "sentiment", "stages"}
+
+
+def test_the_hook_for_pre_commit_runs_them(tmp_path):
+    folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": "stages: {a: {cmd: cp i o, deps: [i], outs: [o]}}\n"})
+    repro(folder)
+    write(folder, "i", "2\n")
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    run = subprocess.run(
+        [ROOT / hook["entry"]], cwd=folder, env={"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (1, "")
+    assert run.stdout.startswith("stale: a: i: ")
+
+
+def test_a_version_is_the_same_wherever_it_stands():
+    version = tomlkit.parse((CHECKS / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == version
+    assert f"rev: v{version}" in (CHECKS / "README.md").read_text()
