@@ -14,13 +14,14 @@ from sentiment.network import keras
 
 
 def pack(model: keras.Model) -> bytes:
-    """The ``.keras`` file of a model, without the dates, versions and memory addresses Keras writes into it."""
+    """The ``.keras`` file of a model, without the dates and memory addresses that Keras writes into it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         model.save(path)
         with zipfile.ZipFile(path) as saved:
             members = {name: saved.read(name) for name in sorted(saved.namelist())}
-    members |= {"metadata.json": b"{}", "config.json": _stable(members["config.json"])}
+    metadata = json.dumps({"keras_version": keras.__version__}).encode()  # `keras.saving.KerasFileEditor` reads it
+    members |= {"metadata.json": metadata, "config.json": _stable(members["config.json"])}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, data in members.items():
@@ -44,10 +45,19 @@ def unpack(packed: bytes) -> keras.Model:
 
 
 def table(model: keras.Model) -> str:
-    """The layers of a model, their output shapes and their numbers of parameters, as text 80 columns wide."""
-    lines = []
-    model.summary(line_length=80, print_fn=lines.append)
-    return "\n".join(line.rstrip() for line in "\n".join(lines).splitlines()) + "\n"
+    """The layers of a model, their output shapes and their numbers of parameters, as text.
+
+    Not Keras's ``summary``, whose form follows the terminal.
+    """
+    rows = [("layer", "type", "output shape", "parameters")]
+    for layer in model.layers:
+        rows.append((layer.name, type(layer).__name__, str(layer.output.shape), f"{layer.count_params():,}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=False)), last.rjust(widths[-1])])
+        for *cells, last in rows
+    ]
+    return "\n".join([*lines, f"Total params: {model.count_params():,}"]) + "\n"
 
 
 def digest(weights: np.ndarray) -> str:

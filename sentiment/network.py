@@ -38,6 +38,7 @@ with _silence():
 # A user's keras.json may say otherwise.
 keras.config.set_floatx("float32")
 keras.config.set_image_data_format("channels_last")
+keras.config.set_epsilon(1e-7)
 
 
 def build(

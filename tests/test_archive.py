@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -10,6 +11,7 @@ import pytest
 from sentiment import InputError, archive, network
 from sentiment.engine.network import Network
 from sentiment.engine.trainer import predict
+from sentiment.network import keras
 from tests.cases import Sizes, build, reviews
 
 
@@ -46,7 +48,7 @@ def test_the_bytes_depend_on_the_weights_alone():
 def test_nothing_in_the_file_is_a_date_or_an_address(packed):
     with zipfile.ZipFile(io.BytesIO(packed)) as members:
         assert {info.date_time for info in members.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-        assert json.loads(members.read("metadata.json")) == {}
+        assert json.loads(members.read("metadata.json")) == {"keras_version": keras.__version__}
         assert b"shared_object_id" not in members.read("config.json")
 
 
@@ -64,6 +66,12 @@ def test_plain_keras_opens_it_with_none_of_this_project(packed, tmp_path):
     plain = network.to_layers(archive.unpack(packed))
     ours = predict(plain, Network(plain).first_weights(1), ids, batch=5)
     np.testing.assert_allclose(np.load(tmp_path / "positive.npy"), ours, atol=1e-5)
+
+
+def test_the_editor_of_keras_files_opens_it(packed, tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(packed)
+    assert keras.saving.KerasFileEditor(str(path)).metadata["keras_version"] == keras.__version__
 
 
 def test_unpack_is_the_inverse_of_pack(model, packed):
@@ -89,7 +97,26 @@ def test_the_table_of_the_published_run():
     table = archive.table(network.build(max_length=100, vocabulary=500, units=50, **sizes))
     for layer in ("(None, 100, 32)", "(None, 50, 32)", "16,600", "Total params: 39,053"):
         assert layer in table
-    assert max(map(len, table.splitlines())) <= 80
+    assert table.isascii()
+
+
+@pytest.mark.parametrize("setting", [{"COLUMNS": "40"}, {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "TERM": "dumb"}])
+def test_no_terminal_and_no_keras_json_reaches_the_table_or_the_file(setting, tmp_path):
+    """In another process, with a user's settings that would make other weights."""
+    (tmp_path / "keras.json").write_text('{"floatx": "float16", "image_data_format": "channels_first", "epsilon": 0.1}')
+    code = (
+        "import sys; from sentiment import archive, network; from sentiment.engine.network import Network;"
+        "model = network.build(max_length=9, vocabulary=20, embedding=3, filters=4, kernel=3, pool=2, units=5,"
+        " dropout=0.2, dense=2, bidirectional=False, average=True);"
+        "network.set_weights(model, Network(network.to_layers(model)).first_weights(1));"
+        "sys.stdout.buffer.write(archive.table(model).encode() + archive.pack(model))"
+    )
+    command = [sys.executable, "-c", code]
+    plain, hostile = (
+        subprocess.run(command, env=os.environ | more, capture_output=True, check=True).stdout
+        for more in ({}, setting | {"KERAS_HOME": str(tmp_path)})
+    )
+    assert plain == hostile
 
 
 def test_the_digest_follows_every_bit(model):
