@@ -28,12 +28,16 @@ class Output:
 
 @dataclass
 class Stage:
-    """What a lock says of a stage: what it ran on, what it reads and made by path, and whether it runs again."""
+    """What a lock says of a stage: what it ran on, what it reads and made by path, and whether it runs again.
+
+    ``meta`` is what its definition says there.
+    """
 
     inputs: dict[str, object] = field(default_factory=dict)
     reads: list[str] = field(default_factory=list)
     outputs: dict[str, Output] = field(default_factory=dict)
     reruns: bool = True
+    meta: dict[str, object] = field(default_factory=dict)
 
 
 def recorded(scratch: Scratch, kept: Path) -> dict[str, Stage]:
@@ -126,6 +130,7 @@ def _stages(repo: Repo) -> dict[str, Stage]:
         if not entry and isinstance(pipeline, PipelineStage):
             continue
         stage = stages[name] = Stage({"cmd": entry.get("cmd", pipeline.cmd)}, reruns=not pipeline.frozen)
+        stage.meta = pipeline.meta or {}
         for dep in pipeline.deps:
             path = _path(dep, folder)
             if isinstance(dep, ParamsDependency):

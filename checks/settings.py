@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
-from voluptuous import Invalid, MultipleInvalid, Schema
+from voluptuous import Any, Invalid, MultipleInvalid, Schema
 
 from .shell import InputError
 
@@ -15,7 +15,7 @@ FILE = "checks.yaml"
 LAST_DIGITS = "0.0001%"
 
 
-def _bound(value: Any) -> Any:
+def _bound(value: object) -> object:
     number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
     if number or value == "any" or (isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?%", value)):
         return value
@@ -28,6 +28,7 @@ _SCHEMA = Schema(
         "free": [str],
         "paths": [str],
         "packages": [str],
+        "promise": {str: {str: Any("identical", "within tolerance")}},
         "headline": str,
         "noise": str,
         "hidden": [str],
@@ -38,7 +39,7 @@ _SCHEMA = Schema(
 class Settings(NamedTuple):
     """The settings, with what holds where a repository says nothing."""
 
-    tolerance: Mapping[str, Any] = {"*": LAST_DIGITS}
+    tolerance: Mapping[str, object] = {"*": LAST_DIGITS}
     """How far a number may be from the recorded one, by a pattern of its key; the first that fits."""
     free: tuple[str, ...] = ()
     """Patterns of outputs whose bytes may be others, as they follow from what is rounded otherwise elsewhere."""
@@ -46,12 +47,23 @@ class Settings(NamedTuple):
     """Environment variables that name files, which are made absolute for a rerun in another folder."""
     packages: tuple[str, ...] = ()
     """Packages whose versions a proof names."""
+    promise: Mapping[str, Mapping[str, str]] = {}
+    """By a key of a stage's ``meta`` in ``dvc.yaml`` and by its value there, the verdict that the stage promises."""
     headline: str = ""
     """The metric that a report's verdict on a model begins with."""
     noise: str = ""
     """The file with the spread of a model's metrics over seeds; ``{model}`` stands for the model's name."""
     hidden: tuple[str, ...] = ()
     """Patterns of metrics files that a report leaves out."""
+
+    def promised(self, meta: Mapping[str, object]) -> str:
+        """The verdict that a stage promises by its ``meta``; none if it does not say.
+
+        >>> Settings(promise={"engine": {"fast": "within tolerance"}}).promised({"engine": "fast"})
+        'within tolerance'
+        """
+        found = (values.get(str(meta[key])) for key, values in self.promise.items() if key in meta)
+        return next(filter(None, found), "")
 
     def tolerated(self, key: str, was: float) -> float | None:
         """How far the number of a key may be from ``was``; None for any value.

@@ -29,13 +29,17 @@ NOT_RERUN = "not rerun"
 
 
 class Row(NamedTuple):
-    """The verdict on an output of a stage, the differences it was found by, and the SHA-256 of what the rerun made."""
+    """The verdict on an output of a stage, the differences it was found by, and the SHA-256 of what the rerun made.
+
+    ``promised`` is the verdict that the stage promises, if it says.
+    """
 
     stage: str
     output: str
     verdict: str
     differences: list[str]
     files: dict[str, str]
+    promised: str
 
 
 def stale(was: dict[str, Stage], now: dict[str, Stage]) -> dict[str, list[str]]:
@@ -72,7 +76,8 @@ def compare_runs(was: dict[str, Stage], now: dict[str, Stage], settings: Setting
             if verdict == WITHIN and name in exact:
                 verdict, differences = DIFFERENT, [*differences, "it was made from other inputs: nothing may differ"]
             files = (after and after.files) or {} if stage.reruns else {}
-            rows.append(Row(name, path, verdict, differences, {place: _sha256(files[place]) for place in files}))
+            digests = {place: _sha256(files[place]) for place in files}
+            rows.append(Row(name, path, verdict, differences, digests, settings.promised(stage.meta)))
     return rows
 
 
@@ -179,7 +184,8 @@ def as_text(report: dict) -> str:
     widths = [max(len(row[key]) for row in report["results"]) for key in ("stage", "output")]
     lines = [f"{report['target']} of {report['revision']}: {report['verdict']}", ""]
     for row in report["results"]:
-        lines.append(f"{row['stage']:{widths[0]}}  {row['output']:{widths[1]}}  {row['verdict']}")
+        promised = f" (promised: {row['promised']})" if row["promised"] else ""
+        lines.append(f"{row['stage']:{widths[0]}}  {row['output']:{widths[1]}}  {row['verdict']}{promised}")
         lines += [f"{'':{widths[0]}}    {difference}" for difference in row["differences"]]
     lines += ["", *_stale_lines(report), *(f"{key:12}  {value}" for key, value in report["environment"].items())]
     return "\n".join(lines)
@@ -193,9 +199,9 @@ def as_json(report: dict) -> str:
 def as_markdown(report: dict) -> str:
     """The report for a pull request."""
     lines = [f"**{report['target']} of {report['revision']}: {report['verdict']}**", ""]
-    lines += ["| stage | output | verdict | differences |", "|---|---|---|---|"]
+    lines += ["| stage | output | verdict | promised | differences |", "|---|---|---|---|---|"]
     for row in report["results"]:
-        cells = [row["stage"], f"`{row['output']}`", row["verdict"], "<br>".join(row["differences"])]
+        cells = [row["stage"], f"`{row['output']}`", row["verdict"], row["promised"], "<br>".join(row["differences"])]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     notes = [*_stale_lines(report), *(f"{key}: {value}" for key, value in report["environment"].items())]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)])

@@ -12,16 +12,19 @@ import numpy as np
 from sentiment import InputError
 from sentiment.network import keras
 
+DATE = "1980-01-01@00:00:00"
+"""When every file says it was saved: the earliest time that its members can have. Keras's file editor wants one."""
+
 
 def pack(model: keras.Model) -> bytes:
-    """The ``.keras`` file of a model, without the dates and memory addresses that Keras writes into it."""
+    """The ``.keras`` file of a model, without the date and the memory addresses that Keras writes into it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         model.save(path)
         with zipfile.ZipFile(path) as saved:
             members = {name: saved.read(name) for name in sorted(saved.namelist())}
-    metadata = json.dumps({"keras_version": keras.__version__}).encode()  # `keras.saving.KerasFileEditor` reads it
-    members |= {"metadata.json": metadata, "config.json": _stable(members["config.json"])}
+    metadata = {"keras_version": keras.__version__, "date_saved": DATE}
+    members |= {"metadata.json": json.dumps(metadata).encode(), "config.json": _stable(members["config.json"])}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, data in members.items():

@@ -48,7 +48,9 @@ def test_the_bytes_depend_on_the_weights_alone():
 def test_nothing_in_the_file_is_a_date_or_an_address(packed):
     with zipfile.ZipFile(io.BytesIO(packed)) as members:
         assert {info.date_time for info in members.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-        assert json.loads(members.read("metadata.json")) == {"keras_version": keras.__version__}
+        assert json.loads(members.read("metadata.json")) == {
+            "keras_version": keras.__version__, "date_saved": "1980-01-01@00:00:00"
+        }  # fmt: skip
         assert b"shared_object_id" not in members.read("config.json")
 
 
