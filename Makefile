@@ -36,8 +36,8 @@ verify: setup ## prove a committed result by rerunning it: MODEL=small for one m
 report: setup ## what changed since main, in report/index.html and report/report.md; BASE=rev for another commit
 	@python -m checks.report $(if $(BASE),--base $(BASE))
 
-noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5, kept in metrics/noise/
-	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS))
+noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5 ENGINE=keras, kept in metrics/noise/
+	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ENGINE),--engine $(ENGINE))
 
 bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks

@@ -1,6 +1,6 @@
 """How much a model's metrics vary with the seed alone: metrics/noise/<model>.json, by training it under several seeds.
 
-`python -m benchmarks.noise small --seeds 5`, or `make noise MODEL=small`.
+`python -m benchmarks.noise small --seeds 5`, or `make noise MODEL=small`; with `--engine keras` in small.keras.json.
 It only measures: no seed, parameter or model is chosen on it. It says how large a difference between two models or
 two versions must be before it means anything.
 """
@@ -20,8 +20,10 @@ from stages.common import write_json
 from stages.params import read
 
 
-def measure(model: str, seeds: int) -> list[dict[str, float]]:
+def measure(model: str, seeds: int, engine: str | None = None) -> list[dict[str, float]]:
     """The metrics of a model of the commit checked out here, trained under seeds 1, 2, ... in a scratch folder.
+
+    ``engine`` trains it in place of the one that its params name.
 
     Raises:
         InputError: Fewer than two seeds, no such model, or a stage failed.
@@ -35,6 +37,8 @@ def measure(model: str, seeds: int) -> list[dict[str, float]]:
         params = yaml.load(path)
         if model not in params["models"]:
             raise InputError(f"model: expected one of {', '.join(params['models'])}, got {model!r}")
+        if engine is not None:
+            params["models"][model]["train"]["engine"] = engine
         for seed in range(1, seeds + 1):
             params["models"][model]["train"]["seed"] = seed
             yaml.dump(params, path)
@@ -64,17 +68,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", help="a name under `models` in params.yaml")
     parser.add_argument("--seeds", type=int, default=5, help="how many runs, of seeds 1, 2, ...; 5 by default")
+    parser.add_argument("--engine", choices=["compiled", "keras"], help="train by this one; the params' by default")
     arguments = parser.parse_args()
     if arguments.model is None:
         names = [*read().models]
         raise InputError(f"model: expected one of {', '.join(names)}, got none; `make noise MODEL={names[0]}`")
-    runs = measure(arguments.model, arguments.seeds)
+    runs = measure(arguments.model, arguments.seeds, arguments.engine)
     spreads = {name: spread([run[name] for run in runs]) for name in METRICS}
-    path = repository() / "metrics/noise" / f"{arguments.model}.json"
-    write_json(path, {"seeds": list(range(1, arguments.seeds + 1)), **spreads})
-    for name, values in spreads.items():
-        print(f"{name:9} {values['mean']:.6f} +- {values['std']:.6f}, one run in {values['low']} to {values['high']}")
-    print(f"wrote metrics/noise/{arguments.model}.json", file=sys.stderr)
+    name = f"{arguments.model}.{arguments.engine}" if arguments.engine else arguments.model
+    write_json(
+        repository() / "metrics/noise" / f"{name}.json", {"seeds": list(range(1, arguments.seeds + 1)), **spreads}
+    )
+    for metric, values in spreads.items():
+        print(f"{metric:9} {values['mean']:.6f} +- {values['std']:.6f}, one run in {values['low']} to {values['high']}")
+    print(f"wrote metrics/noise/{name}.json", file=sys.stderr)
     return 0
 
 
