@@ -128,6 +128,23 @@ def test_each_output_has_a_verdict_of_its_own(copy):
     assert verdicts(output) == {"data.csv": IDENTICAL, "model.bin": WITHIN, "m.json": DIFFERENT, "plots": DIFFERENT}
 
 
+def test_what_a_stage_promises_by_its_params_is_shown_with_its_verdict(copy):
+    write(copy, "params.yaml", "seed: 1\nengine: fast\n")
+    write(
+        copy, "dvc.yaml", PIPELINE.replace("    params: [seed]\n", "    params: [seed]\n    meta: {by: '${engine}'}\n")
+    )
+    write(copy, "checks.yaml", FILES["checks.yaml"] + "promise: {by: {exact: identical, fast: within tolerance}}\n")
+    repro(copy)
+    _, output, errors = verify(copy)
+    assert "identical (promised: within tolerance)" in output, errors
+    lines = [line for line in output.splitlines() if "promised" in line]
+    assert [line.split()[0] for line in lines] == ["score"] * 3
+    write(copy, "checks.yaml", "promise: {by: {fast: nearly}}\n")
+    code, _, errors = verify(copy)
+    assert code == 3
+    assert "error: checks.yaml: promise.by.fast:" in errors
+
+
 def test_bytes_that_are_not_free_are_compared_where_the_recorded_ones_are_at_hand(copy, tmp_path):
     write(copy, "checks.yaml", 'tolerance: {"*": 1}\n')
     code, output, errors = verify(copy, SHIFT="0.005")
