@@ -295,19 +295,20 @@ def draw(repo: Repo, base: str) -> list[Picture]:
             remarks.append("The same in both." if points[base] else "No data.")
         elif not all(points.values()):
             remarks.append("New." if points["workspace"] else "No data in the working tree.")
+        title = renderer.properties.get("title") or renderer.name
         svg, images = "", ()
         if renderer.TYPE == "vega":
-            svg = to_svg(renderer.name, renderer.get_filled_template())
+            svg = to_svg(title, renderer.get_filled_template())
         elif renderer.TYPE == "image":
             images = tuple(sorted(map(to_image, renderer.datapoints), key=lambda image: image[0] != base))
         else:
             remarks.append(f"Not drawn here, being of type {renderer.TYPE}; see `dvc plots diff {base}`.")
-        label = renderer.name
+        label = title
         if not images:
             axes = [renderer.properties.get(f"{axis}_label", axis) for axis in "yx"]
             label += f": {axes[0]} against {axes[1]}"
         label += f", in {base} and workspace"
-        pictures.append(Picture(renderer.name, label, svg, " ".join(remarks), images))
+        pictures.append(Picture(title, label, svg, " ".join(remarks), images))
     return pictures
 
 
