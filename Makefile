@@ -25,7 +25,7 @@ test: setup ## all tests
 	@python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 test-processors: setup ## training and scoring on emulated processors: EMULATORS="qemu-x86_64 -cpu Haswell,..."
-	@python -m pytest -k emulated --emulators '$(EMULATORS)'
+	@python -m pytest --numprocesses 2 -k emulated --emulators '$(EMULATORS)'
 
 gate: setup ## does dvc.lock describe this tree? in a second, without data
 	@python -m checks.gate

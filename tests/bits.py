@@ -23,6 +23,7 @@ class Run(NamedTuple):
     batch: int
     shards: int
     optimizer: str = "adam"
+    predictions: int = 40  # more than are predicted together
 
 
 def reviews(length: int, vocabulary: int, count: int) -> np.ndarray:
@@ -35,18 +36,18 @@ def reviews(length: int, vocabulary: int, count: int) -> np.ndarray:
 
 
 def main(name: str, run: Run) -> None:
-    """Print a digest of the weights after each update, and one of the predictions of 512 reviews."""
+    """Print a digest of the weights after each update, and one of the predictions."""
     settings = {"batch": run.batch, "shards": run.shards, "optimizer": run.optimizer}
     trainer = CompiledTrainer(run.layers, learning_rate=0.001, seed=1, **settings)
     network = trainer.network
-    ids = reviews(network.length, network.words.vocabulary, max(run.batch * run.updates, 512))
+    ids = reviews(network.length, network.words.vocabulary, max(run.batch * run.updates, run.predictions))
     print(name, "first", digest(trainer.state()["weights"]), flush=True)
     for number, rows in enumerate(np.split(ids[: run.batch * run.updates], run.updates)):
         groups = network.deal(rows, run.shards)
         positive = trainer.find_gradient(groups, (groups.order % 2).astype(np.float32), number)
         trainer.update(number)
         print(name, number, digest(trainer.state()["weights"]), digest(positive), flush=True)
-    predictions = predict(run.layers, trainer.state()["weights"], ids[:512], batch=512)
+    predictions = predict(run.layers, trainer.state()["weights"], ids[: run.predictions], batch=run.predictions)
     print(name, "predictions", digest(predictions), flush=True)
 
 
