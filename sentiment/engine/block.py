@@ -29,7 +29,7 @@ import numpy as np
 from sentiment import InputError
 from sentiment.engine.groups import Groups
 from sentiment.engine.matrices import sum_arrays
-from sentiment.engine.packing import Weight, split
+from sentiment.engine.packing import Weight, cut
 from sentiment.engine.vectors import whole, zeros
 
 REMEDY = "set train.engine: keras, which trains any network"
@@ -54,7 +54,7 @@ class Shape(NamedTuple):
     features: int
 
 
-class Room(NamedTuple):
+class Capacity(NamedTuple):
     """What memory is needed for."""
 
     groups: int  # the padding review's and the shards'
@@ -82,18 +82,18 @@ class Block:
 
     layers: tuple[str, ...]  # Keras's class names
     takes_steps: bool  # whether its inputs have a row per step, or one per review
-    first = False  # whether it begins the network and reads ids
-    last = False  # whether it ends the network and knows the loss
+    begins = False  # whether it begins the network and reads ids
+    ends = False  # whether it ends the network and knows the loss
 
     def __init__(self, takes: Shape, gives: Shape, weights: Sequence[Weight] = (), shapes: Sequence[tuple] = ()):
         self.takes, self.gives, self.weights = takes, gives, tuple(weights)
         self._shapes = shapes or [weight.padded for weight in weights]
 
-    def allocate(self, room: Room, outputs: np.ndarray, d_outputs: np.ndarray) -> None:
+    def allocate(self, capacity: Capacity, outputs: np.ndarray, d_outputs: np.ndarray) -> None:
         """Ask for all memory of training or prediction; ``outputs`` and ``d_outputs`` are [groups, rows, features]."""
         self.outputs, self.d_outputs = outputs, d_outputs
-        self.inputs, self.d_inputs = room.rows(self.takes), room.gradient_rows(self.takes)
-        self.parts = zeros(room.groups * room.training, sum(weight.padded_size for weight in self.weights))
+        self.inputs, self.d_inputs = capacity.rows(self.takes), capacity.gradient_rows(self.takes)
+        self.parts = zeros(capacity.groups * capacity.training, sum(weight.padded_size for weight in self.weights))
         self.d_values = [arrays(part, *self._shapes) for part in self.parts]
 
     def bind(self, vector: np.ndarray, gradient: np.ndarray) -> None:
@@ -134,7 +134,7 @@ def arrays(vector: np.ndarray, *shapes: tuple[int, ...]) -> tuple[np.ndarray, ..
     >>> [array.shape for array in arrays(np.zeros(10), (2, 3), (4,))]
     [(2, 3), (4,)]
     """
-    pieces = split(vector, [int(np.prod(shape)) for shape in shapes])
+    pieces = cut(vector, [int(np.prod(shape)) for shape in shapes])
     return tuple(piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from sentiment import InputError
 from sentiment.engine import blocks as folder
 from sentiment.engine import packing
-from sentiment.engine.block import REMEDY, Block, Room, Shape
+from sentiment.engine.block import REMEDY, Block, Capacity, Shape
 from sentiment.engine.groups import Groups, deal
 from sentiment.engine.vectors import whole
 
@@ -35,7 +35,7 @@ class Network:
         self.blocks: list[Block] = []
         shape = Shape(self.length, 1)
         while rest:
-            kind = _find(rest, shape, first=not self.blocks)
+            kind = _find(rest, shape, begins=not self.blocks)
             taken, rest = rest[: len(kind.layers)], rest[len(kind.layers) :]
             self.blocks.append(kind(taken, shape))
             shape = self.blocks[-1].gives
@@ -48,16 +48,16 @@ class Network:
     def first_weights(self, seed: int) -> np.ndarray:
         """Flat float32 [parameters], drawn as Keras's defaults draw them."""
         random = np.random.default_rng([seed, FIRST_WEIGHTS])
-        return np.concatenate([weight.first(random).ravel() for weight in self.weights]).astype(np.float32)
+        return np.concatenate([weight.initial(random).ravel() for weight in self.weights]).astype(np.float32)
 
-    def allocate(self, room: Room, vector: np.ndarray, gradient: np.ndarray) -> None:
+    def allocate(self, capacity: Capacity, vector: np.ndarray, gradient: np.ndarray) -> None:
         """Give each block its memory, and its piece of the padded vectors of weights and gradient."""
         after = None
         for block in reversed(self.blocks):
-            block.allocate(room, *((after.inputs, after.d_inputs) if after else ()))
+            block.allocate(capacity, *((after.inputs, after.d_inputs) if after else ()))
             after = block
         sizes = [sum(weight.padded_size for weight in block.weights) for block in self.blocks]
-        pieces = zip(packing.split(vector, sizes), packing.split(gradient, sizes), strict=True)
+        pieces = zip(packing.cut(vector, sizes), packing.cut(gradient, sizes), strict=True)
         for block, piece in zip(self.blocks, pieces, strict=True):
             block.bind(*piece)
 
@@ -100,7 +100,7 @@ class Network:
         return [block for block in self.blocks if block.takes.steps]
 
 
-def _find(layers: list[dict], takes: Shape, first: bool) -> type[Block]:
+def _find(layers: list[dict], takes: Shape, begins: bool) -> type[Block]:
     """The block that computes the first of ``layers``, and maybe some after it, from inputs of shape ``takes``.
 
     Raises:
@@ -108,10 +108,10 @@ def _find(layers: list[dict], takes: Shape, first: bool) -> type[Block]:
     """
     names = tuple(layer["class_name"] for layer in layers)
     for kind in Block.__subclasses__():
-        fits = kind.first == first and kind.takes_steps == bool(takes.steps)
-        if fits and names[: len(kind.layers)] == kind.layers and kind.last == (len(kind.layers) == len(names)):
+        fits = kind.begins == begins and kind.takes_steps == bool(takes.steps)
+        if fits and names[: len(kind.layers)] == kind.layers and kind.ends == (len(kind.layers) == len(names)):
             return kind
-    known = sorted(" + ".join(kind.layers) for kind in Block.__subclasses__() if not kind.last)
+    known = sorted(" + ".join(kind.layers) for kind in Block.__subclasses__() if not kind.ends)
     raise InputError(
         f"layer {layers[0]['config']['name']!r} ({names[0]}): the compiled trainer has no arithmetic for it here, only"
         f" for {', '.join(known)}, first the embedding and last Dense(1, activation='sigmoid'); {REMEDY}"

@@ -19,7 +19,7 @@ class Weight(NamedTuple):
     name: str  # as in Keras: "kernel", "bias", ...
     shape: tuple[int, ...]  # as in Keras
     padded: tuple[int, ...]  # in the padded vector
-    first: Callable[[np.random.Generator], np.ndarray]  # draws its first value, an array of ``shape``
+    initial: Callable[[np.random.Generator], np.ndarray]  # draws its initial value, an array of ``shape``
     unpadded: tuple[
         int, ...
     ] = ()  # ``shape`` with as many axes as ``padded``, where Keras merges some: (4 * 9,) is 4, 9
@@ -38,7 +38,7 @@ class Weight(NamedTuple):
 def pack(weights: Sequence[Weight], flat: np.ndarray) -> np.ndarray:
     """The padded vector of ``flat``, float32 [numbers to train], which holds Keras's arrays end to end."""
     padded = zeros(whole(sum(weight.padded_size for weight in weights)))
-    pieces = split(flat, [weight.size for weight in weights])
+    pieces = cut(flat, [weight.size for weight in weights])
     for piece, view in zip(pieces, _unpadded_views(weights, padded), strict=True):
         view[...] = piece.reshape(view.shape)
     return padded
@@ -49,21 +49,21 @@ def unpack(weights: Sequence[Weight], padded: np.ndarray) -> np.ndarray:
     return np.concatenate([view.ravel() for view in _unpadded_views(weights, padded)])
 
 
-def split(vector: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+def cut(vector: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
     """Views of a vector's first pieces, of ``sizes``."""
     return np.split(vector, np.cumsum(sizes))[:-1]
 
 
 def _unpadded_views(weights: Sequence[Weight], padded: np.ndarray) -> list[np.ndarray]:
     """Each weight in the padded vector, without its padding."""
-    pieces = split(padded, [weight.padded_size for weight in weights])
+    pieces = cut(padded, [weight.padded_size for weight in weights])
     return [
         piece.reshape(weight.padded)[tuple(map(slice, weight.unpadded or weight.shape))]
         for piece, weight in zip(pieces, weights, strict=True)
     ]
 
 
-# How Keras draws a layer's first weights unless told otherwise.
+# How Keras initialises a layer's weights unless told otherwise.
 
 
 def glorot(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from sentiment.engine import packing, promise
-from sentiment.engine.block import Room
+from sentiment.engine.block import Capacity
 from sentiment.engine.groups import Groups
 from sentiment.engine.network import Network
 from sentiment.engine.optimizers import OPTIMIZERS
@@ -58,8 +58,8 @@ class CompiledTrainer:
             name: packing.pack(self.network.weights, state[name]) for name in ("weights", *self.optimizer.slots)
         }
         self._gradient = np.zeros_like(self._vectors["weights"])
-        room = Room(groups=1 + self.shards, reviews=-(-batch // self.shards), training=True)
-        self.network.allocate(room, self._vectors["weights"], self._gradient)
+        capacity = Capacity(groups=1 + self.shards, reviews=-(-batch // self.shards), training=True)
+        self.network.allocate(capacity, self._vectors["weights"], self._gradient)
 
     def epoch(self, ids, labels, order, epoch, progress=lambda reviews: None):
         """As ``training.Trainer``."""
@@ -141,7 +141,7 @@ def predict(
     vector = packing.pack(network.weights, weights)
     blocks = min(-(-min(batch, len(ids)) // BLOCK), max(1, CACHE // (BLOCK * network.bytes_per_review)))
     batch = min(batch, blocks * BLOCK)
-    network.allocate(Room(1 + blocks, min(BLOCK, batch), training=False), vector, np.zeros_like(vector))
+    network.allocate(Capacity(1 + blocks, min(BLOCK, batch), training=False), vector, np.zeros_like(vector))
     steps = network.words.gives.steps
     network.prepare(network.deal(np.zeros((1, network.length), ids.dtype), 1, steps), [])
     network.forward(0)  # the weights stay, so the padding review does

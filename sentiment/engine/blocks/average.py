@@ -6,7 +6,7 @@ step is computed once. On the way back the padding review's step s gets what all
 
 import numpy as np
 
-from sentiment.engine.block import Block, Room, Shape, settings
+from sentiment.engine.block import Block, Capacity, Shape, settings
 from sentiment.engine.vectors import LANES, broadcast, compiled, load, store, zeros
 
 _ZERO = np.float32(0)
@@ -22,9 +22,9 @@ class Average(Block):
         settings(layers[0])
         super().__init__(takes, Shape(0, takes.features))
 
-    def allocate(self, room: Room, outputs, d_outputs):
+    def allocate(self, capacity: Capacity, outputs, d_outputs):
         """As ``Block``."""
-        super().allocate(room, outputs, d_outputs)
+        super().allocate(capacity, outputs, d_outputs)
         # Of the padding review: the sum of its steps before each, and the gradient of that sum.
         self._sums, self._d_sums = (zeros(self.takes.steps + 1, outputs.shape[2]) for _ in range(2))
 

@@ -6,7 +6,7 @@ nothing is shared there: it gets all steps of all reviews, in reverse order, and
 
 import numpy as np
 
-from sentiment.engine.block import Block, Room, Shape, refusal, settings
+from sentiment.engine.block import Block, Capacity, Shape, refusal, settings
 from sentiment.engine.blocks.lstm import LSTM
 from sentiment.engine.matrices import sum_arrays
 from sentiment.engine.vectors import LANES, compiled, load, store
@@ -27,14 +27,14 @@ class Bidirectional(Block):
         gives = Shape(self.onward.gives.steps, 2 * self.onward.units)
         super().__init__(takes, gives, self.onward.weights + self.back.weights)
 
-    def allocate(self, room: Room, outputs, d_outputs):
+    def allocate(self, capacity: Capacity, outputs, d_outputs):
         """As ``Block``; each half has outputs of its own."""
         self.outputs, self.d_outputs = outputs, d_outputs
         for half in self.halves:
-            half.allocate(room, room.rows(half.gives), room.gradient_rows(half.gives))
+            half.allocate(capacity, capacity.rows(half.gives), capacity.gradient_rows(half.gives))
         self.inputs, self.d_inputs = self.onward.inputs, self.onward.d_inputs
         # What each group finds of the gradient of the padding review's inputs and outputs, at every step.
-        one, steps = room._replace(reviews=1), self.takes.steps
+        one, steps = capacity._replace(reviews=1), self.takes.steps
         self._owed_inputs, self._owed_outputs = map(one.gradient_rows, (self.takes, Shape(steps, self.onward.units)))
 
     def bind(self, vector, gradient):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sentiment.engine.block import Block, Room, Shape, refusal, settings
+from sentiment.engine.block import Block, Capacity, Shape, refusal, settings
 from sentiment.engine.functions import sigmoid, tanh
 from sentiment.engine.matrices import add_rows, clear, product
 from sentiment.engine.packing import Weight, constant, glorot
@@ -34,12 +34,12 @@ class Dense(Block):
             ],
         )
 
-    def allocate(self, room: Room, outputs, d_outputs):
+    def allocate(self, capacity: Capacity, outputs, d_outputs):
         """As ``Block``."""
-        super().allocate(room, outputs, d_outputs)
+        super().allocate(capacity, outputs, d_outputs)
         features, units = whole(self.takes.features), whole(self.gives.features)
         self._transposed = zeros(units, features)
-        self._d_sums = zeros(room.groups, room.reviews * room.training, units)  # before the activation
+        self._d_sums = zeros(capacity.groups, capacity.reviews * capacity.training, units)  # before the activation
 
     def prepare(self, groups, draw):
         """As ``Block``."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sentiment.engine.block import Block, Room, Shape, settings
+from sentiment.engine.block import Block, Capacity, Shape, settings
 from sentiment.engine.vectors import whole, zeros
 
 
@@ -16,11 +16,11 @@ class Dropout(Block):
         (self.rate,) = settings(layers[0], "rate")
         super().__init__(takes, takes)
 
-    def allocate(self, room: Room, outputs, d_outputs):
+    def allocate(self, capacity: Capacity, outputs, d_outputs):
         """As ``Block``."""
-        super().allocate(room, outputs, d_outputs)
-        self.training = room.training
-        self._factors = zeros(1 + (room.groups - 1) * room.reviews * self.training, whole(self.takes.features))
+        super().allocate(capacity, outputs, d_outputs)
+        self.training = capacity.training
+        self._factors = zeros(1 + (capacity.groups - 1) * capacity.reviews * self.training, whole(self.takes.features))
 
     def prepare(self, groups, draw):
         """As ``Block``; draws for each number whether it stays, in the order of the groups' reviews."""

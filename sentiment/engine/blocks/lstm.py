@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sentiment.engine.block import Block, Room, Shape, settings
+from sentiment.engine.block import Block, Capacity, Shape, settings
 from sentiment.engine.functions import orthogonal, sigmoid, tanh
 from sentiment.engine.matrices import add_rows, clear, product
 from sentiment.engine.packing import Weight, constant, glorot
@@ -24,7 +24,7 @@ CHUNK = 128
 _ONE = np.float32(1)
 
 
-class Gates(NamedTuple):
+class GateWeights(NamedTuple):
     """The weights of the gates i, f, g, o, for compiled code."""
 
     units: int  # C before padding
@@ -65,27 +65,27 @@ class LSTM(Block):
             layers[0], "units", "return_sequences", "zero_output_for_mask",
             activation="tanh", recurrent_activation="sigmoid", unit_forget_bias=True,
         )[:2]  # fmt: skip
-        features, units, gates = takes.features, self.units, 4 * self.units
+        features, units, columns = takes.features, self.units, 4 * self.units
         f, c = whole(features), whole(units)
         super().__init__(
             takes,
             Shape(takes.steps if self.sequences else 0, units),
             [
-                Weight("kernel", (features, gates), (f, 4, c), glorot(features, gates), (features, 4, units)),
+                Weight("kernel", (features, columns), (f, 4, c), glorot(features, columns), (features, 4, units)),
                 Weight(
-                    "recurrent_kernel", (units, gates), (c, 4, c),
-                    lambda random: orthogonal(random, units, gates), (units, 4, units),
+                    "recurrent_kernel", (units, columns), (c, 4, c),
+                    lambda random: orthogonal(random, units, columns), (units, 4, units),
                 ),
                 # The forget gate's bias is 1 at first (R. Jozefowicz et al., 2015).
-                Weight("bias", (gates,), (4, c), constant(np.repeat([0.0, 1.0, 0.0, 0.0], units)), (4, units)),
+                Weight("bias", (columns,), (4, c), constant(np.repeat([0.0, 1.0, 0.0, 0.0], units)), (4, units)),
             ],
             shapes=[(f + c, 4 * c), (4 * c,)],  # both kernels as one
         )  # fmt: skip
 
-    def allocate(self, room: Room, outputs: np.ndarray, d_outputs: np.ndarray) -> None:
+    def allocate(self, capacity: Capacity, outputs: np.ndarray, d_outputs: np.ndarray) -> None:
         """As ``Block``; x and h stand side by side, so that one product takes both to the gates."""
-        super().allocate(room, outputs, d_outputs)
-        n, groups, training = room.reviews, room.groups, room.training
+        super().allocate(capacity, outputs, d_outputs)
+        n, groups, training = capacity.reviews, capacity.groups, capacity.training
         rows, f, c = n * self.takes.steps, whole(self.takes.features), whole(self.units)
         joint, d_joint = zeros(groups, rows + n, f + c), zeros(groups, (rows + n) * training, f + c)
         self.inputs, self.d_inputs = joint[..., :f], d_joint[..., :f]
@@ -106,7 +106,7 @@ class LSTM(Block):
         self._starts = States(joint[0, :, f:], self._memory[0].cells)
         self._owed = States(zeros(self.takes.steps + 1, c), zeros(self.takes.steps + 1, c))
         self._nothing = States(zeros(0, c), zeros(0, c))
-        self._gates = Gates(
+        self._weights = GateWeights(
             self.units, zeros(f + self.units, whole(4 * self.units)), zeros(whole(4 * self.units)), zeros(4 * c, f + c)
         )
 
@@ -114,18 +114,18 @@ class LSTM(Block):
         """As ``Block``; lays the weights out for both ways."""
         f, c, units = whole(self.takes.features), whole(self.units), self.units
         kernel, bias = self.values
-        for array, padded in ((self._gates.kernel, kernel[: f + units]), (self._gates.bias, bias)):
+        for array, padded in ((self._weights.kernel, kernel[: f + units]), (self._weights.bias, bias)):
             gates = padded.reshape(*padded.shape[:-1], 4, c)[..., :units]
             array[..., : 4 * units] = gates.reshape(*padded.shape[:-1], 4 * units)
         if len(self.parts):
-            self._gates.transposed[...] = kernel.T
+            self._weights.transposed[...] = kernel.T
         return super().prepare(groups, draw)
 
     def forward(self, group):
         """As ``Block``."""
         rows, memory = self.groups.rows[group], self._memory[group]
         every = self.outputs[group] if self.sequences else self.outputs[group, :0]
-        end = _forward(rows, self._gates, self._starts, memory, every)
+        end = _forward(rows, self._weights, self._starts, memory, every)
         if not self.sequences and group:
             n, f = len(rows.starts), whole(self.takes.features)
             self.outputs[group, :n, : self.units] = memory.inputs[end : end + n, f : f + self.units]
@@ -135,7 +135,7 @@ class LSTM(Block):
         self.parts[group] = 0
         owed = self._nothing if group else self._sum_owed()
         _backward(
-            self.groups.rows[group], self._gates, self.sequences, self.d_outputs[group], owed, self._memory[group],
+            self.groups.rows[group], self._weights, self.sequences, self.d_outputs[group], owed, self._memory[group],
             self.d_values[group],
         )  # fmt: skip
 
@@ -149,12 +149,12 @@ class LSTM(Block):
 
 
 @compiled
-def _forward(rows, gates, starts, memory, outputs):
+def _forward(rows, weights, starts, memory, outputs):
     """Run a group through all its steps.
 
     Args:
         rows: ``Rows``.
-        gates: ``Gates``.
+        weights: ``GateWeights``.
         starts: ``States`` that a review which starts at a step starts from.
         memory: ``Memory``, whose inputs hold x; the rest is filled.
         outputs: float32 [rows, C], filled with h after each step; or without rows.
@@ -162,7 +162,7 @@ def _forward(rows, gates, starts, memory, outputs):
     Returns:
         The row of ``memory.inputs`` at which the states after the last step begin.
     """
-    units, width = gates.units, memory.cells.shape[1]
+    units, width = weights.units, memory.cells.shape[1]
     features = memory.inputs.shape[1] - width
     active, base = 0, 0
     for step in range(rows.steps):
@@ -173,10 +173,10 @@ def _forward(rows, gates, starts, memory, outputs):
                 store(memory.cells, (first_cell + active, u), load(starts.cells, (step, u)))
             active += 1
         for r in range(active):
-            for at in range(0, len(gates.bias), LANES):
-                store(memory.raw, (r, at), load(gates.bias, (at,)))
-        raw = memory.raw[:active, : len(gates.bias)]
-        product(memory.inputs[base : base + active, : features + units], gates.kernel, raw)
+            for at in range(0, len(weights.bias), LANES):
+                store(memory.raw, (r, at), load(weights.bias, (at,)))
+        raw = memory.raw[:active, : len(weights.bias)]
+        product(memory.inputs[base : base + active, : features + units], weights.kernel, raw)
         after = base + active
         next_cell = after if memory.every_cell else 0
         for r in range(active):
@@ -204,12 +204,12 @@ def _forward(rows, gates, starts, memory, outputs):
 
 
 @compiled
-def _backward(rows, gates, sequences, d_outputs, owed, memory, d_weights):
+def _backward(rows, weights, sequences, d_outputs, owed, memory, d_weights):
     """Go back through all steps of a group.
 
     Args:
         rows: ``Rows``.
-        gates: ``Gates``.
+        weights: ``GateWeights``.
         sequences: Whether ``d_outputs`` has the outputs of every step, or of the last only.
         d_outputs: float32 [rows or n, C].
         owed: ``States``: the gradient of the padding review's states from other groups; or without rows.
@@ -254,10 +254,10 @@ def _backward(rows, gates, sequences, d_outputs, owed, memory, d_weights):
                 store(memory.d_cells, (r, u), d_cell * f)
         clear(memory.d_inputs[base : base + active])
         for gate in range(0, 4 * width, width):
-            d_gate = memory.gates[base : base + active, gate : gate + gates.units]
-            product(d_gate, gates.transposed[gate : gate + gates.units], memory.d_inputs[base : base + active])
+            d_gate = memory.gates[base : base + active, gate : gate + weights.units]
+            product(d_gate, weights.transposed[gate : gate + weights.units], memory.d_inputs[base : base + active])
         if chunk_end - base >= CHUNK:
-            _add_outer(memory, base, chunk_end, features + gates.units, d_weights)
+            _add_outer(memory, base, chunk_end, features + weights.units, d_weights)
             chunk_end = base
         while active and rows.starts[active - 1] == step:
             active -= 1
@@ -265,7 +265,7 @@ def _backward(rows, gates, sequences, d_outputs, owed, memory, d_weights):
                 store(memory.d_start_outputs, (active, u), load(memory.d_inputs, (base + active, features + u)))
                 store(memory.d_start_cells, (active, u), load(memory.d_cells, (active, u)))
     if chunk_end > base:
-        _add_outer(memory, base, chunk_end, features + gates.units, d_weights)
+        _add_outer(memory, base, chunk_end, features + weights.units, d_weights)
 
 
 @compiled

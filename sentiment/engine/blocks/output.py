@@ -6,7 +6,7 @@ less the label.
 
 import numpy as np
 
-from sentiment.engine.block import Block, Room, Shape, settings
+from sentiment.engine.block import Block, Capacity, Shape, settings
 from sentiment.engine.functions import sigmoid
 from sentiment.engine.packing import Weight, constant, glorot
 from sentiment.engine.vectors import broadcast, compiled, first_lane
@@ -19,7 +19,7 @@ class Output(Block):
 
     layers = ("Dense",)
     takes_steps = False
-    last = True
+    ends = True
 
     def __init__(self, layers: list[dict], takes: Shape):
         settings(layers[0], units=1, activation="sigmoid")
@@ -33,10 +33,10 @@ class Output(Block):
             ],
         )
 
-    def allocate(self, room: Room, outputs=None, d_outputs=None):
+    def allocate(self, capacity: Capacity, outputs=None, d_outputs=None):
         """As ``Block``; the outputs, float32 [1 + reviews], are in the order of the groups' reviews."""
-        super().allocate(room, outputs, d_outputs)
-        reviews = 1 + (room.groups - 1) * room.reviews
+        super().allocate(capacity, outputs, d_outputs)
+        reviews = 1 + (capacity.groups - 1) * capacity.reviews
         self.outputs, self.labels = np.zeros(reviews, np.float32), np.zeros(reviews, np.float32)
 
     def forward(self, group):

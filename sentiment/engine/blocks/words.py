@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sentiment.engine.block import Block, Room, Shape, refusal, settings
+from sentiment.engine.block import Block, Capacity, Shape, refusal, settings
 from sentiment.engine.matrices import add_rows, clear, product
 from sentiment.engine.packing import Weight, constant, glorot, uniform
 from sentiment.engine.shards import side_by_side
@@ -39,7 +39,7 @@ class Words(Block):
 
     layers = ("Embedding", "Conv1D", "MaxPooling1D")
     takes_steps = True
-    first = True
+    begins = True
 
     def __init__(self, layers: list[dict], takes: Shape):
         embedding, convolution, pooling = layers
@@ -71,10 +71,10 @@ class Words(Block):
         first_step = (first_word - self.taps // 2) // self.pool
         return np.clip(first_step, 0, self.gives.steps - 1).astype(np.int32)
 
-    def allocate(self, room: Room, outputs, d_outputs):
+    def allocate(self, capacity: Capacity, outputs, d_outputs):
         """As ``Block``; in prediction the tables hold the whole vocabulary, in training the words of a batch."""
-        self.outputs, self.d_outputs, self.training = outputs, d_outputs, room.training
-        reviews = 1 + (room.groups - 1) * room.reviews
+        self.outputs, self.d_outputs, self.training = outputs, d_outputs, capacity.training
+        reviews = 1 + (capacity.groups - 1) * capacity.reviews
         self.count = self.vocabulary
         if self.training:
             self.count = min(self.vocabulary, reviews * self.length + 1)
@@ -84,7 +84,7 @@ class Words(Block):
         self._embeddings, self._d_embeddings = (zeros(self.count * self.training, e) for _ in range(2))
         self._kernel_transposed = zeros(self.taps, f, e)
         self._row_of, self._ids = np.full(self.vocabulary, -1, np.int32), np.zeros(self.count, np.int32)
-        self._winners = zeros(room.groups, outputs.shape[1] * self.training, f)
+        self._winners = zeros(capacity.groups, outputs.shape[1] * self.training, f)
 
     def bind(self, vector, gradient):
         """As ``Block``; in prediction the weights stay, so the tables are filled once."""
