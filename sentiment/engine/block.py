@@ -1,6 +1,6 @@
 """What a block is: the compiled forward and backward pass of one Keras layer, or of several fused into one.
 
-A batch goes through a list of blocks like this; only the last line of the forward pass knows about the labels:
+A batch goes through a list of blocks like this; only the last block knows the labels:
 
     for each block, in order:           prepare         what depends on the weights and on the whole batch
     for each block of steps, in order:  forward(0)      the padding review
