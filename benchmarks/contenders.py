@@ -97,7 +97,7 @@ def keras_on_jax(task: Task):
 
 
 def jax_scan(task: Task):
-    """The plain network in JAX: jitted, the LSTM a scan, Adam by hand as Keras has it."""
+    """The plain network in JAX: jitted, the LSTM a scan, Adam by hand as Keras has it. Long, to be read at once."""
     import jax
     import jax.numpy as jnp
 

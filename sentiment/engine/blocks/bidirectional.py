@@ -28,12 +28,11 @@ class Bidirectional(Block):
         super().__init__(takes, gives, self.onward.weights + self.back.weights)
 
     def allocate(self, capacity: Capacity, outputs, d_outputs):
-        """As ``Block``; each half has outputs of its own."""
+        """As ``Block``; each half has its own outputs, and each group the gradient that it owes the padding review."""
         self.outputs, self.d_outputs = outputs, d_outputs
         for half in self.halves:
             half.allocate(capacity, capacity.rows(half.gives), capacity.gradient_rows(half.gives))
         self.inputs, self.d_inputs = self.onward.inputs, self.onward.d_inputs
-        # What each group finds of the gradient of the padding review's inputs and outputs, at every step.
         one, steps = capacity._replace(reviews=1), self.takes.steps
         self._owed_inputs, self._owed_outputs = map(one.gradient_rows, (self.takes, Shape(steps, self.onward.units)))
 
