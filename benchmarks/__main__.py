@@ -80,7 +80,7 @@ def tasks(models: dict[str, Model]) -> dict[str, Task]:
     found = {}
     for name, model in models.items():
         keys = model.pad.model_dump() | model.network.model_dump()
-        plain = not (model.network.bidirectional or model.network.average)
+        plain = not any(value for value in keys.values() if type(value) is bool)
         sizes = {key: value for key, value in keys.items() if type(value) is not bool} if plain else None
         found[f"`{name}`"] = Task(name, network.build(**keys).to_json(), model.train.batch, sizes)
     longest = max(models, key=lambda name: models[name].pad.max_length)

@@ -88,21 +88,23 @@ def fit(
         progress: Called with the number of reviews each batch adds.
 
     Raises:
-        InputError: See ``split``; or the loss is no longer finite.
+        InputError: See ``split``; or the loss or a weight is no longer finite.
     """
     count, held = split(len(ids), validation_fraction)
     for epoch in epochs:
         order = np.random.default_rng([seed, ORDER, epoch]).permutation(count)
         metrics = trainer.epoch(ids, labels, order, epoch, progress)
-        if not math.isfinite(metrics["loss"]):
+        state = trainer.state()
+        # Both: a convolution that is no number counts as 0 after relu, and the loss may be finite all the same.
+        if not math.isfinite(metrics["loss"]) or not np.isfinite(state["weights"]).all():
             raise InputError(
-                f"train.learning_rate: the loss of epoch {epoch + 1} is {metrics['loss']}, expected a finite one; lower"
-                " the rate"
+                f"train.learning_rate: after epoch {epoch + 1} the loss is {metrics['loss']} and not every weight is"
+                " finite; lower the rate"
             )
         if held:
             held_out = measure(trainer.predict(ids[count:]), labels[count:])
             metrics = metrics | {f"val_{name}": value for name, value in held_out.items()}
-        yield Epoch(trainer.state(), metrics)
+        yield Epoch(state, metrics)
 
 
 def measure(positive: np.ndarray, labels: np.ndarray) -> dict[str, float]:

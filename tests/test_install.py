@@ -36,10 +36,11 @@ def project(tmp_path) -> Path:
 
 
 def start(project: Path, **environment: str) -> subprocess.Popen:
-    """`make setup` by this Python, in a process group of its own."""
+    """`make setup` by this Python, in a process group of its own, whatever make runs the tests."""
+    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     return subprocess.Popen(
         ["make", "--silent", f"PYTHON={environment.pop('python', sys.executable)}", "setup"],
-        cwd=project, env=os.environ | {"LC_ALL": "C"} | environment, start_new_session=True,
+        cwd=project, env=outside | {"LC_ALL": "C"} | environment, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -116,5 +116,13 @@ def test_no_two_random_choices_share_a_stream():
 
 
 def test_training_that_diverges_is_refused_in_one_line():
-    with pytest.raises(InputError, match=r"^train.learning_rate: the loss of epoch \d is nan, .* lower the rate$"):
+    with pytest.raises(InputError, match=r"^train.learning_rate: after epoch \d the loss is .* lower the rate$"):
         fit(*labelled(33), learning_rate=1e30)
+
+
+def test_a_weight_that_is_no_number_is_refused_though_the_loss_is_finite():
+    trainer = CompiledTrainer(LAYERS, **SETTINGS)
+    state = trainer.state()
+    state["weights"][:6] = np.nan  # the embedding of the padding
+    with pytest.raises(InputError, match=r"after epoch 1 the loss is 0\..* not every weight is finite"):
+        fit(*labelled(33), state=state)

@@ -8,17 +8,22 @@ A batch goes through a list of blocks like this; only the last block knows the l
     for each block of steps, reversed:  backward(0)     the padding review
     for each block:                     finish          what depends on all shards
 
+A block of steps is one whose inputs have a row per step (``takes.steps`` is not 0). In prediction there is no way back,
+and forward(0) runs once for all batches: what it leaves must survive later ``prepare``s.
+
 A block reads ``inputs[group]``, writes ``outputs[group]``, which are the next block's inputs, and on the way back reads
-``d_outputs[group]`` and writes ``d_inputs[group]``: ``d_x`` is the gradient of the batch's mean loss with respect to
-``x``. Its arrays have a row per review, or per step and review as ``groups`` says, and a column per feature, padded to
-whole vectors with zeros. Whatever a block writes has zeros in the padding too.
+``d_outputs[group]`` and fills ``d_inputs[group]``: ``d_x`` is the gradient of the batch's mean loss with respect to
+``x``. Inputs and outputs still stand on the way back. The arrays have a row per review, or per step and review as
+``groups`` says, and a column per feature, padded to whole vectors with zeros; whatever a block writes has zeros there
+too. They have room for the largest batch: rows beyond a group's hold old values.
 
 Shards run at the same time, so forward and backward write only to arrays of their group. What a shard finds of the
 gradient with respect to the weights goes to ``parts[group]``, of which ``d_values[group]`` are the arrays, and
 ``finish`` sums the parts in the order of the groups.
 
-A block of steps that starts a review from the padding review (see ``groups``) owes it the gradient on the way back:
-backward(0) begins with what all shards found for the padding review's states.
+A block of steps that takes something from the padding review (see ``groups``) owes it the gradient on the way back:
+backward(0) begins with the sum, over the shards in order, of what each owes. A block that gives one row per review
+writes no ``outputs[0]``.
 """
 
 from collections.abc import Sequence
@@ -90,7 +95,13 @@ class Block:
         self._shapes = shapes or [weight.padded for weight in weights]
 
     def allocate(self, capacity: Capacity, outputs: np.ndarray, d_outputs: np.ndarray) -> None:
-        """Ask for all memory of training or prediction; ``outputs`` and ``d_outputs`` are [groups, rows, features]."""
+        """Ask for all memory of training or prediction, the last block first.
+
+        Args:
+            capacity: For what. Arrays of the way back have no rows in prediction.
+            outputs: float32 [groups, rows, features], the next block's inputs.
+            d_outputs: The same for their gradient.
+        """
         self.outputs, self.d_outputs = outputs, d_outputs
         self.inputs, self.d_inputs = capacity.rows(self.takes), capacity.gradient_rows(self.takes)
         self.parts = zeros(capacity.groups * capacity.training, sum(weight.padded_size for weight in self.weights))
@@ -144,7 +155,7 @@ def settings(layer: dict, *free: str, **fixed: object) -> list:
     Args:
         layer: The layer as ``model.to_json`` has it.
         free: Names of the settings to give.
-        fixed: Settings that have one value here. All else must be Keras's default.
+        fixed: Settings that have one value here. All else must be None, False, 0 or as in ``_DEFAULTS``.
 
     Raises:
         InputError: A setting has another value.

@@ -5,7 +5,16 @@ if of a review of padding alone, the *padding review*, and each review starts fr
 
 Group 0 is the padding review; the other groups are the shards. In a group the longest reviews come first, so those that
 have started are its first ones. What a group computes for each step and review is a *row*, and rows lie end to end,
-step by step: the reviews that have started by step 0, then those that have started by step 1, and so on.
+step by step: the reviews that have started by step 0, then those that have started by step 1, and so on. Compiled code
+goes through them like this:
+
+    active, base = 0, 0
+    for step in range(rows.steps):
+        while active < len(rows.starts) and rows.starts[active] <= step:
+            active += 1  # the review starts here, from the padding review's state before this step
+        for r in range(active):
+            ...  # review r at this step is row base + r
+        base += active
 """
 
 from typing import NamedTuple
@@ -25,9 +34,9 @@ class Groups:
 
     Args:
         ids: int [1 + reviews, length]; the first row is the padding review.
-        starts: int32 [1 + reviews]: the first step of each that sees a word.
+        starts: int32 [1 + reviews]: the first step of each that sees a word; the last one if none does.
         bounds: int64 [groups + 1]: where each group begins, and the end of the last.
-        steps: int64 [groups]: the steps of each; of the padding review, as many as some review needs.
+        steps: int64 [groups]: the steps of each; of the padding review, as many as some review needs, or none.
         order: int [reviews]: where each was in the batch.
 
     Attributes:

@@ -1,7 +1,8 @@
 """Average over time, as ``keras.layers.GlobalAveragePooling1D``: rows of features -> one row per review.
 
 A review's average includes the steps before its first word, which are those of the padding review: their sum up to each
-step is computed once. On the way back the padding review's step s gets what all reviews owe it that start later.
+step is computed once. On the way back, each step of the padding review gets the gradient of every review that starts
+later.
 """
 
 import numpy as np
