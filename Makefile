@@ -18,7 +18,7 @@ demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, of
 
 repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=small for one model
 	@python -m stages.params $(MODEL)
-	dvc repro $(if $(MODEL),evaluate@$(MODEL))
+	dvc repro $(if $(MODEL),metrics/$(MODEL).json)
 	@dvc metrics show metrics/$(or $(MODEL),*).json
 
 test: setup ## all tests
@@ -31,7 +31,7 @@ gate: setup ## does dvc.lock describe this tree? in a second, without data
 	@python -m checks.gate
 
 verify: setup ## prove a committed result by rerunning it: MODEL=small for one model, REV=rev for another revision
-	@python -m checks.verify $(if $(MODEL),evaluate@$(MODEL)) $(if $(REV),--rev $(REV))
+	@python -m checks.verify $(if $(MODEL),metrics/$(MODEL).json) $(if $(REV),--rev $(REV))
 
 report: setup ## what changed since main, in report/index.html and report/report.md; BASE=rev for another commit
 	@python -m checks.report $(if $(BASE),--base $(BASE))

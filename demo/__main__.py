@@ -13,7 +13,8 @@ from stages.params import read
 
 def main(folder: Path) -> None:
     """Build the project in ``folder``, run it and print its metrics."""
-    files = [f"metrics/{model}.json" for model in read().models]
+    params = read()
+    files = [f"metrics/{name}.json" for name in (*params.models, *params.baselines)]
     environment = write_project(folder, reviews=4000)
     subprocess.run(["dvc", "repro"], cwd=folder, env=environment, check=True)
     print(f"\nThe made-up reviews, as `dvc metrics show {' '.join(files)}` has them:\n", flush=True)

@@ -1,13 +1,10 @@
 """The ``.keras`` file, whose bytes are a function of the weights alone, and the table of layers."""
 
-import hashlib
 import io
 import json
 import tempfile
 import zipfile
 from pathlib import Path
-
-import numpy as np
 
 from sentiment import InputError
 from sentiment.network import keras
@@ -61,11 +58,6 @@ def table(model: keras.Model) -> str:
         for *cells, last in rows
     ]
     return "\n".join([*lines, f"Total params: {model.count_params():,}"]) + "\n"
-
-
-def digest(weights: np.ndarray) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of weights as little-endian float32."""
-    return hashlib.sha256(weights.astype("<f4").tobytes()).hexdigest()[:16]
 
 
 def _stable(config: str | bytes) -> bytes:

@@ -1,31 +1,25 @@
-"""Score a trained model on the test split: metrics/<model>.json and the data of plots/<model>/."""
+"""Score a trained model on the test split: metrics/<model>.json, the data of plots/<model>/, the probabilities."""
 
 from pathlib import Path
 
 from tqdm import tqdm
 
-from sentiment import archive, network, scoring
+from sentiment import archive, network
 from sentiment.prediction import Predictor
-from stages.common import command, read_split, write_csv, write_json
+from stages.common import command, read_split
+from stages.scores import write_scores
 from stages.settings.evaluate import Settings
 
 
 def main(settings: Settings, name: str) -> None:
-    """Read the test split, which no other stage does, once."""
+    """Read the test split, which no stage but this and ``score`` does, once."""
     model = archive.unpack(Path("models", f"{name}.keras").read_bytes())
     ids, labels = read_split(name, "test")
     predictor = Predictor(model)
     print(f"{name}: {predictor.promise}")
     with tqdm(total=len(ids), unit=" reviews", desc=f"evaluate {name}", disable=None) as bar:
         positive = predictor.predict(ids, batch=settings.evaluate.batch, progress=bar.update)
-    figures = scoring.figures(labels, positive)
-    for curve, columns in scoring.curves(labels, positive, settings.evaluate.calibration_bins).items():
-        write_csv(Path("plots", name, f"{curve}.csv"), columns)
-    write_json(
-        Path("metrics", f"{name}.json"),
-        figures | {"parameters": model.count_params(), "weights": archive.digest(network.get_weights(model))},
-    )
-    print(" ".join(f"{figure} {value:.4f}" for figure, value in figures.items()))
+    write_scores(name, labels, positive, settings.evaluate.calibration_bins, network.get_weights(model))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ What is written is the same for every valid file, so that no stage is stale beca
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from sentiment import InputError
 from stages.common import command, write_text
-from stages.settings import check, download, evaluate, pad, read_text, train
+from stages.settings import check, download, evaluate, fit, pad, read_text, score, train
 from stages.settings.reader import load
 
 CHECKED = Path("data/params-checked.txt")
@@ -31,16 +31,23 @@ class Model(pad.Settings, train.Settings, evaluate.Settings):
     """One named model: all that its stages read."""
 
 
+class Baseline(fit.Settings, score.Settings):
+    """One named linear model of n-grams: all that its stages read."""
+
+
 class Params(download.Settings):
     """The whole of ``params.yaml``."""
 
     models: Annotated[dict[Name, Model], Field(min_length=1)]
+    baselines: dict[Name, Baseline]
 
-    def model(self, name: str) -> Model:
-        """The section of the model called ``name``; ``InputError`` lists the names there are."""
-        if name not in self.models:
-            raise InputError(f"model: expected one of {', '.join(self.models)}, got {name!r}")
-        return self.models[name]
+    @model_validator(mode="after")
+    def _names_differ(self):
+        if both := [name for name in self.baselines if name in self.models]:
+            raise ValueError(
+                f"{both[0]!r} is a model and a baseline, and both write metrics/{both[0]}.json; rename one"
+            )
+        return self
 
 
 def parse(text: str) -> Params:
@@ -58,10 +65,11 @@ def read() -> Params:
 
 
 def main(name: str | None) -> None:
-    """Check the file, and that it has a model called ``name`` if one is given."""
+    """Check the file, and that it has a model or a baseline called ``name`` if one is given."""
     params = read()
-    if name is not None:
-        params.model(name)
+    names = [*params.models, *params.baselines]
+    if name not in (None, *names):
+        raise InputError(f"model: expected one of {', '.join(names)}, got {name!r}")
     write_text(CHECKED, "params.yaml has every key, and each a value in its range\n")
 
 
