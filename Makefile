@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 MODEL ?=
+BASELINE ?=
+TARGET = $(if $(MODEL),evaluate@$(MODEL)) $(if $(BASELINE),score@$(BASELINE))
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -16,10 +18,10 @@ setup: .venv/installed ## create .venv from requirements.txt
 demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, offline
 	@python -m demo
 
-repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=small for one model
-	@python -m stages.params $(MODEL)
-	dvc repro $(if $(MODEL),metrics/$(MODEL).json)
-	@dvc metrics show metrics/$(or $(MODEL),*).json
+repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=small or BASELINE=words for one
+	@python -m stages.params $(or $(MODEL),$(BASELINE))
+	dvc repro $(TARGET)
+	@dvc metrics show metrics/$(or $(MODEL),$(BASELINE),*).json
 
 test: setup ## all tests
 	@python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
@@ -30,8 +32,8 @@ test-processors: setup ## training and scoring on emulated processors: EMULATORS
 gate: setup ## does dvc.lock describe this tree? in a second, without data
 	@python -m checks.gate
 
-verify: setup ## prove a committed result by rerunning it: MODEL=small for one model, REV=rev for another revision
-	@python -m checks.verify $(if $(MODEL),metrics/$(MODEL).json) $(if $(REV),--rev $(REV))
+verify: setup ## prove a committed result by rerunning it: MODEL=small or BASELINE=words for one, REV=rev for another revision
+	@python -m checks.verify $(TARGET) $(if $(REV),--rev $(REV))
 
 report: setup ## what changed since main, in report/index.html and report/report.md; BASE=rev for another commit
 	@python -m checks.report $(if $(BASE),--base $(BASE))

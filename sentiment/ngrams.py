@@ -48,7 +48,7 @@ def learn(
 
 
 def common(counts: csr_matrix, *, minimum: int, most: int) -> np.ndarray:
-    """The columns of counts, int32 [reviews, grams], that ``learn`` keeps: ascending int64 [kept]; raises as it does."""
+    """The columns of counts, int32 [reviews, grams], that ``learn`` keeps: int64, ascending; raises as it does."""
     frequency = document_frequency(counts)
     kept = np.flatnonzero(frequency >= minimum)
     if len(kept) > most:
