@@ -95,9 +95,8 @@ def read(file: BinaryIO) -> Model:
                 raise ValueError(f"{grams.shape} n-grams, {scale.shape} scales, {weights.shape} weights")
             return Model(Features(str(saved["values"]), scale), grams, weights, float(saved["bias"]))
     except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"model: not a readable file of n-grams ({' '.join(str(error).split())}); fit it again"
-        ) from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"model: not a readable file of n-grams ({reason}); fit it again") from None
 
 
 def logistic(features: csr_matrix, labels: np.ndarray, *, c: float, seed: int) -> tuple[np.ndarray, float]:

@@ -44,9 +44,7 @@ class Params(download.Settings):
     @model_validator(mode="after")
     def _names_differ(self):
         if both := [name for name in self.baselines if name in self.models]:
-            raise ValueError(
-                f"{both[0]!r} is a model and a baseline, and both write metrics/{both[0]}.json; rename one"
-            )
+            raise ValueError(f"{both[0]!r} names a model and a baseline, which both write its metrics; rename one")
         return self
 
 

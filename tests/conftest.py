@@ -11,7 +11,8 @@ from stages.download import locate
 from stages.params import parse
 
 ROOT = Path(__file__).parents[1]
-MODELS = [*parse((ROOT / "params.yaml").read_text(encoding="utf-8")).models]
+PARAMS = parse((ROOT / "params.yaml").read_text(encoding="utf-8"))
+MODELS, BASELINES = [*PARAMS.models], PARAMS.baselines
 
 # A commit passes or fails, whoever tests it and however busy the machine; `--hypothesis-profile default` explores.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -31,10 +32,9 @@ def real_models() -> dict:
     """The Keras models of params.yaml that the compiled trainer trains, by their names."""
     from sentiment import network
 
-    models = parse((ROOT / "params.yaml").read_text(encoding="utf-8")).models
     return {
         name: network.build(**model.pad.model_dump(), **model.network.model_dump())
-        for name, model in models.items()
+        for name, model in PARAMS.models.items()
         if model.train.engine == "compiled"
     }
 

@@ -3,7 +3,7 @@ import pytest
 from sentiment import InputError
 from stages import settings
 from stages.params import TAKEN, parse
-from stages.settings import pad, train
+from stages.settings import fit, pad, train
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "params.yaml").read_text()
@@ -71,6 +71,11 @@ FAULTS = {
     "a batch beyond any": ("batch: 64", "batch: 1000000000", "less than or equal to 100000"),
     "a timeout beyond any": ("timeout: 30", "timeout: 1e300", "less than or equal to 86400"),
     "a long text": ("epochs: 5", f"epochs: {'a' * 10_000}", f"epochs = '{'a' * 96}...: Input should be"),
+    "one name for a model and a baseline": ("  nbsvm-2:", "  small:", "'small' names a model and a baseline"),
+    "longer n-grams than there are": ("longest: 3", "longest: 4", "baselines.tfidf-3.grams.longest = 4"),
+    "unknown solver": ("solver: svm", "solver: tree", "baselines.nbsvm-1.fit"),
+    "a key of another solver": ("solver: svm", "solver: svm\n      epochs: 3", "epochs = 3 is not a known key"),
+    "interpolation beyond the machine": ("interpolation: 0", "interpolation: 1", "interpolation = 1"),
     "no YAML": ("download:", "download: {", "not readable as YAML"),
 }
 
@@ -98,11 +103,11 @@ def test_a_file_of_another_shape_is_refused(text):
 
 
 def test_an_unknown_model_lists_those_there_are(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"expected one of .*small, full.*'tiny'"):
-        parse(TEXT).model("tiny")
     monkeypatch.chdir(ROOT)
     with pytest.raises(InputError, match=r"expected one of .*small, full.*'tiny'"):
         settings.read(pad.Settings, "tiny")
+    with pytest.raises(InputError, match=r"baseline: expected one of .*nbsvm-2, .*'small'"):
+        settings.read(fit.Settings, baseline="small")
 
 
 @pytest.mark.parametrize("name", ["a", "small-2", "no_mask", "x" * 64])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from dvc.repo import Repo
 from dvc.utils.serialize import modify_yaml
 
 from demo.project import write_project
-from tests.conftest import MODELS, ROOT, on_cores
+from tests.conftest import BASELINES, MODELS, ROOT, on_cores
 
 REVIEWS = 300
 STAGES = {stage.addressing: stage for stage in Repo(ROOT).index.stages}
-SECTIONS = {"download", "pad", "network", "train", "evaluate"}
+SECTIONS = {"download", "pad", "network", "train", "evaluate", "corpus", "grams", "fit", "score"}
+NAMES = [*MODELS, *BASELINES]
 FIRST, LAST = MODELS[0], MODELS[-1]
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
 
@@ -73,15 +75,25 @@ def declared(stage) -> set[str]:
 def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
     module = re.search(r"python -m (\S+)", STAGES[name].cmd)[1]
     tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text())
-    read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & SECTIONS
-    model = name.partition("@")[2]
-    assert declared(STAGES[name]) == {f"models.{model}.{section}" if model else section for section in read}
+    read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_settings(node.value)}
+    own = name.partition("@")[2]
+    prefix = {"": "", **dict.fromkeys(MODELS, f"models.{own}."), **dict.fromkeys(BASELINES, f"baselines.{own}.")}[own]
+    assert declared(STAGES[name]) == {f"{prefix}{section}" for section in read & SECTIONS}
+
+
+def is_settings(node: ast.expr) -> bool:
+    """Whether code names the params that a stage has read."""
+    return isinstance(node, ast.Name) and node.id == "settings"
 
 
 @pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
 def test_a_stage_depends_on_no_schema_but_of_what_it_reads(name):
     schemas = {Path(path).stem for path in dependencies(STAGES[name], "code") if path.startswith("stages/settings/")}
-    sections = {key.split(".")[-1] for key in declared(STAGES[name])} - {"network"}  # which is in that of train
+    sections = {key.split(".")[-1] for key in declared(STAGES[name])} - {
+        "network",
+        "grams",
+        "corpus",
+    }  # in those of others
     assert schemas - {"__init__", "reader"} == sections
 
 
@@ -90,7 +102,7 @@ def test_the_whole_params_file_is_checked_before_any_stage_that_reads_it():
     assert (check.def_path, check.params) == ("params.yaml", [])
     (checked,) = STAGES["params"].outs
     readers = {name for name, stage in STAGES.items() if stage.params and name != "params"}
-    assert {name.partition("@")[0] for name in readers} == {"download", "pad", "train", "evaluate"}
+    assert {name.partition("@")[0] for name in readers} == {"download", "pad", "train", "evaluate", "fit", "score"}
     assert all(checked.def_path in dependencies(STAGES[name], "data") for name in readers)
 
 
@@ -99,9 +111,9 @@ def test_every_stage_says_what_it_does(name):
     assert STAGES[name].desc
 
 
-def test_the_pipeline_builds_exactly_the_models_of_params_yaml_and_names_none():
-    assert {name.partition("@")[2] for name in STAGES if "@" in name} == set(MODELS)
-    assert not re.search(rf"\b({'|'.join(MODELS)})\b", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+def test_the_pipeline_builds_exactly_the_models_and_baselines_of_params_yaml_and_names_none():
+    assert {name.partition("@")[2] for name in STAGES if "@" in name} == set(NAMES)
+    assert not re.search(rf"\b({'|'.join(NAMES)})\b", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 
 
 def test_the_run_cache_works_for_every_stage_but_the_one_that_depends_on_the_machine():
@@ -128,6 +140,22 @@ def test_every_parameter_has_a_comment():
 def test_only_evaluate_reads_the_test_split():
     readers = [name for name, stage in STAGES.items() if any("_test" in dep for dep in dependencies(stage, "data"))]
     assert {name.partition("@")[0] for name in readers} == {"evaluate"}
+
+
+def test_a_fit_needs_no_test_split(project, tmp_path):
+    """It reads the raw file, which holds both."""
+    folder, name = tmp_path / "train only", next(iter(BASELINES))
+    shutil.copytree(project.folder, folder, symlinks=True)
+    raw, model = folder / "data/raw/imdb.npz", folder / "models" / f"{name}.npz"
+    with np.load(raw, allow_pickle=False) as saved, zipfile.ZipFile(tmp_path / "raw.npz", "w") as archive:
+        for member in (member for member in saved.zip.namelist() if "test" not in member):
+            archive.writestr(member, saved.zip.read(member))
+    expected = model.read_bytes()
+    for path in (raw, model):
+        path.unlink()
+    shutil.copy(tmp_path / "raw.npz", raw)
+    subprocess.run([sys.executable, "-m", "stages.fit", name], cwd=folder, check=True, capture_output=True)
+    assert model.read_bytes() == expected
 
 
 class Project:
@@ -239,7 +267,7 @@ def test_a_new_model_is_one_section(project, tmp_path):
     text = before["params.yaml"].decode()
     section = re.search(rf"^  {FIRST}:.*\n(    .*\n|\n)+", text, re.MULTILINE)[0]
     section = section.replace(f"{FIRST}:", "no-mask_2:").replace("seed: 1", "seed: 2")
-    (project.folder / "params.yaml").write_text(text.rstrip() + "\n" + section)
+    (project.folder / "params.yaml").write_text(text.replace("\nbaselines:", f"{section}\nbaselines:"))
     assert project.repro() == ["params", "pad@no-mask_2", "train@no-mask_2", "evaluate@no-mask_2"]
     results = set(before) - {"params.yaml", "dvc.lock"}
     results = {name for name in results if not name.endswith(".gitignore")}
@@ -423,6 +451,9 @@ def test_a_stage_interrupted_while_it_imports_ends_without_a_traceback(tmp_path)
         (["train", LAST], f"error: data/{LAST}/x_train.npy is missing; `dvc repro` runs the stages that make it first"),
         (["train", FIRST], f"error: data/{FIRST}/x_train.npy: not an array of numbers"),
         (["evaluate", FIRST], "error: model: not a readable .keras file"),
+        (["fit", "tiny"], f"error: baseline: expected one of {', '.join(BASELINES)}, got 'tiny'"),
+        (["fit", NAMES[-1]], "error: data/raw/imdb.npz is missing; `dvc repro` runs the stages that make it first"),
+        (["score", NAMES[-1]], "error: model: not a readable file of n-grams"),
     ],
 )
 def test_a_stage_run_by_hand_on_bad_input_says_so_in_one_line(tmp_path, command, expected):
@@ -431,6 +462,7 @@ def test_a_stage_run_by_hand_on_bad_input_says_so_in_one_line(tmp_path, command,
     (tmp_path / "data" / FIRST / "x_train.npy").write_bytes(b"no array")
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / f"{FIRST}.keras").write_bytes(b"no model")
+    (tmp_path / "models" / f"{NAMES[-1]}.npz").write_bytes(b"no model")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(
         [sys.executable, "-m", f"stages.{command[0]}", command[1]],
@@ -478,7 +510,7 @@ def test_the_demo_ends_in_a_table_and_touches_nothing_tracked():
     header = table[0].split()
     for line in table[1:]:
         assert float(line.split()[header.index("accuracy")]) > 0.8
-    assert len(table) == 1 + len(MODELS)
+    assert len(table) == 1 + len(NAMES)
     assert subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=True).stdout == before
 
 
@@ -496,7 +528,8 @@ def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path):
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (["repro", "MODEL=typo"], f"error: model: expected one of {', '.join(MODELS)}, got 'typo'"),
+        (["repro", "MODEL=typo"], f"error: model: expected one of {', '.join(NAMES)}, got 'typo'"),
+        (["repro", "BASELINE=typo"], f"error: model: expected one of {', '.join(NAMES)}, got 'typo'"),
         (["noise"], f"error: model: expected one of {', '.join(MODELS)}, got none; `make noise MODEL={FIRST}`"),
     ],
 )
