@@ -7,7 +7,7 @@ TARGET = $(if $(MODEL),evaluate@$(MODEL)) $(if $(BASELINE),score@$(BASELINE))
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo repro test test-processors gate verify report noise bench lint lock
+.PHONY: help setup demo repro test test-processors gate verify report noise bench compare lint lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,6 +43,9 @@ noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5
 
 bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks
+
+compare: setup ## accuracy of networks and baselines by time and by reviews, in experiments/; needs `make repro`
+	@python -m experiments.compare
 
 lint: setup ## ruff: check and format
 	ruff check

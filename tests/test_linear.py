@@ -74,7 +74,9 @@ def test_adam_finds_the_weights_that_keras_finds(layer, batch):
             model.train_on_batch([array[rows] for array in given], labels[rows, None])
     ours, bias = linear.adam(features, labels, epochs=3, batch=batch, learning_rate=0.01, seed=5)
     theirs = weights.get_weights()[0][:, 0]
-    np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        ours, theirs, rtol=2e-3, atol=2e-4
+    )  # a sum near 0 is rounded otherwise; Adam divides by it
     assert (bias, np.abs(theirs).max() > 0.05) == (0, True)
 
 

@@ -1,0 +1,272 @@
+"""`make compare`: how right, how soon and from how many reviews each model and each baseline is.
+
+Every section of params.yaml is trained and scored by the stages' own commands, each in turn, in a scratch copy of this
+commit: on all training reviews, timed; then on fewer, drawn anew for each seed, as many of either label. Writes
+experiments/comparison.md, .svg and .png, and experiments/mistakes.md from the probabilities that `make repro` left.
+
+The test split is read by the stages `evaluate` and `score` alone; `mistakes` prints texts of it, and decides nothing.
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import vl_convert
+from ruamel.yaml import YAML
+
+from checks.scratch import Scratch, checkout, command, project
+from sentiment import InputError, corpus, padding
+from sentiment.text import decode
+from stages.common import replacing, write_text
+from stages.download import REVIEWS, WORD_INDEX
+from stages.params import Params, read
+
+RAW = Path("data/raw")
+SIZES = (1000, 2500, 5000, 10_000, 25_000)
+SHOWN, WORDS = 5, 60  # mistakes of each kind, and words of each that are shown
+STEPS = {"models": ("pad", "train", "evaluate"), "baselines": ("fit", "score")}  # the last one is not timed
+
+
+class Run(NamedTuple):
+    """One training: of what, on how many reviews, by which draw or turn; its seconds and its test accuracy."""
+
+    name: str
+    kind: str
+    reviews: int
+    seed: int
+    seconds: float
+    accuracy: float
+
+
+def kinds(params: Params) -> dict[str, str]:
+    """The section, ``models`` or ``baselines``, that each name is in."""
+    return dict.fromkeys(params.models, "models") | dict.fromkeys(params.baselines, "baselines")
+
+
+def draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """``count`` reviews, int [count], ascending, drawn from uint8 [reviews]: as many of either label, or one more."""
+    random = np.random.default_rng([seed, count])
+    halves = [random.permutation(np.flatnonzero(labels == label)) for label in (1, 0)]
+    return np.sort(np.concatenate([halves[0][: count - count // 2], halves[1][: count // 2]]))
+
+
+def write_raw(source: Path, folder: Path, count: int, seed: int) -> int:
+    """Write the raw files with ``count`` of the training reviews at most, all test reviews; how many there are."""
+    arrays = {}
+    for split in ("train", "test"):
+        with source.open("rb") as file:
+            labels = corpus.labels(file, split)
+            lists = [
+                review.tolist()
+                for ranks, lengths in corpus.reviews(file, split)
+                for review in np.split(ranks, np.cumsum(lengths)[:-1])
+            ]
+        rows = np.arange(len(labels))
+        if split == "train" and count < len(labels):
+            rows = draw(labels, count, seed)
+        arrays[f"x_{split}"] = np.empty(len(rows), object)
+        arrays[f"x_{split}"][:] = [lists[row] for row in rows]
+        arrays[f"y_{split}"] = labels[rows].astype(np.int64)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / REVIEWS, **arrays)
+    (folder / WORD_INDEX).write_bytes(source.with_name(WORD_INDEX).read_bytes())
+    return len(arrays["y_train"])
+
+
+def pin(scratch: Scratch, raw: Path) -> None:
+    """Take the raw files of a folder for the data set of the scratch copy."""
+    yaml, path = YAML(), scratch.folder / "params.yaml"
+    params = yaml.load(path)
+    for key, name in {"reviews": REVIEWS, "word_index": WORD_INDEX}.items():
+        params["download"][key]["sha256"] = sha256((raw / name).read_bytes()).hexdigest()
+    yaml.dump(params, path)
+    stage(scratch, "download", IMDB_SOURCE=str(raw))
+
+
+def stage(scratch: Scratch, *arguments: str, **environment: str) -> float:
+    """Run a stage in the scratch copy, its output going to standard error; seconds from its start to its end."""
+    start = time.perf_counter()
+    run = subprocess.run(
+        [sys.executable, "-m", f"stages.{arguments[0]}", *arguments[1:]],
+        cwd=scratch.folder, env=scratch.environment | environment, stdout=sys.stderr, check=False,
+    )  # fmt: skip
+    if run.returncode:
+        raise InputError(f"`{' '.join(arguments)}` failed; its own error is above")
+    return time.perf_counter() - start
+
+
+def train(scratch: Scratch, name: str, kind: str) -> tuple[float, float]:
+    """Train from nothing and score: seconds of the stages before the last, and the accuracy."""
+    *training, scoring = STEPS[kind]
+    seconds = sum(stage(scratch, step, name) for step in training)
+    stage(scratch, scoring, name)
+    return seconds, json.loads((scratch.folder / "metrics" / f"{name}.json").read_text())["accuracy"]
+
+
+def measure(names: dict[str, str], source: Path, sizes: list[int], seeds: int, rounds: int) -> Iterator[Run]:
+    """All runs: those on all reviews ``rounds`` times, taking turns; those on fewer once for each of ``seeds``."""
+    with checkout() as scratch:
+        raw = scratch.folder.parent / "raw"
+        stage(scratch, "environment")
+        for size in sorted(set(sizes), reverse=True):
+            for turn in range(1, 1 + max(rounds, seeds)):
+                found = write_raw(source, raw, size, turn)
+                whole = found < size or size == max(sizes)
+                if turn > (rounds if whole else seeds):
+                    break
+                pin(scratch, raw)
+                for name, kind in names.items():
+                    yield Run(name, kind, found, turn, *train(scratch, name, kind))
+
+
+def table(runs: list[Run], parameters: dict[str, int]) -> str:
+    """Markdown: a line per name with its parameters, median seconds, and the accuracy at each size."""
+    sizes = sorted({run.reviews for run in runs})
+    head = ["", "parameters", "seconds", *(f"{size:,} reviews" for size in sizes)]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name in dict.fromkeys(run.name for run in runs):
+        own = {size: [run for run in runs if run.name == name and run.reviews == size] for size in sizes}
+        seconds = statistics.median(run.seconds for run in own[sizes[-1]])
+        cells = [f"`{name}`", f"{parameters[name]:,}", f"{seconds:.0f}"]
+        for found in own.values():
+            values = [run.accuracy for run in found]
+            spread = f" ± {statistics.stdev(values):.4f}" if len(set(values)) > 1 else ""
+            cells.append(f"{statistics.mean(values):.4f}{spread}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def chart(runs: list[Run]) -> dict:
+    """Vega-Lite: accuracy by seconds on all reviews, beside accuracy by reviews."""
+    most = max(run.reviews for run in runs)
+    names = [*dict.fromkeys(run.name for run in runs)]
+    rows = [run._asdict() | {"kind": "network" if run.kind == "models" else "n-grams"} for run in runs]
+    accuracy = {"field": "accuracy", "type": "quantitative", "aggregate": "mean", "scale": {"zero": False}}
+    accuracy |= {"title": "test accuracy", "axis": {"format": ".2f"}}
+    color = {"field": "name", "type": "nominal", "title": None, "sort": names, "scale": {"scheme": "tableau10"}}
+    shape = {"field": "kind", "type": "nominal", "title": None}
+    seconds = {"field": "seconds", "aggregate": "median", "type": "quantitative", "title": "seconds to train"}
+    left = {
+        "title": f"on {most:,} reviews", "width": 300, "height": 320,
+        "transform": [{"filter": f"datum.reviews == {most}"}],
+        "encoding": {"x": seconds | {"scale": {"type": "log"}}, "y": accuracy, "color": color},
+        "layer": [
+            {"mark": {"type": "point", "filled": True, "size": 90}, "encoding": {"shape": shape}},
+            {"mark": {"type": "text", "dy": -11}, "encoding": {"text": {"field": "name"}, "detail": {"field": "name"}}},
+        ],
+    }  # fmt: skip
+    reviews = {"field": "reviews", "type": "quantitative", "title": "training reviews", "scale": {"type": "log"}}
+    reviews |= {"axis": {"values": sorted({run.reviews for run in runs}), "format": ","}}
+    right = {
+        "title": "on fewer", "width": 360, "height": 320,
+        "mark": {"type": "line", "point": True},
+        "encoding": {
+            "x": reviews, "y": accuracy, "color": color,
+            "strokeDash": shape | {"legend": {"symbolType": "stroke"}},
+        },
+    }  # fmt: skip
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v5.json", "background": "white",
+        "data": {"values": rows}, "hconcat": [left, right],
+        "resolve": {"scale": {"color": "shared"}},
+    }  # fmt: skip
+
+
+def mistakes(names: dict[str, str], source: Path) -> str:
+    """Markdown: the surest mistakes that all models of a kind share, and those that one kind alone makes.
+
+    Raises:
+        InputError: The probabilities of a name are not there, or not of the raw file's reviews.
+    """
+    with source.open("rb") as file:
+        order = padding.orders(*(corpus.count(file, split) for split in ("train", "test")))[1]
+        labels = corpus.labels(file, "test")
+        lists = [
+            review.tolist()
+            for ranks, lengths in corpus.reviews(file, "test")
+            for review in np.split(ranks, np.cumsum(lengths)[:-1])
+        ]
+    with source.with_name(WORD_INDEX).open("rb") as file:
+        index = corpus.word_index(file)
+    wrong, sure = {}, {}
+    for kind in STEPS:
+        positive = np.empty((sum(of == kind for of in names.values()), len(labels)))
+        for row, name in enumerate(name for name, of in names.items() if of == kind):
+            path = Path("data", name, "predicted.npy")
+            if not path.exists() or len(found := np.load(path)) != len(labels):
+                raise InputError(f"{path}: not there, or not of these reviews; `make repro` makes it")
+            positive[row, order] = found
+        wrong[kind] = (positive > 0.5) != labels
+        sure[kind] = np.abs(positive - labels).mean(axis=0)
+    networks, grams = wrong["models"], wrong["baselines"]
+    groups = {
+        "What every network and every baseline gets wrong": (networks.all(0) & grams.all(0), sum(sure.values())),
+        "What every baseline gets right and no network": (networks.all(0) & ~grams.any(0), sure["models"]),
+        "What every network gets right and no baseline": (grams.all(0) & ~networks.any(0), sure["baselines"]),
+    }
+    parts = [
+        f"# Mistakes\n\nOf {len(labels):,} test reviews; the surest ones first. `make compare` writes this page.\n"
+    ]
+    for title, (chosen, weight) in groups.items():
+        rows = np.flatnonzero(chosen)
+        parts.append(f"## {title}\n\n{len(rows):,} reviews.\n")
+        for row in rows[np.argsort(-weight[rows], kind="stable")][:SHOWN]:
+            words = decode([rank + padding.FIRST_WORD for rank in lists[row]], index).split(" ")
+            text = " ".join(words if len(words) <= WORDS else [*words[: WORDS // 2], "[...]", *words[-WORDS // 2 :]])
+            plain = re.sub(r"([*_`<>|])", r"\\\1", text)
+            parts.append(f"- {'positive' if labels[row] else 'negative'}: {plain}")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def main() -> int:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="training reviews, comma-separated")
+    parser.add_argument("--seeds", type=int, default=3, help="draws of fewer reviews than all; 3 by default")
+    parser.add_argument("--rounds", type=int, default=3, help="timed turns on the largest size; 3 by default")
+    parser.add_argument("--names", default="", help="models and baselines, comma-separated; all by default")
+    parser.add_argument("--only-mistakes", action="store_true", help="write mistakes.md alone: nothing is trained")
+    arguments = parser.parse_args()
+    os.chdir(project())
+    every, source, target = kinds(read()), RAW / REVIEWS, Path("experiments")
+    names = {name: every.get(name, "") for name in filter(None, arguments.names.split(","))} or every
+    if unknown := [name for name, kind in names.items() if not kind]:
+        raise InputError(f"names: expected some of {', '.join(every)}, got {unknown[0]!r}")
+    if not source.exists():
+        raise InputError(f"{source} is missing; `make repro` makes it")
+    if set(names.values()) == {*STEPS}:
+        write_text(target / "mistakes.md", mistakes(names, source))
+    if arguments.only_mistakes:
+        return 0
+    try:
+        sizes = [int(size) for size in arguments.sizes.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 2 or min(arguments.seeds, arguments.rounds) < 1:
+        raise InputError(f"sizes, seeds and rounds: expected numbers from 2, 1 and 1, got {arguments.sizes!r} ...")
+    runs = []
+    for run in measure(names, source, sizes, arguments.seeds, arguments.rounds):
+        print(f"{run.name} on {run.reviews:,}: {run.accuracy:.4f} in {run.seconds:.1f} s", flush=True)
+        runs.append(run)
+    parameters = {name: json.loads(Path("metrics", f"{name}.json").read_text())["parameters"] for name in names}
+    svg = vl_convert.vegalite_to_svg(chart(runs))
+    write_text(target / "comparison.md", table(runs, parameters))
+    write_text(target / "comparison.svg", svg)
+    with replacing(target / "comparison.png") as path:
+        path.write_bytes(vl_convert.vegalite_to_png(chart(runs), scale=2))
+    return 0
+
+
+if __name__ == "__main__":
+    command(main, InputError)
