@@ -153,32 +153,28 @@ def chart(runs: list[Run]) -> dict:
     rows = [run._asdict() | {"kind": "network" if run.kind == "models" else "n-grams"} for run in runs]
     accuracy = {"field": "accuracy", "type": "quantitative", "aggregate": "mean", "scale": {"zero": False}}
     accuracy |= {"title": "test accuracy", "axis": {"format": ".2f"}}
-    color = {"field": "name", "type": "nominal", "title": None, "sort": names, "scale": {"scheme": "tableau10"}}
-    shape = {"field": "kind", "type": "nominal", "title": None}
-    seconds = {"field": "seconds", "aggregate": "median", "type": "quantitative", "title": "seconds to train"}
+    color = {"field": "name", "type": "nominal", "title": None, "sort": names, "scale": {"scheme": "category20"}}
+    kind = {"field": "kind", "type": "nominal", "title": None}
+    log = {"scale": {"type": "log", "nice": False, "padding": 15}, "type": "quantitative"}
+    seconds = {"field": "seconds", "aggregate": "median", "title": "seconds to train", **log}
+    reviews = {"field": "reviews", "title": "training reviews", **log}
     left = {
-        "title": f"on {most:,} reviews", "width": 300, "height": 320,
+        "title": f"on {most:,} reviews", "width": 330, "height": 330,
         "transform": [{"filter": f"datum.reviews == {most}"}],
-        "encoding": {"x": seconds | {"scale": {"type": "log"}}, "y": accuracy, "color": color},
-        "layer": [
-            {"mark": {"type": "point", "filled": True, "size": 90}, "encoding": {"shape": shape}},
-            {"mark": {"type": "text", "dy": -11}, "encoding": {"text": {"field": "name"}, "detail": {"field": "name"}}},
-        ],
+        "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
+        "encoding": {"x": seconds, "y": accuracy, "color": color, "shape": kind},
     }  # fmt: skip
-    reviews = {"field": "reviews", "type": "quantitative", "title": "training reviews", "scale": {"type": "log"}}
-    reviews |= {"axis": {"values": sorted({run.reviews for run in runs}), "format": ","}}
     right = {
-        "title": "on fewer", "width": 360, "height": 320,
+        "title": "on fewer", "width": 330, "height": 330,
         "mark": {"type": "line", "point": True},
         "encoding": {
-            "x": reviews, "y": accuracy, "color": color,
-            "strokeDash": shape | {"legend": {"symbolType": "stroke"}},
+            "x": reviews | {"axis": {"values": sorted({run.reviews for run in runs}), "format": ","}},
+            "y": accuracy, "color": color, "strokeDash": kind | {"legend": None},
         },
     }  # fmt: skip
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json", "background": "white",
         "data": {"values": rows}, "hconcat": [left, right],
-        "resolve": {"scale": {"color": "shared"}},
     }  # fmt: skip
 
 

@@ -1,0 +1,111 @@
+"""The comparison and the folds, run for real on made-up reviews."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from demo.project import write_project
+from experiments.compare import draw, mistakes
+from experiments.folds import deal, near
+from sentiment import corpus, padding
+from tests.conftest import BASELINES, MODELS, ROOT
+from tests.repositories import commit
+
+NAMES = [MODELS[0], *list(BASELINES)[:2]]
+
+
+def run(project, module, *arguments):
+    folder, environment = project
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{module}", *arguments],
+        cwd=folder, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    environment = write_project(folder, 300)
+    targets = [f"evaluate@{NAMES[0]}", *(f"score@{name}" for name in NAMES[1:])]
+    subprocess.run(["dvc", "repro", *targets], cwd=folder, env=environment, check=True, capture_output=True)
+    commit(folder)
+    return folder, environment
+
+
+def test_the_comparison_has_every_size_and_name_and_what_the_pipeline_found_on_all_reviews(project):
+    folder, _ = project
+    done = run(project, "compare", "--names", ",".join(NAMES), "--sizes", "40,300", "--seeds", "2", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(NAMES) * (2 + 1)
+    table = (folder / "experiments/comparison.md").read_text()
+    for name in NAMES:
+        metrics = json.loads((folder / "metrics" / f"{name}.json").read_text())
+        (row,) = re.findall(rf"^\| `{name}` \| ([\d,]+) \| \d+ \| ([\d.]+)(?: ± [\d.]+)? \| ([\d.]+) \|$", table, re.M)
+        assert (row[0], row[2]) == (f"{metrics['parameters']:,}", f"{metrics['accuracy']:.4f}")
+    assert (folder / "experiments/comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert all(f">{name}<" in (folder / "experiments/comparison.svg").read_text() for name in NAMES)
+
+
+def test_mistakes_are_those_counted_from_the_probabilities(project, monkeypatch):
+    folder, _ = project
+    monkeypatch.chdir(folder)
+    names = {name: "models" if name in MODELS else "baselines" for name in NAMES}
+    with (folder / "data/raw/imdb.npz").open("rb") as file:
+        labels = corpus.labels(file, "test")[padding.orders(300, 300)[1]]
+    wrong = {name: (np.load(folder / "data" / name / "predicted.npy") > 0.5) != labels for name in names}
+    for name in names:
+        accuracy = json.loads((folder / "metrics" / f"{name}.json").read_text())["accuracy"]
+        assert abs(1 - wrong[name].mean() - accuracy) < 1e-6
+    network, *grams = wrong.values()
+    expected = [network & grams[0] & grams[1], network & ~grams[0] & ~grams[1], ~network & grams[0] & grams[1]]
+    page = mistakes(names, folder / "data/raw/imdb.npz")
+    assert [int(number) for number in re.findall(r"^(\d+) reviews\.$", page, re.M)] == [int(x.sum()) for x in expected]
+
+
+def test_folds_score_each_baseline_and_each_value_near_its_own(project, tmp_path):
+    films = tmp_path / "films.txt"
+    films.write_text("".join(f"{number // 3}\n" for number in range(300)))
+    done = run(project, "folds", NAMES[1], "--films", str(films), "--folds", "3", "--held", "2")
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^\| `(.*)` \| (.*) \| (0\.\d{4}) \| (.*) \|$", done.stdout, re.M)
+    assert [row[1] for row in rows] == [what for what, _ in near(BASELINES[NAMES[1]])]
+    assert all(float(row[2]) > 0.7 for row in rows)
+    assert [bool(row[3]) for row in rows] == [True] + [False] * (len(rows) - 1)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "expected"),
+    [
+        ("compare", ["--names", "tiny"], f"error: names: expected some of {', '.join([*MODELS, *BASELINES])}, got 'ti"),
+        ("compare", ["--sizes", "many"], "error: "),
+        ("folds", ["tiny", "--films", "f"], f"error: baseline: expected one of {', '.join(BASELINES)}, got 'tiny'"),
+        ("folds", [NAMES[1], "--films", "none"], "error: films: [Errno 2] No such file or directory: 'none'; name"),
+        ("folds", [NAMES[1], "--films", "params.yaml"], "error: params.yaml: expected a line for each of 300 reviews"),
+        ("folds", [NAMES[1], "--films", "f", "--held", "6"], "error: folds: expected at least 2, and as many to hold"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_one_line(project, module, arguments, expected):
+    done = run(project, module, *arguments)
+    assert done.returncode == 3
+    assert done.stderr.startswith(expected)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_folds_keep_films_whole_or_cut_them_and_deal_out_every_review():
+    films = np.arange(600) // 5
+    folds = deal(films, 4, seed=1)
+    assert all(len(set(folds["whole"][films == film])) == 1 for film in range(120))
+    assert any(len(set(folds["cut"][films == film])) > 1 for film in range(120))
+    assert all(set(kind) == {0, 1, 2, 3} for kind in folds.values())
+
+
+def test_a_draw_has_as_many_of_either_label_and_another_seed_draws_others():
+    labels = (np.arange(90) < 30).astype("u1")
+    drawn = draw(labels, 21, seed=1)
+    assert (len(set(drawn)), labels[drawn].sum()) == (21, 11)
+    assert drawn.tolist() == sorted(drawn)
+    assert set(draw(labels, 21, seed=2)) != set(drawn)
