@@ -17,7 +17,7 @@ demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, of
 	@python -m demo
 
 repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=small for one model
-	@python -m stages.params $(MODEL)
+	@python -E -m stages.params $(MODEL)
 	dvc repro $(if $(MODEL),evaluate@$(MODEL))
 	@dvc metrics show metrics/$(or $(MODEL),*).json
 

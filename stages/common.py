@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from sentiment import InputError
+from stages import moved
 from stages.settings import Section, read
 
 _unfinished: set[Path] = set()  # what is being written
@@ -27,7 +28,8 @@ def command(
 ) -> None:
     """Run a stage from the command line: ``main(settings, model)``, or without what the stage doesn't take.
 
-    Bad input ends in one line per fault on standard error and exit code 1, without a traceback. Ctrl-C and a
+    Bad input ends in one line per fault on standard error and exit code 1, without a traceback. So does a dependency
+    that has changed since the stage started: it may have read either, and DVC would record the new one. Ctrl-C and a
     termination end in the line ``interrupted`` and exit code 130 or 143, and leave no file half-written.
 
     Args:
@@ -48,13 +50,16 @@ def command(
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
     sys.stdout.reconfigure(line_buffering=True)  # what has been printed is not lost
-    parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__.splitlines()[0])
+    description = (sys.modules[main.__module__].__doc__ or "").partition("\n")[0]  # Python -OO keeps none
+    parser = argparse.ArgumentParser(description=description)
     if model:
         many = {"nargs": "?"} if model == "optional" else {}
         parser.add_argument("model", help="a name under `models` in params.yaml", **many)
     names = vars(parser.parse_args()).values()
     try:
-        main(*([read(settings, *names)] if settings else []), *names)
+        given = [read(settings, *names)] if settings else []
+        main(*given, *names)
+        _refuse_moved_inputs(settings and read(settings, *names) != given[0])
     except InputError as error:
         sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
     except FileNotFoundError as error:
@@ -65,6 +70,14 @@ def command(
         sys.exit(f"error: out of memory ({error or 'no more to be had'}); lower the batch or the sizes in params.yaml")
 
 
+def _refuse_moved_inputs(params_moved: bool) -> None:
+    paths = [*map(str, moved()), *(["params.yaml"] if params_moved else [])]
+    if paths:
+        raise InputError(
+            f"{', '.join(paths)}: expected no change while the stage ran, but it changed; run `dvc repro` again"
+        )
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its place when the block ends well, and vanishes if not."""
@@ -73,6 +86,8 @@ def replacing(path: Path) -> Iterator[Path]:
     _unfinished.add(partial)
     try:
         yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())  # or a power cut leaves the name with nothing in it
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -60,7 +60,7 @@ def dependencies(stage, kind):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_the_code_a_stage_depends_on_is_the_code_it_imports(name):
-    module = re.search(r"python -m (\S+)", STAGES[name].cmd)[1]
+    module = re.search(r"python -E -m (\S+)", STAGES[name].cmd)[1]
     assert dependencies(STAGES[name], "code") == imported(module)
 
 
@@ -71,7 +71,7 @@ def declared(stage) -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
 def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
-    module = re.search(r"python -m (\S+)", STAGES[name].cmd)[1]
+    module = re.search(r"python -E -m (\S+)", STAGES[name].cmd)[1]
     tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text())
     read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & SECTIONS
     model = name.partition("@")[2]
