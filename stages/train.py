@@ -1,4 +1,7 @@
-"""Train a model: models/<model>.keras, its layer table models/<model>.txt and the history in plots/<model>/history."""
+"""Train a model: models/<model>.keras, its layer table models/<model>.txt and the history in plots/<model>/history.
+
+plots/<model>/weights.csv has a digest of the weights after each epoch, which tells where two trainings part.
+"""
 
 import hashlib
 import json
@@ -18,7 +21,7 @@ from sentiment import DECIMALS, InputError, archive, network
 from sentiment.engine.trainer import CompiledTrainer
 from sentiment.keras_trainer import KerasTrainer
 from sentiment.training import Trainer, fit, split
-from stages.common import command, read_split, replacing, write_text
+from stages.common import command, read_split, replacing, write_csv, write_text
 from stages.settings.train import Settings, Train
 
 
@@ -28,7 +31,7 @@ class Checkpoint:
     def __init__(self, path: Path, fingerprint: str):
         self.path, self.fingerprint = path, fingerprint
 
-    def load(self) -> tuple[dict[str, np.ndarray] | None, list[dict[str, float]]]:
+    def load(self) -> tuple[dict[str, np.ndarray] | None, list[dict]]:
         """The state and the history so far; ``None`` and an empty list where there is nothing to go on from."""
         if not self.path.exists():
             return None, []
@@ -43,7 +46,7 @@ class Checkpoint:
                 f"{self.path}: a damaged checkpoint ({error}); delete it to train from the start"
             ) from None
 
-    def save(self, state: dict[str, np.ndarray], history: list[dict[str, float]]) -> None:
+    def save(self, state: dict[str, np.ndarray], history: list[dict]) -> None:
         """Replace the checkpoint, whole or not at all."""
         arrays = {f"state/{name}": array for name, array in state.items()}
         with replacing(self.path) as path, path.open("wb") as file:
@@ -84,23 +87,29 @@ def make_trainer(
 
 
 def train(name: str, settings: Train, trainer: Trainer, ids, labels, history: list, checkpoint: Checkpoint) -> None:
-    """Train on from ``history``; each epoch is logged, shown and kept in the checkpoint as it ends."""
+    """Train on from ``history``; each epoch is logged, shown and kept in the checkpoint as it ends.
+
+    ``history`` has the figures of each epoch, and a digest of the weights after it.
+    """
     reviews, _ = split(len(ids), settings.validation_fraction)
     total, done = settings.epochs * reviews, len(history) * reviews
     bar = tqdm(total=total, initial=done, unit=" reviews", desc=f"train {name}", disable=None)
     with _live(f"plots/{name}/history") as live, bar:
         if history:
             bar.write(f"resuming after epoch {len(history)} of {settings.epochs}")
-        for metrics in history:
-            _log(live, metrics)
+        for epoch in history:
+            _log(live, epoch["metrics"])
         numbers = settings.model_dump(include={"validation_fraction", "seed"})
         epochs = range(len(history), settings.epochs)
         for epoch in fit(trainer, ids, labels, epochs=epochs, **numbers, progress=bar.update):
-            history.append({key: round(value, DECIMALS) for key, value in epoch.metrics.items()})
+            metrics = {key: round(value, DECIMALS) for key, value in epoch.metrics.items()}
+            history.append({"metrics": metrics, "weights": archive.digest(epoch.state["weights"])})
             checkpoint.save(epoch.state, history)
-            _log(live, history[-1])
-            figures = ", ".join(f"{key} {value:.4f}" for key, value in history[-1].items())
+            _log(live, metrics)
+            figures = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
             bar.write(f"epoch {len(history)}: {figures}")
+    digests = [epoch["weights"] for epoch in history]
+    write_csv(Path("plots", name, "weights.csv"), {"epoch": range(1, len(digests) + 1), "weights": digests})
 
 
 def _fingerprint(settings: Settings, *arrays: np.ndarray) -> str:

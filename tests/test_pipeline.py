@@ -272,6 +272,39 @@ def test_a_mistyped_param_costs_nothing(project, tmp_path):
     assert re.search(r"epochs: banana +#", changed[0][1])
 
 
+@pytest.mark.parametrize(
+    "edited",
+    ["sentiment/engine/groups.py", f"data/{FIRST}/x_train.npy", "data/environment.json", "params.yaml"],
+)
+def test_a_dependency_edited_while_its_stage_runs_ends_it_in_one_line_and_is_not_recorded(project, tmp_path, edited):
+    project = project.copy(tmp_path / "moved")
+    project.edit("seed: 1", "seed: 7")
+    lock = (project.folder / "dvc.lock").read_text()
+    path, started = project.folder / edited, project.folder / ".checkpoints" / f"{FIRST}.npz"
+    process = subprocess.Popen(
+        ["dvc", "repro", f"train@{FIRST}"], cwd=project.folder, env=project.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not started.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.001)
+    if edited == "params.yaml":
+        project.edit("learning_rate: 0.001", "learning_rate: 0.002")
+    elif edited.endswith(".npy"):
+        content = path.read_bytes()
+        path.unlink()  # DVC's are links to its cache
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    else:
+        path.write_text(path.read_text() + "\n")
+    _, errors = process.communicate()
+    assert process.returncode != 0
+    assert f"error: {edited}: expected no change while the stage ran, but it changed; run `dvc repro` again" in errors
+    assert "Traceback" not in errors
+    trained = re.compile(rf"^  train@{FIRST}:\n(    .*\n)+|^  - ", re.MULTILINE)
+    assert trained.search((project.folder / "dvc.lock").read_text())[0] == trained.search(lock)[0]
+    assert f"train@{FIRST}" in project.run("dvc", "status").stdout
+
+
 def copy_with_epochs(project, folder: Path, epochs: int) -> Path:
     """A copy of a project whose models train for longer, or shorter."""
     shutil.copytree(project.folder, folder, symlinks=True)
@@ -329,12 +362,13 @@ def test_killed_training_resumes_and_ends_with_the_same_bytes(project, tmp_path,
     command = [sys.executable, "-m", "stages.train", FIRST]
 
     def results():
-        paths = [*(folder / "models").glob(f"{FIRST}.*"), *(folder / "plots" / FIRST / "history").rglob("*")]
+        plots = folder / "plots" / FIRST
+        paths = [*(folder / "models").glob(f"{FIRST}.*"), *(plots / "history").rglob("*"), plots / "weights.csv"]
         return {path: path.read_bytes() for path in paths if path.is_file()}
 
     subprocess.run(command, cwd=folder, capture_output=True, check=True)
     expected = results()
-    assert len(expected) == 5
+    assert len(expected) == 6
     process = start_training(folder, FIRST)
     process.kill()
     process.communicate()

@@ -41,9 +41,9 @@ PYTHON = {
     "LC_ALL": "C", "LANGUAGE": "tr:de", "TZ": "Pacific/Kiritimati",
 }  # fmt: skip
 USER = {
-    "HOME": "{user}/gone", "XDG_CACHE_HOME": "/dev/null", "LANG": None, "LC_ALL": None,
-    "LC_CTYPE": "tr_TR.ISO-8859-9", "LC_NUMERIC": "de_DE.UTF-8", "TMPDIR": "{user}/a ß folder", "USER": None, "LOGNAME": None, "TZ": "nowhere", "GIT_CONFIG_GLOBAL": "{user}/gitconfig", "GIT_DIR": "/nowhere",
-    "GIT_CONFIG_NOSYSTEM": "1",
+    "HOME": "{user}/gone", "XDG_CACHE_HOME": "/dev/null", "LANG": None, "LC_ALL": None, "TMPDIR": "{user}/a ß folder",
+    "LC_CTYPE": "tr_TR.ISO-8859-9", "LC_NUMERIC": "de_DE.UTF-8", "USER": None, "LOGNAME": None, "TZ": "nowhere",
+    "GIT_CONFIG_GLOBAL": "{user}/gitconfig", "GIT_CONFIG_NOSYSTEM": "1", "GIT_DIR": "/nowhere",
 }  # fmt: skip
 TERMINAL = {"COLUMNS": "1", "LINES": "1", "TERM": "dumb", "NO_COLOR": "1", "LC_ALL": "de_DE.UTF-8"}
 WIDE = {"COLUMNS": "500", "TERM": "xterm-256color", "FORCE_COLOR": "1"}
