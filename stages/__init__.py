@@ -3,7 +3,6 @@
 What a stage does before it imports anything else is here.
 """
 
-import hashlib
 import os
 import signal
 import sys
@@ -17,7 +16,8 @@ NUMBA_SETTINGS = Path(".numba_config.yaml")  # which Numba reads as it is import
 LARGE = 2**20
 """Bytes from which a file is known by its size, its time and its place on the disk, and not read to be compared."""
 
-_noted: dict[Path, object] = {}  # what the dependencies were when the stage started
+_dependencies: list[Path] = []  # of the stage that runs
+_noted: dict[Path, object] = {}  # what they were when it started
 
 
 def moved() -> list[Path]:
@@ -25,10 +25,11 @@ def moved() -> list[Path]:
 
     Empty for a stage that is run by hand, which DVC does not record (iterative/dvc, issue 11058).
     """
-    return [path for path, was in _noted.items() if _note(path) != was]
+    now = _note(_dependencies)
+    return [path for path in _noted | now if _noted.get(path) != now.get(path)]
 
 
-def _dependencies(stage: str) -> list[Path]:
+def _declared(stage: str) -> list[Path]:
     """The paths that dvc.yaml declares as what a stage reads, but for sections of params files."""
     import yaml
 
@@ -39,20 +40,18 @@ def _dependencies(stage: str) -> list[Path]:
     return [Path(path.replace("${key}", model)) for path in [*definition.get("deps", []), *whole_files]]
 
 
-def _note(path: Path) -> object:
-    """What tells whether a file, or a folder of code, has changed.
+def _note(paths: list[Path]) -> dict[Path, object]:
+    """What tells whether a file has changed, for each file, and for the code in each folder.
 
     Whoever writes to a large file changes its time, or puts another in its place.
     """
-    if path.is_dir():
-        return {file: _note(file) for file in sorted(path.rglob("*.py"))}
-    try:
-        found = path.stat()
-        if found.st_size >= LARGE:
-            return found.st_size, found.st_mtime_ns, found.st_ino
-        return hashlib.sha256(path.read_bytes()).digest()
-    except FileNotFoundError:
-        return None
+    notes = {}
+    for path in paths:
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path] if path.exists() else []:
+            found = file.stat()
+            large = found.st_size >= LARGE
+            notes[file] = (found.st_size, found.st_mtime_ns, found.st_ino) if large else file.read_bytes()
+    return notes
 
 
 if sys.argv[0] == "-m":  # a stage is starting
@@ -64,4 +63,5 @@ if sys.argv[0] == "-m":  # a stage is starting
             f"error: {NUMBA_SETTINGS}: expected no settings of Numba's here, where it would follow them; delete it"
         )
     if "DVC_STAGE" in os.environ:
-        _noted = {path: _note(path) for path in _dependencies(os.environ["DVC_STAGE"])}
+        _dependencies = _declared(os.environ["DVC_STAGE"])
+        _noted = _note(_dependencies)
