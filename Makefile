@@ -5,7 +5,7 @@ MODEL ?=
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo repro test test-processors gate verify report noise bench lint lock
+.PHONY: help setup demo repro test test-processors gate verify report plots noise bench lint lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -35,6 +35,9 @@ verify: setup ## prove a committed result by rerunning it: MODEL=small for one m
 
 report: setup ## what changed since main, in report/index.html and report/report.md; BASE=rev for another commit
 	@python -m checks.report $(if $(BASE),--base $(BASE))
+
+plots: setup ## all plots of the working tree on a page that needs no network, report/plots.html
+	@python -m checks.report --plots
 
 noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5 ENGINE=keras, kept in metrics/noise/
 	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ENGINE),--engine $(ENGINE))
