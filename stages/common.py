@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Literal
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from sentiment import InputError
 from stages.settings import Section, read
@@ -82,18 +84,19 @@ def replacing(path: Path) -> Iterator[Path]:
 def read_array(path: Path) -> np.ndarray:
     """A ``.npy`` file as a read-only memory map that can hold numbers only."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+        return open_memmap(path, mode="r")
+    except (ValueError, TypeError, EOFError, TokenError) as error:
         raise InputError(f"{path}: not an array of numbers ({error}); `dvc repro` makes it again") from None
 
 
 def read_split(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     """A model's ids, [reviews, max_length], and labels, [reviews], of a split."""
     ids, labels = (read_array(Path("data", name, f"{kind}_{split}.npy")) for kind in "xy")
-    if ids.ndim != 2 or labels.shape != ids.shape[:1] or not len(labels):
+    whole = all(np.issubdtype(array.dtype, np.unsignedinteger) for array in (ids, labels))
+    if not whole or ids.ndim != 2 or labels.shape != ids.shape[:1] or not len(labels) or labels.max() > 1:
         raise InputError(
-            f"data/{name}: expected a row of ids and a label per review, got ids {ids.shape} and labels {labels.shape};"
-            f" run `dvc repro pad@{name}`"
+            f"data/{name}: expected a row of ids and a label, 0 or 1, of each review, got {split} ids {ids.dtype}"
+            f" {[*ids.shape]} and labels {labels.dtype} {[*labels.shape]}; `dvc repro pad@{name}` makes them again"
         )
     return ids, labels
 

@@ -6,6 +6,7 @@ Keras cache; the public addresses in ``params.yaml``.
 
 import hashlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -47,6 +48,9 @@ def take_named(source: str, target: Path, pinned: Source) -> Path:
     path = locate(source, target.name)
     try:
         take(target, pinned, partial(copyfile, path))
+    except InputError as error:
+        remedy = "it is another file than params.yaml pins; bring the official one, or unset IMDB_SOURCE"
+        raise InputError(f"IMDB_SOURCE={source}: {path}: {error}; {remedy}") from None
     except (OSError, ValueError) as error:  # the latter of a null byte in the path
         remedy = f"name a folder that holds {target.name}, or unset IMDB_SOURCE"
         raise InputError(f"IMDB_SOURCE={source}: {path}: {reason(error)}; {remedy}") from None
@@ -115,18 +119,24 @@ def download(url: str, timeout: float, retries: int, path: Path) -> None:
 def locate(source: str, name: str) -> Path:
     """Where the file ``name`` is, by a ``source`` that is its folder, it, or its companion, as a path or file:// URL.
 
+    A relative path is one from the root of the repository, whose own copy ``dvc exp run --temp`` runs the stage in.
+
     Raises:
-        InputError: The URL is none.
+        InputError: The URL is none of a file of this machine.
 
     >>> locate("file:///mnt/imdb.npz", "imdb_word_index.json").as_posix()
     '/mnt/imdb_word_index.json'
     """
-    if source.lower().startswith("file://"):
+    if re.match("[a-z][a-z0-9+.-]+://", source, re.IGNORECASE):
+        remedy = "name a folder, a file or a file:// URL, or unset IMDB_SOURCE to download"
         try:
-            source = url2pathname(urlsplit(source).path)
+            scheme, host, place, *_ = urlsplit(source)
         except ValueError as error:
-            raise InputError(f"IMDB_SOURCE={source}: {error}; name a folder, a file or a file:// URL") from None
-    path = Path(os.path.expanduser(source))
+            raise InputError(f"IMDB_SOURCE={source}: {error}; {remedy}") from None
+        if scheme != "file" or host.lower() not in ("", "localhost"):
+            raise InputError(f"IMDB_SOURCE={source}: expected a place on this machine, got {scheme}://{host}; {remedy}")
+        source = url2pathname(place)
+    path = Path(os.environ.get("DVC_ROOT", ""), os.path.expanduser(source))
     folder = path.parent if path.name in (REVIEWS, WORD_INDEX) and not path.is_dir() else path
     return folder / name
 

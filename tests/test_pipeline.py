@@ -1,6 +1,7 @@
 """dvc.yaml tells the truth, and a real `dvc repro` does what it says, on a made-up corpus."""
 
 import ast
+import io
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from dvc.repo import Repo
 from dvc.utils.serialize import modify_yaml
 
 from demo.project import write_project
+from sentiment import InputError
+from stages.common import read_split
 from tests.conftest import MODELS, ROOT, on_cores
 
 REVIEWS = 300
@@ -422,7 +425,7 @@ def test_a_stage_interrupted_while_it_imports_ends_without_a_traceback(tmp_path)
         (["pad", "tiny"], f"error: model: expected one of {', '.join(MODELS)}, got 'tiny'"),
         (["train", LAST], f"error: data/{LAST}/x_train.npy is missing; `dvc repro` runs the stages that make it first"),
         (["train", FIRST], f"error: data/{FIRST}/x_train.npy: not an array of numbers"),
-        (["evaluate", FIRST], "error: model: not a readable .keras file"),
+        (["evaluate", FIRST], f"error: models/{FIRST}.keras: not a readable .keras file (File not found: filepath=it."),
     ],
 )
 def test_a_stage_run_by_hand_on_bad_input_says_so_in_one_line(tmp_path, command, expected):
@@ -439,6 +442,41 @@ def test_a_stage_run_by_hand_on_bad_input_says_so_in_one_line(tmp_path, command,
     assert run.returncode == 1
     assert run.stderr.startswith(expected)
     assert len(run.stderr.splitlines()) == 1
+
+
+def npy(array: np.ndarray) -> bytes:
+    """An array as a file."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+IDS, LABELS = npy(np.ones((3, 5), np.uint16)), npy(np.zeros(3, np.uint8))
+DAMAGED = {
+    "empty": (b"", LABELS, "not an array of numbers"),
+    "cut": (IDS[:-1], LABELS, "not an array of numbers"),
+    "header cut": (IDS.replace(b"}", b" "), LABELS, "not an array of numbers"),
+    "header of other keys": (IDS.replace(b"'descr'", b"b'desc'"), LABELS, "not an array of numbers"),
+    "archive": (b"PK\x03\x04" + IDS, LABELS, "not an array of numbers"),
+    "objects": (npy(np.array([[1, None]] * 3)), LABELS, "not an array of numbers"),
+    "fractions": (npy(np.ones((3, 5))), LABELS, "got train ids float64 [3, 5]"),
+    "fewer labels": (IDS, npy(np.zeros(2, np.uint8)), "and labels uint8 [2]"),
+    "no review": (npy(np.ones((0, 5), np.uint16)), npy(np.zeros(0, np.uint8)), "and labels uint8 [0]"),
+    "one row": (npy(np.ones(3, np.uint16)), LABELS, "got train ids uint16 [3]"),
+    "a third label": (IDS, npy(np.array([0, 1, 2], np.uint8)), "a label, 0 or 1"),
+}
+
+
+@pytest.mark.parametrize(("ids", "labels", "expected"), DAMAGED.values(), ids=DAMAGED)
+def test_damaged_arrays_are_refused_in_one_line_that_names_them_and_the_remedy(
+    tmp_path, monkeypatch, ids, labels, expected
+):
+    monkeypatch.chdir(tmp_path)
+    Path("data/m").mkdir(parents=True)
+    Path("data/m/x_train.npy").write_bytes(ids)
+    Path("data/m/y_train.npy").write_bytes(labels)
+    with pytest.raises(InputError, match=rf"^data/m.*{re.escape(expected)}.*; `dvc repro.*` makes (it|them) again$"):
+        read_split("m", "train")
 
 
 def test_a_stage_that_runs_out_of_memory_says_so_in_one_line(tmp_path):
