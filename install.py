@@ -7,6 +7,7 @@ One runs at a time. The file `installed` in the environment is written last: wit
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -86,15 +87,27 @@ def answer(*command: str) -> str:
 
 
 def run(*command: str) -> None:
-    """Run a command, which says itself why it fails."""
+    """Run a command, which says itself why it fails. Ctrl-C is ours alone, and ends it with all that it has started."""
     environment = {name: value for name, value in os.environ.items() if name not in ASTRAY}
-    if code := subprocess.run(command, env=environment, check=False).returncode:
+    with subprocess.Popen(command, env=environment, start_new_session=True) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if code:
         sys.exit(f"error: `{' '.join(command)}` failed with exit code {code}; its own error is above")
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("usage: python3 install.py .venv requirements.txt")
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C; Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
         main(Path(sys.argv[1]), Path(sys.argv[2]))
     except KeyboardInterrupt:

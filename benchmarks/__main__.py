@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -54,6 +55,7 @@ class Contender:
         self.process = subprocess.Popen(
             [python, ROOT / "benchmarks/contenders.py", name, json.dumps(task._asdict())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
+            start_new_session=True,  # Ctrl-C is ours alone; without us, it finds its input at an end
         )  # fmt: skip
         self.answer()
 
@@ -182,9 +184,13 @@ def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     try:
         main(parser.parse_args().rounds)
     except InputError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)

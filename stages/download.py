@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from sentiment import InputError
-from stages.common import command, replacing
+from stages.common import FULL, command, replacing
 from stages.settings.download import Download, Settings, Source
 
 RAW = Path("data/raw")
@@ -52,6 +52,8 @@ def take_named(source: str, target: Path, pinned: Source) -> Path:
         remedy = "it is another file than params.yaml pins; bring the official one, or unset IMDB_SOURCE"
         raise InputError(f"IMDB_SOURCE={source}: {path}: {error}; {remedy}") from None
     except (OSError, ValueError) as error:  # the latter of a null byte in the path
+        if getattr(error, "errno", None) in FULL:
+            raise
         remedy = f"name a folder that holds {target.name}, or unset IMDB_SOURCE"
         raise InputError(f"IMDB_SOURCE={source}: {path}: {reason(error)}; {remedy}") from None
     return path
@@ -71,6 +73,8 @@ def take_first(target: Path, pinned: Source, settings: Download) -> str:
             take(target, pinned, write)
             return place
         except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) in FULL:
+                raise
             failures.append(f"{place}: {reason(error)}")
             if not isinstance(error, FileNotFoundError):  # an empty cache is nothing to warn of
                 print(f"warning: {failures[-1]}", file=sys.stderr)

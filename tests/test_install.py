@@ -121,7 +121,11 @@ def test_an_environment_that_is_a_link_is_never_emptied(project, tmp_path, exist
 
 
 def test_set_up_interrupted_starts_afresh(project, tmp_path):
-    half = 'if [ "$2" = venv ]; then mkdir -p .venv/bin; touch .venv/bin/pip; exec sleep 60; fi'
+    half = """
+if [ "$2" = venv ]; then
+  trap "echo Traceback >&2" INT # as those of pip and venv are
+  mkdir -p .venv/bin; touch .venv/bin/pip; sleep 60
+fi"""
     slow = script(tmp_path / "slow/python", f'{half}\nexec "{sys.executable}" "$@"')
     (project / "install.py").write_text(
         (ROOT / "install.py").read_text().replace("sys._base_executable", repr(str(slow)), 1)

@@ -410,10 +410,18 @@ command(main)
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_stage_interrupted_while_it_imports_ends_without_a_traceback(tmp_path):
-    (tmp_path / "numpy.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        (["stages.params"], "pydantic"), (["stages.train", FIRST], "numpy"), (["demo"], "ruamel"),
+        (["checks.gate"], "dvc"), (["checks.report"], "vl_convert"), (["benchmarks"], "numpy"),
+    ],
+    ids=lambda value: value[0],
+)  # fmt: skip
+def test_a_command_interrupted_while_it_imports_ends_without_a_traceback(tmp_path, command, module):
+    (tmp_path / f"{module}.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
     run = subprocess.run(
-        [sys.executable, "-m", "stages.train", FIRST],
+        [sys.executable, "-m", *command],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (run.returncode, run.stderr) == (-signal.SIGINT, "")
@@ -517,7 +525,24 @@ def test_the_demo_ends_in_a_table_and_touches_nothing_tracked():
     for line in table[1:]:
         assert float(line.split()[header.index("accuracy")]) > 0.8
     assert len(table) == 1 + len(MODELS)
+    assert not re.search("git add|dvc push|autostage", run.stdout + run.stderr)  # in a folder that is gone
     assert subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=True).stdout == before
+
+
+@pytest.mark.parametrize("kept", [(), ("kept",)], ids=len)
+def test_an_interrupted_demo_is_one_line_and_leaves_nothing(tmp_path, kept):
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "demo", *(str(tmp_path / name) for name in kept)],
+        cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not [*tmp_path.glob("*/data/raw/imdb.npz")]:  # a stage has run, others are to come
+        assert demo.poll() is None, demo.stderr.read()
+        time.sleep(0.01)
+    os.killpg(demo.pid, signal.SIGINT)
+    _, errors = demo.communicate()
+    assert (demo.returncode, errors) == (130, "\ninterrupted; nothing is left of it\n")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path):
