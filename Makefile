@@ -1,9 +1,14 @@
 # Everything runs in .venv, which holds exactly what requirements.txt locks. `make help` lists the targets.
 
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+export PATH := $(CURDIR)/.venv/Scripts;$(PATH)
+else
 PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+endif
 MODEL ?=
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup demo repro test test-processors gate verify report plots noise bench lint lock
 .DEFAULT_GOAL := help
@@ -45,9 +50,10 @@ noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5
 bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks
 
-lint: setup ## ruff: check and format
+lint: setup ## ruff: check and format; ty: names that are not there, on any platform
 	ruff check
 	ruff format --check
+	$(foreach platform,linux darwin win32,ty check --quiet --python-platform $(platform) &&) true
 
 lock: setup ## resolve pyproject.toml into requirements.txt again, one version of each package for every Python
 	python -m pip --require-virtualenv install --quiet uv

@@ -65,7 +65,7 @@ def wait_for(file) -> None:
 def find_python() -> str:
     """This Python, or else the newest on the PATH that will do, or else one that uv brings."""
     if OLDEST <= sys.version_info[:2] <= NEWEST:
-        return sys._base_executable  # not that of the environment itself, which is first on make's PATH
+        return sys._base_executable  # ty: ignore[missing-attribute]  # no document has it; not that of the environment itself, which is first on make's PATH
     newest_first = [f"3.{minor}" for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
     for version in newest_first:
         if found := answer(f"python{version}", "-c", "import sys; print(sys._base_executable)"):

@@ -180,7 +180,8 @@ def main(rounds: int) -> None:
     times = end_to_end(3)
     rows.append(row(f"`{PUBLISHED}`: `dvc repro` from nothing, the published script", times, "{:.2f} s".format))
     rows.append(row(f"`{PUBLISHED}`: `dvc repro` again", {"ours": times["nothing"]}, "{:.2f} s".format))
-    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {rounds} rounds\n", *rows, sep="\n")
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    print(f"{platform.machine()}, {cores} cores, {rounds} rounds\n", *rows, sep="\n")
 
 
 if __name__ == "__main__":
