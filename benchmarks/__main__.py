@@ -25,7 +25,7 @@ from tests.cases import CASES, Sizes, build
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = "small"  # the model of the published script
-PEERS = ROOT / ".venv-bench/bin/python"  # has PyTorch and JAX
+PEERS = ROOT / ".venv-bench" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")  # has PyTorch and JAX
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
 CONTENDERS = {
     "ours": "this project",

@@ -5,6 +5,7 @@ import io
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from dvc.utils.serialize import modify_yaml
 
 from demo.project import write_project
 from sentiment import InputError
-from stages.common import read_split
+from stages.common import create_array, read_split
 from tests.conftest import MODELS, ROOT, on_cores
 
 REVIEWS = 300
@@ -257,6 +258,29 @@ def test_a_new_model_is_one_section(project, tmp_path):
     assert "Running stage 'train@no-mask_2'" in run.stdout
 
 
+def test_one_model_goes_to_a_remote_and_comes_back(project, tmp_path):
+    """Though the others of the pipeline are nowhere."""
+    project = project.copy(tmp_path / "shared")
+    project.run("dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
+    model, other = (project.folder / "models" / f"{name}.keras" for name in (FIRST, LAST))
+    before = model.read_bytes()
+    project.run("dvc", "push", "--with-deps", f"evaluate@{FIRST}")
+    shutil.rmtree(project.folder / ".dvc/cache")
+    model.unlink()
+    other.unlink()
+    project.run("dvc", "pull", "--with-deps", f"evaluate@{FIRST}")
+    assert model.read_bytes() == before
+    assert not other.exists()
+
+
+def test_another_python_than_that_of_the_environment_is_told_to_activate_it(project, tmp_path):
+    """As where `.venv/bin/dvc repro` is run by its path, and DVC finds the system's Python."""
+    bare = [sys.executable, "-S", "-m", "stages.params"]  # without site-packages
+    run = subprocess.run(bare, cwd=project.folder, capture_output=True, text=True, check=False)
+    line = "is not the Python of .venv; run `source .venv/bin/activate` first"
+    assert (run.returncode, run.stderr) == (1, f"error: {sys.executable} {line}\n")
+
+
 def test_a_mistyped_param_costs_nothing(project, tmp_path):
     """DVC deletes what a stage makes before the stage can refuse."""
     project = project.copy(tmp_path / "mistyped")
@@ -486,6 +510,32 @@ def test_damaged_arrays_are_refused_in_one_line_that_names_them_and_the_remedy(
     Path("data/m/y_train.npy").write_bytes(labels)
     with pytest.raises(InputError, match=rf"^data/m.*{re.escape(expected)}.*; `dvc repro.*` makes (it|them) again$"):
         read_split("m", "train")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no ulimit")
+@pytest.mark.parametrize("stage", ["params", "download", "environment", "pad"])
+def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing_half_made(project, tmp_path, stage):
+    """No file may have a byte. The bytes of an array and of a model are written by the same functions."""
+    folder = tmp_path / "full"
+    shutil.copytree(project.folder, folder, symlinks=True)
+    (folder / "data/raw/imdb_word_index.json").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    model = FIRST if stage == "pad" else ""
+    run = subprocess.run(
+        ["sh", "-c", f"ulimit -f 0; exec {shlex.quote(sys.executable)} -B -m stages.{stage} {model}"],
+        cwd=folder, env=project.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    line = r"error: \[Errno \d+\] File too large: '(\S+)'; make room and run the same command again\n"
+    assert re.fullmatch(line, run.stderr)[1].startswith("data/")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a new file has its blocks, or tells them otherwise")
+def test_a_mapped_array_has_its_room_on_the_disk_before_it_is_written(tmp_path):
+    """Or a full disk would end the process by a signal, whatever it is about to say."""
+    array = create_array(tmp_path / "x.npy", np.uint16, (1000, 700))
+    assert os.stat(tmp_path / "x.npy").st_blocks * 512 >= array.nbytes == 1_400_000
 
 
 def test_a_stage_that_runs_out_of_memory_says_so_in_one_line(tmp_path):
