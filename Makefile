@@ -53,7 +53,7 @@ bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by 
 lint: setup ## ruff: check and format; ty: names that are not there, on any platform
 	ruff check
 	ruff format --check
-	$(foreach platform,linux darwin win32,ty check --quiet --python-platform $(platform) &&) true
+	$(foreach platform,linux darwin win32,ty check --output-format concise --python-platform $(platform) &&) true
 
 lock: setup ## resolve pyproject.toml into requirements.txt again, one version of each package for every Python
 	python -m pip --require-virtualenv install --quiet uv
