@@ -1,11 +1,16 @@
 # Everything runs in .venv, which holds exactly what requirements.txt locks. `make help` lists the targets.
 
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+export PATH := $(CURDIR)/.venv/Scripts;$(PATH)
+else
 PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+endif
 MODEL ?=
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo repro test test-processors gate verify report noise bench lint lock
+.PHONY: help setup demo repro test test-processors gate verify report plots noise bench lint lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,15 +41,19 @@ verify: setup ## prove a committed result by rerunning it: MODEL=small for one m
 report: setup ## what changed since main, in report/index.html and report/report.md; BASE=rev for another commit
 	@python -m checks.report $(if $(BASE),--base $(BASE))
 
+plots: setup ## all plots of the working tree on a page that needs no network, report/plots.html
+	@python -m checks.report --plots
+
 noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5 ENGINE=keras, kept in metrics/noise/
 	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ENGINE),--engine $(ENGINE))
 
 bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks
 
-lint: setup ## ruff: check and format
+lint: setup ## ruff: check and format; ty: names that are not there, on any platform
 	ruff check
 	ruff format --check
+	$(foreach platform,linux darwin win32,ty check --output-format concise --python-platform $(platform) &&) true
 
 lock: setup ## resolve pyproject.toml into requirements.txt again, one version of each package for every Python
 	python -m pip --require-virtualenv install --quiet uv

@@ -25,6 +25,8 @@ def measure(stage: str, folder: Path, environment: dict[str, str]) -> tuple[floa
     """Seconds and peak bytes of one stage."""
     start = time.perf_counter()
     command = [sys.executable, "-m", f"stages.{stage}", *STAGES[stage]]
+    if sys.platform == "win32":
+        sys.exit("error: expected Linux or macOS, which tell the memory of a process that has ended, got Windows")
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:

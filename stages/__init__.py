@@ -6,6 +6,7 @@ What a stage does before it imports anything else is here.
 import os
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 # What a user sets for other programs of these libraries would reach the results, or end a stage in a traceback.
@@ -56,6 +57,8 @@ def _note(paths: list[Path]) -> dict[Path, object]:
 
 if sys.argv[0] == "-m":  # a stage is starting
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while it imports ends it without a traceback
+    if sys.version_info < (3, 10) or find_spec("pydantic") is None:  # `.venv/bin/dvc repro`, say: DVC runs this one
+        sys.exit(f"error: {sys.executable} is not the Python of .venv; run `source .venv/bin/activate` first")
     for _variable in [name for name in os.environ if name.startswith(LIBRARIES) and name not in HARMLESS]:
         del os.environ[_variable]
     if NUMBA_SETTINGS.exists():

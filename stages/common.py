@@ -1,6 +1,8 @@
 """What every stage does the same way: its command line, its errors and its writing of files."""
 
 import argparse
+import errno
+import io
 import json
 import os
 import signal
@@ -8,13 +10,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Literal
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from sentiment import InputError
 from stages import moved
 from stages.settings import Section, read
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Why a disk takes no more: it is full, this user's share of it is, or the file is as large as this user may have."""
+
+CHUNK = 1 << 20  # bytes written at once
 
 _unfinished: set[Path] = set()  # what is being written
 
@@ -65,7 +74,8 @@ def command(
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename} is missing; `dvc repro` runs the stages that make it first")
     except OSError as error:
-        sys.exit(f"error: {error}")
+        remedy = "; make room and run the same command again" if error.errno in FULL else ""
+        sys.exit(f"error: {error}{remedy}")
     except MemoryError as error:
         sys.exit(f"error: out of memory ({error or 'no more to be had'}); lower the batch or the sizes in params.yaml")
 
@@ -89,28 +99,57 @@ def replacing(path: Path) -> Iterator[Path]:
         with partial.open("rb+") as file:
             os.fsync(file.fileno())  # or a power cut leaves the name with nothing in it
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno in FULL:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
         partial.unlink(missing_ok=True)
         _unfinished.remove(partial)
 
 
+def create_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
+    """A new ``.npy`` file of zeros, mapped; delete the map before the file is moved, as Windows asks.
+
+    It has its room on the disk: to write to a map of a file that has not, where there is none left, ends the process.
+    """
+    array = open_memmap(path, "w+", dtype, shape)
+    with path.open("r+b") as file:
+        if sys.platform == "linux":
+            os.posix_fallocate(file.fileno(), array.offset, array.nbytes)
+        else:
+            file.seek(array.offset)
+            for start in range(0, array.nbytes, CHUNK):
+                file.write(bytes(min(CHUNK, array.nbytes - start)))
+    return array
+
+
 def read_array(path: Path) -> np.ndarray:
     """A ``.npy`` file as a read-only memory map that can hold numbers only."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+        return open_memmap(path, mode="r")
+    except (ValueError, TypeError, EOFError, TokenError) as error:
         raise InputError(f"{path}: not an array of numbers ({error}); `dvc repro` makes it again") from None
 
 
 def read_split(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     """A model's ids, [reviews, max_length], and labels, [reviews], of a split."""
     ids, labels = (read_array(Path("data", name, f"{kind}_{split}.npy")) for kind in "xy")
-    if ids.ndim != 2 or labels.shape != ids.shape[:1] or not len(labels):
+    whole = all(np.issubdtype(array.dtype, np.unsignedinteger) for array in (ids, labels))
+    if not whole or ids.ndim != 2 or labels.shape != ids.shape[:1] or not len(labels) or labels.max() > 1:
         raise InputError(
-            f"data/{name}: expected a row of ids and a label per review, got ids {ids.shape} and labels {labels.shape};"
-            f" run `dvc repro pad@{name}`"
+            f"data/{name}: expected a row of ids and a label, 0 or 1, of each review, got {split} ids {ids.dtype}"
+            f" {[*ids.shape]} and labels {labels.dtype} {[*labels.shape]}; `dvc repro pad@{name}` makes them again"
         )
     return ids, labels
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as ``.npy``, whole or not at all."""
+    content = io.BytesIO()  # of a file itself, NumPy asks C to write, which does not say why it fails
+    np.save(content, array, allow_pickle=False)
+    with replacing(path) as partial:
+        partial.write_bytes(content.getvalue())
 
 
 def write_text(path: Path, text: str) -> None:

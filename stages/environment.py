@@ -27,7 +27,7 @@ COMPUTING = (
 
 def main() -> None:
     """Write the architecture, and the versions in requirements.txt, provided they are the installed ones."""
-    lock = Path("requirements.txt").read_text(encoding="utf-8")
+    lock = Path("requirements.txt").read_text(encoding="utf-8", errors="replace")
     locked = {name: locked_version(lock, name) for name in COMPUTING}
     for name in COMPUTING:
         if (installed := installed_version(name)) != locked[name]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sentiment import archive, network, scoring
+from sentiment import InputError, archive, network, scoring
 from sentiment.prediction import Predictor
 from stages.common import command, read_split, write_csv, write_json
 from stages.settings.evaluate import Settings
@@ -12,7 +12,7 @@ from stages.settings.evaluate import Settings
 
 def main(settings: Settings, name: str) -> None:
     """Read the test split, which no other stage does, once."""
-    model = archive.unpack(Path("models", f"{name}.keras").read_bytes())
+    model = read_model(Path("models", f"{name}.keras"), name)
     ids, labels = read_split(name, "test")
     predictor = Predictor(model)
     print(f"{name}: {predictor.promise}")
@@ -26,6 +26,15 @@ def main(settings: Settings, name: str) -> None:
         figures | {"parameters": model.count_params(), "weights": archive.digest(network.get_weights(model))},
     )
     print(" ".join(f"{figure} {value:.4f}" for figure, value in figures.items()))
+
+
+def read_model(path: Path, name: str) -> network.keras.Model:
+    """The model called ``name``, from its file."""
+    packed = path.read_bytes()
+    try:
+        return archive.unpack(packed)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; `dvc repro train@{name}` makes it again") from None
 
 
 if __name__ == "__main__":

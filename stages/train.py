@@ -7,10 +7,12 @@ import hashlib
 import json
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from dvclive import Live
@@ -23,6 +25,9 @@ from sentiment.keras_trainer import KerasTrainer
 from sentiment.training import Trainer, fit, split
 from stages.common import command, read_split, replacing, write_csv, write_text
 from stages.settings.train import Settings, Train
+
+ZIP = (zipfile.BadZipFile, zlib.error)
+"""What a damaged archive raises besides."""
 
 
 class Checkpoint:
@@ -41,7 +46,7 @@ class Checkpoint:
                     return None, []
                 state = {name.removeprefix("state/"): saved[name] for name in saved if name.startswith("state/")}
                 return state, json.loads(str(saved["history"]))
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, TypeError, KeyError, EOFError, RuntimeError, TokenError, *ZIP) as error:
             raise InputError(
                 f"{self.path}: a damaged checkpoint ({error}); delete it to train from the start"
             ) from None

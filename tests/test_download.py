@@ -268,6 +268,31 @@ def test_a_named_source_that_can_be_no_file_is_an_error(monkeypatch, source):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("source", ["https://example.org/imdb", "s3://bucket/imdb", "FTP://x/y", "file://nas/imdb"])
+def test_a_named_source_elsewhere_is_told_what_it_may_be(monkeypatch, source):
+    monkeypatch.setenv("IMDB_SOURCE", source)
+    with pytest.raises(InputError) as caught:
+        run()
+    host = source.rpartition("/")[0]
+    assert (
+        str(caught.value)
+        .lower()
+        .startswith(f"imdb_source={source.lower()}: expected a place on this machine, got {host.lower()}")
+    )
+    assert "name a folder, a file or a file:// URL, or unset IMDB_SOURCE" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert raw_lacks_reviews()
+
+
+def test_a_relative_source_is_one_of_the_repository_wherever_dvc_runs_the_stage(tmp_path, monkeypatch):
+    """`dvc exp run --temp` runs it in a copy, and says in DVC_ROOT where the repository is."""
+    fill(tmp_path / "repository/mine")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "repository"))
+    monkeypatch.setenv("IMDB_SOURCE", "mine")
+    download.main(parse(text()))
+    assert raw() == CONTENT
+
+
 def test_a_named_source_with_other_bytes_is_an_error_and_stays_as_it_is(tmp_path, monkeypatch):
     mine = fill(tmp_path / "mine", "imdb.npz", content=OTHER) / "imdb.npz"
     before = mine.stat()
@@ -275,8 +300,9 @@ def test_a_named_source_with_other_bytes_is_an_error_and_stays_as_it_is(tmp_path
     monkeypatch.setenv("IMDB_SOURCE", str(mine))
     with pytest.raises(InputError) as caught:
         run()
-    for part in (str(mine), SHA256["imdb.npz"], hashlib.sha256(OTHER).hexdigest()):
+    for part in (str(mine), SHA256["imdb.npz"], hashlib.sha256(OTHER).hexdigest(), "bring the official one"):
         assert part in str(caught.value)
+    assert "name a folder" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert (mine.read_bytes(), mine.stat().st_mtime_ns) == (OTHER, before.st_mtime_ns)
     assert [path.name for path in mine.parent.iterdir()] == ["imdb.npz"]

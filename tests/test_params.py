@@ -84,6 +84,50 @@ def test_a_fault_is_one_line_that_names_the_key_and_what_is_allowed(old, new, ex
     assert lines[0].startswith("params.yaml: ")
 
 
+BOMB = "x0: &x0 [1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 8)}]\n" for n in range(1, 30)
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("epochs: 5", "epochs: 1e999", "params.yaml: models.small.train.epochs = inf: Input should be a valid integer"),
+        ("epochs: 5", f"epochs: {10**400}", "params.yaml: not readable as YAML: a number of 401 characters"),
+        ("0.001", "1e999", "params.yaml: models.small.train.learning_rate = inf: Input should be a finite number"),
+        ("models:", f"{BOMB}\nmodels:", "params.yaml: x29 = [[[[...], [...], [...], ...], "),
+        ("models:", "more: " + "[" * 10**5 + "\nmodels:", "params.yaml: not readable as YAML: maximum recursion"),
+        ("models:", "more: &a [*a]\nmodels:", "params.yaml: more = [[[[...]]]] is not a known key"),
+    ],
+    ids=["infinite", "huge", "infinite rate", "aliases of aliases", "deep", "in itself"],
+)
+def test_a_value_beyond_all_bounds_is_a_short_line(old, new, expected):
+    with pytest.raises(InputError) as caught:
+        parse(changed(old, new))
+    (line,) = [line for line in str(caught.value).splitlines() if line.startswith(expected)]
+    assert len(line) < 300
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda path: None, "No such file or directory; run from the project's root"),
+        (lambda path: path.mkdir(), "expected a file that can be read, got: Is a directory; `git restore params.yaml`"),
+        (lambda path: path.symlink_to(path), "expected a file that can be read, got: Too many levels of symbolic"),
+        (lambda path: path.write_bytes(b"\xff\xfea"), "expected text in UTF-8, got other bytes: "),
+        (lambda path: path.write_bytes(b"a: \0"), "not readable as YAML: unacceptable character #x0000"),
+    ],
+    ids=["missing", "folder", "link to itself", "binary", "null byte"],
+)
+def test_a_file_that_can_not_be_read_is_one_line(tmp_path, monkeypatch, damage, expected):
+    monkeypatch.chdir(tmp_path)
+    damage(tmp_path / "params.yaml")
+    with pytest.raises(InputError) as caught:
+        settings.read(pad.Settings, "small")
+    assert str(caught.value).startswith(f"params.yaml: {expected}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_every_fault_is_reported_at_once():
     text = changed("epochs: 5", "epochs: 0").replace("dropout: 0.2", "dropout: 2", 1)
     with pytest.raises(InputError) as caught:

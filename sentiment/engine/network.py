@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from typing import cast
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from sentiment import InputError
 from sentiment.engine import blocks as folder
 from sentiment.engine import packing
 from sentiment.engine.block import REMEDY, Block, Capacity, Shape
+from sentiment.engine.blocks.output import Output
+from sentiment.engine.blocks.words import Words
 from sentiment.engine.groups import Groups, deal
 from sentiment.engine.vectors import whole
 
@@ -39,7 +42,7 @@ class Network:
             taken, rest = rest[: len(kind.layers)], rest[len(kind.layers) :]
             self.blocks.append(kind(taken, shape))
             shape = self.blocks[-1].gives
-        self.words, self.output = self.blocks[0], self.blocks[-1]
+        self.words, self.output = cast(Words, self.blocks[0]), cast(Output, self.blocks[-1])
         self.weights = [weight for block in self.blocks for weight in block.weights]
         self.parameters = sum(weight.size for weight in self.weights)
         rows = [shape for block in self.blocks for shape in (block.takes, block.gives)]

@@ -5,6 +5,7 @@ them together and checks the whole file.
 """
 
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +14,12 @@ from sentiment import InputError
 from stages.settings.reader import load
 
 Size = Annotated[int, Field(ge=1, le=4096)]  # of a layer; larger ones need more memory than machines have
+
+REMEDY = "`git restore params.yaml` takes it back from Git"
+SHORT = Repr()
+"""Shows values of any size: a few aliases of YAML make one that no memory holds the whole of."""
+SHORT.maxlevel = SHORT.maxdict = SHORT.maxlist = 3
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 200
 
 
 class Section(BaseModel):
@@ -50,8 +57,12 @@ def read_text() -> str:
     """The text of the current folder's ``params.yaml``."""
     try:
         return Path("params.yaml").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"params.yaml: {error}; run from the project's root") from None
+    except FileNotFoundError as error:
+        raise InputError(f"params.yaml: {error.strerror}; run from the project's root") from None
+    except OSError as error:
+        raise InputError(f"params.yaml: expected a file that can be read, got: {error.strerror}; {REMEDY}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"params.yaml: expected text in UTF-8, got other bytes: {error}; {REMEDY}") from None
 
 
 def check(schema: type[Schema], values: object, *at: str) -> Schema:
@@ -68,7 +79,7 @@ def check(schema: type[Schema], values: object, *at: str) -> Schema:
 
 def _one_line(at: tuple[str, ...], fault) -> str:
     key = ".".join(str(part) for part in (*at, *fault["loc"]) if part != "[key]") or "the file"
-    found, message = repr(fault["input"]), fault["msg"].removeprefix("Value error, ")
+    found, message = SHORT.repr(fault["input"]), fault["msg"].removeprefix("Value error, ")
     found = found if len(found) <= 100 else f"{found[:97]}..."
     match fault["type"]:
         case "missing":
