@@ -23,17 +23,20 @@ def command(
     settings: type[Section] | None = None,
     *,
     model: Literal["required", "optional"] | None = None,
+    corpus: bool = False,
     interrupted: str = "interrupted",
 ) -> None:
-    """Run a stage from the command line: ``main(settings, model)``, or without what the stage doesn't take.
+    """Run a stage from the command line: ``main(settings, name)``, or without what the stage doesn't take.
 
     Bad input ends in one line per fault on standard error and exit code 1, without a traceback. Ctrl-C and a
     termination end in the line ``interrupted`` and exit code 130 or 143, and leave no file half-written.
 
     Args:
         main: What the stage does.
-        settings: The schema of what it reads of ``params.yaml``: of a model where it takes one, of the file if not.
+        settings: The schema of what it reads of ``params.yaml``: of a model or a corpus where it takes one, of the
+            file if not.
         model: Whether it takes the name of a model.
+        corpus: Whether it takes the name of a corpus.
         interrupted: What to say then.
     """
 
@@ -52,9 +55,11 @@ def command(
     if model:
         many = {"nargs": "?"} if model == "optional" else {}
         parser.add_argument("model", help="a name under `models` in params.yaml", **many)
-    names = vars(parser.parse_args()).values()
+    if corpus:
+        parser.add_argument("corpus", help="a name under `corpora` in params.yaml")
+    names = vars(parser.parse_args())
     try:
-        main(*([read(settings, *names)] if settings else []), *names)
+        main(*([read(settings, **names)] if settings else []), *names.values())
     except InputError as error:
         sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
     except FileNotFoundError as error:

@@ -1,0 +1,157 @@
+"""Turn reviews of your own into the format of the IMDB ones: data/raw/<corpus>.npz, data/raw/<corpus>_word_index.json.
+
+The files are read once to find every fault and to count, and once more for each split, to write it as they are read.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from sentiment import InputError, corpus
+from sentiment.labelled import Fault, Row, is_test, json_lines, judge, plain, table
+from sentiment.survey import Survey, survey
+from sentiment.text import rank
+from stages.common import command, replacing, write_text
+from stages.settings.corpus import Settings
+
+RAW = Path("data/raw")
+READERS = {".csv": table, ".tsv": table, ".jsonl": json_lines, ".ndjson": json_lines}
+SPLITS = ("train", "test")
+WHOLE = "train and test"
+"""The split of reviews that come without one: it is drawn."""
+
+
+def main(settings: Settings, name: str) -> None:
+    """Write the corpus called ``name``, streaming."""
+    parts = find_parts(settings, name)
+    found = survey(read_rows(parts, settings))
+    check(found, settings, name)
+    index = rank(found.words)
+    with replacing(RAW / f"{name}.npz") as path, path.open("wb") as file:
+        splits = {split: (encode(read_rows(parts, settings), split, index), found.labels[split]) for split in SPLITS}
+        corpus.write(file, splits)
+    write_text(RAW / f"{name}_word_index.json", json.dumps(index))
+    for split, labels in found.labels.items():
+        print(f"{split}: {len(labels):,} reviews, {labels.sum():,} of them {settings.labels[1]!r}")
+    print(f"{len(index):,} different words")
+
+
+def find_parts(settings: Settings, name: str) -> dict[str, Path]:
+    """The file or folder of each split; of ``WHOLE`` alone where the reviews come without splits.
+
+    Raises:
+        InputError: There is none, or the section lacks a key that its files need or has one that they don't.
+    """
+    path, key = Path(settings.reviews), f"corpora.{name}"
+    parts = {WHOLE: path}
+    if path.is_dir():
+        splits = {split: [entry for entry in sorted(path.iterdir()) if is_part(entry, split)] for split in SPLITS}
+        if all(splits.values()):
+            parts = {split: found[0] for split, found in splits.items()}
+            if many := next((found for found in splits.values() if len(found) > 1), None):
+                raise InputError(f"{path}: expected one {many[0].stem} split, got {' and '.join(map(str, many))}")
+    for part in parts.values():
+        if part.is_dir() and not all((part / label).is_dir() for label in settings.labels):
+            raise InputError(
+                f"{part}: expected a folder for each label, {' and '.join(settings.labels)}, or train and test, each"
+                f" a folder or a file ending in {', '.join(READERS)}; got {', '.join(sorted(os.listdir(part))[:8])}"
+            )
+        if part.is_file() and part.suffix not in READERS:
+            raise InputError(
+                f"{part}: expected a folder or a file ending in {', '.join(READERS)}; rename or convert it"
+            )
+    tables = any(part.is_file() for part in parts.values())
+    needs = {
+        "text": (tables, "a folder of texts has no columns"),
+        "label": (tables, "a folder of texts has no columns"),
+        "test_fraction": (WHOLE in parts, "the reviews have a test split of their own"),
+        "seed": (WHOLE in parts, "no test split is drawn"),
+    }
+    for field, (needed, reason) in needs.items():
+        value = getattr(settings, field)
+        if needed and value is None:
+            raise InputError(f"params.yaml: {key}.{field} is missing, and {path} needs it; add it")
+        if not needed and value is not None:
+            raise InputError(f"params.yaml: {key}.{field} = {value!r}, but {reason}; remove it")
+    return parts
+
+
+def is_part(path: Path, split: str) -> bool:
+    """Whether an entry of a folder holds a split: the folder or the file of its name."""
+    return path.name == split if path.is_dir() else path.stem == split and path.suffix in READERS
+
+
+def read_rows(parts: dict[str, Path], settings: Settings) -> Iterator[tuple[str, str, Row | Fault]]:
+    """Every row: where it begins, its split, and itself; that of a fault may be ``WHOLE``."""
+    for split, path in parts.items():
+        for place, row in read_folder(path, settings) if path.is_dir() else read_file(path, settings):
+            if split == WHOLE and isinstance(row, Row):
+                drawn = is_test(row.words, settings.test_fraction, settings.seed)
+                yield place, "test" if drawn else "train", row
+            else:
+                yield place, split, row
+
+
+def read_file(path: Path, settings: Settings) -> Iterator[tuple[str, Row | Fault]]:
+    """The rows of a table or a JSON Lines file."""
+    with path.open("rb") as file:
+        try:
+            for line, cells in READERS[path.suffix](file, settings.text, settings.label):
+                yield f"{path}:{line}", cells if isinstance(cells, Fault) else judge(*cells, settings.labels)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+
+def read_folder(path: Path, settings: Settings) -> Iterator[tuple[str, Row | Fault]]:
+    """The reviews of the folder of each label, a file each, in the order of their names; hidden ones are none."""
+    for label in settings.labels:
+        for name in sorted(os.listdir(path / label)):
+            if name.startswith("."):
+                continue
+            file = path / label / name
+            if file.is_file():
+                with file.open("rb") as opened:
+                    yield str(file), judge(plain(opened), label, settings.labels)
+            else:
+                yield str(file), Fault("not a file", "expected a review in each file")
+
+
+def check(found: Survey, settings: Settings, name: str) -> None:
+    """Warn of what the user should know.
+
+    Raises:
+        InputError: More bad rows than are allowed, or a split that lacks a label.
+    """
+    bad, shown = found.kinds.total(), found.faults
+    if bad > len(shown):
+        shown = [*shown, f"and {bad - len(shown):,} more"]
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.kinds.most_common())
+    if bad > settings.bad_rows:
+        remedy = f"correct them, or raise corpora.{name}.bad_rows, {settings.bad_rows:,}, to leave them out"
+        raise InputError("\n".join([f"{settings.reviews}: {bad:,} bad rows ({kinds}); {remedy}", *shown]))
+    for split, labels in found.labels.items():
+        for label, text in enumerate(settings.labels):
+            if label not in labels:
+                remedy = "add some" if settings.seed is None else "add some, or try another seed or test_fraction"
+                raise InputError(f"{settings.reviews}: no {split} review with the label {text!r}; {remedy}")
+    warnings = [f"{bad:,} bad rows are left out ({kinds})", *shown] if bad else []
+    if found.common:
+        warnings.append(
+            f"{found.common:,} of {len(found.labels['test']):,} test reviews are in the training split too, word for"
+            " word: scores will flatter the model"
+        )
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def encode(rows: Iterator[tuple[str, str, Row | Fault]], split: str, index: dict[str, int]) -> Iterator[list[int]]:
+    """The ranks of the words of each review of a split; words that the index lacks are dropped."""
+    for _, drawn, row in rows:
+        if drawn == split and isinstance(row, Row):
+            yield [index[word] for word in row.words if word in index]
+
+
+if __name__ == "__main__":
+    command(main, Settings, corpus=True)
