@@ -158,8 +158,9 @@ def write(file: BinaryIO, splits: dict[str, tuple[Iterable[list[int]], np.ndarra
                 np.lib.format.write_array_header_1_0(stream, kind)
                 stream.write(_items(len(labels)).join(_BEFORE))
                 found = 0
-                for found, ranks in enumerate(lists, start=1):
+                for ranks in lists:
                     stream.write(_items(ranks) + b"a")
+                    found += 1
                 stream.write(b"tb.")
             if found != len(labels):
                 raise InputError(f"x_{split}: expected a review for each of {len(labels)} labels, got {found}")
