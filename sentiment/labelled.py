@@ -86,9 +86,12 @@ def json_lines(file: BinaryIO, text: str, label: str) -> Iterator[tuple[int, Cel
         if not line.strip():
             continue
         try:
-            found = json.loads(_decoded(number, line))
-        except (ValueError, RecursionError) as error:
-            yield number, Fault("not JSON", f"{error}"[:100])
+            found = json.loads(_decoded(number, line).rstrip())
+        except json.JSONDecodeError as error:
+            yield number, Fault("not JSON", f"{error.msg}, column {error.colno}")
+            continue
+        except (ValueError, RecursionError):  # what Python does not read, though it is JSON
+            yield number, Fault("not JSON", "a number of thousands of digits, or thousands of brackets in each other")
             continue
         if not isinstance(found, dict):
             yield number, Fault("not a JSON object", _short(found))
@@ -157,12 +160,15 @@ def is_test(words: list[str], fraction: float, seed: int) -> bool:
 
 def _header(line: str, text: str, label: str) -> tuple[str, list[str]]:
     """How the columns of a table are parted, and their names; no other delimiter gives both columns these names."""
+    line = line.rstrip("\r\n")
+    if "\r" in line:
+        raise InputError("line 1: lines end in CR alone, expected LF or CRLF; save the file anew")
     for delimiter in DELIMITERS:
-        names = next(csv.reader(line.splitlines(), delimiter=delimiter), [])
+        names = next(csv.reader([line], delimiter=delimiter), [])
         if text in names and label in names:
             break
     else:
-        found = f"got {_short(line.strip())}" if line else "the file is empty"
+        found = f"got {_short(line)}" if line else "the file is empty"
         raise InputError(
             f"line 1: expected a header with the columns {text!r} and {label!r}, parted by a comma, semicolon or tab;"
             f" {found}"

@@ -26,6 +26,9 @@ WHOLE = "train and test"
 def main(settings: Settings, name: str) -> None:
     """Write the corpus called ``name``, streaming."""
     parts = find_parts(settings, name)
+    for part in parts.values():
+        if part.is_dir() and (others := sorted({*os.listdir(part)} - {*settings.labels})):
+            print(f"{part}: not read, as no label: {', '.join(others)}")
     found = survey(read_rows(parts, settings))
     check(found, settings, name)
     index = rank(found.words)
@@ -45,6 +48,8 @@ def find_parts(settings: Settings, name: str) -> dict[str, Path]:
         InputError: There is none, or the section lacks a key that its files need or has one that they don't.
     """
     path, key = Path(settings.reviews), f"corpora.{name}"
+    if not path.exists():
+        raise InputError(f"params.yaml: {key}.reviews = {settings.reviews!r}: no such file or folder")
     parts = {WHOLE: path}
     if path.is_dir():
         splits = {split: [entry for entry in sorted(path.iterdir()) if is_part(entry, split)] for split in SPLITS}
@@ -127,16 +132,17 @@ def check(found: Survey, settings: Settings, name: str) -> None:
     bad, shown = found.kinds.total(), found.faults
     if bad > len(shown):
         shown = [*shown, f"and {bad - len(shown):,} more"]
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.kinds.most_common())
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in found.kinds.most_common())
     if bad > settings.bad_rows:
         remedy = f"correct them, or raise corpora.{name}.bad_rows, {settings.bad_rows:,}, to leave them out"
-        raise InputError("\n".join([f"{settings.reviews}: {bad:,} bad rows ({kinds}); {remedy}", *shown]))
+        raise InputError("\n".join([f"{settings.reviews}: bad rows: {bad:,} ({kinds}); {remedy}", *shown]))
     for split, labels in found.labels.items():
         for label, text in enumerate(settings.labels):
             if label not in labels:
                 remedy = "add some" if settings.seed is None else "add some, or try another seed or test_fraction"
-                raise InputError(f"{settings.reviews}: no {split} review with the label {text!r}; {remedy}")
-    warnings = [f"{bad:,} bad rows are left out ({kinds})", *shown] if bad else []
+                among = f"among {len(labels):,} {split} reviews none has the label {text!r}"
+                raise InputError(f"{settings.reviews}: {among}; {remedy}")
+    warnings = [f"{settings.reviews}: bad rows left out: {bad:,} ({kinds})", *shown] if bad else []
     if found.common:
         warnings.append(
             f"{found.common:,} of {len(found.labels['test']):,} test reviews are in the training split too, word for"
