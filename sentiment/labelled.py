@@ -8,9 +8,12 @@ are read as streams, each line once, so that memory does not grow with their siz
 
 import csv
 import json
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import BinaryIO, NamedTuple
+
+import numpy as np
 
 from sentiment import InputError
 from sentiment.text import words
@@ -149,13 +152,31 @@ def fingerprint(words: list[str], seed: int = 0) -> int:
     return int.from_bytes(blake2b(" ".join(words).encode(), digest_size=8, key=key).digest(), "little")
 
 
-def is_test(words: list[str], fraction: float, seed: int) -> bool:
-    """Whether a text belongs to the test split: ``fraction`` of all texts do, drawn by the text and the seed alone.
+def draw(rows: Iterable[Row], fraction: float, seed: int) -> list[int]:
+    """The fingerprints below which texts are of the test split, one for texts of label 0 and one for those of 1.
 
-    So equal texts are never on both sides, and rows that are added or sorted later move no other row. Labels play no
-    part: the split is not stratified.
+    They are chosen so that ``fraction`` of the different texts of each label lie below, at least one where there are
+    two. So the split is stratified; the order of the rows is no matter; and equal texts stay together.
+
+    Args:
+        rows: All of them; eight bytes are held of each.
+        fraction: Above 0 and below 1.
+        seed: Other texts are in the test split with another.
     """
-    return fingerprint(words, seed) < fraction * 2**64
+    marks = array("Q"), array("Q")
+    for row in rows:
+        marks[row.label].append(fingerprint(row.words, seed))
+    cuts = []
+    for found in marks:
+        different = np.unique(np.frombuffer(found, np.uint64))
+        wanted = min(max(1, round(fraction * len(different))), len(different) - 1)
+        cuts.append(int(different[wanted]) if wanted > 0 else 0)
+    return cuts
+
+
+def is_test(row: Row, cuts: list[int], seed: int) -> bool:
+    """Whether a review is of the test split that ``draw`` drew."""
+    return fingerprint(row.words, seed) < cuts[row.label]
 
 
 def _header(line: str, text: str, label: str) -> tuple[str, list[str]]:

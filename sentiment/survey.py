@@ -14,6 +14,10 @@ SHOWN = 10  # faults, each in a line
 MOST_WORDS = 10_000_000  # different ones, whose counts take about a gigabyte
 
 
+Placed = tuple[str, str, Row | Fault]
+"""Where a row begins, its split (no matter of a fault), and the row."""
+
+
 class Survey(NamedTuple):
     """What there is.
 
@@ -32,8 +36,8 @@ class Survey(NamedTuple):
     faults: list[str]
 
 
-def survey(rows: Iterable[tuple[str, str, Row | Fault]]) -> Survey:
-    """Go through rows once: where each begins, its split (no matter of a fault), and itself.
+def survey(rows: Iterable[Placed]) -> Survey:
+    """Go through the rows once.
 
     The counts of the words are held, and nine bytes a review: its label and the fingerprint of its text.
 

@@ -1,17 +1,19 @@
 """Turn reviews of your own into the format of the IMDB ones: data/raw/<corpus>.npz, data/raw/<corpus>_word_index.json.
 
-The files are read once to find every fault and to count, and once more for each split, to write it as they are read.
+The files are read once to draw the test split, if there is none; once to find every fault and to count; and once more
+for each split, to write it as they are read.
 """
 
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from sentiment import InputError, corpus
-from sentiment.labelled import Fault, Row, is_test, json_lines, judge, plain, table
-from sentiment.survey import Survey, survey
+from sentiment.labelled import Fault, Row, draw, is_test, json_lines, judge, plain, table
+from sentiment.survey import Placed, Survey, survey
 from sentiment.text import rank
 from stages.common import command, replacing, write_text
 from stages.settings.corpus import Settings
@@ -29,11 +31,16 @@ def main(settings: Settings, name: str) -> None:
     for part in parts.values():
         if part.is_dir() and (others := sorted({*os.listdir(part)} - {*settings.labels})):
             print(f"{part}: not read, as no label: {', '.join(others)}")
-    found = survey(read_rows(parts, settings))
+    read = partial(read_rows, parts, settings)
+    if WHOLE in parts:
+        reviews = (row for _, _, row in read() if isinstance(row, Row))
+        cuts = draw(reviews, settings.test_fraction, settings.seed)
+        read = partial(split_rows, read, cuts, settings.seed)
+    found = survey(read())
     check(found, settings, name)
     index = rank(found.words)
     with replacing(RAW / f"{name}.npz") as path, path.open("wb") as file:
-        splits = {split: (encode(read_rows(parts, settings), split, index), found.labels[split]) for split in SPLITS}
+        splits = {split: (encode(read(), split, index), found.labels[split]) for split in SPLITS}
         corpus.write(file, splits)
     write_text(RAW / f"{name}_word_index.json", json.dumps(index))
     for split, labels in found.labels.items():
@@ -88,15 +95,18 @@ def is_part(path: Path, split: str) -> bool:
     return path.name == split if path.is_dir() else path.stem == split and path.suffix in READERS
 
 
-def read_rows(parts: dict[str, Path], settings: Settings) -> Iterator[tuple[str, str, Row | Fault]]:
-    """Every row: where it begins, its split, and itself; that of a fault may be ``WHOLE``."""
+def read_rows(parts: dict[str, Path], settings: Settings) -> Iterator[Placed]:
+    """Every row, with the split of its file, which may be ``WHOLE``."""
     for split, path in parts.items():
         for place, row in read_folder(path, settings) if path.is_dir() else read_file(path, settings):
-            if split == WHOLE and isinstance(row, Row):
-                drawn = is_test(row.words, settings.test_fraction, settings.seed)
-                yield place, "test" if drawn else "train", row
-            else:
-                yield place, split, row
+            yield place, split, row
+
+
+def split_rows(read: Callable[[], Iterable[Placed]], cuts: list[int], seed: int) -> Iterator[Placed]:
+    """Rows that come without splits, each in the one that was drawn."""
+    for place, whole, row in read():
+        split = whole if isinstance(row, Fault) else "test" if is_test(row, cuts, seed) else "train"
+        yield place, split, row
 
 
 def read_file(path: Path, settings: Settings) -> Iterator[tuple[str, Row | Fault]]:
@@ -139,9 +149,8 @@ def check(found: Survey, settings: Settings, name: str) -> None:
     for split, labels in found.labels.items():
         for label, text in enumerate(settings.labels):
             if label not in labels:
-                remedy = "add some" if settings.seed is None else "add some, or try another seed or test_fraction"
                 among = f"among {len(labels):,} {split} reviews none has the label {text!r}"
-                raise InputError(f"{settings.reviews}: {among}; {remedy}")
+                raise InputError(f"{settings.reviews}: {among}; add some")
     warnings = [f"{settings.reviews}: bad rows left out: {bad:,} ({kinds})", *shown] if bad else []
     if found.common:
         warnings.append(
@@ -152,7 +161,7 @@ def check(found: Survey, settings: Settings, name: str) -> None:
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def encode(rows: Iterator[tuple[str, str, Row | Fault]], split: str, index: dict[str, int]) -> Iterator[list[int]]:
+def encode(rows: Iterable[Placed], split: str, index: dict[str, int]) -> Iterator[list[int]]:
     """The ranks of the words of each review of a split; words that the index lacks are dropped."""
     for _, drawn, row in rows:
         if drawn == split and isinstance(row, Row):

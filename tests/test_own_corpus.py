@@ -1,10 +1,10 @@
 """A file or folder of labelled texts becomes a corpus: all its rows are there, and no bad one passes unnamed."""
 
+import copy
 import csv
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -18,13 +18,15 @@ import pytest
 from dvc.utils.serialize import modify_yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from demo.corpus import make_corpus, word_index
 from demo.project import write_project
 from sentiment import InputError, corpus, labelled, text
 from sentiment.archive import keras
-from sentiment.labelled import Fault, Row
+from sentiment.labelled import Row
 from stages import corpus as stage
+from stages.params import parse
 from stages.settings.corpus import Settings
 from tests.conftest import ROOT
 from tests.test_pipeline import GIT
@@ -273,7 +275,8 @@ BROKEN = {
     "another header": ("a.csv", table(GOOD, ("Text", "label")), "; got 'Text,label'"),
     "column twice": ("a.csv", table([], ("text", "label", "text")), "has the column 'text' twice"),
     "header alone": ("a.csv", table([]), "a.csv: among 0 train reviews none has the label 'bad'; add some"),
-    "one label": ("a.csv", table(GOOD[::2]), "reviews none has the label 'good'; add some, or try another seed"),
+    "one label": ("a.csv", table(GOOD[::2]), "reviews none has the label 'good'; add some"),
+    "one text of a label": ("a.csv", table([*GOOD[::2], GOOD[1], GOOD[1]]), "test reviews none has the label 'good'; add"),
     "open quote": ("a.csv", table(GOOD) + b'"open,good\n' + b"b,bad\n", f"line 14: unexpected end of data; {QUOTE}"),
     "runaway quote": ("a.csv", table(GOOD) + b'"open,good\n' + b"b,bad\n" * 900_000, f"(4194304); {QUOTE}"),
     "quote inside": ("a.csv", table(GOOD) + b'"a "b" c",good\n', f"line 14: ',' expected after '\"'; {QUOTE}"),
@@ -328,18 +331,31 @@ def test_a_whole_number_is_a_label_by_its_digits():
     assert [labelled.judge(*cells, ["0", "1"]).label for _, cells in found] == [1, 0]
 
 
-def test_the_split_is_drawn_by_text_and_seed_alone():
-    texts = [[f"word{number}", "again"] for number in range(4000)]
-    drawn = {seed: [labelled.is_test(words, 0.25, seed) for words in texts] for seed in (0, 1, 2**31 - 1)}
-    for seed, split in drawn.items():
-        assert 900 < sum(split) < 1100  # 1000 expected, standard deviation 27
-        assert split[::-1] == [labelled.is_test(words, 0.25, seed) for words in reversed(texts)]
-        more = [labelled.is_test(words, 0.5, seed) for words in texts]
-        assert all(now for before, now in zip(split, more, strict=True) if before)
-    assert len({tuple(split) for split in drawn.values()}) == 3
-    key = (7).to_bytes(8, "little")
-    expected = hashlib.blake2b(b"a film", digest_size=8, key=key).digest()
-    assert labelled.fingerprint(["a", "film"], 7) == int.from_bytes(expected, "little")
+@pytest.mark.parametrize(("fraction", "seed"), [(0.25, 0), (0.25, 1), (0.5, 2**31 - 1)])
+def test_the_test_split_is_the_asked_share_of_each_label_whatever_the_order_and_the_copies(fraction, seed):
+    rows = [Row([f"word{number}", "again"], int(number % 5 == 0)) for number in range(1000)]
+    cuts = labelled.draw(rows, fraction, seed)
+    test = {row.words[0] for row in rows if labelled.is_test(row, cuts, seed)}
+    assert [sum(row.label == label and row.words[0] in test for row in rows) for label in (0, 1)] == [
+        800 * fraction, 200 * fraction
+    ]  # fmt: skip
+    assert labelled.draw(rows[::-1] + rows[:77] * 2, fraction, seed) == cuts
+    more = labelled.draw(rows, fraction + 0.2, seed)
+    assert all(labelled.is_test(row, more, seed) for row in rows if row.words[0] in test)
+    other = labelled.draw(rows, fraction, seed + 1)
+    assert {row.words[0] for row in rows if labelled.is_test(row, other, seed + 1)} != test
+    key = seed.to_bytes(8, "little")
+    assert labelled.fingerprint(["a", "film"], seed) == int.from_bytes(
+        hashlib.blake2b(b"a film", digest_size=8, key=key).digest(), "little"
+    )
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.5, 0.999])
+def test_two_texts_of_each_label_are_enough_for_two_splits(fraction):
+    rows = [Row([word], label) for word, label in (("a", 0), ("b", 0), ("a", 0), ("c", 1), ("d", 1), ("d", 1))]
+    cuts = labelled.draw(rows, fraction, 1)
+    sides = {(labelled.is_test(row, cuts, 1), row.label) for row in rows}
+    assert sides == {(False, 0), (True, 0), (False, 1), (True, 1)}
 
 
 def test_texts_on_both_sides_are_counted_and_none_is_drawn(tmp_path, monkeypatch, capsys):
@@ -386,6 +402,60 @@ def test_more_different_words_than_memory_is_meant_for_are_refused(tmp_path, mon
 
 
 def readme(kind):
-    """The blocks of a kind in the README's section."""
-    section = re.search(r"^## Your own reviews\n(.*?)^## ", (ROOT / "README.md").read_text(), re.S | re.M)[1]
-    return re.findall(rf"```{kind}\n(.*?)```", section, re.S)
+    """The block of a kind in the README's section."""
+    section = re.search(
+        r"^## Your own reviews\n(.*?)^## ", (ROOT / "README.md").read_text(encoding="utf-8"), re.S | re.M
+    )[1]
+    (block,) = re.findall(rf"```{kind}\n(.*?)```", section, re.S)
+    return block
+
+
+def take_over(params):
+    """Do in params.yaml what the README says, and give the sections of the corpus."""
+    shown = YAML().load(re.sub(r"^ *\.\.\.\n", "", readme("yaml"), flags=re.MULTILINE))
+    with modify_yaml(params) as values:
+        values["corpora"] = shown["corpora"]
+        values["models"]["mine"] = copy.deepcopy(values["models"]["small"]) | {
+            "corpus": shown["models"]["mine"]["corpus"]
+        }
+        for section in ("pad", "train"):
+            values["models"]["mine"][section] |= shown["models"]["mine"][section]
+    return parse(params.read_text(encoding="utf-8")).corpora
+
+
+def test_the_readmes_ten_lines_are_a_corpus(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.csv").write_text(readme("csv"), encoding="utf-8")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    arrays, index = made(tmp_path, monkeypatch, take_over(tmp_path / "params.yaml")["mine"])
+    assert capsys.readouterr().out.startswith("train: 8 reviews, 4 of them 'good'\ntest: 2 reviews, 1 of them 'good'\n")
+    found = written_again(arrays, index)
+    assert ("i laughed i cried i loved it", 1) in found["train"] + found["test"]
+
+
+def test_a_strangers_table_is_trained_on_verified_and_followed_without_the_imdb_reviews(tmp_path):
+    environment = write_project(tmp_path, 10)
+    del environment["IMDB_SOURCE"]
+    shutil.rmtree(tmp_path / "corpus")
+
+    def run(*command):
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    take_over(tmp_path / "params.yaml")
+    params = tmp_path / "params.yaml"
+    params.write_text(params.read_text().replace("epochs: 40", "epochs: 6").replace("batch: 2\n", "batch: 20\n"))
+    (tmp_path / "mine.csv").write_bytes(table(reviews_of(500)))
+    repro = run("dvc", "repro", "evaluate@mine")
+    assert repro.returncode == 0, repro.stdout + repro.stderr
+    assert json.loads((tmp_path / "metrics/mine.json").read_text())["accuracy"] > 0.7
+    run(*GIT, "add", ".")
+    run(*GIT, "commit", "--quiet", "--message", "Mine")
+    environment["PYTHONPATH"] = str(ROOT)
+    gate = run(sys.executable, "-m", "checks.gate", "--json")
+    stale = {finding["stage"] for finding in json.loads(gate.stdout)["findings"]} if gate.returncode else set()
+    assert not any(stage.endswith(("@mine", "params", "environment")) for stage in stale), gate.stdout
+    verify = run(sys.executable, "-m", "checks.verify", "evaluate@mine")
+    assert verify.returncode == 0, verify.stdout + verify.stderr
+    with (tmp_path / "mine.csv").open("a") as file:
+        file.write("one more film,good\n")
+    assert re.findall("Running stage '(.*)'", run("dvc", "repro", "pad@mine").stdout) == ["corpus@mine", "pad@mine"]
+    assert not (tmp_path / "data/raw/imdb.npz").exists()
