@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections import Counter
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from demo.corpus import make_corpus, word_index
+from demo.corpus import BLAME, NEUTRAL, PRAISE, make_corpus, word_index
 from demo.project import write_project
 from sentiment import InputError, corpus, labelled, text
 from sentiment.archive import keras
@@ -276,7 +277,7 @@ BROKEN = {
     "column twice": ("a.csv", table([], ("text", "label", "text")), "has the column 'text' twice"),
     "header alone": ("a.csv", table([]), "a.csv: among 0 train reviews none has the label 'bad'; add some"),
     "one label": ("a.csv", table(GOOD[::2]), "reviews none has the label 'good'; add some"),
-    "one text of a label": ("a.csv", table([*GOOD[::2], GOOD[1], GOOD[1]]), "test reviews none has the label 'good'; add"),
+    "one text of a label": ("a.csv", table([*GOOD[::2], GOOD[1], GOOD[1]]), "test reviews none has the label 'good'"),
     "open quote": ("a.csv", table(GOOD) + b'"open,good\n' + b"b,bad\n", f"line 14: unexpected end of data; {QUOTE}"),
     "runaway quote": ("a.csv", table(GOOD) + b'"open,good\n' + b"b,bad\n" * 900_000, f"(4194304); {QUOTE}"),
     "quote inside": ("a.csv", table(GOOD) + b'"a "b" c",good\n', f"line 14: ',' expected after '\"'; {QUOTE}"),
@@ -434,28 +435,31 @@ def test_the_readmes_ten_lines_are_a_corpus(tmp_path, monkeypatch, capsys):
 
 def test_a_strangers_table_is_trained_on_verified_and_followed_without_the_imdb_reviews(tmp_path):
     environment = write_project(tmp_path, 10)
-    del environment["IMDB_SOURCE"]
-    shutil.rmtree(tmp_path / "corpus")
+    source = {"IMDB_SOURCE": environment.pop("IMDB_SOURCE")}
 
-    def run(*command):
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    def run(*command, **more):
+        run = subprocess.run(command, cwd=tmp_path, env=environment | more, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
 
     take_over(tmp_path / "params.yaml")
-    params = tmp_path / "params.yaml"
-    params.write_text(params.read_text().replace("epochs: 40", "epochs: 6").replace("batch: 2\n", "batch: 20\n"))
-    (tmp_path / "mine.csv").write_bytes(table(reviews_of(500)))
-    repro = run("dvc", "repro", "evaluate@mine")
-    assert repro.returncode == 0, repro.stdout + repro.stderr
-    assert json.loads((tmp_path / "metrics/mine.json").read_text())["accuracy"] > 0.7
+    with modify_yaml(tmp_path / "params.yaml") as values:
+        values["models"] = {"mine": values["models"]["mine"]}
+        values["models"]["mine"]["train"] |= {"epochs": 5, "batch": 10}
+    tales = zip(NEUTRAL * 5, PRAISE * 34, reversed(BLAME * 34), strict=False)
+    rows = [
+        (f"The {good if number % 2 else bad} {word} of number {number}", LABELS[number % 2])
+        for number, (word, good, bad) in zip(range(500), cycle(tales))
+    ]
+    (tmp_path / "mine.csv").write_bytes(table(rows))
+    run("dvc", "repro", "evaluate@mine")
+    assert not (tmp_path / "data/raw/imdb.npz").exists()
+    assert json.loads((tmp_path / "metrics/mine.json").read_text())["accuracy"] > 0.9
+    assert re.findall("Running stage '(.*)'", run("dvc", "repro", **source)) == ["download"]
     run(*GIT, "add", ".")
     run(*GIT, "commit", "--quiet", "--message", "Mine")
-    environment["PYTHONPATH"] = str(ROOT)
-    gate = run(sys.executable, "-m", "checks.gate", "--json")
-    stale = {finding["stage"] for finding in json.loads(gate.stdout)["findings"]} if gate.returncode else set()
-    assert not any(stage.endswith(("@mine", "params", "environment")) for stage in stale), gate.stdout
-    verify = run(sys.executable, "-m", "checks.verify", "evaluate@mine")
-    assert verify.returncode == 0, verify.stdout + verify.stderr
+    run(sys.executable, "-m", "checks.gate", PYTHONPATH=str(ROOT))
+    run(sys.executable, "-m", "checks.verify", "evaluate@mine", PYTHONPATH=str(ROOT))
     with (tmp_path / "mine.csv").open("a") as file:
         file.write("one more film,good\n")
-    assert re.findall("Running stage '(.*)'", run("dvc", "repro", "pad@mine").stdout) == ["corpus@mine", "pad@mine"]
-    assert not (tmp_path / "data/raw/imdb.npz").exists()
+    assert re.findall("Running stage '(.*)'", run("dvc", "repro", "pad@mine")) == ["corpus@mine", "pad@mine"]
