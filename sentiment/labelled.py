@@ -22,6 +22,7 @@ LONGEST = 1 << 17  # characters of a text, ten times the longest IMDB review
 LONGEST_LINE = 1 << 22  # bytes of a line, and characters of a quoted text before a quote counts as never closed
 DELIMITERS = ",;\t"
 
+_BLANK = " \t\r\n"  # of JSON; other white space is part of a word
 _MARK = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _NUL = "\udc00"  # stands for a null character, which Python 3.10's csv refuses; decoding leaves no other such
@@ -58,7 +59,7 @@ def table(file: BinaryIO, text: str, label: str) -> Iterator[tuple[int, Cells | 
             Rows before it have been yielded by then.
     """
     lines = ((number, _decoded(number, line).replace("\0", _NUL)) for number, line in _lines(file))
-    above, header = next(((number, line) for number, line in lines if line.strip()), (1, ""))
+    above, header = next(((number, line) for number, line in lines if line.strip(_BLANK)), (1, ""))
     delimiter, names = _header(header, text, label)
     at_text, at_label = names.index(text), names.index(label)
     csv.field_size_limit(LONGEST_LINE)
@@ -86,10 +87,10 @@ def json_lines(file: BinaryIO, text: str, label: str) -> Iterator[tuple[int, Cel
         label: The key of the label: a string, or a whole number, which is taken as its digits.
     """
     for number, line in _lines(file):
-        if not line.strip():
+        if not line.strip(_BLANK.encode()):
             continue
         try:
-            found = json.loads(_decoded(number, line).rstrip())
+            found = json.loads(_decoded(number, line).strip(_BLANK))
         except json.JSONDecodeError as error:
             yield number, Fault("not JSON", f"{error.msg}, column {error.colno}")
             continue
@@ -135,21 +136,21 @@ def judge(text: object, label: object, labels: list[str]) -> Row | Fault:
         text.encode()
     except UnicodeEncodeError:
         return Fault("not UTF-8", f"{_short(text)}; save the file as UTF-8")
-    if not text.strip():
+    if not text.strip(_BLANK):
         return Fault("empty text", repr(text)[:100])
     if not (found := words(text.replace("\r\n", "\n").replace("\r", "\n"))):
         return Fault("text without a word", _short(text))
     return Row(found, labels.index(label))
 
 
-def fingerprint(words: list[str], seed: int = 0) -> int:
-    """64 bits that stand for a text, the same for texts of the same words (BLAKE2b, keyed by the seed).
+def fingerprint(found: list[str], seed: int = 0) -> int:
+    """64 bits that stand for the words found in a text, the same for the same words: BLAKE2b, keyed by the seed.
 
     >>> fingerprint(["a", "film"]) == fingerprint(["a", "film"]) != fingerprint(["film", "a"])
     True
     """
     key = seed.to_bytes(8, "little")
-    return int.from_bytes(blake2b(" ".join(words).encode(), digest_size=8, key=key).digest(), "little")
+    return int.from_bytes(blake2b(" ".join(found).encode(), digest_size=8, key=key).digest(), "little")
 
 
 def draw(rows: Iterable[Row], fraction: float, seed: int) -> list[int]:

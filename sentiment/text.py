@@ -21,10 +21,10 @@ def words(text: str) -> list[str]:
     return [word for word in text.translate(_NORMAL).split(" ") if word]
 
 
-def rank(counts: Counter[str]) -> dict[str, int]:
+def make_index(counts: Counter[str]) -> dict[str, int]:
     """The rank of each word, 1 for the most frequent; equally frequent ones by their code points.
 
-    >>> rank(Counter({"film": 2, "the": 5, "a": 2}))
+    >>> make_index(Counter({"film": 2, "the": 5, "a": 2}))
     {'the': 1, 'a': 2, 'film': 3}
     """
     return {word: rank for rank, word in enumerate(sorted(counts, key=lambda word: (-counts[word], word)), start=1)}

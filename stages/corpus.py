@@ -14,7 +14,7 @@ from pathlib import Path
 from sentiment import InputError, corpus
 from sentiment.labelled import Fault, Row, draw, is_test, json_lines, judge, plain, table
 from sentiment.survey import Placed, Survey, survey
-from sentiment.text import rank
+from sentiment.text import make_index
 from stages.common import command, replacing, write_text
 from stages.settings.corpus import Settings
 
@@ -27,67 +27,74 @@ WHOLE = "train and test"
 
 def main(settings: Settings, name: str) -> None:
     """Write the corpus called ``name``, streaming."""
-    parts = find_parts(settings, name)
-    for part in parts.values():
-        if part.is_dir() and (others := sorted({*os.listdir(part)} - {*settings.labels})):
-            print(f"{part}: not read, as no label: {', '.join(others)}")
+    parts = find_parts(Path(settings.reviews), settings.labels)
+    check_keys(settings, name, parts)
     read = partial(read_rows, parts, settings)
     if WHOLE in parts:
         reviews = (row for _, _, row in read() if isinstance(row, Row))
         cuts = draw(reviews, settings.test_fraction, settings.seed)
         read = partial(split_rows, read, cuts, settings.seed)
     found = survey(read())
-    check(found, settings, name)
-    index = rank(found.words)
+    check_rows(settings, name, found)
+    index = make_index(found.words)
     with replacing(RAW / f"{name}.npz") as path, path.open("wb") as file:
-        splits = {split: (encode(read(), split, index), found.labels[split]) for split in SPLITS}
-        corpus.write(file, splits)
+        corpus.write(file, {split: (encode(read(), split, index), found.labels[split]) for split in SPLITS})
     write_text(RAW / f"{name}_word_index.json", json.dumps(index))
     for split, labels in found.labels.items():
         print(f"{split}: {len(labels):,} reviews, {labels.sum():,} of them {settings.labels[1]!r}")
     print(f"{len(index):,} different words")
 
 
-def find_parts(settings: Settings, name: str) -> dict[str, Path]:
+def find_parts(path: Path, labels: list[str]) -> dict[str, Path]:
     """The file or folder of each split; of ``WHOLE`` alone where the reviews come without splits.
 
     Raises:
-        InputError: There is none, or the section lacks a key that its files need or has one that they don't.
+        InputError: There is none, or another than ``READERS`` read.
     """
-    path, key = Path(settings.reviews), f"corpora.{name}"
-    if not path.exists():
-        raise InputError(f"params.yaml: {key}.reviews = {settings.reviews!r}: no such file or folder")
     parts = {WHOLE: path}
     if path.is_dir():
         splits = {split: [entry for entry in sorted(path.iterdir()) if is_part(entry, split)] for split in SPLITS}
+        if many := next((found for found in splits.values() if len(found) > 1), None):
+            raise InputError(f"{path}: expected one {many[0].stem} split, got {' and '.join(map(str, many))}")
         if all(splits.values()):
             parts = {split: found[0] for split, found in splits.items()}
-            if many := next((found for found in splits.values() if len(found) > 1), None):
-                raise InputError(f"{path}: expected one {many[0].stem} split, got {' and '.join(map(str, many))}")
     for part in parts.values():
-        if part.is_dir() and not all((part / label).is_dir() for label in settings.labels):
-            raise InputError(
-                f"{part}: expected a folder for each label, {' and '.join(settings.labels)}, or train and test, each"
-                f" a folder or a file ending in {', '.join(READERS)}; got {', '.join(sorted(os.listdir(part))[:8])}"
-            )
-        if part.is_file() and part.suffix not in READERS:
+        if part.is_dir():
+            names = sorted(os.listdir(part))
+            if not all((part / label).is_dir() for label in labels):
+                raise InputError(
+                    f"{part}: expected a folder for each label, {' and '.join(labels)}, or train and test, each a"
+                    f" folder or a file ending in {', '.join(READERS)}; got {', '.join(names[:8]) or 'nothing'}"
+                )
+            if others := [name for name in names if name not in labels]:
+                print(f"{part}: not read, as no label: {', '.join(others)}")
+        elif not part.is_file():
+            raise InputError(f"{part}: no such file or folder; correct its name in params.yaml")
+        elif part.suffix not in READERS:
             raise InputError(
                 f"{part}: expected a folder or a file ending in {', '.join(READERS)}; rename or convert it"
             )
-    tables = any(part.is_file() for part in parts.values())
-    needs = {
-        "text": (tables, "a folder of texts has no columns"),
-        "label": (tables, "a folder of texts has no columns"),
-        "test_fraction": (WHOLE in parts, "the reviews have a test split of their own"),
-        "seed": (WHOLE in parts, "no test split is drawn"),
-    }
-    for field, (needed, reason) in needs.items():
-        value = getattr(settings, field)
-        if needed and value is None:
-            raise InputError(f"params.yaml: {key}.{field} is missing, and {path} needs it; add it")
-        if not needed and value is not None:
-            raise InputError(f"params.yaml: {key}.{field} = {value!r}, but {reason}; remove it")
     return parts
+
+
+def check_keys(settings: Settings, name: str, parts: dict[str, Path]) -> None:
+    """See that params.yaml has the keys that these files need.
+
+    Raises:
+        InputError: It lacks one, or has one that would play no part.
+    """
+    tables, whole = any(part.is_file() for part in parts.values()), WHOLE in parts
+    for key, needed, reason in (
+        ("text", tables, "a folder of texts has no columns"),
+        ("label", tables, "a folder of texts has no columns"),
+        ("test_fraction", whole, "the reviews have a test split of their own"),
+        ("seed", whole, "the reviews have a test split of their own"),
+    ):
+        value = getattr(settings, key)
+        if needed and value is None:
+            raise InputError(f"params.yaml: corpora.{name}.{key} is missing, and {settings.reviews} needs it; add it")
+        if not needed and value is not None:
+            raise InputError(f"params.yaml: corpora.{name}.{key} = {value!r}, but {reason}; remove it")
 
 
 def is_part(path: Path, split: str) -> bool:
@@ -133,7 +140,7 @@ def read_folder(path: Path, settings: Settings) -> Iterator[tuple[str, Row | Fau
                 yield str(file), Fault("not a file", "expected a review in each file")
 
 
-def check(found: Survey, settings: Settings, name: str) -> None:
+def check_rows(settings: Settings, name: str, found: Survey) -> None:
     """Warn of what the user should know.
 
     Raises:
@@ -147,9 +154,9 @@ def check(found: Survey, settings: Settings, name: str) -> None:
         remedy = f"correct them, or raise corpora.{name}.bad_rows, {settings.bad_rows:,}, to leave them out"
         raise InputError("\n".join([f"{settings.reviews}: bad rows: {bad:,} ({kinds}); {remedy}", *shown]))
     for split, labels in found.labels.items():
-        for label, text in enumerate(settings.labels):
+        for label, called in enumerate(settings.labels):
             if label not in labels:
-                among = f"among {len(labels):,} {split} reviews none has the label {text!r}"
+                among = f"among {len(labels):,} {split} reviews none has the label {called!r}"
                 raise InputError(f"{settings.reviews}: {among}; add some")
     warnings = [f"{settings.reviews}: bad rows left out: {bad:,} ({kinds})", *shown] if bad else []
     if found.common:

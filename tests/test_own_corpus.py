@@ -182,7 +182,7 @@ def test_any_text_comes_out_of_a_file_and_of_the_archive_as_its_words(rows, deli
         assert len(cells) == len(rows)
         found = [row for row in (labelled.judge(*row, LABELS) for row in cells) if isinstance(row, Row)]
         assert found == expected
-    index = text.rank(Counter(word for words, _ in found for word in words))
+    index = text.make_index(Counter(word for words, _ in found for word in words))
     labels = np.array([label for _, label in found], np.uint8)
     corpus.write(file := io.BytesIO(), {"train": ([[index[word] for word in words] for words, _ in found], labels)})
     names = {rank: word for word, rank in index.items()}
@@ -308,7 +308,7 @@ KEYS = {
         "test_fraction = 0.5, but the reviews have a test split of their",
     ),
     "column of a folder": ("texts", COLUMNS | DRAWN, "text = 'text', but a folder of texts has no columns; remove it"),
-    "no file": ("b.csv", COLUMNS | DRAWN, "corpora.mine.reviews = 'b.csv': no such file or folder"),
+    "no file": ("b.csv", COLUMNS | DRAWN, "b.csv: no such file or folder; correct its name in params.yaml"),
     "no labels": ("texts/bad", DRAWN, "texts/bad: expected a folder for each label, bad and good, or train and test"),
     "two of one": ("two", COLUMNS, "two: expected one train split, got two/train.csv and two/train.jsonl"),
 }
@@ -416,6 +416,8 @@ def take_over(params):
     shown = YAML().load(re.sub(r"^ *\.\.\.\n", "", readme("yaml"), flags=re.MULTILINE))
     with modify_yaml(params) as values:
         values["corpora"] = shown["corpora"]
+        for model in values["models"].values():
+            model["corpus"] = "imdb"
         values["models"]["mine"] = copy.deepcopy(values["models"]["small"]) | {
             "corpus": shown["models"]["mine"]["corpus"]
         }

@@ -18,7 +18,8 @@ OWN = """corpora:
     seed: 1
     bad_rows: 0
 """
-TEXT = re.sub("^corpora:.*\n(  .*\n)*", OWN, (ROOT / "params.yaml").read_text(), flags=re.MULTILINE)
+TEXT = re.sub("^corpora:.*\n([ #].*\n|\n)*", f"{OWN}\n", (ROOT / "params.yaml").read_text(), flags=re.MULTILINE)
+TEXT = re.sub("(?<=    corpus: )[a-z0-9_-]+", "imdb", TEXT)
 
 
 def changed(old, new):
