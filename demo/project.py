@@ -58,12 +58,14 @@ def write_project(folder: Path, reviews: int) -> dict[str, str]:
 
 
 def adapt(params: Path, corpus: Path) -> None:
-    """Pin the made-up corpus in ``params.yaml``, and make every model there small."""
+    """Pin the made-up corpus in ``params.yaml``, and make every model there small and of it."""
     yaml = YAML()  # which keeps the comments
     values = yaml.load(params)
     for key, name in {"reviews": REVIEWS, "word_index": WORD_INDEX}.items():
         values["download"][key]["sha256"] = hashlib.sha256((corpus / name).read_bytes()).hexdigest()
+    values["corpora"] = {}
     for model in values["models"].values():
+        model["corpus"] = "imdb"
         shrink(model)
     yaml.dump(values, params)
 

@@ -4,10 +4,13 @@ What a stage does before it imports anything else is here.
 """
 
 import os
+import re
 import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+from sentiment import InputError
 
 # What a user sets for other programs of these libraries would reach the results, or end a stage in a traceback.
 LIBRARIES = ("DVCLIVE_", "KERAS_", "NPY_", "NUMBA_", "SCIPY_", "SKLEARN_", "TF_", "TQDM_", "XLA_")
@@ -32,26 +35,32 @@ def moved() -> list[Path]:
 
 def _declared(stage: str) -> list[Path]:
     """The paths that dvc.yaml declares as what a stage reads, but for sections of params files."""
-    import yaml
+    from stages.settings.reader import load
 
-    name, _, model = stage.rpartition(":")[2].partition("@")
-    definition = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][name]
-    definition = definition.get("do", definition)
+    name, _, key = stage.rpartition(":")[2].partition("@")
+    definition = load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][name]
+    values = {"key": key}
+    if "foreach" in definition:
+        params = load(Path("params.yaml").read_text(encoding="utf-8"))
+        values |= {f"item.{name}": value for name, value in params[definition["foreach"][2:-1]][key].items()}
+        definition = definition["do"]
     whole_files = [path for entry in definition.get("params", []) if isinstance(entry, dict) for path in entry]
-    return [Path(path.replace("${key}", model)) for path in [*definition.get("deps", []), *whole_files]]
+    paths = [*definition.get("deps", []), *whole_files]
+    return [Path(re.sub(r"\$\{(.+?)\}", lambda found: str(values[found[1]]), path)) for path in paths]
 
 
 def _note(paths: list[Path]) -> dict[Path, object]:
-    """What tells whether a file has changed, for each file, and for the code in each folder.
+    """What tells whether a file has changed, for each file and those in each folder, which may be very many.
 
     Whoever writes to a large file changes its time, or puts another in its place.
     """
     notes = {}
     for path in paths:
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path] if path.exists() else []:
+        inside = [file for file in path.rglob("*") if file.is_file() and file.parent.name != "__pycache__"]
+        for file in inside or [path] * path.is_file():
             found = file.stat()
-            large = found.st_size >= LARGE
-            notes[file] = (found.st_size, found.st_mtime_ns, found.st_ino) if large else file.read_bytes()
+            small = found.st_size < LARGE and (not inside or file.suffix == ".py")
+            notes[file] = file.read_bytes() if small else (found.st_size, found.st_mtime_ns, found.st_ino)
     return notes
 
 
@@ -66,5 +75,8 @@ if sys.argv[0] == "-m":  # a stage is starting
             f"error: {NUMBA_SETTINGS}: expected no settings of Numba's here, where it would follow them; delete it"
         )
     if "DVC_STAGE" in os.environ:
-        _dependencies = _declared(os.environ["DVC_STAGE"])
+        try:
+            _dependencies = _declared(os.environ["DVC_STAGE"])
+        except InputError:  # a params.yaml that the stage refuses as soon as it reads it
+            pass
         _noted = _note(_dependencies)

@@ -33,9 +33,10 @@ def command(
     settings: type[Section] | None = None,
     *,
     model: Literal["required", "optional"] | None = None,
+    corpus: bool = False,
     interrupted: str = "interrupted",
 ) -> None:
-    """Run a stage from the command line: ``main(settings, model)``, or without what the stage doesn't take.
+    """Run a stage from the command line: ``main(settings, name)``, or without what the stage doesn't take.
 
     Bad input ends in one line per fault on standard error and exit code 1, without a traceback. So does a dependency
     that has changed since the stage started: it may have read either, and DVC would record the new one. Ctrl-C and a
@@ -43,8 +44,10 @@ def command(
 
     Args:
         main: What the stage does.
-        settings: The schema of what it reads of ``params.yaml``: of a model where it takes one, of the file if not.
+        settings: The schema of what it reads of ``params.yaml``: of a model or a corpus where it takes one, of the
+            file if not.
         model: Whether it takes the name of a model.
+        corpus: Whether it takes the name of a corpus.
         interrupted: What to say then.
     """
 
@@ -64,11 +67,13 @@ def command(
     if model:
         many = {"nargs": "?"} if model == "optional" else {}
         parser.add_argument("model", help="a name under `models` in params.yaml", **many)
-    names = vars(parser.parse_args()).values()
+    if corpus:
+        parser.add_argument("corpus", help="a name under `corpora` in params.yaml")
+    names = vars(parser.parse_args())
     try:
-        given = [read(settings, *names)] if settings else []
-        main(*given, *names)
-        _refuse_moved_inputs(settings and read(settings, *names) != given[0])
+        given = [read(settings, **names)] if settings else []
+        main(*given, *names.values())
+        _refuse_moved_inputs(settings and read(settings, **names) != given[0])
     except InputError as error:
         sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
     except FileNotFoundError as error:

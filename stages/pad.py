@@ -8,14 +8,14 @@ from sentiment import corpus, padding
 from stages.common import command, create_array, replacing, write_array
 from stages.settings.pad import Settings
 
-RAW = Path("data/raw/imdb.npz")
+RAW = Path("data/raw")
 SPLITS = ("train", "test")
 
 
 def main(settings: Settings, name: str) -> None:
     """Write the arrays of the model called ``name``, streaming: neither split is ever in memory as a whole."""
     wanted, folder = settings.pad, Path("data", name)
-    with RAW.open("rb") as file:
+    with (RAW / f"{settings.corpus}.npz").open("rb") as file:
         orders = padding.orders(*(corpus.count(file, split) for split in SPLITS))
         for split, order in zip(SPLITS, orders, strict=True):
             write_array(folder / f"y_{split}.npy", corpus.labels(file, split)[order])

@@ -10,11 +10,12 @@ from pydantic import AfterValidator, Field
 
 from sentiment import InputError
 from stages.common import command, write_text
-from stages.settings import check, download, evaluate, pad, read_text, train
+from stages.settings import check, corpus, download, evaluate, pad, read_text, train
 from stages.settings.reader import load
 
 CHECKED = Path("data/params-checked.txt")
 TAKEN = ("raw", "noise")  # folders of these names stand among those of the models
+IMDB = "imdb"  # the corpus that the download stage makes
 
 
 def free(name: str) -> str:
@@ -24,7 +25,14 @@ def free(name: str) -> str:
     return name
 
 
-Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64), AfterValidator(free)]
+def own(name: str) -> str:
+    """The name of a corpus of one's own, which names files too."""
+    if name == IMDB:
+        raise ValueError(f"a corpus cannot be called {name!r}, as that is the downloaded one; rename it")
+    return name
+
+
+Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64)]
 
 
 class Model(pad.Settings, train.Settings, evaluate.Settings):
@@ -34,7 +42,8 @@ class Model(pad.Settings, train.Settings, evaluate.Settings):
 class Params(download.Settings):
     """The whole of ``params.yaml``."""
 
-    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    corpora: dict[Annotated[Name, AfterValidator(own)], corpus.Settings]
+    models: Annotated[dict[Annotated[Name, AfterValidator(free)], Model], Field(min_length=1)]
 
     def model(self, name: str) -> Model:
         """The section of the model called ``name``; ``InputError`` lists the names there are."""
@@ -49,7 +58,14 @@ def parse(text: str) -> Params:
     Raises:
         InputError: One line per fault: the key, the value found and what is allowed.
     """
-    return check(Params, load(text))
+    params = check(Params, load(text))
+    corpora = [IMDB, *params.corpora]
+    if lost := [(name, model.corpus) for name, model in params.models.items() if model.corpus not in corpora]:
+        expected = f"expected one of {', '.join(corpora)}"
+        raise InputError(
+            "\n".join(f"params.yaml: models.{name}.corpus = {found!r}: {expected}" for name, found in lost)
+        )
+    return params
 
 
 def read() -> Params:

@@ -1,12 +1,25 @@
+import re
+
 import pytest
 
 from sentiment import InputError
 from stages import settings
 from stages.params import TAKEN, parse
-from stages.settings import pad, train
+from stages.settings import corpus, pad, train
 from tests.conftest import ROOT
 
-TEXT = (ROOT / "params.yaml").read_text()
+OWN = """corpora:
+  own:
+    reviews: own.csv
+    text: review
+    label: sentiment
+    labels: [bad, good]
+    test_fraction: 0.2
+    seed: 1
+    bad_rows: 0
+"""
+TEXT = re.sub("^corpora:.*\n([ #].*\n|\n)*", f"{OWN}\n", (ROOT / "params.yaml").read_text(), flags=re.MULTILINE)
+TEXT = re.sub("(?<=    corpus: )[a-z0-9_-]+", "imdb", TEXT)
 
 
 def changed(old, new):
@@ -55,7 +68,7 @@ FAULTS = {
     "even kernel": ("kernel: 5", "kernel: 4", "kernel = 4 must be odd"),
     "pooling that leaves nothing": ("pool: 2", "pool: 101", "network.pool = 101 must not exceed pad.max_length = 100"),
     "more shards than reviews": ("batch: 64", "batch: 1", "shards = 4 must not exceed batch = 1"),
-    "seed out of range": ("seed: ", "seed: -", "models.small.train.seed"),
+    "seed out of range": ("seed: 1 #", "seed: -1 #", "models.small.train.seed"),
     "hash of another length": ("sha256: 6", "sha256: ", "download.reviews.sha256"),
     "address that is none": ("- https://storage", "- ftp://storage", "download.reviews.urls.0"),
     "key twice": ("epochs: 5", "epochs: 5\n      epochs: 6", "column 7: found duplicate key 'epochs'"),
@@ -71,6 +84,14 @@ FAULTS = {
     "a batch beyond any": ("batch: 64", "batch: 1000000000", "less than or equal to 100000"),
     "a timeout beyond any": ("timeout: 30", "timeout: 1e300", "less than or equal to 86400"),
     "a long text": ("epochs: 5", f"epochs: {'a' * 10_000}", f"epochs = '{'a' * 96}...: Input should be"),
+    "unknown corpus": ("corpus: imdb", "corpus: mine", "models.small.corpus = 'mine': expected one of imdb, own"),
+    "name of the downloaded corpus": ("  own:", "  imdb:", "corpora.imdb: a corpus cannot be called 'imdb'"),
+    "corpus name": ("  own:", "  my.own:", "corpora.my.own"),
+    "three labels": ("[bad, good]", "[bad, good, dull]", "corpora.own.labels = ['bad', 'good', 'dull']"),
+    "one label twice": ("[bad, good]", "[bad, bad]", "labels: expected two different names, got 'bad' twice"),
+    "numbers for names": ("[bad, good]", "[0, 1]", "corpora.own.labels.0 = 0: Input should be a valid string"),
+    "column twice": ("label: sentiment", "label: review", "text and label: expected two different columns"),
+    "all tests": ("test_fraction: 0.2", "test_fraction: 1.0", "corpora.own.test_fraction = 1.0"),
     "no YAML": ("download:", "download: {", "not readable as YAML"),
 }
 
@@ -154,6 +175,14 @@ def test_a_model_may_have_any_plain_name(name):
     assert name in parse(changed("  small:", f"  {name}:")).models
 
 
+def test_a_corpus_of_ones_own_is_read_by_its_name_and_an_unknown_one_lists_those_there_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(TEXT)
+    assert settings.read(corpus.Settings, corpus="own") == parse(TEXT).corpora["own"]
+    with pytest.raises(InputError, match=r"corpus: expected one of own, got 'small'"):
+        settings.read(corpus.Settings, corpus="small")
+
+
 @pytest.mark.parametrize("name", TAKEN)
 def test_a_model_may_not_have_the_name_of_a_folder_that_stands_among_those_of_models(name):
     with pytest.raises(InputError, match=f"a model cannot be called '{name}'.*rename it"):
@@ -162,13 +191,16 @@ def test_a_model_may_not_have_the_name_of_a_folder_that_stands_among_those_of_mo
 
 def test_a_stage_looks_at_its_own_sections_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("models: {m: {pad: {max_length: 7, vocabulary: 9}, train: banana}}")
+    text = "models: {m: {corpus: own, pad: {max_length: 7, vocabulary: 9}, train: banana}}"
+    (tmp_path / "params.yaml").write_text(text)
     assert settings.read(pad.Settings, "m").pad.max_length == 7
     with pytest.raises(InputError, match=r"params\.yaml: models\.m\.train = 'banana'"):
         settings.read(train.Settings, "m")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "models:", "models: []", "models: {m: 3}", "models: {m: {pad: 3}}"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "models:", "models: []", "models: {m: 3}", "models: {m: {corpus: imdb, pad: 3}}"]
+)
 def test_a_stage_refuses_a_file_of_another_shape_in_one_line(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(text)

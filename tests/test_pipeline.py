@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from dvc.repo import Repo
 from dvc.utils.serialize import modify_yaml
+from ruamel.yaml import YAML
 
 from demo.project import write_project
 from sentiment import InputError
@@ -24,8 +26,24 @@ from stages.common import create_array, read_split
 from tests.conftest import MODELS, ROOT, on_cores
 
 REVIEWS = 300
-STAGES = {stage.addressing: stage for stage in Repo(ROOT).index.stages}
-SECTIONS = {"download", "pad", "network", "train", "evaluate"}
+OWN = "own"  # a corpus that params.yaml has here, so that every stage is there
+
+
+def pipeline() -> dict:
+    """The stages of dvc.yaml by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        Repo.init(folder, no_scm=True).close()
+        shutil.copy(ROOT / "dvc.yaml", folder)
+        text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+        yaml = YAML(typ="safe")
+        values = yaml.load(text)
+        values["corpora"] = {OWN: {"reviews": "reviews.csv"}}
+        yaml.dump(values, Path(folder, "params.yaml"))
+        return {stage.name: stage for stage in Repo(folder).index.stages}
+
+
+STAGES = pipeline()
+SECTIONS = {"corpus", "download", "pad", "network", "train", "evaluate"}
 FIRST, LAST = MODELS[0], MODELS[-1]
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
 
@@ -80,14 +98,16 @@ def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
     tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text())
     read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & SECTIONS
     model = name.partition("@")[2]
-    assert declared(STAGES[name]) == {f"models.{model}.{section}" if model else section for section in read}
+    expected = {f"models.{model}.{section}" if model else section for section in read}
+    assert declared(STAGES[name]) == ({f"corpora.{OWN}"} if model == OWN else expected)
 
 
 @pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
 def test_a_stage_depends_on_no_schema_but_of_what_it_reads(name):
     schemas = {Path(path).stem for path in dependencies(STAGES[name], "code") if path.startswith("stages/settings/")}
-    sections = {key.split(".")[-1] for key in declared(STAGES[name])} - {"network"}  # which is in that of train
-    assert schemas - {"__init__", "reader"} == sections
+    sections = {key.split(".")[-1] for key in declared(STAGES[name])}
+    sections -= {"network", "corpus"}  # which are in those of train and pad
+    assert schemas - {"__init__", "reader"} == ({"corpus"} if sections == {OWN} else sections)
 
 
 def test_the_whole_params_file_is_checked_before_any_stage_that_reads_it():
@@ -95,7 +115,7 @@ def test_the_whole_params_file_is_checked_before_any_stage_that_reads_it():
     assert (check.def_path, check.params) == ("params.yaml", [])
     (checked,) = STAGES["params"].outs
     readers = {name for name, stage in STAGES.items() if stage.params and name != "params"}
-    assert {name.partition("@")[0] for name in readers} == {"download", "pad", "train", "evaluate"}
+    assert {name.partition("@")[0] for name in readers} == {"corpus", "download", "pad", "train", "evaluate"}
     assert all(checked.def_path in dependencies(STAGES[name], "data") for name in readers)
 
 
@@ -105,7 +125,7 @@ def test_every_stage_says_what_it_does(name):
 
 
 def test_the_pipeline_builds_exactly_the_models_of_params_yaml_and_names_none():
-    assert {name.partition("@")[2] for name in STAGES if "@" in name} == set(MODELS)
+    assert {name.partition("@")[2] for name in STAGES if "@" in name} == {*MODELS, OWN}
     assert not re.search(rf"\b({'|'.join(MODELS)})\b", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 
 
@@ -185,7 +205,7 @@ def project(tmp_path_factory) -> Project:
 
 
 def test_a_run_writes_its_outputs_and_nothing_else(project):
-    outputs = [out.def_path for stage in STAGES.values() for out in stage.outs]
+    outputs = [out.def_path for name, stage in STAGES.items() if name != f"corpus@{OWN}" for out in stage.outs]
     written = set(project.files()) - project.before - {"dvc.lock"}
     written = {name for name in written if not name.endswith(".gitignore")}
     assert all(any(name == out or name.startswith(f"{out}/") for out in outputs) for name in written)

@@ -31,23 +31,25 @@ class Section(BaseModel):
 Schema = TypeVar("Schema", bound=Section)
 
 
-def read(schema: type[Schema], model: str | None = None) -> Schema:
-    """What a stage reads of the current folder's ``params.yaml``: of the file, or of the section of one model.
+def read(schema: type[Schema], model: str | None = None, corpus: str | None = None) -> Schema:
+    """What a stage reads of the current folder's ``params.yaml``: of the file, or of one model's or corpus's section.
 
     Args:
         schema: Its fields are the sections that are read; the others are not looked at.
-        model: A name under ``models``; ``None`` for the file itself.
+        model: A name under ``models``; ``None`` for none.
+        corpus: A name under ``corpora``; ``None`` for none.
 
     Raises:
-        InputError: One line per fault; or an unknown model, and the names there are.
+        InputError: One line per fault; or an unknown name, and those there are.
     """
     values, at = load(read_text()), ()
-    if model is not None:
-        models = values.get("models") if isinstance(values, dict) else None
-        names = [*models] if isinstance(models, dict) else []
-        if model not in names:
-            raise InputError(f"model: expected one of {', '.join(map(str, names)) or 'none'}, got {model!r}")
-        values, at = models[model], ("models", model)
+    for section, kind, name in (("models", "model", model), ("corpora", "corpus", corpus)):
+        if name is not None:
+            known = values.get(section) if isinstance(values, dict) else None
+            names = [*known] if isinstance(known, dict) else []
+            if name not in names:
+                raise InputError(f"{kind}: expected one of {', '.join(map(str, names)) or 'none'}, got {name!r}")
+            values, at = known[name], (section, name)
     if isinstance(values, dict):
         values = {key: values[key] for key in schema.model_fields if key in values}
     return check(schema, values, *at)
