@@ -1,4 +1,4 @@
-"""Train a model: models/<model>.keras, its layer table models/<model>.txt and the history in plots/<model>/history."""
+"""Train a model: models/<model>.keras, beside it its layer table .txt and what asking it takes, .json; and its history."""
 
 import hashlib
 import json
@@ -18,8 +18,11 @@ from sentiment import DECIMALS, InputError, archive, network
 from sentiment.engine.trainer import CompiledTrainer
 from sentiment.keras_trainer import KerasTrainer
 from sentiment.training import Trainer, fit, split
-from stages.common import command, read_split, replacing, write_text
+from stages.common import command, read_split, replacing, write_json, write_text
 from stages.settings.train import Settings, Train
+
+CORPUS, LABELS = "imdb", ("negative", "positive")
+WORD_INDEX = Path("data/raw/imdb_word_index.json")
 
 
 class Checkpoint:
@@ -66,6 +69,16 @@ def main(settings: Settings, name: str) -> None:
     model = build()
     network.set_weights(model, trainer.state()["weights"])
     write_text(Path("models", f"{name}.txt"), archive.table(model))
+    write_json(
+        Path("models", f"{name}.json"),
+        {
+            "corpus": CORPUS,
+            "labels": LABELS,
+            "weights": archive.digest(network.get_weights(model)),
+            "word_index": hashlib.sha256(WORD_INDEX.read_bytes()).hexdigest(),
+            **settings.pad.model_dump(),
+        },
+    )
     with replacing(Path("models", f"{name}.keras")) as path:
         path.write_bytes(archive.pack(model))
     checkpoint.remove()
