@@ -54,8 +54,17 @@ def encode(text: str, index: dict[str, int], vocabulary: int) -> list[int]:
     >>> encode("A film, isn't it?", {"a": 1, "film": 2, "isn't": 9}, vocabulary=10)
     [1, 4, 5, 2]
     """
-    ranks = [index[word] for word in text.translate(_NORMAL).split(" ") if word in index]
+    ranks = [index[word] for word in split(text) if word in index]
     return [START, *(rank + FIRST_WORD if rank + FIRST_WORD < vocabulary else UNKNOWN for rank in ranks)]
+
+
+def split(text: str) -> list[str]:
+    """The words that ``encode`` looks up.
+
+    >>> split("A film, isn't it?")
+    ['a', 'film', "isn't", 'it']
+    """
+    return [*filter(None, text.translate(_NORMAL).split(" "))]
 
 
 def clean(text: str, index: dict[str, int], vocabulary: int) -> str:
@@ -80,7 +89,7 @@ def clean(text: str, index: dict[str, int], vocabulary: int) -> str:
         if word.isascii() or index.get(word.translate(_NORMAL), vocabulary) + FIRST_WORD < vocabulary:
             return word
         folded = fold(word)
-        return folded if any(part in index for part in folded.translate(_NORMAL).split(" ")) else word
+        return folded if any(part in index for part in split(folded)) else word
 
     before = None
     while text != before and not (text.isascii() and _MARKED.search(text) is None):
