@@ -84,13 +84,14 @@ def find(name: str | None) -> Path:
         if len(there) == 1:
             return MODELS / f"{there[0]}.keras"
         if there:
-            raise InputError(f"--model: expected one of {', '.join(there)}, as there are several")
+            raise InputError(f"--model: expected one of {', '.join(there)}, got none")
     elif name.endswith(".keras") and Path(name).is_file():
         return Path(name)
     elif name in there:
         return MODELS / f"{name}.keras"
-    known = f"; there is {', '.join(there)}" if there else ""
-    raise InputError(f"model: {name or 'none'} has not been trained{known}; run `make repro MODEL={name or 'small'}`")
+    found = f"got {name}" if name else "there is none"
+    known = ", ".join([*there, "a .keras file with its .json beside it"])
+    raise InputError(f"--model: expected {known}, {found}; `make repro MODEL=small` trains `small` of params.yaml")
 
 
 def load(path: Path) -> Callable[[list[str], int], list]:
@@ -128,7 +129,7 @@ def predictor(packed: bytes, digest: str) -> "Callable[[np.ndarray], np.ndarray]
 
     try:
         layers, weights = saved.read(packed)
-        if Network(layers).parameters == len(weights) and found(weights) == digest:
+        if Network(layers).parameters == len(weights) and digest_of(weights) == digest:
             return lambda ids: trainer.predict(layers, weights, ids, batch=BATCH)
     except (InputError, KeyError):  # no fault: this model is Keras's
         pass
@@ -143,7 +144,7 @@ def predictor(packed: bytes, digest: str) -> "Callable[[np.ndarray], np.ndarray]
     return lambda ids: keras.predict(ids, batch=BATCH)
 
 
-def found(weights: "np.ndarray") -> str:
+def digest_of(weights: "np.ndarray") -> str:
     """As ``archive.digest``, which needs Keras."""
     return hashlib.sha256(weights.astype("<f4").tobytes()).hexdigest()[:16]
 

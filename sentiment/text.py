@@ -134,7 +134,9 @@ def fold_character(letter: str) -> str:
     if category == "No":  # ½ and its like: apart, they would be other numbers
         return letter
     plain = unicodedata.normalize("NFKC", letter).lower()
-    return "".join(" " if part in string.punctuation or part.isspace() else part for part in plain)
+    if plain == letter:
+        return letter
+    return "".join(" " if part in string.punctuation else fold_character(part) for part in plain)
 
 
 def decode(ids: list[int], index: dict[str, int]) -> str:
