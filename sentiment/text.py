@@ -129,7 +129,7 @@ def fold_character(letter: str) -> str:
         return " "
     if category == "Cf" or "VARIATION SELECTOR" in unicodedata.name(letter, ""):
         return ""
-    if category[0] in "ZPSC":
+    if category[0] in "ZPS" or category == "Cc":
         return " "
     if category == "No":  # ½ and its like: apart, they would be other numbers
         return letter
