@@ -2,10 +2,11 @@
 
 PYTHON ?= python3
 MODEL ?=
+export TEXT
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo repro test test-processors gate verify report noise bench lint lock
+.PHONY: help setup demo repro predict export verify-export test test-processors gate verify report noise bench lint lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -20,6 +21,15 @@ repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=s
 	@python -m stages.params $(MODEL)
 	dvc repro $(if $(MODEL),evaluate@$(MODEL))
 	@dvc metrics show metrics/$(or $(MODEL),*).json
+
+predict: setup ## what a trained model says of TEXT="...", or of each line of standard input; MODEL=small
+	@python -m sentiment $(if $(MODEL),--model '$(MODEL)') $(if $(TEXT),-- "$$TEXT")
+
+export: setup ## MODEL=small as one folder for people without this project: exported/small/
+	@python -m export $(MODEL)
+
+verify-export: setup ## prove an exported folder by its own recipe: FOLDER=exported/small
+	@python -m export.verify $(FOLDER)
 
 test: setup ## all tests
 	@python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0

@@ -94,6 +94,11 @@ class Served(tf.Module):
         )
 
 
+def served(model: keras.Model, index: dict[str, int], about: dict) -> Served:
+    """A model with the settings that ``train`` wrote beside it."""
+    return Served(model, index, **{key: about[key] for key in ("max_length", "vocabulary", "labels")})
+
+
 def save(served: Served, folder: Path) -> None:
     """Write a SavedModel: signature ``serving_default``, from ``text``; and ``ids``, what the network reads."""
     signatures = {"serving_default": served.serve, "ids": served.tokens}
