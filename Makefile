@@ -2,7 +2,6 @@
 
 PYTHON ?= python3
 MODEL ?=
-export TEXT
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 

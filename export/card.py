@@ -35,8 +35,8 @@ for label, probability in zip(answer["label"].numpy(), answer["probability"].num
     print(label.decode(), probability)
 ```
 
-`probability` is that of `{positive}`; a text without any word that the model knows has none (NaN) and the label "". With
-plain Keras, for words typed in ASCII (a word that no review of the corpus holds is here unknown, and above left out):
+`probability` is that of `{positive}`; a text without any word that the model knows has none (NaN), and the label "".
+With plain Keras, for text in ASCII (a word that the corpus lacks is unknown here, and left out above):
 
 ```python
 import json, re
@@ -57,7 +57,7 @@ Corpus `{corpus}`, the files whose hashes `reproduce.json` has. Trained on the t
 
 ## Results
 
-On the test split; the deviation is the standard deviation over random seeds, all else equal, where it has been measured.
+On the test split. The deviation is the standard deviation over random seeds, all else equal, where it was measured.
 
 | metric | value | deviation |
 |---|---|---|
@@ -65,9 +65,9 @@ On the test split; the deviation is the standard deviation over random seeds, al
 
 ## Limits
 
-It has read reviews of films, of before 2011, in English: of other texts it will be as sure, and less often right. It takes
-words, not their meaning: irony, a plot told at length and a rare word escape it. It reads the end of a long text alone.
-It has what prejudice those reviews have; decide nothing about people by it.
+It has seen reviews of films in English and nothing else: of other texts it will be as sure, and less often right. Irony,
+a plot told at length and rare words escape it, and of a long text it reads the end alone. It has whatever prejudice those
+reviews have; decide nothing about people by it.
 
 ## Make it again
 
