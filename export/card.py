@@ -65,9 +65,9 @@ On the test split. The deviation is the standard deviation over random seeds, al
 
 ## Limits
 
-It has seen reviews of films in English and nothing else: of other texts it will be as sure, and less often right. Irony,
-a plot told at length and rare words escape it, and of a long text it reads the end alone. It has whatever prejudice those
-reviews have; decide nothing about people by it.
+It has seen reviews of films in English and nothing else: of other texts it will be as sure, and less often right.
+Irony, a plot told at length and rare words escape it, and of a long text it reads the end alone. It has whatever
+prejudice those reviews have; decide nothing about people by it.
 
 ## Make it again
 
