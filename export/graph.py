@@ -4,9 +4,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-import tensorflow as tf
-
-from sentiment.network import keras
+from sentiment.network import keras, tf
 from sentiment.padding import FIRST_WORD, START, UNKNOWN
 from sentiment.text import RULES, SEPARATORS, fold_character
 

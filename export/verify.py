@@ -8,6 +8,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 from dvc.repo import Repo
 
 from checks.runs import forget, freeze_external, frozen
@@ -64,22 +65,24 @@ def verify(folder: Path) -> tuple[list[tuple[str, str, list[str]]], dict]:
 
 def compare_answers(saved: Path, files: dict[str, bytes], name: str, index: dict[str, int]) -> tuple[str, list[str]]:
     """Whether the SavedModel answers as the model beside it."""
-    import numpy as np
-    import tensorflow as tf
-
-    from export.graph import served
     from sentiment import archive
+    from sentiment.answers import Answer, Asker
+    from sentiment.network import tf, use_no_gpu
+    from sentiment.prediction import Predictor
 
+    use_no_gpu()
     try:
-        model = archive.unpack(files[f"{name}.keras"])
-        expected = served(model, index, json.loads(files[f"{name}.json"])).serve(tf.constant(TEXTS))
-        found = tf.saved_model.load(str(saved)).signatures["serving_default"](text=tf.constant(TEXTS))
+        about, predictor = json.loads(files[f"{name}.json"]), Predictor(archive.unpack(files[f"{name}.keras"]))
+        served = tf.saved_model.load(str(saved)).signatures["serving_default"]
+        found = served(text=tf.constant(TEXTS))["probability"].numpy()
     except (SentimentError, OSError, KeyError, ValueError) as error:
         return DIFFERENT, [f"it does not answer: {error}"]
-    found, expected = (answer["probability"].numpy() for answer in (found, expected))
+    settings = {key: about[key] for key in ("max_length", "vocabulary", "labels")}
+    answers = Asker(lambda ids: predictor.predict(ids, batch=len(ids)), index, **settings).ask(TEXTS)
+    expected = [answer.probability if isinstance(answer, Answer) else np.nan for answer in answers]
     if np.allclose(found, expected, rtol=0, atol=TOLERANCE, equal_nan=True):
         return IDENTICAL, []
-    return DIFFERENT, [f"its answers are {found}, those of {name}.keras {expected}"]
+    return DIFFERENT, [f"its answers are {found}, those of {name}.keras {np.float32(expected)}"]
 
 
 def main(arguments: list[str] | None = None) -> int:
