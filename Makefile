@@ -10,7 +10,7 @@ endif
 MODEL ?=
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 
-.PHONY: help setup demo repro test test-processors gate verify report plots noise bench lint lock
+.PHONY: help setup demo repro predict export verify-export test test-processors gate verify report plots noise bench lint lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,6 +25,15 @@ repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=s
 	@python -E -m stages.params $(MODEL)
 	dvc repro $(if $(MODEL),evaluate@$(MODEL))
 	@dvc metrics show metrics/$(or $(MODEL),*).json
+
+predict: setup ## what a trained model says of TEXT="...", or of each line of standard input; MODEL=small
+	@python -m sentiment $(if $(MODEL),--model '$(MODEL)') $(if $(TEXT),-- "$$TEXT")
+
+export: setup ## MODEL=small as one folder for people without this project: exported/small/
+	@python -m export $(MODEL)
+
+verify-export: setup ## prove an exported folder by its own recipe: FOLDER=exported/small
+	@python -m export.verify $(FOLDER)
 
 test: setup ## all tests
 	@python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0

@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from sentiment import InputError
-from sentiment.text import words
+from sentiment.text import clean, words
 
 LONGEST = 1 << 17  # characters of a text, ten times the longest IMDB review
 LONGEST_LINE = 1 << 22  # bytes of a line, and characters of a quoted text before a quote counts as never closed
@@ -138,7 +138,7 @@ def judge(text: object, label: object, labels: list[str]) -> Row | Fault:
         return Fault("not UTF-8", f"{_short(text)}; save the file as UTF-8")
     if not text.strip(_BLANK):
         return Fault("empty text", repr(text)[:100])
-    if not (found := words(text.replace("\r\n", "\n").replace("\r", "\n"))):
+    if not (found := words(clean(text))):
         return Fault("text without a word", _short(text))
     return Row(found, labels.index(label))
 

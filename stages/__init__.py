@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -75,8 +76,6 @@ if sys.argv[0] == "-m":  # a stage is starting
             f"error: {NUMBA_SETTINGS}: expected no settings of Numba's here, where it would follow them; delete it"
         )
     if "DVC_STAGE" in os.environ:
-        try:
+        with suppress(InputError):  # of a params.yaml that the stage refuses as soon as it reads it
             _dependencies = _declared(os.environ["DVC_STAGE"])
-        except InputError:  # a params.yaml that the stage refuses as soon as it reads it
-            pass
         _noted = _note(_dependencies)

@@ -1,4 +1,4 @@
-"""Turn reviews of your own into the format of the IMDB ones: data/raw/<corpus>.npz, data/raw/<corpus>_word_index.json.
+"""Turn reviews of your own into the format of the IMDB ones: data/raw/<corpus>.npz, its word index and its labels.
 
 The files are read once to draw the test split, if there is none; once to find every fault and to count; and once more
 for each split, to write it as they are read.
@@ -15,7 +15,7 @@ from sentiment import InputError, corpus
 from sentiment.labelled import Fault, Row, draw, is_test, json_lines, judge, plain, table
 from sentiment.survey import Placed, Survey, survey
 from sentiment.text import make_index
-from stages.common import command, replacing, write_text
+from stages.common import command, replacing, write_json, write_text
 from stages.settings.corpus import Settings
 
 RAW = Path("data/raw")
@@ -40,6 +40,7 @@ def main(settings: Settings, name: str) -> None:
     with replacing(RAW / f"{name}.npz") as path, path.open("wb") as file:
         corpus.write(file, {split: (encode(read(), split, index), found.labels[split]) for split in SPLITS})
     write_text(RAW / f"{name}_word_index.json", json.dumps(index))
+    write_json(RAW / f"{name}_labels.json", settings.labels)
     for split, labels in found.labels.items():
         print(f"{split}: {len(labels):,} reviews, {labels.sum():,} of them {settings.labels[1]!r}")
     print(f"{len(index):,} different words")

@@ -1,4 +1,4 @@
-"""Fill data/raw with the two raw files, from the first source that has the pinned bytes.
+"""Fill data/raw with the two raw files, from the first source that has the pinned bytes, and name their labels.
 
 The sources: the file or folder that the environment variable ``IMDB_SOURCE`` names, and no other where it is set; the
 Keras cache; the public addresses in ``params.yaml``.
@@ -17,16 +17,19 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from sentiment import InputError
-from stages.common import FULL, command, replacing
+from stages.common import FULL, command, replacing, write_json
 from stages.settings.download import Download, Settings, Source
 
 RAW = Path("data/raw")
 REVIEWS, WORD_INDEX = "imdb.npz", "imdb_word_index.json"
+LABELS = "negative", "positive"
+"""What 0 and 1 mean in the reviews' labels."""
+
 REMEDY = "set IMDB_SOURCE to a local copy, or run `make demo`, which needs none of the data"
 
 
 def main(settings: Settings) -> None:
-    """Have both files in place, and say where each came from."""
+    """Have both files in place, say where each came from, and write the labels."""
     wanted = settings.download
     for name, pinned in {REVIEWS: wanted.reviews, WORD_INDEX: wanted.word_index}.items():
         target = RAW / name
@@ -37,6 +40,7 @@ def main(settings: Settings) -> None:
         else:
             origin = f"from {take_first(target, pinned, wanted)}"
         print(f"{target}: {origin}")
+    write_json(RAW / "imdb_labels.json", LABELS)
 
 
 def take_named(source: str, target: Path, pinned: Source) -> Path:

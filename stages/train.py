@@ -1,6 +1,7 @@
-"""Train a model: models/<model>.keras, its layer table models/<model>.txt and the history in plots/<model>/history.
+"""Train a model: models/<model>.keras, its layer table .txt and what asking it takes, .json; and its history.
 
-plots/<model>/weights.csv has a digest of the weights after each epoch, which tells where two trainings part.
+plots/<model>/history has the figures of each epoch, plots/<model>/weights.csv a digest of the weights after each, which
+tells where two trainings part.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from sentiment import DECIMALS, InputError, archive, network
 from sentiment.engine.trainer import CompiledTrainer
 from sentiment.keras_trainer import KerasTrainer
 from sentiment.training import Trainer, fit, split
-from stages.common import command, read_split, replacing, write_csv, write_text
+from stages.common import command, read_split, replacing, write_csv, write_json, write_text
 from stages.settings.train import Settings, Train
 
 ZIP = (zipfile.BadZipFile, zlib.error)
@@ -74,6 +75,7 @@ def main(settings: Settings, name: str) -> None:
     model = build()
     network.set_weights(model, trainer.state()["weights"])
     write_text(Path("models", f"{name}.txt"), archive.table(model))
+    write_json(Path("models", f"{name}.json"), _about(settings, network.get_weights(model)))
     with replacing(Path("models", f"{name}.keras")) as path:
         path.write_bytes(archive.pack(model))
     checkpoint.remove()
@@ -115,6 +117,18 @@ def train(name: str, settings: Train, trainer: Trainer, ids, labels, history: li
             bar.write(f"epoch {len(history)}: {figures}")
     digests = [epoch["weights"] for epoch in history]
     write_csv(Path("plots", name, "weights.csv"), {"epoch": range(1, len(digests) + 1), "weights": digests})
+
+
+def _about(settings: Settings, weights: np.ndarray) -> dict:
+    """What turns a text into the model's ids and its answer into a label, and digests of what they belong to."""
+    raw = Path("data/raw")
+    return {
+        "corpus": settings.corpus,
+        "labels": json.loads((raw / f"{settings.corpus}_labels.json").read_bytes()),
+        "weights": archive.digest(weights),
+        "word_index": hashlib.sha256((raw / f"{settings.corpus}_word_index.json").read_bytes()).hexdigest(),
+        **settings.pad.model_dump(),
+    }
 
 
 def _fingerprint(settings: Settings, *arrays: np.ndarray) -> str:

@@ -105,7 +105,7 @@ def text(reviews=(), word_index=(), timeout=5.0, retries=2):
         "word_index": {"sha256": SHA256["imdb_word_index.json"], "urls": list(word_index)},
     }
     own = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    return f"download: {json.dumps(section)}\n" + own[own.index("\nmodels:") :]
+    return f"download: {json.dumps(section)}\n" + own[own.index("\ncorpora:") :]
 
 
 def run(*reviews, **options):
@@ -134,7 +134,8 @@ def fill(folder, *names, content=None):
 
 
 def raw():
-    return {path.name: path.read_bytes() for path in Path("data/raw").iterdir()}
+    """What there is, but for the labels, which come from no source."""
+    return {path.name: path.read_bytes() for path in Path("data/raw").iterdir() if path.name != "imdb_labels.json"}
 
 
 def raw_lacks_reviews():
@@ -145,6 +146,7 @@ def test_both_files_come_from_their_addresses(server, capsys):
     server.scripts = {"/a": [CONTENT["imdb.npz"]], "/b": [CONTENT["imdb_word_index.json"]]}
     download.main(parse(text([server.url("/a")], [server.url("/b")])))
     assert raw() == CONTENT
+    assert json.loads(Path("data/raw/imdb_labels.json").read_bytes()) == ["negative", "positive"]
     assert capsys.readouterr().out.splitlines() == [
         f"data/raw/imdb.npz: from {server.url('/a')}",
         f"data/raw/imdb_word_index.json: from {server.url('/b')}",

@@ -171,7 +171,7 @@ def test_folders_of_files_give_the_reviews_of_a_table(tmp_path, monkeypatch, mix
 def test_any_text_comes_out_of_a_file_and_of_the_archive_as_its_words(rows, delimiter):
     expected = []
     for written, label in rows:
-        words = text.words(written.replace("\r\n", "\n").replace("\r", "\n"))
+        words = text.words(text.clean(written))
         if words and "\0" not in written:
             expected.append((words, LABELS.index(label)))
     for content, reader in (

@@ -45,7 +45,7 @@ _DEFAULTS = {
     "dtype": "DTypePolicy(name='float32')",
     "data_format": "'channels_last'",
     "use_bias": "True",
-    "embeddings_initializer": "RandomUniform(minval=-0.05, maxval=0.05)",
+    "embeddings_initializer": "RandomUniform(maxval=0.05, minval=-0.05)",
     "kernel_initializer": "GlorotUniform()",
     "recurrent_initializer": "Orthogonal(gain=1.0)",
     "bias_initializer": "Zeros()",
@@ -179,8 +179,8 @@ def refusal(layer: dict, name: str, found: object, right: object) -> InputError:
 
 
 def _text(value: object) -> str:
-    """A setting as Python would write it; what is None in a Keras object is left out."""
+    """A setting as Python would write it, in order of the names; what is None in a Keras object is left out."""
     if not isinstance(value, dict):
         return repr(value)
-    inside = ", ".join(f"{name}={_text(x)}" for name, x in value["config"].items() if x is not None)
+    inside = ", ".join(f"{name}={_text(x)}" for name, x in sorted(value["config"].items()) if x is not None)
     return f"{value['class_name']}({inside})"
