@@ -1,4 +1,4 @@
-"""Train a model: models/<model>.keras, beside it its layer table .txt and what asking it takes, .json; and its history."""
+"""Train a model: models/<model>.keras, what asking it takes in .json, its layers in .txt, and its history in plots/."""
 
 import hashlib
 import json
