@@ -57,7 +57,7 @@ def _note(paths: list[Path]) -> dict[Path, object]:
     """
     notes = {}
     for path in paths:
-        inside = [file for file in path.rglob("*") if file.is_file() and file.parent.name != "__pycache__"]
+        inside = [file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
         for file in inside or [path] * path.is_file():
             found = file.stat()
             small = found.st_size < LARGE and (not inside or file.suffix == ".py")
