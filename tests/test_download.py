@@ -270,7 +270,9 @@ def test_a_named_source_that_can_be_no_file_is_an_error(monkeypatch, source):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("source", ["https://example.org/imdb", "s3://bucket/imdb", "FTP://x/y", "file://nas/imdb"])
+@pytest.mark.parametrize(
+    "source", ["https://example.org/imdb", "s3://bucket/imdb", "FTP://x/y", "file://nas/imdb", "s3:///imdb"]
+)
 def test_a_named_source_elsewhere_is_told_what_it_may_be(monkeypatch, source):
     monkeypatch.setenv("IMDB_SOURCE", source)
     with pytest.raises(InputError) as caught:

@@ -148,7 +148,7 @@ def test_folders_of_files_give_the_reviews_of_a_table(tmp_path, monkeypatch, mix
     rows = mixed[:20], mixed[20:]
     for split, part in zip(("train", "test"), rows, strict=True):
         folders(tmp_path / "split" / split, part)
-        (tmp_path / "split" / f"{split}.csv.bak").write_text("no part of it")
+        (tmp_path / "split" / f"{split}.bak").write_text("no part of it")
     folders(tmp_path / "whole", mixed)
     (tmp_path / "whole/good/.DS_Store").write_bytes(b"\0\xff")
     (tmp_path / "split/train/unsup").mkdir()
@@ -325,6 +325,10 @@ def test_the_keys_of_a_corpus_are_those_that_its_files_need(tmp_path, monkeypatc
         stage.main(settings(reviews, **keys), "mine")
     assert expected in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_any_line_end_parts_words():
+    assert labelled.judge("two\r\nlines\rand one", "good", LABELS).words == ["two", "lines", "and", "one"]
 
 
 def test_a_whole_number_is_a_label_by_its_digits():
