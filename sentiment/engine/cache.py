@@ -9,8 +9,8 @@ import hashlib
 import os
 import pickle
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 
 import llvmlite
 import numba
@@ -39,7 +39,7 @@ _unusable: OSError | None = None  # why there is no cache; said once
 class Cache(NullCache):
     """The cache of one compiled function, as Numba asks for it; a function that is not in it is compiled."""
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: FunctionType):
         self.name = f"{function.__module__}.{function.__qualname__}"
 
     def load_overload(self, sig, target_context):
