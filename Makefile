@@ -5,13 +5,15 @@ MODEL ?=
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo repro test test-processors gate verify report noise bench lint lock
+.PHONY: help setup mpi demo repro test test-processors gate verify report noise bench lint lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## create .venv from requirements.txt
+
+mpi: setup .venv/installed-mpi ## add MPI to .venv, for LAUNCHER="mpiexec -n 4" make repro
 
 demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, offline
 	@python -m demo
@@ -21,7 +23,7 @@ repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=s
 	dvc repro $(if $(MODEL),evaluate@$(MODEL))
 	@dvc metrics show metrics/$(or $(MODEL),*).json
 
-test: setup ## all tests
+test: setup .venv/installed-mpi ## all tests
 	@python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 test-processors: setup ## training and scoring on emulated processors: EMULATORS="qemu-x86_64 -cpu Haswell,..."
@@ -50,10 +52,16 @@ lock: setup ## resolve pyproject.toml into requirements.txt again, one version o
 	python -m pip --require-virtualenv install --quiet uv
 	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
 	  --group dev --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements.txt pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
+	  --group mpi --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements-mpi.txt
 
 # What `install.py` leaves unfinished has no `installed`.
 .venv/installed: requirements.txt
 	@$(PYTHON) install.py .venv requirements.txt
+
+.venv/installed-mpi: requirements-mpi.txt .venv/installed
+	@python -m pip --require-virtualenv --disable-pip-version-check install --quiet --requirement $<
+	@cp $< $@
 
 .venv-bench/installed: benchmarks/requirements.txt
 	@$(PYTHON) install.py .venv-bench benchmarks/requirements.txt

@@ -99,6 +99,7 @@ def everywhere(run: Callable[[int], None], count: int, fills: Callable[[int], li
 
 def _layout(arrays: list[np.ndarray]) -> "MPI.Datatype":
     """Where the bytes of arrays lie, for MPI."""
+    arrays = [array for array in arrays if array.nbytes]
     pieces = []
     for array in arrays:
         assert array[0].flags.c_contiguous

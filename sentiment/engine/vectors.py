@@ -9,13 +9,14 @@ over numbers, which LLVM may turn into vectors or not, training took up to 1.6 t
 import functools
 import hashlib
 import operator
+import uuid
 from pathlib import Path
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import caching, cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
@@ -29,6 +30,19 @@ _SETTINGS = [str(getattr(numba.config, name)) for name in ("OPT", "LOOP_VECTORIZ
 numba.config.CACHE_DIR = str(
     Path(__file__).parent / "__pycache__" / hashlib.sha256(b"".join(_CODE) + repr(_SETTINGS).encode()).hexdigest()
 )
+
+
+class _Compiled(caching.IndexDataCacheFile):
+    """Numba's files of what it has compiled, each of a name of its own.
+
+    Numba numbers them: two processes that compile a function for different types at once would write the same file.
+    """
+
+    def _data_name(self, number):
+        return f"{self._index_name}.{number}.{uuid.uuid4().hex}.nbc"
+
+
+caching.IndexDataCacheFile = _Compiled
 
 compiled = functools.partial(numba.njit, cache=True, nogil=True, error_model="numpy")
 """Compile a function; a division by zero is infinite, as in NumPy."""
