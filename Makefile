@@ -39,7 +39,7 @@ report: setup ## what changed since main, in report/index.html and report/report
 	@python -m checks.report $(if $(BASE),--base $(BASE))
 
 noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5 ENGINE=keras, kept in metrics/noise/
-	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ENGINE),--engine $(ENGINE))
+	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(ENGINE),--engine $(ENGINE))
 
 bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks

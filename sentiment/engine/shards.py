@@ -118,15 +118,18 @@ def share(find: Callable[[], Value]) -> Value:
     return _processes.bcast(find() if PLACE == 0 else None)
 
 
+def collect(value: Value) -> list[Value]:
+    """The values of all processes, in their order."""
+    return [value] if PLACES == 1 else _processes.allgather(value)
+
+
 def agree(digest: str, what: str) -> None:
     """See that all processes have the same digest of ``what``.
 
     Raises:
         InputError: One has another than the first.
     """
-    if PLACES == 1:
-        return
-    found = _processes.allgather((digest, platform.node()))
+    found = collect((digest, platform.node()))
     for place, (theirs, node) in enumerate(found):
         if theirs != found[0][0]:
             raise InputError(
