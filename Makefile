@@ -10,13 +10,15 @@ endif
 MODEL ?=
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 
-.PHONY: help setup demo repro predict export verify-export test test-processors gate verify report plots noise bench lint lock
+.PHONY: help setup mpi demo repro predict export verify-export test test-processors gate verify report plots noise bench lint lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## create .venv from requirements.txt
+
+mpi: setup .venv/installed-mpi ## add MPI to .venv, for LAUNCHER="mpiexec -n 4" make repro
 
 demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, offline
 	@python -m demo
@@ -35,7 +37,7 @@ export: setup ## MODEL=small as one folder for people without this project: expo
 verify-export: setup ## prove an exported folder by its own recipe: FOLDER=exported/small
 	@python -m export.verify $(FOLDER)
 
-test: setup ## all tests
+test: setup .venv/installed-mpi ## all tests
 	@python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 test-processors: setup ## training and scoring on emulated processors: EMULATORS="qemu-x86_64 -cpu Haswell,..."
@@ -54,7 +56,7 @@ plots: setup ## all plots of the working tree on a page that needs no network, r
 	@python -m checks.report --plots
 
 noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5 ENGINE=keras, kept in metrics/noise/
-	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ENGINE),--engine $(ENGINE))
+	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(ENGINE),--engine $(ENGINE))
 
 bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks
@@ -68,10 +70,16 @@ lock: setup ## resolve pyproject.toml into requirements.txt again, one version o
 	python -m pip --require-virtualenv install --quiet uv
 	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
 	  --group dev --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements.txt pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
+	  --group mpi --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements-mpi.txt
 
 # What `install.py` leaves unfinished has no `installed`.
 .venv/installed: requirements.txt
 	@$(PYTHON) install.py .venv requirements.txt
+
+.venv/installed-mpi: requirements-mpi.txt .venv/installed
+	@python -m pip --require-virtualenv --disable-pip-version-check install --quiet --requirement $<
+	@cp $< $@
 
 .venv-bench/installed: benchmarks/requirements.txt
 	@$(PYTHON) install.py .venv-bench benchmarks/requirements.txt

@@ -183,7 +183,7 @@ def lines(file: BinaryIO, place: str) -> Iterator[list[Text]]:
     """The lines of an unbuffered file in batches: those that are there, without waiting for more, up to ``BATCH``."""
     batch, rest, number, skipping = [], bytearray(), 0, False
     while True:
-        if batch and not select.select([file], [], [], 0)[0]:
+        if batch and (sys.platform == "win32" or not select.select([file], [], [], 0)[0]):  # which asks sockets alone
             yield batch
             batch = []
         chunk = file.read(1 << 16)

@@ -5,8 +5,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sentiment import InputError, archive, network, scoring
+from sentiment.engine import shards
 from sentiment.prediction import Predictor
 from stages.common import command, read_split, write_csv, write_json
+from stages.launcher import launch
 from stages.settings.evaluate import Settings
 
 
@@ -15,6 +17,11 @@ def main(settings: Settings, name: str) -> None:
     model = read_model(Path("models", f"{name}.keras"), name)
     ids, labels = read_split(name, "test")
     predictor = Predictor(model)
+    if predictor.layers and launch():  # Keras predicts in one process
+        return
+    if shards.PLACE:  # the first process writes
+        predictor.predict(ids, batch=settings.evaluate.batch)
+        return
     print(f"{name}: {predictor.promise}")
     with tqdm(total=len(ids), unit=" reviews", desc=f"evaluate {name}", disable=None) as bar:
         positive = predictor.predict(ids, batch=settings.evaluate.batch, progress=bar.update)

@@ -9,7 +9,7 @@ import json
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,10 +21,12 @@ from scmrepo.exceptions import SCMError
 from tqdm import tqdm
 
 from sentiment import DECIMALS, InputError, archive, network
+from sentiment.engine import shards
 from sentiment.engine.trainer import CompiledTrainer
 from sentiment.keras_trainer import KerasTrainer
-from sentiment.training import Trainer, fit, split
+from sentiment.training import Epoch, Trainer, fit, split
 from stages.common import command, read_split, replacing, write_csv, write_json, write_text
+from stages.launcher import launch, requested
 from stages.settings.train import Settings, Train
 
 ZIP = (zipfile.BadZipFile, zlib.error)
@@ -65,11 +67,21 @@ class Checkpoint:
 
 def main(settings: Settings, name: str) -> None:
     """Train the model called ``name``, going on from the last finished epoch of a run that was cut short."""
+    if settings.train.engine == "compiled":
+        if launch():
+            return
+    elif requested():
+        print(f"{name}: Keras trains in one process, so the launcher is not used; train.engine: compiled uses it")
     ids, labels = read_split(name, "train")
-    checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), _fingerprint(settings, ids, labels))
-    state, history = checkpoint.load()
+    fingerprint = shards.share(partial(_fingerprint, settings, ids, labels))
+    checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), fingerprint)
+    state, history = shards.share(checkpoint.load)
     build = partial(network.build, **settings.pad.model_dump(), **settings.network.model_dump())
     trainer = make_trainer(settings.train, build, state)
+    if shards.PLACE:  # the first process writes
+        for _ in epochs(settings.train, trainer, ids, labels, len(history)):
+            pass
+        return
     print(f"{name}: {trainer.promise}")
     train(name, settings.train, trainer, ids, labels, history, checkpoint)
     model = build()
@@ -93,6 +105,14 @@ def make_trainer(
     return CompiledTrainer(network.to_layers(build()), state, shards=settings.shards, **own)
 
 
+def epochs(
+    settings: Train, trainer: Trainer, ids, labels, done: int, progress: Callable[[int], None] = lambda reviews: None
+) -> Iterator[Epoch]:
+    """The epochs of ``fit`` after the first ``done``."""
+    numbers = settings.model_dump(include={"validation_fraction", "seed"})
+    return fit(trainer, ids, labels, epochs=range(done, settings.epochs), **numbers, progress=progress)
+
+
 def train(name: str, settings: Train, trainer: Trainer, ids, labels, history: list, checkpoint: Checkpoint) -> None:
     """Train on from ``history``; each epoch is logged, shown and kept in the checkpoint as it ends.
 
@@ -106,9 +126,7 @@ def train(name: str, settings: Train, trainer: Trainer, ids, labels, history: li
             bar.write(f"resuming after epoch {len(history)} of {settings.epochs}")
         for epoch in history:
             _log(live, epoch["metrics"])
-        numbers = settings.model_dump(include={"validation_fraction", "seed"})
-        epochs = range(len(history), settings.epochs)
-        for epoch in fit(trainer, ids, labels, epochs=epochs, **numbers, progress=bar.update):
+        for epoch in epochs(settings, trainer, ids, labels, len(history), bar.update):
             metrics = {key: round(value, DECIMALS) for key, value in epoch.metrics.items()}
             history.append({"metrics": metrics, "weights": archive.digest(epoch.state["weights"])})
             checkpoint.save(epoch.state, history)

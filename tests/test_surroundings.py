@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +12,8 @@ from demo.project import write_project
 from sentiment.engine.cache import FOLDER
 from tests.conftest import ROOT
 from tests.test_pipeline import FIRST, STAGES, take_a_gru, take_keras
+
+pty = pytest.importorskip("pty", exc_type=ImportError)  # Windows has none
 
 REVIEWS = 80
 CHAINS = {"compiled": ("pad", "train", "evaluate"), "keras": ("train", "evaluate")}

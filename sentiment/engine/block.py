@@ -24,6 +24,9 @@ gradient with respect to the weights goes to ``parts[group]``, of which ``d_valu
 A block of steps that takes something from the padding review (see ``groups``) owes it the gradient on the way back:
 backward(0) begins with the sum, over the shards in order, of what each owes. A block that gives one row per review
 writes no ``outputs[0]``.
+
+The shards may be computed by several processes. After them, and before backward(0), each process gets from the others
+what ``given`` lists: all that backward(0) and ``finish`` read of a shard. Nothing else need be thought of.
 """
 
 from collections.abc import Sequence
@@ -132,6 +135,10 @@ class Block:
     def backward(self, group: int) -> None:
         """Compute ``d_inputs[group]`` and ``parts[group]`` from ``d_outputs[group]``."""
         raise NotImplementedError
+
+    def given(self, group: int) -> list[np.ndarray]:
+        """What backward(0) and ``finish`` read of a shard: contiguous arrays, whose sizes follow from ``groups``."""
+        return [self.parts[group]] if self.weights else []
 
     def finish(self) -> None:
         """Compute the gradient with respect to the weights from that of the groups."""

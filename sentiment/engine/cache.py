@@ -6,9 +6,9 @@ by all that shapes its code, and a file by its digest. Like Python's bytecode it
 """
 
 import hashlib
-import os
 import pickle
 import sys
+import uuid
 from pathlib import Path
 from types import FunctionType
 
@@ -64,7 +64,7 @@ class Cache(NullCache):
             return
         content = dumps(data._reduce())
         path = self._path(sig, data.codegen)
-        partial = path.with_suffix(f".{os.getpid()}")
+        partial = path.with_suffix(f".{uuid.uuid4().hex}")  # of this process alone, on any machine
         try:
             FOLDER.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(hashlib.sha256(content).digest() + content)

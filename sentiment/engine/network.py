@@ -64,8 +64,8 @@ class Network:
         for block, piece in zip(self.blocks, pieces, strict=True):
             block.bind(*piece)
 
-    def deal(self, ids: np.ndarray, shards: int, padding_steps: int | None = None) -> Groups:
-        """Deal reviews, int [n, length], into shards; see ``groups.deal``.
+    def first_steps(self, ids: np.ndarray) -> np.ndarray:
+        """The first step of each review that sees a word: int32 [n] for ids int [n, length].
 
         Raises:
             InputError: The ids are not of the network's length and vocabulary; compiled code would not notice.
@@ -75,7 +75,12 @@ class Network:
                 f"ids: expected {self.length} per review, from 0 to {self.words.vocabulary - 1}, got {ids.shape[1]}"
                 f" from {ids.min()} to {ids.max()}; `dvc repro` pads the reviews again"
             )
-        return deal(ids, self.words.first_steps(ids), self.words.gives.steps, shards, padding_steps)
+        return self.words.first_steps(ids)
+
+    def deal(self, ids: np.ndarray, shards: int, starts: np.ndarray | None = None, **which) -> Groups:
+        """Deal reviews into shards; see ``groups.deal``. ``starts`` are what ``first_steps`` gave, or gives."""
+        starts = self.first_steps(ids) if starts is None else starts
+        return deal(ids, starts, self.words.gives.steps, shards, **which)
 
     def prepare(self, groups: Groups, draw: list[int]) -> None:
         """Prepare all blocks for a batch; ``draw`` is the seed of what is drawn at random for it."""
@@ -92,6 +97,10 @@ class Network:
         """Go back through a group; through the padding review, 0, when all others are done."""
         for block in reversed(self.blocks if group else self._of_steps):
             block.backward(group)
+
+    def given(self, group: int) -> list[np.ndarray]:
+        """What a shard has filled that backward(0), ``finish`` and ``probabilities`` read."""
+        return [array for block in self.blocks for array in block.given(group)]
 
     def finish(self) -> None:
         """Sum the gradient of all groups."""
