@@ -1,13 +1,19 @@
 # Everything runs in .venv, which holds exactly what requirements.txt locks. `make help` lists the targets.
 
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+export PATH := $(CURDIR)/.venv/Scripts;$(PATH)
+else
 PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+endif
 MODEL ?=
 BASELINE ?=
 TARGET = $(if $(MODEL),evaluate@$(MODEL)) $(if $(BASELINE),score@$(BASELINE))
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo repro test test-processors gate verify report noise bench compare lint lock
+.PHONY: help setup mpi demo repro predict export verify-export test test-processors gate verify report plots noise bench \
+  compare lint lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -15,15 +21,26 @@ help: ## list the targets
 
 setup: .venv/installed ## create .venv from requirements.txt
 
+mpi: setup .venv/installed-mpi ## add MPI to .venv, for LAUNCHER="mpiexec -n 4" make repro
+
 demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, offline
 	@python -m demo
 
 repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=small or BASELINE=words for one
-	@python -m stages.params $(or $(MODEL),$(BASELINE))
+	@python -E -m stages.params $(if $(MODEL),--model '$(MODEL)') $(if $(BASELINE),--baseline '$(BASELINE)')
 	dvc repro $(TARGET)
-	@dvc metrics show metrics/$(or $(MODEL),$(BASELINE),*).json
+	@dvc metrics show $(or $(patsubst %,metrics/%.json,$(MODEL) $(BASELINE)),metrics/*.json)
 
-test: setup ## all tests
+predict: setup ## what a trained model says of TEXT="...", or of each line of standard input; MODEL=small
+	@python -m sentiment $(if $(MODEL),--model '$(MODEL)') $(if $(TEXT),-- "$$TEXT")
+
+export: setup ## MODEL=small as one folder for people without this project: exported/small/
+	@python -m export $(MODEL)
+
+verify-export: setup ## prove an exported folder by its own recipe: FOLDER=exported/small
+	@python -m export.verify $(FOLDER)
+
+test: setup .venv/installed-mpi ## all tests
 	@python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 test-processors: setup ## training and scoring on emulated processors: EMULATORS="qemu-x86_64 -cpu Haswell,..."
@@ -38,8 +55,11 @@ verify: setup ## prove a committed result by rerunning it: MODEL=small or BASELI
 report: setup ## what changed since main, in report/index.html and report/report.md; BASE=rev for another commit
 	@python -m checks.report $(if $(BASE),--base $(BASE))
 
+plots: setup ## all plots of the working tree on a page that needs no network, report/plots.html
+	@python -m checks.report --plots
+
 noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5 ENGINE=keras, kept in metrics/noise/
-	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ENGINE),--engine $(ENGINE))
+	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(ENGINE),--engine $(ENGINE))
 
 bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks
@@ -47,18 +67,25 @@ bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by 
 compare: setup ## accuracy of networks and baselines by time and by reviews, in experiments/; needs `make repro`
 	@python -m experiments.compare
 
-lint: setup ## ruff: check and format
+lint: setup ## ruff: check and format; ty: names that are not there, on any platform
 	ruff check
 	ruff format --check
+	$(foreach platform,linux darwin win32,ty check --output-format concise --python-platform $(platform) &&) true
 
 lock: setup ## resolve pyproject.toml into requirements.txt again, one version of each package for every Python
 	python -m pip --require-virtualenv install --quiet uv
 	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
 	  --group dev --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements.txt pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
+	  --group mpi --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements-mpi.txt
 
 # What `install.py` leaves unfinished has no `installed`.
 .venv/installed: requirements.txt
 	@$(PYTHON) install.py .venv requirements.txt
+
+.venv/installed-mpi: requirements-mpi.txt .venv/installed
+	@python -m pip --require-virtualenv --disable-pip-version-check install --quiet --requirement $<
+	@cp $< $@
 
 .venv-bench/installed: benchmarks/requirements.txt
 	@$(PYTHON) install.py .venv-bench benchmarks/requirements.txt

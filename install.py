@@ -7,6 +7,7 @@ One runs at a time. The file `installed` in the environment is written last: wit
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,7 @@ def wait_for(file) -> None:
 def find_python() -> str:
     """This Python, or else the newest on the PATH that will do, or else one that uv brings."""
     if OLDEST <= sys.version_info[:2] <= NEWEST:
-        return sys._base_executable  # not that of the environment itself, which is first on make's PATH
+        return sys._base_executable  # ty: ignore[missing-attribute]  # no document has it; not that of the environment itself, which is first on make's PATH
     newest_first = [f"3.{minor}" for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
     for version in newest_first:
         if found := answer(f"python{version}", "-c", "import sys; print(sys._base_executable)"):
@@ -86,15 +87,27 @@ def answer(*command: str) -> str:
 
 
 def run(*command: str) -> None:
-    """Run a command, which says itself why it fails."""
+    """Run a command, which says itself why it fails. Ctrl-C is ours alone, and ends it with all that it has started."""
     environment = {name: value for name, value in os.environ.items() if name not in ASTRAY}
-    if code := subprocess.run(command, env=environment, check=False).returncode:
+    with subprocess.Popen(command, env=environment, start_new_session=True) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if code:
         sys.exit(f"error: `{' '.join(command)}` failed with exit code {code}; its own error is above")
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("usage: python3 install.py .venv requirements.txt")
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C; Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
         main(Path(sys.argv[1]), Path(sys.argv[2]))
     except KeyboardInterrupt:

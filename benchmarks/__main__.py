@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from tests.cases import CASES, Sizes, build
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = "small"  # the model of the published script
-PEERS = ROOT / ".venv-bench/bin/python"  # has PyTorch and JAX
+PEERS = ROOT / ".venv-bench" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")  # has PyTorch and JAX
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
 CONTENDERS = {
     "ours": "this project",
@@ -54,6 +55,7 @@ class Contender:
         self.process = subprocess.Popen(
             [python, ROOT / "benchmarks/contenders.py", name, json.dumps(task._asdict())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
+            start_new_session=True,  # Ctrl-C is ours alone; without us, it finds its input at an end
         )  # fmt: skip
         self.answer()
 
@@ -178,13 +180,18 @@ def main(rounds: int) -> None:
     times = end_to_end(3)
     rows.append(row(f"`{PUBLISHED}`: `dvc repro` from nothing, the published script", times, "{:.2f} s".format))
     rows.append(row(f"`{PUBLISHED}`: `dvc repro` again", {"ours": times["nothing"]}, "{:.2f} s".format))
-    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {rounds} rounds\n", *rows, sep="\n")
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    print(f"{platform.machine()}, {cores} cores, {rounds} rounds\n", *rows, sep="\n")
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     try:
         main(parser.parse_args().rounds)
     except InputError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)

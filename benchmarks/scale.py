@@ -1,9 +1,10 @@
 """Memory and time of each stage on made-up corpora of growing size: `python -m benchmarks.scale 25000 250000 1000000`.
 
-One epoch of the first model in params.yaml, at its own sizes. Prints a Markdown table: seconds and peak memory
-(resident, the pages of mapped files included) of each stage's process.
+One epoch of the first model in params.yaml, at its own sizes; `corpus` reads the same reviews as CSV files. Prints a
+Markdown table: seconds and peak memory (resident, the pages of mapped files included) of each stage's process.
 """
 
+import csv
 import os
 import subprocess
 import sys
@@ -14,17 +15,34 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from demo.corpus import make_corpus, word_index
 from demo.project import ROOT, write_project
 from stages.params import parse
 
 MODEL = next(iter(parse((ROOT / "params.yaml").read_text(encoding="utf-8")).models))
-STAGES = {"download": [], "pad": [MODEL], "train": [MODEL], "evaluate": [MODEL]}
+STAGES = {"download": [], "corpus": ["own"], "pad": [MODEL], "train": [MODEL], "evaluate": [MODEL]}
+
+
+def generate(folder: Path, reviews: int) -> dict[str, str]:
+    """The project, with its reviews in CSV files too; gives its environment."""
+    environment = write_project(folder, reviews)
+    words = {rank: word for word, rank in word_index().items()}
+    (folder / "own").mkdir()
+    for seed, split in enumerate(("train", "test")):
+        with (folder / "own" / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "label"])
+            for ranks, label in zip(*make_corpus(reviews, seed), strict=True):
+                writer.writerow([" ".join(words[rank] for rank in ranks), label])
+    return environment
 
 
 def measure(stage: str, folder: Path, environment: dict[str, str]) -> tuple[float, int]:
     """Seconds and peak bytes of one stage."""
     start = time.perf_counter()
     command = [sys.executable, "-m", f"stages.{stage}", *STAGES[stage]]
+    if sys.platform == "win32":
+        sys.exit("error: expected Linux or macOS, which tell the memory of a process that has ended, got Windows")
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
@@ -32,12 +50,14 @@ def measure(stage: str, folder: Path, environment: dict[str, str]) -> tuple[floa
     return time.perf_counter() - start, usage.ru_maxrss * 1024
 
 
-def one_epoch(params: Path) -> None:
-    """Give the model, whose sizes the demo reduces, its own again, and one epoch."""
+def adapt(params: Path) -> None:
+    """Give the model, whose sizes the demo reduces, its own again, and one epoch; and name the CSV files."""
     yaml = YAML()
     values, own = yaml.load(params), yaml.load(ROOT / "params.yaml")["models"][MODEL]
     own["train"]["epochs"] = 1
-    values["models"][MODEL] = own
+    values["models"][MODEL] = own | {"corpus": "imdb"}
+    keys = {"reviews": "own", "text": "text", "label": "label", "labels": ["0", "1"], "bad_rows": 0}
+    values["corpora"] = {"own": keys}
     yaml.dump(values, params)
 
 
@@ -47,8 +67,8 @@ def main(sizes: list[int]) -> None:
     for reviews in sizes:
         with tempfile.TemporaryDirectory() as scratch:
             with ProcessPoolExecutor(1) as generator:  # a stage's peak would include its parent's memory
-                environment = generator.submit(write_project, Path(scratch), reviews).result()
-            one_epoch(Path(scratch, "params.yaml"))
+                environment = generator.submit(generate, Path(scratch), reviews).result()
+            adapt(Path(scratch, "params.yaml"))
             measured = [measure(stage, Path(scratch), environment) for stage in STAGES]
         cells = (f"{seconds:.1f} s, {peak / 2**20:,.0f} MiB" for seconds, peak in measured)
         print(f"| {reviews:,} | {' | '.join(cells)} |", flush=True)

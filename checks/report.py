@@ -1,8 +1,10 @@
 """What a reviewer looks at: metrics, params and plots of the working tree against the merge base, on one page."""
 
+import copy
 import json
 import math
 import mimetypes
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from html import escape
@@ -13,13 +15,45 @@ import vl_convert
 from dvc.exceptions import DvcException
 from dvc.render.match import match_defs_renderers
 from dvc.repo import Repo
+from dvc_render.base import Renderer
 from dvc_render.exceptions import DvcRenderError
+from dvc_render.image import ImageRenderer
+from dvc_render.vega import VegaRenderer
+from dvc_render.vega_templates import LinearTemplate, SimpleLinearTemplate
 
 from .scratch import project
 from .settings import Settings, read_settings
 from .shell import GitError, InputError, Parser, command, explain, git
 
 PAGE = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+COMPARISON = Template("""\
+<ul>
+$verdicts
+</ul>
+
+<h2>Metrics</h2>
+<div class="scroll" role="region" aria-label="Metrics" tabindex="0">
+<table>
+<thead><tr><th scope="col">metric</th><th scope="col" class="number">$base</th>
+<th scope="col" class="number">workspace</th><th scope="col" class="number">difference</th>
+<th scope="col">verdict</th></tr></thead>
+$metrics
+</table>
+</div>
+<p class="note">$rule</p>
+
+<h2>Params</h2>
+<div class="scroll" role="region" aria-label="Params" tabindex="0">
+<table>
+<thead><tr><th scope="col">param</th><th scope="col">$base</th><th scope="col">workspace</th></tr></thead>
+<tbody>
+$params
+</tbody>
+</table>
+</div>
+
+<h2>Plots</h2>
+""")
 MARKER = "<!-- dvc-report -->"  # by which CI finds its comment again
 LONGEST_COMMENT = 65_536  # characters, GitHub's limit
 RULE = (
@@ -29,15 +63,17 @@ RULE = (
 ARTIFACT = "All of it, with the plots, is `index.html` in the report artifact of this run."
 CUT = "\nThe tables are cut here to fit a comment."
 
+FEW = 60  # points of a plot that are drawn as such: one alone makes no line
 INK = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
 THEME = {  # the ink is the page's, so that one picture serves light and dark
     "aria": False,  # one label for the picture instead of one for each of its points
     "background": None,
     "view": {"stroke": None},
     "axis": {**INK, "titleFontWeight": "normal", "gridColor": "currentColor", "gridOpacity": 0.15}
+    | {"tickCount": 5, "labelFlush": False}
     | {"domainColor": "currentColor", "domainOpacity": 0.5, "tickColor": "currentColor", "tickOpacity": 0.5},
     "header": {**INK, "title": None},
-    "legend": {**INK, "labelLimit": 0, "orient": "bottom", "columns": 1}
+    "legend": {**INK, "labelLimit": 0, "orient": "bottom", "columns": 1, "symbolSize": 300}
     | {"gradientDirection": "horizontal"},  # below, so that a picture is no wider than a phone
 }
 
@@ -262,15 +298,40 @@ def find_faults(errors: dict, base: str) -> list[tuple[str, str]]:
     return faults
 
 
-def to_svg(name: str, spec: dict) -> str:
+def is_whole(value: object) -> bool:
+    """Whether a number, or a cell of a table, is an integer."""
+    return isinstance(value, int) or (isinstance(value, str) and re.fullmatch(r"[-+]?\d+", value) is not None)
+
+
+def tidy(spec: object, points: list[dict], symbol: dict) -> None:
+    """Give axes of integers no fractions, and the legend of revisions, which name themselves, no title but a symbol."""
+    if isinstance(spec, list):
+        for part in spec:
+            tidy(part, points, symbol)
+    elif isinstance(spec, dict):
+        for name, part in spec.items():
+            if isinstance(part, dict) and name in ("x", "y") and part.get("type") == "quantitative":
+                if all(is_whole(point.get(part.get("field"))) for point in points):
+                    whole = {"tickCount": {"expr": f"max(1, min(5, span(domain('{name}'))))"}}
+                    part["axis"] = whole | (part.get("axis") or {})
+            elif isinstance(part, dict) and name == "color" and part.get("field") == "rev":
+                part |= {"title": None, "legend": symbol}
+            elif name != "data":
+                tidy(part, points, symbol)
+
+
+def to_svg(name: str, spec: dict, points: list[dict]) -> str:
     """Draw a Vega-Lite plot without its title, which the page has as a caption; nothing if there is nothing to draw.
 
     Raises:
         InputError: Vega-Lite rejects the plot.
     """
-    spec = {key: value for key, value in spec.items() if key != "title"}
+    spec = {name: copy.deepcopy(part) if name != "data" else part for name, part in spec.items() if name != "title"}
+    lines = '"line"' in json.dumps({name: part for name, part in spec.items() if name != "data"})
+    tidy(spec, points, {"symbolType": "stroke"} if lines else {})
+    theme = THEME | {"line": {"point": len(points) <= FEW}}
     try:
-        return vl_convert.vegalite_to_svg(spec, config=THEME, allowed_base_urls=[]) if spec else ""
+        return vl_convert.vegalite_to_svg(spec, config=theme, allowed_base_urls=[]) if spec else ""
     except ValueError as error:
         reason = " ".join(str(error).splitlines()[:2])
         raise InputError(f"plot {name!r}: {reason}; check its definition and template in dvc.yaml") from None
@@ -282,34 +343,55 @@ def to_image(point: dict) -> tuple[str, str]:
     return point["rev"], f"data:{kind};base64,{point['src'].partition(',')[2]}"
 
 
-def draw(repo: Repo, base: str) -> list[Picture]:
-    """The plots of dvc.yaml, both revisions in each, by its definitions and templates."""
-    pictures = []
-    plots = repo.plots.diff(revs=[base, "workspace"])
-    for renderer, *errors in match_defs_renderers(plots, templates_dir=repo.plots.templates_dir):
-        points = {base: [], "workspace": []}
-        for point in renderer.datapoints:
-            points[point["rev"]].append({name: value for name, value in point.items() if name != "rev"})
-        remarks = [f"{file} {why}" for by_file in errors for file, why in find_faults(by_file, base)]
-        if points[base] == points["workspace"]:
-            remarks.append("The same in both." if points[base] else "No data.")
-        elif not all(points.values()):
-            remarks.append("New." if points["workspace"] else "No data in the working tree.")
-        title = renderer.properties.get("title") or renderer.name
-        svg, images = "", ()
-        if renderer.TYPE == "vega":
-            svg = to_svg(title, renderer.get_filled_template())
-        elif renderer.TYPE == "image":
-            images = tuple(sorted(map(to_image, renderer.datapoints), key=lambda image: image[0] != base))
-        else:
-            remarks.append(f"Not drawn here, being of type {renderer.TYPE}; see `dvc plots diff {base}`.")
-        label = title
-        if not images:
-            axes = [renderer.properties.get(f"{axis}_label", axis) for axis in "yx"]
-            label += f": {axes[0]} against {axes[1]}"
-        label += f", in {base} and workspace"
-        pictures.append(Picture(title, label, svg, " ".join(remarks), images))
-    return pictures
+def name_plots(titles: dict[str, str]) -> dict[str, str]:
+    """What each plot is called, by its name: its title, and where others have the same, what tells their names apart.
+
+    >>> name_plots({"a/loss.tsv": "Training", "a/f1.tsv": "Training", "roc.csv": "ROC"})
+    {'a/loss.tsv': 'Training: loss', 'a/f1.tsv': 'Training: f1', 'roc.csv': 'ROC'}
+    """
+    named = dict(titles)
+    for title in set(titles.values()):
+        alike = [name for name in titles if titles[name] == title]
+        if len(alike) > 1:
+            named |= {name: f"{title}: {part}" for name, part in name_models(alike).items()}
+    return named
+
+
+def draw(repo: Repo, revisions: list[str]) -> list[Picture]:
+    """The plots of dvc.yaml by its definitions and templates, the revisions in each, the first of two beneath."""
+    found = match_defs_renderers(repo.plots.show(revs=revisions), templates_dir=repo.plots.templates_dir)
+    titles = name_plots({plot.name: plot.properties.get("title") or plot.name for plot, *_ in found})
+    return [to_picture(plot, titles[plot.name], errors, revisions) for plot, *errors in found]
+
+
+def to_picture(plot: Renderer, title: str, errors: list[dict], revisions: list[str]) -> Picture:
+    """A plot as DVC has it, with its errors by revision, drawn under a title."""
+    plot.datapoints.sort(key=lambda point: revisions.index(point["rev"]))
+    points = {revision: [] for revision in revisions}
+    for point in plot.datapoints:
+        points[point["rev"]].append({name: value for name, value in point.items() if name != "rev"})
+    remarks = [f"{file} {why}" for by_file in errors for file, why in find_faults(by_file, revisions[0])]
+    if not plot.datapoints:
+        remarks.append("No data.")
+    elif not all(points.values()):
+        remarks.append("New." if points["workspace"] else "No data in the working tree.")
+    elif len(revisions) > 1 and points[revisions[0]] == points["workspace"]:
+        remarks.append("The same in both.")
+    svg, images = "", ()
+    if isinstance(plot, VegaRenderer):
+        if type(plot.template) is LinearTemplate:  # DVC's own: two layers of lines, for smoothing by hand
+            plot.template = SimpleLinearTemplate()
+        svg = to_svg(title, plot.get_filled_template(), plot.datapoints)
+    elif isinstance(plot, ImageRenderer):
+        images = tuple(to_image(point) for point in plot.datapoints)
+    else:
+        remarks.append(f"Not drawn here, being of type {plot.TYPE}; see `dvc plots diff {revisions[0]}`.")
+    label = title
+    if not images:
+        axes = [plot.properties.get(f"{axis}_label", axis) for axis in "yx"]
+        label += f": {axes[0]} against {axes[1]}"
+    label += f", in {' and '.join(revisions)}"
+    return Picture(title, label, svg, " ".join(remarks), images)
 
 
 def compare(base: str) -> Report:
@@ -327,7 +409,14 @@ def compare(base: str) -> Report:
         ]
         faults = find_faults(metrics.get("errors", {}), base) + find_faults(params.get("errors", {}), base)
         models = compare_metrics(metrics.get("diff", {}), settings, root)
-        return Report(base, commit("HEAD"), models, changed, draw(repo, base), faults)
+        return Report(base, commit("HEAD"), models, changed, draw(repo, [base, "workspace"]), faults)
+
+
+def plots_page() -> str:
+    """The plots of the working tree of the current folder as a page."""
+    with Repo(str(project())) as repo:
+        repo.index.check_graph()
+        return to_page("Plots", "Of the working tree.", "", draw(repo, ["workspace"]))
 
 
 def rule(report: Report) -> str:
@@ -337,7 +426,7 @@ def rule(report: Report) -> str:
 
 
 def to_html(report: Report) -> str:
-    """The report as one page that needs nothing else; every word from a file is escaped."""
+    """The report as a page."""
     verdicts = [f"<li><strong>{escape(model.name)}</strong>: {model.verdict}</li>" for model in report.models]
     verdicts += [f"<li><strong>{escape(file)}</strong> {escape(why)}</li>" for file, why in report.faults]
     metrics = []
@@ -359,7 +448,20 @@ def to_html(report: Report) -> str:
         f"<td><code>{escape(before)}</code></td><td><code>{escape(after)}</code></td></tr>"
         for name, before, after in report.params
     ]
-    pictures = [
+    comparison = COMPARISON.substitute(
+        base=report.base,
+        rule=rule(report),
+        verdicts="\n".join(verdicts),
+        metrics="\n".join(metrics),
+        params="\n".join(params) or '<tr><td colspan="3">none changed</td></tr>',
+    )
+    note = f"The working tree at <code>{report.head}</code> against commit <code>{report.base}</code>."
+    return to_page(f"{report.base}..workspace", note, comparison, report.pictures)
+
+
+def to_page(title: str, note: str, comparison: str, pictures: list[Picture]) -> str:
+    """A page that needs nothing else, of pictures and what stands above them; every word from a file is escaped."""
+    figures = [
         f"<figure><figcaption>{escape(picture.title)}<span>{escape(picture.remark)}</span></figcaption>\n"
         f'<div class="scroll" role="region" aria-label="{escape(picture.title)}" tabindex="0">'
         + picture.svg.replace("<svg ", f'<svg role="img" aria-label="{escape(picture.label)}" ', 1)
@@ -369,17 +471,9 @@ def to_html(report: Report) -> str:
             for revision, address in picture.images
         )
         + "</div></figure>"
-        for picture in report.pictures
+        for picture in pictures
     ]
-    return PAGE.substitute(
-        base=report.base,
-        head=report.head,
-        rule=rule(report),
-        verdicts="\n".join(verdicts),
-        metrics="\n".join(metrics),
-        params="\n".join(params) or '<tr><td colspan="3">none changed</td></tr>',
-        pictures="\n".join(pictures),
-    )
+    return PAGE.substitute(title=title, note=note, comparison=comparison, pictures="\n".join(figures))
 
 
 def to_markdown(report: Report) -> str:
@@ -415,17 +509,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Write ``index.html`` and ``report.md``."""
     parser = Parser(prog="dvc-report", description=__doc__)
     parser.add_argument("--base", metavar="REV", help="compare with this; else HEAD or the branch's start")
+    parser.add_argument("--plots", action="store_true", help="only draw the plots of the working tree, in plots.html")
     parser.add_argument("--folder", type=Path, default=Path("report"), help="where to write; report by default")
     options = parser.parse_args(arguments)
-    page, comment = options.folder / "index.html", options.folder / "report.md"
     try:
-        report = compare(find_base(options.base))
+        if options.plots:
+            files, done = {"plots.html": plots_page()}, "shows the plots of the working tree"
+        else:
+            report = compare(find_base(options.base))
+            files = {"index.html": to_html(report), "report.md": to_markdown(report)}
+            done = f"compare the working tree with {report.base}"
         options.folder.mkdir(parents=True, exist_ok=True)
-        page.write_text(to_html(report), encoding="utf-8", newline="\n")
-        comment.write_text(to_markdown(report), encoding="utf-8", newline="\n")
+        for name, text in files.items():
+            (options.folder / name).write_text(text, encoding="utf-8", newline="\n")
     except (DvcException, DvcRenderError, OSError) as error:
         raise InputError(explain(error)) from error
-    print(f"{page} and {comment} compare the working tree with {report.base}")
+    print(f"{' and '.join(str(options.folder / name) for name in files)} {done}")
     return 0
 
 

@@ -85,7 +85,7 @@ def command(main: Callable[[], int], *faults: type[Exception]) -> NoReturn:
     termination and the terminal's end are 130; a reader that went away (``| head``) is 141, as a shell has it; a fault
     of ours is its traceback and ``CRASHED``.
     """
-    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks
             signal.signal(number, signal.default_int_handler)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from .arrays import first_array
 from .settings import Settings
 
 IDENTICAL, WITHIN, DIFFERENT = VERDICTS = ("identical", "within tolerance", "different")  # by exit code
@@ -35,8 +36,9 @@ def compare(name: str, was: bytes, now: bytes, settings: Settings) -> tuple[str,
     except (ValueError, yaml.YAMLError, csv.Error, RecursionError):
         return DIFFERENT, [first_difference(was, now)]
     if before is None or after is None:
-        return DIFFERENT, [first_difference(was, now)]
-    return compare_values(before, after, settings)
+        return DIFFERENT, [first_array(was, now) or first_difference(was, now)]
+    verdict, lines = compare_values(before, after, settings)
+    return verdict, [*first_row(before, after), *lines]
 
 
 def values(name: str, content: bytes) -> dict[str, Value] | None:
@@ -81,6 +83,23 @@ def compare_values(was: dict[str, Value], now: dict[str, Value], settings: Setti
         text += f", off by {distance:.3g} (tolerance {bound:.3g})" if bound is not None and distance < math.inf else ""
         lines.append(text + (f"; {count - 1} more of this key" if count > 1 else ""))
     return verdict, lines
+
+
+def first_row(was: dict[str, Value], now: dict[str, Value]) -> list[str]:
+    """Which row of two tables is the first that differs, where both name it alike in their first column."""
+    row, first = None, None
+    for place, value in was.items():
+        line, comma, column = place.partition(", ")
+        if not comma or line == "line 1":
+            continue
+        if line != row:
+            row, first = line, (column, value.value)
+            if now.get(place) != value:
+                return []
+        if now.get(place) != value and value.value == value.value:
+            name = f"{first[1]:g}" if isinstance(first[1], float) else first[1]
+            return [f"{line}, {first[0]} {name}, is the first row that differs"]
+    return []
 
 
 def judge(was: Value | None, now: Value | None, settings: Settings) -> tuple[str, float, float | None]:

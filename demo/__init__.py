@@ -1,1 +1,7 @@
 """The whole pipeline on reviews it makes up: `python -m demo`."""
+
+import signal
+import sys
+
+if sys.argv[0] == "-m":  # a command is starting: Ctrl-C while it imports ends it without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,6 +1,9 @@
 """The whole pipeline by a real `dvc repro`, on reviews it makes up: offline, in a scratch folder, in half a minute."""
 
 import argparse
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,32 +13,62 @@ from demo.project import write_project
 from sentiment import InputError
 from stages.params import read
 
+REVIEWS = 4000
 
-def main(folder: Path) -> None:
-    """Build the project in ``folder``, run it and print its metrics."""
+
+def main(folder: Path, *, kept: bool) -> None:
+    """Build the project in an empty or new folder, run it and print its metrics."""
     params = read()
     files = [f"metrics/{name}.json" for name in (*params.models, *params.baselines)]
-    environment = write_project(folder, reviews=4000)
-    subprocess.run(["dvc", "repro"], cwd=folder, env=environment, check=True)
+    environment = write_project(folder, REVIEWS)
+    print(f"`dvc repro` in {folder}, {REVIEWS:,} made-up reviews to train on and as many to test on:\n", flush=True)
+    run(["dvc", "repro", *([] if kept else ["--quiet"])], folder, environment)  # its hints are of a folder that goes
     print(f"\nThe made-up reviews, as `dvc metrics show {' '.join(files)}` has them:\n", flush=True)
-    subprocess.run(["dvc", "metrics", "show", *files], cwd=folder, env=environment, check=True)
+    run(["dvc", "metrics", "show", *files], folder, environment)
+
+
+def run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """Run a command there. Ctrl-C is ours alone, and ends it with all that it has started, which has nothing to save.
+
+    Raises:
+        subprocess.CalledProcessError: It failed; its own error has been printed by then.
+    """
+    with subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if code:
+        raise subprocess.CalledProcessError(code, command)
 
 
 if __name__ == "__main__":
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="an empty folder to keep it in; a scratch one by default")
     kept = parser.parse_args().folder
     try:
         if kept is None:
-            with tempfile.TemporaryDirectory(prefix="imdb-demo-") as scratch:
-                main(Path(scratch))
+            with tempfile.TemporaryDirectory(prefix="imdb-demo-", ignore_cleanup_errors=True) as scratch:
+                main(Path(scratch), kept=False)
         elif kept.exists() and (not kept.is_dir() or any(kept.iterdir())):
             sys.exit(f"error: {kept} is not an empty folder; name one, or none to use a scratch folder")
         else:
-            main(kept.resolve())
+            main(kept.resolve(), kept=True)
     except InputError as error:
         sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
     except subprocess.CalledProcessError as error:
         sys.exit(f"error: `{' '.join(error.cmd)}` failed with exit code {error.returncode}; see above")
+    except OSError as error:
+        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
+        if kept is not None:
+            shutil.rmtree(kept, ignore_errors=True)
+        print("\ninterrupted; nothing is left of it", file=sys.stderr)
         sys.exit(130)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sentiment import corpus
+
 NEUTRAL, PRAISE, BLAME = map(
     str.split,
     (
@@ -54,8 +56,6 @@ def word_index() -> dict[str, int]:
 def write_corpus(folder: Path, reviews: int) -> None:
     """Write ``imdb.npz`` and ``imdb_word_index.json`` in the format of the real ones, ``reviews`` in each split."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {}
-    for seed, split in enumerate(("train", "test")):
-        arrays[f"x_{split}"], arrays[f"y_{split}"] = make_corpus(reviews, seed)
-    np.savez_compressed(folder / "imdb.npz", **arrays)
+    with (folder / "imdb.npz").open("wb") as file:
+        corpus.write(file, {split: make_corpus(reviews, seed) for seed, split in enumerate(("train", "test"))})
     (folder / "imdb_word_index.json").write_text(json.dumps(word_index()))

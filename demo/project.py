@@ -58,11 +58,15 @@ def write_project(folder: Path, reviews: int) -> dict[str, str]:
 
 
 def adapt(params: Path, corpus: Path) -> None:
-    """Pin the made-up corpus in ``params.yaml``, and make every model there small."""
+    """Pin the made-up corpus in ``params.yaml``, let all there be of it, and make every model small."""
     yaml = YAML()  # which keeps the comments
     values = yaml.load(params)
     for key, name in {"reviews": REVIEWS, "word_index": WORD_INDEX}.items():
         values["download"][key]["sha256"] = hashlib.sha256((corpus / name).read_bytes()).hexdigest()
+    values["corpora"] = {}
+    for section in ("models", "baselines"):
+        for one in values[section].values():
+            one["corpus"] = "imdb"
     for model in values["models"].values():
         shrink(model)
     yaml.dump(values, params)

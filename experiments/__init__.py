@@ -1,1 +1,7 @@
 """What was tried, and how the kinds of model compare; no stage needs it."""
+
+import signal
+import sys
+
+if sys.argv[0] == "-m":  # a command is starting: Ctrl-C while it imports ends it without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

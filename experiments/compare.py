@@ -29,7 +29,7 @@ from sentiment import InputError, corpus, padding
 from sentiment.text import decode
 from stages.common import replacing, write_text
 from stages.download import REVIEWS, WORD_INDEX
-from stages.params import Params, read
+from stages.params import IMDB, Params, read
 
 RAW = Path("data/raw")
 SIZES = (1000, 2500, 5000, 10_000, 25_000)
@@ -49,8 +49,9 @@ class Run(NamedTuple):
 
 
 def kinds(params: Params) -> dict[str, str]:
-    """The section, ``models`` or ``baselines``, that each name is in."""
-    return dict.fromkeys(params.models, "models") | dict.fromkeys(params.baselines, "baselines")
+    """The section, ``models`` or ``baselines``, of each name that is of the IMDB reviews."""
+    sections = {"models": params.models, "baselines": params.baselines}
+    return {name: kind for kind, named in sections.items() for name, one in named.items() if one.corpus == IMDB}
 
 
 def draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -62,25 +63,27 @@ def draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 def write_raw(source: Path, folder: Path, count: int, seed: int) -> int:
     """Write the raw files with ``count`` of the training reviews at most, all test reviews; how many there are."""
-    arrays = {}
-    for split in ("train", "test"):
-        with source.open("rb") as file:
-            labels = corpus.labels(file, split)
-            lists = [
-                review.tolist()
-                for ranks, lengths in corpus.reviews(file, split)
-                for review in np.split(ranks, np.cumsum(lengths)[:-1])
-            ]
-        rows = np.arange(len(labels))
-        if split == "train" and count < len(labels):
-            rows = draw(labels, count, seed)
-        arrays[f"x_{split}"] = np.empty(len(rows), object)
-        arrays[f"x_{split}"][:] = [lists[row] for row in rows]
-        arrays[f"y_{split}"] = labels[rows].astype(np.int64)
+    splits = {split: read_raw(source, split) for split in ("train", "test")}
+    lists, labels = splits["train"]
+    if count < len(labels):
+        rows = draw(labels, count, seed)
+        splits["train"] = [lists[row] for row in rows], labels[rows]
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / REVIEWS, **arrays)
+    with (folder / REVIEWS).open("wb") as file:
+        corpus.write(file, splits)
     (folder / WORD_INDEX).write_bytes(source.with_name(WORD_INDEX).read_bytes())
-    return len(arrays["y_train"])
+    return min(count, len(labels))
+
+
+def read_raw(source: Path, split: str) -> tuple[list[list[int]], np.ndarray]:
+    """The reviews of a split, lists of word ranks, and their labels, uint8 [reviews]."""
+    with source.open("rb") as file:
+        lists = [
+            review.tolist()
+            for ranks, lengths in corpus.reviews(file, split)
+            for review in np.split(ranks, np.cumsum(lengths)[:-1])
+        ]
+        return lists, corpus.labels(file, split)
 
 
 def pin(scratch: Scratch, raw: Path) -> None:
@@ -97,7 +100,7 @@ def stage(scratch: Scratch, *arguments: str, **environment: str) -> float:
     """Run a stage in the scratch copy, its output going to standard error; seconds from its start to its end."""
     start = time.perf_counter()
     run = subprocess.run(
-        [sys.executable, "-m", f"stages.{arguments[0]}", *arguments[1:]],
+        [sys.executable, "-E", "-m", f"stages.{arguments[0]}", *arguments[1:]],
         cwd=scratch.folder, env=scratch.environment | environment, stdout=sys.stderr, check=False,
     )  # fmt: skip
     if run.returncode:
@@ -186,12 +189,7 @@ def mistakes(names: dict[str, str], source: Path) -> str:
     """
     with source.open("rb") as file:
         order = padding.orders(*(corpus.count(file, split) for split in ("train", "test")))[1]
-        labels = corpus.labels(file, "test")
-        lists = [
-            review.tolist()
-            for ranks, lengths in corpus.reviews(file, "test")
-            for review in np.split(ranks, np.cumsum(lengths)[:-1])
-        ]
+    lists, labels = read_raw(source, "test")
     with source.with_name(WORD_INDEX).open("rb") as file:
         index = corpus.word_index(file)
     wrong, sure = {}, {}

@@ -79,10 +79,11 @@ def main() -> int:
     parser.add_argument("--held", type=int, default=5, help="of these, how many are held out, one at a time")
     parser.add_argument("--seed", type=int, default=1, help="of the dealing")
     arguments = parser.parse_args()
-    baselines = read().baselines
+    params = read()
+    baselines = params.baselines
     names = arguments.baselines or [*baselines]
-    if unknown := [name for name in names if name not in baselines]:
-        raise InputError(f"baseline: expected one of {', '.join(baselines)}, got {unknown[0]!r}")
+    for name in names:
+        params.baseline(name)
     if not 1 <= arguments.held <= arguments.folds or arguments.folds < 2:
         raise InputError(f"folds: expected at least 2, and as many to hold out at most, got {arguments.folds}")
     films = read_films(arguments.films)

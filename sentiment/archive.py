@@ -4,6 +4,7 @@ import io
 import json
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from sentiment import InputError
@@ -11,6 +12,8 @@ from sentiment.network import keras
 
 DATE = "1980-01-01@00:00:00"
 """When every file says it was saved: the earliest time that its members can have. Keras's file editor wants one."""
+
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, RuntimeError)
 
 
 def pack(model: keras.Model) -> bytes:
@@ -33,15 +36,16 @@ def unpack(packed: bytes) -> keras.Model:
     """The model in a ``.keras`` file.
 
     Raises:
-        InputError: It is none.
+        InputError: It is none, or damaged.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         path.write_bytes(packed)
         try:
             return keras.models.load_model(path, compile=False)
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-            raise InputError(f"model: not a readable .keras file ({error}); run train again") from None
+        except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
+            reason = str(error).splitlines()[0].replace(str(path), "it") if str(error) else type(error).__name__
+            raise InputError(f"not a readable .keras file ({reason:.200})") from None
 
 
 def table(model: keras.Model) -> str:

@@ -1,11 +1,14 @@
 """The raw files: ``imdb.npz``, read as a stream that cannot execute anything, and ``imdb_word_index.json``.
 
+Any other corpus is written in the same format, as a stream too.
+
 ``imdb.npz`` is a zip archive of four arrays. Two of them, ``x_train`` and ``x_test``, are pickles: a format that may
 call any function, and whose loading makes an object of every number. So nothing is unpickled here. Such an array is a
 preamble, compared with the one NumPy writes, and a list of lists of integers, whose few opcodes are decoded as arrays.
 """
 
 import json
+import pickle
 import pickletools
 import re
 import struct
@@ -47,6 +50,11 @@ _GLOBALS = {
     "numpy.dtype": "dtype",
     "_codecs.encode": "encode",  # how Python 3 spells bytes in protocol 2
 }
+# What NumPy writes before the items of an object array, around their number; NumPy 1 and 2 read it.
+_BEFORE = (
+    b"\x80\x03cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85C\x01b\x87R(K\x01",
+    b"\x85cnumpy\ndtype\nX\x02\0\0\0O8K\0K\x01\x87R(K\x03X\x01\0\0\0|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89]",
+)
 _SPELLINGS_OF_B = (["b"], ["encode", "b", "latin1", "TUPLE2", "REDUCE"])
 
 
@@ -125,6 +133,41 @@ def labels(file: BinaryIO, split: str) -> np.ndarray:
         return values.astype(np.uint8)
 
 
+def write(file: BinaryIO, splits: dict[str, tuple[Iterable[list[int]], np.ndarray]]) -> None:
+    """Write reviews and labels as ``imdb.npz`` has them, in bytes that are a function of these alone.
+
+    Not compressed: zlib's bytes differ between its versions.
+
+    Args:
+        file: To be written from its beginning, seekable.
+        splits: ``"train"`` and ``"test"``, each with its reviews, lists of word ranks from 1, which are taken one by
+            one, and a label for each, int [reviews].
+
+    Raises:
+        InputError: There are more reviews than labels, or fewer.
+
+    >>> import io
+    >>> write(file := io.BytesIO(), {"train": ([[1, 2], [], [3]], np.array([0, 1, 1]))})
+    >>> [(ranks.tolist(), lengths.tolist()) for ranks, lengths in reviews(file, "train")]
+    [([1, 2, 3], [2, 0, 1])]
+    """
+    with zipfile.ZipFile(file, "w") as archive:
+        for split, (lists, labels) in splits.items():
+            with archive.open(zipfile.ZipInfo(f"x_{split}.npy"), "w", force_zip64=True) as stream:
+                kind = {"descr": "|O", "fortran_order": False, "shape": (len(labels),)}
+                np.lib.format.write_array_header_1_0(stream, kind)
+                stream.write(_items(len(labels)).join(_BEFORE))
+                found = 0
+                for ranks in lists:
+                    stream.write(_items(ranks) + b"a")
+                    found += 1
+                stream.write(b"tb.")
+            if found != len(labels):
+                raise InputError(f"x_{split}: expected a review for each of {len(labels)} labels, got {found}")
+            with archive.open(zipfile.ZipInfo(f"y_{split}.npy"), "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, labels.astype("<i8"), (1, 0))
+
+
 def word_index(file: BinaryIO) -> dict[str, int]:
     """Rank of each word, 1 for the most frequent.
 
@@ -148,6 +191,11 @@ def word_index(file: BinaryIO) -> dict[str, int]:
         if type(rank) is not int or rank < 1:
             raise InputError(f"word index: the rank of {word!r} is {rank!r}, expected a positive integer")
     return index
+
+
+def _items(value: int | list[int]) -> bytes:
+    """The pickle of an integer or a list of integers without its first opcode, the protocol, and its last, the end."""
+    return pickle.dumps(value, 2)[2:-1]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import numpy as np
 from sentiment import InputError
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["KERAS_HOME"] = os.devnull  # a user's keras.json may say what it likes
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # failures raise; nothing else need be said
 
 
@@ -34,11 +35,6 @@ with _silence():
     import keras
     import tensorflow as tf
     from keras import layers
-
-# A user's keras.json may say otherwise.
-keras.config.set_floatx("float32")
-keras.config.set_image_data_format("channels_last")
-keras.config.set_epsilon(1e-7)
 
 
 def build(

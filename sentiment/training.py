@@ -4,6 +4,7 @@ Every random choice is a function of the seed and of where in the training it is
 any epoch goes on as if nothing had happened.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
@@ -46,6 +47,11 @@ class Epoch(NamedTuple):
 
     state: dict[str, np.ndarray]
     metrics: dict[str, float]
+
+
+def digest(weights: np.ndarray) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of weights as little-endian float32."""
+    return hashlib.sha256(weights.astype("<f4").tobytes()).hexdigest()[:16]
 
 
 def split(reviews: int, validation_fraction: float) -> tuple[int, int]:

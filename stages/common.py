@@ -1,19 +1,29 @@
 """What every stage does the same way: its command line, its errors and its writing of files."""
 
 import argparse
+import errno
+import io
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Literal
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from sentiment import InputError
-from stages.settings import Section, read
+from stages import moved
+from stages.settings import SECTIONS, Section, read
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Why a disk takes no more: it is full, this user's share of it is, or the file is as large as this user may have."""
+
+CHUNK = 1 << 20  # bytes written at once
 
 _unfinished: set[Path] = set()  # what is being written
 
@@ -23,20 +33,22 @@ def command(
     settings: type[Section] | None = None,
     *,
     model: Literal["required", "optional"] | None = None,
-    baseline: bool = False,
+    baseline: Literal["required", "optional"] | None = None,
+    corpus: Literal["required", "optional"] | None = None,
     interrupted: str = "interrupted",
 ) -> None:
     """Run a stage from the command line: ``main(settings, name)``, or without what the stage doesn't take.
 
-    Bad input ends in one line per fault on standard error and exit code 1, without a traceback. Ctrl-C and a
+    Bad input ends in one line per fault on standard error and exit code 1, without a traceback. So does a dependency
+    that has changed since the stage started: it may have read either, and DVC would record the new one. Ctrl-C and a
     termination end in the line ``interrupted`` and exit code 130 or 143, and leave no file half-written.
 
     Args:
         main: What the stage does.
-        settings: The schema of what it reads of ``params.yaml``: of a model or a baseline where it takes one, of the
-            file if not.
-        model: Whether it takes the name of a model.
+        settings: The schema of what it reads of ``params.yaml``: of what it takes the name of, of the file if of none.
+        model: Whether it takes the name of a model: as an argument, or as an option.
         baseline: Whether it takes the name of a baseline.
+        corpus: Whether it takes the name of a corpus.
         interrupted: What to say then.
     """
 
@@ -51,23 +63,35 @@ def command(
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
     sys.stdout.reconfigure(line_buffering=True)  # what has been printed is not lost
-    parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__.splitlines()[0])
-    if model:
-        many = {"nargs": "?"} if model == "optional" else {}
-        parser.add_argument("model", help="a name under `models` in params.yaml", **many)
-    if baseline:
-        parser.add_argument("baseline", help="a name under `baselines` in params.yaml")
+    description = (sys.modules[main.__module__].__doc__ or "").partition("\n")[0]  # Python -OO keeps none
+    parser = argparse.ArgumentParser(description=description)
+    for kind, taken in {"model": model, "baseline": baseline, "corpus": corpus}.items():
+        if taken:
+            parser.add_argument(
+                kind if taken == "required" else f"--{kind}", help=f"a name under `{SECTIONS[kind]}` in params.yaml"
+            )
     names = vars(parser.parse_args())
     try:
-        main(*([read(settings, **names)] if settings else []), *names.values())
+        given = [read(settings, **names)] if settings else []
+        main(*given, *names.values())
+        _refuse_moved_inputs(settings and read(settings, **names) != given[0])
     except InputError as error:
         sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename} is missing; `dvc repro` runs the stages that make it first")
     except OSError as error:
-        sys.exit(f"error: {error}")
+        remedy = "; make room and run the same command again" if error.errno in FULL else ""
+        sys.exit(f"error: {error}{remedy}")
     except MemoryError as error:
         sys.exit(f"error: out of memory ({error or 'no more to be had'}); lower the batch or the sizes in params.yaml")
+
+
+def _refuse_moved_inputs(params_moved: bool) -> None:
+    paths = [*map(str, moved()), *(["params.yaml"] if params_moved else [])]
+    if paths:
+        raise InputError(
+            f"{', '.join(paths)}: expected no change while the stage ran, but it changed; run `dvc repro` again"
+        )
 
 
 @contextmanager
@@ -78,29 +102,60 @@ def replacing(path: Path) -> Iterator[Path]:
     _unfinished.add(partial)
     try:
         yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())  # or a power cut leaves the name with nothing in it
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno in FULL:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
         partial.unlink(missing_ok=True)
         _unfinished.remove(partial)
 
 
+def create_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
+    """A new ``.npy`` file of zeros, mapped; delete the map before the file is moved, as Windows asks.
+
+    It has its room on the disk: to write to a map of a file that has not, where there is none left, ends the process.
+    """
+    array = open_memmap(path, "w+", dtype, shape)
+    with path.open("r+b") as file:
+        if sys.platform == "linux":
+            os.posix_fallocate(file.fileno(), array.offset, array.nbytes)
+        else:
+            file.seek(array.offset)
+            for start in range(0, array.nbytes, CHUNK):
+                file.write(bytes(min(CHUNK, array.nbytes - start)))
+    return array
+
+
 def read_array(path: Path) -> np.ndarray:
     """A ``.npy`` file as a read-only memory map that can hold numbers only."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+        return open_memmap(path, mode="r")
+    except (ValueError, TypeError, EOFError, TokenError) as error:
         raise InputError(f"{path}: not an array of numbers ({error}); `dvc repro` makes it again") from None
 
 
 def read_split(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     """A model's ids, [reviews, max_length], and labels, [reviews], of a split."""
     ids, labels = (read_array(Path("data", name, f"{kind}_{split}.npy")) for kind in "xy")
-    if ids.ndim != 2 or labels.shape != ids.shape[:1] or not len(labels):
+    whole = all(np.issubdtype(array.dtype, np.unsignedinteger) for array in (ids, labels))
+    if not whole or ids.ndim != 2 or labels.shape != ids.shape[:1] or not len(labels) or labels.max() > 1:
         raise InputError(
-            f"data/{name}: expected a row of ids and a label per review, got ids {ids.shape} and labels {labels.shape};"
-            f" run `dvc repro pad@{name}`"
+            f"data/{name}: expected a row of ids and a label, 0 or 1, of each review, got {split} ids {ids.dtype}"
+            f" {[*ids.shape]} and labels {labels.dtype} {[*labels.shape]}; `dvc repro pad@{name}` makes them again"
         )
     return ids, labels
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as ``.npy``, whole or not at all."""
+    content = io.BytesIO()  # of a file itself, NumPy asks C to write, which does not say why it fails
+    np.save(content, array, allow_pickle=False)
+    with replacing(path) as partial:
+        partial.write_bytes(content.getvalue())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -109,7 +164,7 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_json(path: Path, values: dict) -> None:
+def write_json(path: Path, values: dict | Sequence) -> None:
     """Write sorted, indented JSON that no NaN or infinity can enter (``ValueError``)."""
     write_text(path, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
 

@@ -1,4 +1,4 @@
-"""Fill data/raw with the two raw files, from the first source that has the pinned bytes.
+"""Fill data/raw with the two raw files, from the first source that has the pinned bytes, and name their labels.
 
 The sources: the file or folder that the environment variable ``IMDB_SOURCE`` names, and no other where it is set; the
 Keras cache; the public addresses in ``params.yaml``.
@@ -6,6 +6,7 @@ Keras cache; the public addresses in ``params.yaml``.
 
 import hashlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -16,16 +17,19 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from sentiment import InputError
-from stages.common import command, replacing
+from stages.common import FULL, command, replacing, write_json
 from stages.settings.download import Download, Settings, Source
 
 RAW = Path("data/raw")
 REVIEWS, WORD_INDEX = "imdb.npz", "imdb_word_index.json"
+LABELS = "negative", "positive"
+"""What 0 and 1 mean in the reviews' labels."""
+
 REMEDY = "set IMDB_SOURCE to a local copy, or run `make demo`, which needs none of the data"
 
 
 def main(settings: Settings) -> None:
-    """Have both files in place, and say where each came from."""
+    """Have both files in place, say where each came from, and write the labels."""
     wanted = settings.download
     for name, pinned in {REVIEWS: wanted.reviews, WORD_INDEX: wanted.word_index}.items():
         target = RAW / name
@@ -36,6 +40,7 @@ def main(settings: Settings) -> None:
         else:
             origin = f"from {take_first(target, pinned, wanted)}"
         print(f"{target}: {origin}")
+    write_json(RAW / "imdb_labels.json", LABELS)
 
 
 def take_named(source: str, target: Path, pinned: Source) -> Path:
@@ -47,7 +52,12 @@ def take_named(source: str, target: Path, pinned: Source) -> Path:
     path = locate(source, target.name)
     try:
         take(target, pinned, partial(copyfile, path))
+    except InputError as error:
+        remedy = "it is another file than params.yaml pins; bring the official one, or unset IMDB_SOURCE"
+        raise InputError(f"IMDB_SOURCE={source}: {path}: {error}; {remedy}") from None
     except (OSError, ValueError) as error:  # the latter of a null byte in the path
+        if getattr(error, "errno", None) in FULL:
+            raise
         remedy = f"name a folder that holds {target.name}, or unset IMDB_SOURCE"
         raise InputError(f"IMDB_SOURCE={source}: {path}: {reason(error)}; {remedy}") from None
     return path
@@ -67,6 +77,8 @@ def take_first(target: Path, pinned: Source, settings: Download) -> str:
             take(target, pinned, write)
             return place
         except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) in FULL:
+                raise
             failures.append(f"{place}: {reason(error)}")
             if not isinstance(error, FileNotFoundError):  # an empty cache is nothing to warn of
                 print(f"warning: {failures[-1]}", file=sys.stderr)
@@ -115,18 +127,24 @@ def download(url: str, timeout: float, retries: int, path: Path) -> None:
 def locate(source: str, name: str) -> Path:
     """Where the file ``name`` is, by a ``source`` that is its folder, it, or its companion, as a path or file:// URL.
 
+    A relative path is one from the root of the repository, whose own copy ``dvc exp run --temp`` runs the stage in.
+
     Raises:
-        InputError: The URL is none.
+        InputError: The URL is none of a file of this machine.
 
     >>> locate("file:///mnt/imdb.npz", "imdb_word_index.json").as_posix()
     '/mnt/imdb_word_index.json'
     """
-    if source.lower().startswith("file://"):
+    if re.match("[a-z][a-z0-9+.-]+://", source, re.IGNORECASE):
+        remedy = "name a folder, a file or a file:// URL, or unset IMDB_SOURCE to download"
         try:
-            source = url2pathname(urlsplit(source).path)
+            scheme, host, place, *_ = urlsplit(source)
         except ValueError as error:
-            raise InputError(f"IMDB_SOURCE={source}: {error}; name a folder, a file or a file:// URL") from None
-    path = Path(os.path.expanduser(source))
+            raise InputError(f"IMDB_SOURCE={source}: {error}; {remedy}") from None
+        if scheme != "file" or host.lower() not in ("", "localhost"):
+            raise InputError(f"IMDB_SOURCE={source}: expected a place on this machine, got {scheme}://{host}; {remedy}")
+        source = url2pathname(place)
+    path = Path(os.environ.get("DVC_ROOT", ""), os.path.expanduser(source))
     folder = path.parent if path.name in (REVIEWS, WORD_INDEX) and not path.is_dir() else path
     return folder / name
 

@@ -19,15 +19,15 @@ COMPUTING = (
     "llvmlite",  # compiles, under numba
     "numba",  # compiles the arithmetic
     "numpy",  # draws the first weights, the order of reviews and the dropout
-    "scikit-learn",  # scores
-    "scipy",  # scores, under scikit-learn
+    "scikit-learn",  # fits baselines, scores
+    "scipy",  # counts n-grams; scores, under scikit-learn
     "tensorflow",  # under Keras
 )
 
 
 def main() -> None:
     """Write the architecture, and the versions in requirements.txt, provided they are the installed ones."""
-    lock = Path("requirements.txt").read_text(encoding="utf-8")
+    lock = Path("requirements.txt").read_text(encoding="utf-8", errors="replace")
     locked = {name: locked_version(lock, name) for name in COMPUTING}
     for name in COMPUTING:
         if (installed := installed_version(name)) != locked[name]:

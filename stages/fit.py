@@ -31,4 +31,4 @@ def read_reviews(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 if __name__ == "__main__":
-    command(main, Settings, baseline=True)
+    command(main, Settings, baseline="required")

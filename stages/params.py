@@ -10,21 +10,29 @@ from pydantic import AfterValidator, Field, model_validator
 
 from sentiment import InputError
 from stages.common import command, write_text
-from stages.settings import check, download, evaluate, fit, pad, read_text, score, train
+from stages.settings import check, corpus, download, evaluate, find, fit, pad, read_text, score, train
 from stages.settings.reader import load
 
 CHECKED = Path("data/params-checked.txt")
 TAKEN = ("raw", "noise")  # folders of these names stand among those of the models
+IMDB = "imdb"  # the corpus that the download stage makes
 
 
 def free(name: str) -> str:
-    """A model's name, which names folders and files too."""
+    """The name of a model or a baseline, which names folders and files too."""
     if name in TAKEN:
         raise ValueError(f"a model cannot be called {name!r}, as data/raw and metrics/noise are folders; rename it")
     return name
 
 
-Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64), AfterValidator(free)]
+def own(name: str) -> str:
+    """The name of a corpus of one's own, which names files too."""
+    if name == IMDB:
+        raise ValueError(f"a corpus cannot be called {name!r}, as that is the downloaded one; rename it")
+    return name
+
+
+Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64)]
 
 
 class Model(pad.Settings, train.Settings, evaluate.Settings):
@@ -38,8 +46,17 @@ class Baseline(fit.Settings, score.Settings):
 class Params(download.Settings):
     """The whole of ``params.yaml``."""
 
-    models: Annotated[dict[Name, Model], Field(min_length=1)]
-    baselines: dict[Name, Baseline]
+    corpora: dict[Annotated[Name, AfterValidator(own)], corpus.Settings]
+    models: Annotated[dict[Annotated[Name, AfterValidator(free)], Model], Field(min_length=1)]
+    baselines: dict[Annotated[Name, AfterValidator(free)], Baseline]
+
+    def model(self, name: str) -> Model:
+        """The section of the model called ``name``; ``InputError`` lists the names there are."""
+        return find(self.models, "model", name)
+
+    def baseline(self, name: str) -> Baseline:
+        """That of the baseline called ``name``, likewise."""
+        return find(self.baselines, "baseline", name)
 
     @model_validator(mode="after")
     def _names_differ(self):
@@ -54,7 +71,17 @@ def parse(text: str) -> Params:
     Raises:
         InputError: One line per fault: the key, the value found and what is allowed.
     """
-    return check(Params, load(text))
+    params = check(Params, load(text))
+    corpora = [IMDB, *params.corpora]
+    lost = [
+        f"params.yaml: {section}.{name}.corpus = {one.corpus!r}: expected one of {', '.join(corpora)}"
+        for section, named in (("models", params.models), ("baselines", params.baselines))
+        for name, one in named.items()
+        if one.corpus not in corpora
+    ]
+    if lost:
+        raise InputError("\n".join(lost))
+    return params
 
 
 def read() -> Params:
@@ -62,14 +89,15 @@ def read() -> Params:
     return parse(read_text())
 
 
-def main(name: str | None) -> None:
-    """Check the file, and that it has a model or a baseline called ``name`` if one is given."""
+def main(model: str | None, baseline: str | None) -> None:
+    """Check the file, and that it has the model and the baseline whose names are given."""
     params = read()
-    names = [*params.models, *params.baselines]
-    if name not in (None, *names):
-        raise InputError(f"model: expected one of {', '.join(names)}, got {name!r}")
+    if model is not None:
+        params.model(model)
+    if baseline is not None:
+        params.baseline(baseline)
     write_text(CHECKED, "params.yaml has every key, and each a value in its range\n")
 
 
 if __name__ == "__main__":
-    command(main, model="optional")
+    command(main, model="optional", baseline="optional")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import corpus, linear, ngrams, padding
+from sentiment import InputError, corpus, linear, ngrams, padding
 from stages.common import command
 from stages.scores import write_scores
 from stages.settings.score import Settings
@@ -12,8 +12,7 @@ from stages.settings.score import Settings
 
 def main(settings: Settings, name: str) -> None:
     """Read the test split, as ``stages.evaluate`` does, once; the reviews are in the order of that stage's."""
-    with Path("models", f"{name}.npz").open("rb") as file:
-        model = linear.read(file)
+    model = read_model(Path("models", f"{name}.npz"), name)
     with Path("data/raw", f"{settings.corpus}.npz").open("rb") as file:
         _, order = padding.orders(*(corpus.count(file, split) for split in ("train", "test")))
         labels = corpus.labels(file, "test")
@@ -23,5 +22,14 @@ def main(settings: Settings, name: str) -> None:
     write_scores(name, labels[order], positive[order], settings.score.calibration_bins, weights)
 
 
+def read_model(path: Path, name: str) -> linear.Model:
+    """The baseline called ``name``, from its file."""
+    with path.open("rb") as file:
+        try:
+            return linear.read(file)
+        except InputError as error:
+            raise InputError(f"{path}: {error}; `dvc repro fit@{name}` makes it again") from None
+
+
 if __name__ == "__main__":
-    command(main, Settings, baseline=True)
+    command(main, Settings, baseline="required")

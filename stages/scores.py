@@ -1,12 +1,12 @@
 """What the stages that read the test split, ``evaluate`` and ``score``, write of any kind of model."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from sentiment import scoring
-from stages.common import replacing, write_csv, write_json
+from sentiment.training import digest
+from stages.common import write_array, write_csv, write_json
 
 
 def write_scores(
@@ -24,12 +24,6 @@ def write_scores(
     figures = scoring.figures(labels, positive)
     for curve, columns in scoring.curves(labels, positive, calibration_bins).items():
         write_csv(Path("plots", name, f"{curve}.csv"), columns)
-    with replacing(Path("data", name, "predicted.npy")) as path, path.open("wb") as file:
-        np.save(file, positive)
+    write_array(Path("data", name, "predicted.npy"), positive)
     write_json(Path("metrics", f"{name}.json"), figures | {"parameters": len(weights), "weights": digest(weights)})
     print(" ".join(f"{figure} {value:.4f}" for figure, value in figures.items()))
-
-
-def digest(weights: np.ndarray) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of weights as little-endian float32."""
-    return hashlib.sha256(weights.astype("<f4").tobytes()).hexdigest()[:16]

@@ -1,13 +1,19 @@
-"""Train a model: models/<model>.keras, its layer table models/<model>.txt and the history in plots/<model>/history."""
+"""Train a model: models/<model>.keras, its layer table .txt and what asking it takes, .json; and its history.
+
+plots/<model>/history has the figures of each epoch, plots/<model>/weights.csv a digest of the weights after each, which
+tells where two trainings part.
+"""
 
 import hashlib
 import json
 import sys
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from dvclive import Live
@@ -15,11 +21,16 @@ from scmrepo.exceptions import SCMError
 from tqdm import tqdm
 
 from sentiment import DECIMALS, InputError, archive, network
+from sentiment.engine import shards
 from sentiment.engine.trainer import CompiledTrainer
 from sentiment.keras_trainer import KerasTrainer
-from sentiment.training import Trainer, fit, split
-from stages.common import command, read_split, replacing, write_text
+from sentiment.training import Epoch, Trainer, digest, fit, split
+from stages.common import command, read_split, replacing, write_csv, write_json, write_text
+from stages.launcher import launch, requested
 from stages.settings.train import Settings, Train
+
+ZIP = (zipfile.BadZipFile, zlib.error)
+"""What a damaged archive raises besides."""
 
 
 class Checkpoint:
@@ -28,7 +39,7 @@ class Checkpoint:
     def __init__(self, path: Path, fingerprint: str):
         self.path, self.fingerprint = path, fingerprint
 
-    def load(self) -> tuple[dict[str, np.ndarray] | None, list[dict[str, float]]]:
+    def load(self) -> tuple[dict[str, np.ndarray] | None, list[dict]]:
         """The state and the history so far; ``None`` and an empty list where there is nothing to go on from."""
         if not self.path.exists():
             return None, []
@@ -38,12 +49,12 @@ class Checkpoint:
                     return None, []
                 state = {name.removeprefix("state/"): saved[name] for name in saved if name.startswith("state/")}
                 return state, json.loads(str(saved["history"]))
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, TypeError, KeyError, EOFError, RuntimeError, TokenError, *ZIP) as error:
             raise InputError(
                 f"{self.path}: a damaged checkpoint ({error}); delete it to train from the start"
             ) from None
 
-    def save(self, state: dict[str, np.ndarray], history: list[dict[str, float]]) -> None:
+    def save(self, state: dict[str, np.ndarray], history: list[dict]) -> None:
         """Replace the checkpoint, whole or not at all."""
         arrays = {f"state/{name}": array for name, array in state.items()}
         with replacing(self.path) as path, path.open("wb") as file:
@@ -56,16 +67,27 @@ class Checkpoint:
 
 def main(settings: Settings, name: str) -> None:
     """Train the model called ``name``, going on from the last finished epoch of a run that was cut short."""
+    if settings.train.engine == "compiled":
+        if launch():
+            return
+    elif requested():
+        print(f"{name}: Keras trains in one process, so the launcher is not used; train.engine: compiled uses it")
     ids, labels = read_split(name, "train")
-    checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), _fingerprint(settings, ids, labels))
-    state, history = checkpoint.load()
+    fingerprint = shards.share(partial(_fingerprint, settings, ids, labels))
+    checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), fingerprint)
+    state, history = shards.share(checkpoint.load)
     build = partial(network.build, **settings.pad.model_dump(), **settings.network.model_dump())
     trainer = make_trainer(settings.train, build, state)
+    if shards.PLACE:  # the first process writes
+        for _ in epochs(settings.train, trainer, ids, labels, len(history)):
+            pass
+        return
     print(f"{name}: {trainer.promise}")
     train(name, settings.train, trainer, ids, labels, history, checkpoint)
     model = build()
     network.set_weights(model, trainer.state()["weights"])
     write_text(Path("models", f"{name}.txt"), archive.table(model))
+    write_json(Path("models", f"{name}.json"), _about(settings, network.get_weights(model)))
     with replacing(Path("models", f"{name}.keras")) as path:
         path.write_bytes(archive.pack(model))
     checkpoint.remove()
@@ -83,24 +105,48 @@ def make_trainer(
     return CompiledTrainer(network.to_layers(build()), state, shards=settings.shards, **own)
 
 
+def epochs(
+    settings: Train, trainer: Trainer, ids, labels, done: int, progress: Callable[[int], None] = lambda reviews: None
+) -> Iterator[Epoch]:
+    """The epochs of ``fit`` after the first ``done``."""
+    numbers = settings.model_dump(include={"validation_fraction", "seed"})
+    return fit(trainer, ids, labels, epochs=range(done, settings.epochs), **numbers, progress=progress)
+
+
 def train(name: str, settings: Train, trainer: Trainer, ids, labels, history: list, checkpoint: Checkpoint) -> None:
-    """Train on from ``history``; each epoch is logged, shown and kept in the checkpoint as it ends."""
+    """Train on from ``history``; each epoch is logged, shown and kept in the checkpoint as it ends.
+
+    ``history`` has the figures of each epoch, and a digest of the weights after it.
+    """
     reviews, _ = split(len(ids), settings.validation_fraction)
     total, done = settings.epochs * reviews, len(history) * reviews
     bar = tqdm(total=total, initial=done, unit=" reviews", desc=f"train {name}", disable=None)
     with _live(f"plots/{name}/history") as live, bar:
         if history:
             bar.write(f"resuming after epoch {len(history)} of {settings.epochs}")
-        for metrics in history:
-            _log(live, metrics)
-        numbers = settings.model_dump(include={"validation_fraction", "seed"})
-        epochs = range(len(history), settings.epochs)
-        for epoch in fit(trainer, ids, labels, epochs=epochs, **numbers, progress=bar.update):
-            history.append({key: round(value, DECIMALS) for key, value in epoch.metrics.items()})
+        for epoch in history:
+            _log(live, epoch["metrics"])
+        for epoch in epochs(settings, trainer, ids, labels, len(history), bar.update):
+            metrics = {key: round(value, DECIMALS) for key, value in epoch.metrics.items()}
+            history.append({"metrics": metrics, "weights": digest(epoch.state["weights"])})
             checkpoint.save(epoch.state, history)
-            _log(live, history[-1])
-            figures = ", ".join(f"{key} {value:.4f}" for key, value in history[-1].items())
+            _log(live, metrics)
+            figures = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
             bar.write(f"epoch {len(history)}: {figures}")
+    digests = [epoch["weights"] for epoch in history]
+    write_csv(Path("plots", name, "weights.csv"), {"epoch": range(1, len(digests) + 1), "weights": digests})
+
+
+def _about(settings: Settings, weights: np.ndarray) -> dict:
+    """What turns a text into the model's ids and its answer into a label, and digests of what they belong to."""
+    raw = Path("data/raw")
+    return {
+        "corpus": settings.corpus,
+        "labels": json.loads((raw / f"{settings.corpus}_labels.json").read_bytes()),
+        "weights": digest(weights),
+        "word_index": hashlib.sha256((raw / f"{settings.corpus}_word_index.json").read_bytes()).hexdigest(),
+        **settings.pad.model_dump(),
+    }
 
 
 def _fingerprint(settings: Settings, *arrays: np.ndarray) -> str:

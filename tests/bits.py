@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sentiment.engine import shards
 from sentiment.engine.trainer import CompiledTrainer, predict
 
 
@@ -41,14 +42,22 @@ def main(name: str, run: Run) -> None:
     trainer = CompiledTrainer(run.layers, learning_rate=0.001, seed=1, **settings)
     network = trainer.network
     ids = reviews(network.length, network.words.vocabulary, max(run.batch * run.updates, run.predictions))
-    print(name, "first", digest(trainer.state()["weights"]), flush=True)
+    say(name, "first", digest(trainer.state()["weights"]))
     for number, rows in enumerate(np.split(ids[: run.batch * run.updates], run.updates)):
-        groups = network.deal(rows, run.shards)
+        groups = network.deal(rows, run.shards, own=shards.own)
         positive = trainer.find_gradient(groups, (groups.order % 2).astype(np.float32), number)
         trainer.update(number)
-        print(name, number, digest(trainer.state()["weights"]), digest(positive), flush=True)
+        say(name, number, digest(trainer.state()["weights"]), digest(positive))
     predictions = predict(run.layers, trainer.state()["weights"], ids[: run.predictions], batch=run.predictions)
-    print(name, "predictions", digest(predictions), flush=True)
+    say(name, "predictions", digest(predictions))
+
+
+def say(*words: object) -> None:
+    """Print a line, once, provided that all processes would."""
+    line = " ".join(map(str, words))
+    shards.agree(line, "bits")
+    if shards.PLACE == 0:
+        print(line, flush=True)
 
 
 def digest(array: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def real_models() -> dict:
 
 def on_cores(count: int) -> list[str]:
     """The beginning of a command that runs the rest on so many cores, or on those there are; nothing on macOS."""
-    if not shutil.which("taskset"):
+    if sys.platform != "linux" or not shutil.which("taskset"):
         return []
     return ["taskset", "--cpu-list", ",".join(map(str, sorted(os.sched_getaffinity(0))[:count]))]
 

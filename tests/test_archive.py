@@ -12,6 +12,7 @@ from sentiment import InputError, archive, network
 from sentiment.engine.network import Network
 from sentiment.engine.trainer import predict
 from sentiment.network import keras
+from sentiment.training import digest
 from tests.cases import Sizes, build, reviews
 
 
@@ -84,8 +85,19 @@ def test_unpack_is_the_inverse_of_pack(model, packed):
 
 @pytest.mark.parametrize("damage", [b"", b"PK", b"not a zip"], ids=str)
 def test_a_damaged_file_is_refused_in_one_line(damage):
-    with pytest.raises(InputError, match=r"^model: not a readable \.keras file .*; run train again$"):
+    with pytest.raises(InputError, match=r"^not a readable \.keras file \((?!.*tmp).*\)$"):
         archive.unpack(damage)
+
+
+@pytest.mark.parametrize("member", ["config.json", "model.weights.h5"])
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b"[]", b"{}", b'"text"', b'{"class_name": "Sequential"}'])
+def test_a_file_of_a_damaged_member_is_refused_in_one_line(packed, member, content):
+    damaged = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(packed)) as old, zipfile.ZipFile(damaged, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, content if name == member else old.read(name))
+    with pytest.raises(InputError, match=r"^not a readable \.keras file \((?!.*tmp).*\)$"):
+        archive.unpack(damaged.getvalue())
 
 
 def test_a_truncated_file_is_refused(packed):
@@ -125,5 +137,5 @@ def test_the_digest_follows_every_bit(model):
     weights = network.get_weights(model)
     changed = weights.copy()
     changed.view("u4")[-1] ^= 1
-    assert len(archive.digest(weights)) == 16
-    assert archive.digest(weights) != archive.digest(changed)
+    assert len(digest(weights)) == 16
+    assert digest(weights) != digest(changed)

@@ -105,7 +105,7 @@ def text(reviews=(), word_index=(), timeout=5.0, retries=2):
         "word_index": {"sha256": SHA256["imdb_word_index.json"], "urls": list(word_index)},
     }
     own = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    return f"download: {json.dumps(section)}\n" + own[own.index("\nmodels:") :]
+    return f"download: {json.dumps(section)}\n" + own[own.index("\ncorpora:") :]
 
 
 def run(*reviews, **options):
@@ -134,7 +134,8 @@ def fill(folder, *names, content=None):
 
 
 def raw():
-    return {path.name: path.read_bytes() for path in Path("data/raw").iterdir()}
+    """What there is, but for the labels, which come from no source."""
+    return {path.name: path.read_bytes() for path in Path("data/raw").iterdir() if path.name != "imdb_labels.json"}
 
 
 def raw_lacks_reviews():
@@ -145,6 +146,7 @@ def test_both_files_come_from_their_addresses(server, capsys):
     server.scripts = {"/a": [CONTENT["imdb.npz"]], "/b": [CONTENT["imdb_word_index.json"]]}
     download.main(parse(text([server.url("/a")], [server.url("/b")])))
     assert raw() == CONTENT
+    assert json.loads(Path("data/raw/imdb_labels.json").read_bytes()) == ["negative", "positive"]
     assert capsys.readouterr().out.splitlines() == [
         f"data/raw/imdb.npz: from {server.url('/a')}",
         f"data/raw/imdb_word_index.json: from {server.url('/b')}",
@@ -268,6 +270,33 @@ def test_a_named_source_that_can_be_no_file_is_an_error(monkeypatch, source):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "source", ["https://example.org/imdb", "s3://bucket/imdb", "FTP://x/y", "file://nas/imdb", "s3:///imdb"]
+)
+def test_a_named_source_elsewhere_is_told_what_it_may_be(monkeypatch, source):
+    monkeypatch.setenv("IMDB_SOURCE", source)
+    with pytest.raises(InputError) as caught:
+        run()
+    host = source.rpartition("/")[0]
+    assert (
+        str(caught.value)
+        .lower()
+        .startswith(f"imdb_source={source.lower()}: expected a place on this machine, got {host.lower()}")
+    )
+    assert "name a folder, a file or a file:// URL, or unset IMDB_SOURCE" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert raw_lacks_reviews()
+
+
+def test_a_relative_source_is_one_of_the_repository_wherever_dvc_runs_the_stage(tmp_path, monkeypatch):
+    """`dvc exp run --temp` runs it in a copy, and says in DVC_ROOT where the repository is."""
+    fill(tmp_path / "repository/mine")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "repository"))
+    monkeypatch.setenv("IMDB_SOURCE", "mine")
+    download.main(parse(text()))
+    assert raw() == CONTENT
+
+
 def test_a_named_source_with_other_bytes_is_an_error_and_stays_as_it_is(tmp_path, monkeypatch):
     mine = fill(tmp_path / "mine", "imdb.npz", content=OTHER) / "imdb.npz"
     before = mine.stat()
@@ -275,8 +304,9 @@ def test_a_named_source_with_other_bytes_is_an_error_and_stays_as_it_is(tmp_path
     monkeypatch.setenv("IMDB_SOURCE", str(mine))
     with pytest.raises(InputError) as caught:
         run()
-    for part in (str(mine), SHA256["imdb.npz"], hashlib.sha256(OTHER).hexdigest()):
+    for part in (str(mine), SHA256["imdb.npz"], hashlib.sha256(OTHER).hexdigest(), "bring the official one"):
         assert part in str(caught.value)
+    assert "name a folder" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert (mine.read_bytes(), mine.stat().st_mtime_ns) == (OTHER, before.st_mtime_ns)
     assert [path.name for path in mine.parent.iterdir()] == ["imdb.npz"]

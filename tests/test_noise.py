@@ -1,11 +1,13 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 from benchmarks.noise import spread
+from checks.scratch import git
 from demo.project import write_project
 from sentiment.scoring import METRICS
 from tests.conftest import MODELS, ROOT
@@ -60,12 +62,37 @@ def test_each_seed_is_trained_and_only_the_file_of_the_model_is_written(project)
     assert written.read_text() == json.dumps(noise, indent=2, sort_keys=True) + "\n"
 
 
+@pytest.mark.skipif(not find_spec("mpi4py"), reason="needs mpi4py: `make mpi`")
+def test_runs_on_two_processes_after_one_that_failed_and_some_from_elsewhere_give_the_table_of_one(project):
+    folder, environment = project
+    expected = (folder / "metrics/noise" / f"{MODEL}.json").read_bytes()
+    commit = git(folder, "rev-parse", "HEAD")
+    launched = environment | {"LAUNCHER": "mpiexec -n 2"}
+    elsewhere = run(folder, launched, MODEL, "--seeds", "2", "--first", "2")
+    assert elsewhere.returncode == 0, elsewhere.stderr
+    kept = folder / ".checkpoints/noise" / commit[:12] / MODEL
+    assert elsewhere.stdout == f"kept in {kept.relative_to(folder)}: copy it where the seeds from 1 on are measured\n"
+    assert [path.name for path in kept.iterdir()] == ["2.json"]
+    failed = run(folder, launched | {"IMDB_SOURCE": "nowhere"}, MODEL, "--seeds", "2")
+    assert failed.returncode == 1
+    faults = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
+    assert any(fault.startswith("error: run 1: ") for fault in faults)
+    assert faults[-1] == f"error: 1 of 2 runs are kept in {kept}; run the same command again"
+    merged = run(folder, launched, MODEL, "--seeds", "2")
+    assert merged.returncode == 0, merged.stderr
+    assert "run 1 done, 2 of 2" in merged.stderr
+    assert "run 2 done" not in merged.stderr
+    assert (folder / "metrics/noise" / f"{MODEL}.json").read_bytes() == expected
+    assert not kept.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         ([], f"error: model: expected one of {', '.join(MODELS)}, got none; `make noise MODEL={MODEL}`"),
         (["tiny"], f"error: model: expected one of {', '.join(MODELS)}, got 'tiny'"),
         ([MODEL, "--seeds", "1"], "error: seeds: expected at least 2, since one run has no spread, got 1"),
+        ([MODEL, "--seeds", "4", "--first", "5"], "error: first: expected a seed from 1 to 4, got 5"),
     ],
 )
 def test_a_wrong_request_is_refused_in_one_line(project, arguments, expected):

@@ -1,12 +1,25 @@
+import re
+
 import pytest
 
 from sentiment import InputError
 from stages import settings
 from stages.params import TAKEN, parse
-from stages.settings import fit, pad, train
+from stages.settings import corpus, fit, pad, train
 from tests.conftest import ROOT
 
-TEXT = (ROOT / "params.yaml").read_text()
+OWN = """corpora:
+  own:
+    reviews: own.csv
+    text: review
+    label: sentiment
+    labels: [bad, good]
+    test_fraction: 0.2
+    seed: 1
+    bad_rows: 0
+"""
+TEXT = re.sub("^corpora:.*\n([ #].*\n|\n)*", f"{OWN}\n", (ROOT / "params.yaml").read_text(), flags=re.MULTILINE)
+TEXT = re.sub("(?<=    corpus: )[a-z0-9_-]+", "imdb", TEXT)
 
 
 def changed(old, new):
@@ -55,7 +68,7 @@ FAULTS = {
     "even kernel": ("kernel: 5", "kernel: 4", "kernel = 4 must be odd"),
     "pooling that leaves nothing": ("pool: 2", "pool: 101", "network.pool = 101 must not exceed pad.max_length = 100"),
     "more shards than reviews": ("batch: 64", "batch: 1", "shards = 4 must not exceed batch = 1"),
-    "seed out of range": ("seed: ", "seed: -", "models.small.train.seed"),
+    "seed out of range": ("seed: 1 #", "seed: -1 #", "models.small.train.seed"),
     "hash of another length": ("sha256: 6", "sha256: ", "download.reviews.sha256"),
     "address that is none": ("- https://storage", "- ftp://storage", "download.reviews.urls.0"),
     "key twice": ("epochs: 5", "epochs: 5\n      epochs: 6", "column 7: found duplicate key 'epochs'"),
@@ -76,6 +89,15 @@ FAULTS = {
     "unknown solver": ("solver: svm", "solver: tree", "baselines.nbsvm-1.fit"),
     "a key of another solver": ("solver: svm", "solver: svm\n      epochs: 3", "epochs = 3 is not a known key"),
     "interpolation beyond the machine": ("interpolation: 0", "interpolation: 1", "interpolation = 1"),
+    "unknown corpus": ("corpus: imdb", "corpus: mine", "models.small.corpus = 'mine': expected one of imdb, own"),
+    "unknown corpus of a baseline": ("imdb # the reviews it is of\n", "x\n", "baselines.words.corpus = 'x': expected"),
+    "name of the downloaded corpus": ("  own:", "  imdb:", "corpora.imdb: a corpus cannot be called 'imdb'"),
+    "corpus name": ("  own:", "  my.own:", "corpora.my.own"),
+    "three labels": ("[bad, good]", "[bad, good, dull]", "corpora.own.labels = ['bad', 'good', 'dull']"),
+    "one label twice": ("[bad, good]", "[bad, bad]", "labels: expected two different names, got 'bad' twice"),
+    "numbers for names": ("[bad, good]", "[0, 1]", "corpora.own.labels.0 = 0: Input should be a valid string"),
+    "column twice": ("label: sentiment", "label: review", "text and label: expected two different columns"),
+    "all tests": ("test_fraction: 0.2", "test_fraction: 1.0", "corpora.own.test_fraction = 1.0"),
     "no YAML": ("download:", "download: {", "not readable as YAML"),
 }
 
@@ -87,6 +109,50 @@ def test_a_fault_is_one_line_that_names_the_key_and_what_is_allowed(old, new, ex
     lines = [line for line in str(caught.value).splitlines() if expected in line]
     assert len(lines) == 1
     assert lines[0].startswith("params.yaml: ")
+
+
+BOMB = "x0: &x0 [1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 8)}]\n" for n in range(1, 30)
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("epochs: 5", "epochs: 1e999", "params.yaml: models.small.train.epochs = inf: Input should be a valid integer"),
+        ("epochs: 5", f"epochs: {10**400}", "params.yaml: not readable as YAML: a number of 401 characters"),
+        ("0.001", "1e999", "params.yaml: models.small.train.learning_rate = inf: Input should be a finite number"),
+        ("models:", f"{BOMB}\nmodels:", "params.yaml: x29 = [[[[...], [...], [...], ...], "),
+        ("models:", "more: " + "[" * 10**5 + "\nmodels:", "params.yaml: not readable as YAML: maximum recursion"),
+        ("models:", "more: &a [*a]\nmodels:", "params.yaml: more = [[[[...]]]] is not a known key"),
+    ],
+    ids=["infinite", "huge", "infinite rate", "aliases of aliases", "deep", "in itself"],
+)
+def test_a_value_beyond_all_bounds_is_a_short_line(old, new, expected):
+    with pytest.raises(InputError) as caught:
+        parse(changed(old, new))
+    (line,) = [line for line in str(caught.value).splitlines() if line.startswith(expected)]
+    assert len(line) < 300
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda path: None, "No such file or directory; run from the project's root"),
+        (lambda path: path.mkdir(), "expected a file that can be read, got: Is a directory; `git restore params.yaml`"),
+        (lambda path: path.symlink_to(path), "expected a file that can be read, got: Too many levels of symbolic"),
+        (lambda path: path.write_bytes(b"\xff\xfea"), "expected text in UTF-8, got other bytes: "),
+        (lambda path: path.write_bytes(b"a: \0"), "not readable as YAML: unacceptable character #x0000"),
+    ],
+    ids=["missing", "folder", "link to itself", "binary", "null byte"],
+)
+def test_a_file_that_can_not_be_read_is_one_line(tmp_path, monkeypatch, damage, expected):
+    monkeypatch.chdir(tmp_path)
+    damage(tmp_path / "params.yaml")
+    with pytest.raises(InputError) as caught:
+        settings.read(pad.Settings, "small")
+    assert str(caught.value).startswith(f"params.yaml: {expected}")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_every_fault_is_reported_at_once():
@@ -115,21 +181,33 @@ def test_a_model_may_have_any_plain_name(name):
     assert name in parse(changed("  small:", f"  {name}:")).models
 
 
+def test_a_corpus_of_ones_own_is_read_by_its_name_and_an_unknown_one_lists_those_there_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(TEXT)
+    assert settings.read(corpus.Settings, corpus="own") == parse(TEXT).corpora["own"]
+    with pytest.raises(InputError, match=r"corpus: expected one of own, got 'small'"):
+        settings.read(corpus.Settings, corpus="small")
+
+
 @pytest.mark.parametrize("name", TAKEN)
-def test_a_model_may_not_have_the_name_of_a_folder_that_stands_among_those_of_models(name):
+@pytest.mark.parametrize("renamed", ["small", "words"])
+def test_a_model_or_baseline_may_not_have_the_name_of_a_folder_that_stands_among_those_of_models(name, renamed):
     with pytest.raises(InputError, match=f"a model cannot be called '{name}'.*rename it"):
-        parse(changed("  small:", f"  {name}:"))
+        parse(changed(f"  {renamed}:", f"  {name}:"))
 
 
 def test_a_stage_looks_at_its_own_sections_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("models: {m: {pad: {max_length: 7, vocabulary: 9}, train: banana}}")
+    text = "models: {m: {corpus: own, pad: {max_length: 7, vocabulary: 9}, train: banana}}"
+    (tmp_path / "params.yaml").write_text(text)
     assert settings.read(pad.Settings, "m").pad.max_length == 7
     with pytest.raises(InputError, match=r"params\.yaml: models\.m\.train = 'banana'"):
         settings.read(train.Settings, "m")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "models:", "models: []", "models: {m: 3}", "models: {m: {pad: 3}}"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "models:", "models: []", "models: {m: 3}", "models: {m: {corpus: imdb, pad: 3}}"]
+)
 def test_a_stage_refuses_a_file_of_another_shape_in_one_line(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(text)

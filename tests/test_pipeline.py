@@ -1,12 +1,16 @@
 """dvc.yaml tells the truth, and a real `dvc repro` does what it says, on a made-up corpus."""
 
 import ast
+import io
 import os
+import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -15,14 +19,33 @@ import numpy as np
 import pytest
 from dvc.repo import Repo
 from dvc.utils.serialize import modify_yaml
+from ruamel.yaml import YAML
 
 from demo.project import write_project
+from sentiment import InputError
+from stages.common import create_array, read_split
 from tests.conftest import BASELINES, MODELS, ROOT, on_cores
 
 REVIEWS = 300
-STAGES = {stage.addressing: stage for stage in Repo(ROOT).index.stages}
-SECTIONS = {"download", "pad", "network", "train", "evaluate", "corpus", "grams", "fit", "score"}
+OWN = "own"  # a corpus that params.yaml has here, so that every stage is there
 NAMES = [*MODELS, *BASELINES]
+
+
+def pipeline() -> dict:
+    """The stages of dvc.yaml by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        Repo.init(folder, no_scm=True).close()
+        shutil.copy(ROOT / "dvc.yaml", folder)
+        text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+        yaml = YAML(typ="safe")
+        values = yaml.load(text)
+        values["corpora"] = {OWN: {"reviews": "reviews.csv"}}
+        yaml.dump(values, Path(folder, "params.yaml"))
+        return {stage.name: stage for stage in Repo(folder).index.stages}
+
+
+STAGES = pipeline()
+SECTIONS = {"corpus", "download", "pad", "network", "train", "evaluate", "grams", "fit", "score"}
 FIRST, LAST = MODELS[0], MODELS[-1]
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
 
@@ -62,7 +85,7 @@ def dependencies(stage, kind):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_the_code_a_stage_depends_on_is_the_code_it_imports(name):
-    module = re.search(r"python -m (\S+)", STAGES[name].cmd)[1]
+    module = re.search(r"python -E -m (\S+)", STAGES[name].cmd)[1]
     assert dependencies(STAGES[name], "code") == imported(module)
 
 
@@ -73,12 +96,13 @@ def declared(stage) -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
 def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
-    module = re.search(r"python -m (\S+)", STAGES[name].cmd)[1]
+    module = re.search(r"python -E -m (\S+)", STAGES[name].cmd)[1]
     tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text())
     read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_settings(node.value)}
     own = name.partition("@")[2]
-    prefix = {"": "", **dict.fromkeys(MODELS, f"models.{own}."), **dict.fromkeys(BASELINES, f"baselines.{own}.")}[own]
-    assert declared(STAGES[name]) == {f"{prefix}{section}" for section in read & SECTIONS}
+    prefix = f"{'baselines' if own in BASELINES else 'models'}.{own}." if own else ""
+    expected = {f"{prefix}{section}" for section in read & SECTIONS}
+    assert declared(STAGES[name]) == ({f"corpora.{OWN}"} if own == OWN else expected)
 
 
 def is_settings(node: ast.expr) -> bool:
@@ -89,12 +113,9 @@ def is_settings(node: ast.expr) -> bool:
 @pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
 def test_a_stage_depends_on_no_schema_but_of_what_it_reads(name):
     schemas = {Path(path).stem for path in dependencies(STAGES[name], "code") if path.startswith("stages/settings/")}
-    sections = {key.split(".")[-1] for key in declared(STAGES[name])} - {
-        "network",
-        "grams",
-        "corpus",
-    }  # in those of others
-    assert schemas - {"__init__", "reader"} == sections
+    sections = {key.split(".")[-1] for key in declared(STAGES[name])}
+    sections -= {"network", "grams", "corpus"}  # which are in those of others
+    assert schemas - {"__init__", "reader"} == ({"corpus"} if sections == {OWN} else sections)
 
 
 def test_the_whole_params_file_is_checked_before_any_stage_that_reads_it():
@@ -102,7 +123,8 @@ def test_the_whole_params_file_is_checked_before_any_stage_that_reads_it():
     assert (check.def_path, check.params) == ("params.yaml", [])
     (checked,) = STAGES["params"].outs
     readers = {name for name, stage in STAGES.items() if stage.params and name != "params"}
-    assert {name.partition("@")[0] for name in readers} == {"download", "pad", "train", "evaluate", "fit", "score"}
+    expected = {"corpus", "download", "pad", "train", "evaluate", "fit", "score"}
+    assert {name.partition("@")[0] for name in readers} == expected
     assert all(checked.def_path in dependencies(STAGES[name], "data") for name in readers)
 
 
@@ -112,7 +134,7 @@ def test_every_stage_says_what_it_does(name):
 
 
 def test_the_pipeline_builds_exactly_the_models_and_baselines_of_params_yaml_and_names_none():
-    assert {name.partition("@")[2] for name in STAGES if "@" in name} == set(NAMES)
+    assert {name.partition("@")[2] for name in STAGES if "@" in name} == {*NAMES, OWN}
     assert not re.search(rf"\b({'|'.join(NAMES)})\b", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 
 
@@ -163,12 +185,13 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder, self.environment = folder, write_project(folder, REVIEWS)
+        self.before = set(self.files())
 
     def copy(self, folder: Path) -> "Project":
         """The same elsewhere, results included, all of it committed."""
         shutil.copytree(self.folder, folder, symlinks=True)
         copy = Project.__new__(Project)
-        copy.folder, copy.environment = folder, self.environment
+        copy.folder, copy.environment, copy.before = folder, self.environment, self.before
         copy.run(*GIT, "add", ".")
         copy.run(*GIT, "commit", "--quiet", "--message", "Results")
         return copy
@@ -202,13 +225,12 @@ class Project:
 def project(tmp_path_factory) -> Project:
     """A project that has been run once."""
     project = Project(tmp_path_factory.mktemp("project"))
-    project.before = set(project.files())
     project.run("dvc", "repro")
     return project
 
 
 def test_a_run_writes_its_outputs_and_nothing_else(project):
-    outputs = [out.def_path for stage in STAGES.values() for out in stage.outs]
+    outputs = [out.def_path for name, stage in STAGES.items() if name != f"corpus@{OWN}" for out in stage.outs]
     written = set(project.files()) - project.before - {"dvc.lock"}
     written = {name for name in written if not name.endswith(".gitignore")}
     assert all(any(name == out or name.startswith(f"{out}/") for out in outputs) for name in written)
@@ -228,7 +250,7 @@ def test_nothing_tracked_names_a_folder_a_host_or_a_time(project):
     ignored = ("data/", "models/")
     text = b"".join(content for name, content in project.files().items() if not name.startswith(ignored))
     assert str(project.folder).encode() not in text
-    assert not re.search(rf"\b{re.escape(os.uname().nodename)}\b".encode(), text)
+    assert not re.search(rf"\b{re.escape(platform.node())}\b".encode(), text)
     assert time.strftime("%Y-%m-%d").encode() not in text
 
 
@@ -281,6 +303,29 @@ def test_a_new_model_is_one_section(project, tmp_path):
     assert "Running stage 'train@no-mask_2'" in run.stdout
 
 
+def test_one_model_goes_to_a_remote_and_comes_back(project, tmp_path):
+    """Though the others of the pipeline are nowhere."""
+    project = project.copy(tmp_path / "shared")
+    project.run("dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
+    model, other = (project.folder / "models" / f"{name}.keras" for name in (FIRST, LAST))
+    before = model.read_bytes()
+    project.run("dvc", "push", "--with-deps", f"evaluate@{FIRST}")
+    shutil.rmtree(project.folder / ".dvc/cache")
+    model.unlink()
+    other.unlink()
+    project.run("dvc", "pull", "--with-deps", f"evaluate@{FIRST}")
+    assert model.read_bytes() == before
+    assert not other.exists()
+
+
+def test_another_python_than_that_of_the_environment_is_told_to_activate_it(project, tmp_path):
+    """As where `.venv/bin/dvc repro` is run by its path, and DVC finds the system's Python."""
+    bare = [sys.executable, "-S", "-m", "stages.params"]  # without site-packages
+    run = subprocess.run(bare, cwd=project.folder, capture_output=True, text=True, check=False)
+    line = "is not the Python of .venv; run `source .venv/bin/activate` first"
+    assert (run.returncode, run.stderr) == (1, f"error: {sys.executable} {line}\n")
+
+
 def test_a_mistyped_param_costs_nothing(project, tmp_path):
     """DVC deletes what a stage makes before the stage can refuse."""
     project = project.copy(tmp_path / "mistyped")
@@ -298,6 +343,36 @@ def test_a_mistyped_param_costs_nothing(project, tmp_path):
     changed = [pair for pair in zip(old, new, strict=True) if pair[0] != pair[1]]
     assert len(changed) == 1
     assert re.search(r"epochs: banana +#", changed[0][1])
+
+
+def test_dependencies_edited_while_their_stage_runs_end_it_in_one_line_and_are_not_recorded(project, tmp_path):
+    project = project.copy(tmp_path / "moved")
+    project.edit("seed: 1", "seed: 7")
+    process = subprocess.Popen(
+        ["dvc", "repro", f"train@{FIRST}"], cwd=project.folder, env=project.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (project.folder / ".checkpoints" / f"{FIRST}.npz").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.001)
+    entry = re.compile(rf"^  train@{FIRST}:\n(    .*\n)+", re.MULTILINE)
+    recorded = entry.search((project.folder / "dvc.lock").read_text())[0]
+    edited = ["data/environment.json", f"data/{FIRST}/x_train.npy", "sentiment/engine/groups.py", "params.yaml"]
+    for path in (project.folder / name for name in edited[:-1]):
+        content = path.read_bytes()
+        path.unlink()  # DVC's are links to its cache
+        path.write_bytes(content + b"\n")
+    (project.folder / "sentiment/engine/new.py").touch()
+    project.edit("learning_rate: 0.001", "learning_rate: 0.002")
+    _, errors = process.communicate()
+    assert process.returncode != 0
+    found = re.search(
+        "^error: (.*): expected no change while the stage ran, but it changed; run `dvc repro`", errors, re.M
+    )
+    assert sorted(found[1].split(", ")) == sorted([*edited, "sentiment/engine/new.py"])
+    assert "Traceback" not in errors
+    assert entry.search((project.folder / "dvc.lock").read_text())[0] == recorded
+    assert f"train@{FIRST}" in project.run("dvc", "status").stdout
 
 
 def copy_with_epochs(project, folder: Path, epochs: int) -> Path:
@@ -357,12 +432,13 @@ def test_killed_training_resumes_and_ends_with_the_same_bytes(project, tmp_path,
     command = [sys.executable, "-m", "stages.train", FIRST]
 
     def results():
-        paths = [*(folder / "models").glob(f"{FIRST}.*"), *(folder / "plots" / FIRST / "history").rglob("*")]
+        plots = folder / "plots" / FIRST
+        paths = [*(folder / "models").glob(f"{FIRST}.*"), *(plots / "history").rglob("*"), plots / "weights.csv"]
         return {path: path.read_bytes() for path in paths if path.is_file()}
 
     subprocess.run(command, cwd=folder, capture_output=True, check=True)
     expected = results()
-    assert len(expected) == 5
+    assert len(expected) == 6
     process = start_training(folder, FIRST)
     process.kill()
     process.communicate()
@@ -435,10 +511,19 @@ command(main)
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_stage_interrupted_while_it_imports_ends_without_a_traceback(tmp_path):
-    (tmp_path / "numpy.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        (["stages.params"], "pydantic"), (["stages.train", FIRST], "numpy"), (["demo"], "ruamel"),
+        (["checks.gate"], "dvc"), (["checks.report"], "vl_convert"), (["benchmarks"], "numpy"),
+        (["experiments.compare"], "vl_convert"),
+    ],
+    ids=lambda value: value[0],
+)  # fmt: skip
+def test_a_command_interrupted_while_it_imports_ends_without_a_traceback(tmp_path, command, module):
+    (tmp_path / f"{module}.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
     run = subprocess.run(
-        [sys.executable, "-m", "stages.train", FIRST],
+        [sys.executable, "-m", *command],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (run.returncode, run.stderr) == (-signal.SIGINT, "")
@@ -450,10 +535,10 @@ def test_a_stage_interrupted_while_it_imports_ends_without_a_traceback(tmp_path)
         (["pad", "tiny"], f"error: model: expected one of {', '.join(MODELS)}, got 'tiny'"),
         (["train", LAST], f"error: data/{LAST}/x_train.npy is missing; `dvc repro` runs the stages that make it first"),
         (["train", FIRST], f"error: data/{FIRST}/x_train.npy: not an array of numbers"),
-        (["evaluate", FIRST], "error: model: not a readable .keras file"),
+        (["evaluate", FIRST], f"error: models/{FIRST}.keras: not a readable .keras file (File not found: filepath=it."),
         (["fit", "tiny"], f"error: baseline: expected one of {', '.join(BASELINES)}, got 'tiny'"),
-        (["fit", NAMES[-1]], "error: data/raw/imdb.npz is missing; `dvc repro` runs the stages that make it first"),
-        (["score", NAMES[-1]], "error: model: not a readable file of n-grams"),
+        (["fit", NAMES[-1]], f"error: data/raw/{BASELINES[NAMES[-1]].corpus}.npz is missing; `dvc repro` runs the st"),
+        (["score", NAMES[-1]], f"error: models/{NAMES[-1]}.npz: not a readable file of n-grams ("),
     ],
 )
 def test_a_stage_run_by_hand_on_bad_input_says_so_in_one_line(tmp_path, command, expected):
@@ -471,6 +556,68 @@ def test_a_stage_run_by_hand_on_bad_input_says_so_in_one_line(tmp_path, command,
     assert run.returncode == 1
     assert run.stderr.startswith(expected)
     assert len(run.stderr.splitlines()) == 1
+
+
+def npy(array: np.ndarray) -> bytes:
+    """An array as a file."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+IDS, LABELS = npy(np.ones((3, 5), np.uint16)), npy(np.zeros(3, np.uint8))
+DAMAGED = {
+    "empty": (b"", LABELS, "not an array of numbers"),
+    "cut": (IDS[:-1], LABELS, "not an array of numbers"),
+    "header cut": (IDS.replace(b"}", b" "), LABELS, "not an array of numbers"),
+    "header of other keys": (IDS.replace(b"'descr'", b"b'desc'"), LABELS, "not an array of numbers"),
+    "archive": (b"PK\x03\x04" + IDS, LABELS, "not an array of numbers"),
+    "objects": (npy(np.array([[1, None]] * 3)), LABELS, "not an array of numbers"),
+    "fractions": (npy(np.ones((3, 5))), LABELS, "got train ids float64 [3, 5]"),
+    "fewer labels": (IDS, npy(np.zeros(2, np.uint8)), "and labels uint8 [2]"),
+    "no review": (npy(np.ones((0, 5), np.uint16)), npy(np.zeros(0, np.uint8)), "and labels uint8 [0]"),
+    "one row": (npy(np.ones(3, np.uint16)), LABELS, "got train ids uint16 [3]"),
+    "a third label": (IDS, npy(np.array([0, 1, 2], np.uint8)), "a label, 0 or 1"),
+}
+
+
+@pytest.mark.parametrize(("ids", "labels", "expected"), DAMAGED.values(), ids=DAMAGED)
+def test_damaged_arrays_are_refused_in_one_line_that_names_them_and_the_remedy(
+    tmp_path, monkeypatch, ids, labels, expected
+):
+    monkeypatch.chdir(tmp_path)
+    Path("data/m").mkdir(parents=True)
+    Path("data/m/x_train.npy").write_bytes(ids)
+    Path("data/m/y_train.npy").write_bytes(labels)
+    with pytest.raises(InputError, match=rf"^data/m.*{re.escape(expected)}.*; `dvc repro.*` makes (it|them) again$"):
+        read_split("m", "train")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no ulimit")
+@pytest.mark.parametrize("stage", ["params", "download", "environment", "pad"])
+def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing_half_made(project, tmp_path, stage):
+    """No file may have a byte. The bytes of an array and of a model are written by the same functions."""
+    folder = tmp_path / "full"
+    shutil.copytree(project.folder, folder, symlinks=True)
+    (folder / "data/raw/imdb_word_index.json").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    model = FIRST if stage == "pad" else ""
+    run = subprocess.run(
+        ["sh", "-c", f"ulimit -f 0; exec {shlex.quote(sys.executable)} -B -m stages.{stage} {model}"],
+        cwd=folder, env=project.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    line = r"error: \[Errno \d+\] File too large: '(\S+)'; make room and run the same command again\n"
+    assert re.fullmatch(line, run.stderr)[1].startswith("data/")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_mapped_array_has_its_room_on_the_disk_before_it_is_written(tmp_path):
+    """Or a full disk would end the process by a signal, whatever it is about to say."""
+    if sys.platform == "win32":
+        pytest.skip("a new file has its blocks, and does not tell them")
+    array = create_array(tmp_path / "x.npy", np.uint16, (1000, 700))
+    assert os.stat(tmp_path / "x.npy").st_blocks * 512 >= array.nbytes == 1_400_000
 
 
 def test_a_stage_that_runs_out_of_memory_says_so_in_one_line(tmp_path):
@@ -511,7 +658,26 @@ def test_the_demo_ends_in_a_table_and_touches_nothing_tracked():
     for line in table[1:]:
         assert float(line.split()[header.index("accuracy")]) > 0.8
     assert len(table) == 1 + len(NAMES)
+    assert not re.search("git add|dvc push|autostage", run.stdout + run.stderr)  # in a folder that is gone
     assert subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=True).stdout == before
+
+
+@pytest.mark.parametrize("kept", [(), ("kept",)], ids=len)
+def test_an_interrupted_demo_is_one_line_and_leaves_nothing(tmp_path, kept):
+    if sys.platform == "win32":
+        pytest.skip("no process groups")
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "demo", *(str(tmp_path / name) for name in kept)],
+        cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not [*tmp_path.glob("*/data/raw/imdb.npz")]:  # a stage has run, others are to come
+        assert demo.poll() is None, demo.stderr.read()
+        time.sleep(0.01)
+    os.killpg(demo.pid, signal.SIGINT)
+    _, errors = demo.communicate()
+    assert (demo.returncode, errors) == (130, "\ninterrupted; nothing is left of it\n")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path):
@@ -528,8 +694,9 @@ def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path):
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (["repro", "MODEL=typo"], f"error: model: expected one of {', '.join(NAMES)}, got 'typo'"),
-        (["repro", "BASELINE=typo"], f"error: model: expected one of {', '.join(NAMES)}, got 'typo'"),
+        (["repro", "MODEL=typo"], f"error: model: expected one of {', '.join(MODELS)}, got 'typo'"),
+        (["repro", "BASELINE=typo"], f"error: baseline: expected one of {', '.join(BASELINES)}, got 'typo'"),
+        (["repro", f"MODEL={NAMES[-1]}"], f"error: model: expected one of {', '.join(MODELS)}, got '{NAMES[-1]}'"),
         (["noise"], f"error: model: expected one of {', '.join(MODELS)}, got none; `make noise MODEL={FIRST}`"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import base64
 import json
-import os
+import platform
 import re
 import shutil
 import subprocess
@@ -25,10 +25,11 @@ from checks.report import (
     read_noise,
     to_html,
     to_markdown,
+    to_svg,
 )
 from checks.settings import Settings
 from checks.shell import InputError
-from tests.conftest import ROOT
+from tests.conftest import MODELS, ROOT
 from tests.repositories import ENVIRONMENT, commit, create, git, repro, write
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -189,6 +190,67 @@ def test_the_page_has_every_plot_of_the_pipeline_with_both_revisions(project):
         assert remark == ("" if changed else "The same in both.")
 
 
+def texts(svg: str) -> list[str]:
+    """What a picture says, in its order."""
+    return [unescape(text) for text in re.findall(r"<text [^>]*>(.*?)</text>", svg)]
+
+
+@pytest.mark.parametrize(
+    ("column", "labels"),
+    [
+        (["1"], ["1"]),
+        (["1", "2"], ["1", "2"]),
+        ([1, 2, 3], ["1", "2", "3"]),
+        (["1", "12"], ["2", "4", "6", "8", "10", "12"]),
+        (["1", "1.5", "3"], ["1.0", "1.5", "2.0", "2.5", "3.0"]),
+    ],
+)
+@pytest.mark.parametrize("channel", ["x", "y"])
+def test_an_axis_of_integers_has_no_fractions(column, labels, channel):
+    axis = {"field": "step", "type": "quantitative", "scale": {"zero": False}}
+    points = [{"step": step, "rev": "workspace"} for step in column]
+    spec = {"data": {"values": points}, "mark": "line", "encoding": {channel: axis}}
+    assert texts(to_svg("Steps", spec, points)) == [*labels, "step"]
+
+
+def test_a_single_point_shows(copy):
+    """As of the first epoch, whose line has no length yet."""
+    write(copy, "params.yaml", FILES["params.yaml"].replace("epochs: 2", "epochs: 1"))
+    repro(copy)
+    assert report(copy, "--plots").returncode == 0
+    loss = re.search(r"<figcaption>Loss<.*?</figure>", (copy / "report/plots.html").read_text(), re.S)[0]
+    symbols = re.search(r'<g class="mark-symbol role-mark.*?</g>', loss)[0]
+    assert symbols.count("<path ") == 4 + 1
+
+
+def test_the_page_of_plots_needs_no_commit_to_compare_with_and_no_network(copy):
+    shutil.rmtree(copy / ".git")
+    git(copy, "init", "--quiet")
+    run = report(copy, "--plots")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout == "report/plots.html shows the plots of the working tree\n"
+    page = (copy / "report/plots.html").read_text()
+    assert page.count("<svg ") == len(PLOTS)
+    assert page.count("<img ") == 1
+    assert "default-src 'none'" in page
+    assert "Metrics" not in page
+    shown = [texts(svg) for svg in re.findall(r"<svg .*?</svg>", page, re.S)]
+    assert all("workspace" in text for text in shown)
+
+
+def test_every_plot_of_this_repository_has_a_title_of_its_own_and_a_diagonal_where_chance_or_truth_lies(tmp_path):
+    assert report(ROOT, "--plots", "--folder", str(tmp_path)).returncode == 0
+    page = (tmp_path / "plots.html").read_text()
+    figures = dict(re.findall(r"<figcaption>(.*?)<span>.*?(<svg .*?</svg>)", page, re.S))
+    assert len(figures) == page.count("<figure>") == 6 * len(MODELS)
+    assert not any("/" in title for title in figures)
+    for title, svg in figures.items():
+        diagonal = re.search(r'<line transform="translate\(0,300\)" x2="300" y2="-300"[^>]*stroke-dasharray', svg)
+        assert bool(diagonal) == title.startswith(("ROC, ", "Calibration, "))
+        if title.startswith("Training, "):
+            assert "1.5" not in texts(svg)
+
+
 def test_against_a_commit_without_results_everything_is_new(copy):
     run = report(copy, "--base", "HEAD~2")
     assert run.returncode == 0
@@ -223,7 +285,7 @@ def test_a_fresh_clone_elsewhere_gives_the_same_bytes(project, tmp_path):
     assert read(clone) == read(project)
     for text in read(project):
         assert str(project) not in text
-        assert not re.search(rf"\b{re.escape(os.uname().nodename)}\b", text)
+        assert not re.search(rf"\b{re.escape(platform.node())}\b", text)
 
 
 def test_tensorflow_stays_out():
@@ -431,6 +493,13 @@ addEventListener("load", () => {
     paper: luminance(ground(document.body)), texts: texts.length,
     pictures: [...document.querySelectorAll("figure svg")].map(svg => svg.getBoundingClientRect())
       .map(box => [box.width, box.height]),
+    lines: Object.fromEntries([...document.querySelectorAll("figure")].map(figure => [
+      figure.querySelector("figcaption").firstChild.data,
+      [...figure.querySelectorAll(".mark-line path")].map(line => getComputedStyle(line))
+        .map(style => [style.stroke, parseFloat(style.strokeWidth), style.strokeOpacity * style.opacity]),
+    ])),
+    cut: [...document.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth)
+      .map(box => getComputedStyle(box).backgroundAttachment),
   })
 })</script>"""
 
@@ -466,6 +535,27 @@ def test_in_a_browser_every_picture_shows_nothing_is_requested_and_nothing_overf
     assert measured["requests"] == []
     assert len(measured["pictures"]) == len(PLOTS)
     assert all(min(box) > 200 for box in measured["pictures"])
+
+
+@needs_browser
+def test_lines_that_coincide_both_show_the_base_wide_beneath_the_workspace_in_two_opaque_colours(project, tmp_path):
+    """Of two models, in solid and in dashed lines, `full` is the same in both revisions."""
+    lines = measure(read(project)[0], 1280, tmp_path)["lines"]
+    for title in ("Loss", "ROC"):
+        colors, widths, opacities = zip(*lines[title], strict=True)
+        assert len(colors) == 4
+        base, workspace = colors[0], colors[-1]
+        assert colors == (base, base, workspace, workspace)
+        assert base != workspace
+        assert min(widths[:2]) >= 2 * max(widths[2:])
+        assert set(opacities) == {1}
+
+
+@needs_browser
+def test_what_a_phone_cuts_off_has_a_shadow_until_one_scrolls_there(project, tmp_path):
+    cut = measure(read(project)[0], 390, tmp_path)["cut"]
+    assert cut
+    assert set(cut) == {"local, local, scroll, scroll"}
 
 
 @needs_browser

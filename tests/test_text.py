@@ -1,6 +1,8 @@
 import json
+import string
 
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.text import text_to_word_sequence
 
@@ -30,6 +32,91 @@ def test_the_first_id_outside_the_vocabulary_is_unknown():
 
 def test_an_empty_text_is_its_start():
     assert text.encode("", INDEX, 100) == [1]
+
+
+def test_an_id_that_no_word_has_is_no_error():
+    assert text.decode([1, 4, 1000, 2], INDEX) == "a ? ?"
+
+
+WORDS = ("it", "wasn't", "good", "bad", "film", "cliché", "boring", "next", "tis", "br")
+SPOKEN = {word: rank for rank, word in enumerate(WORDS, 1)}
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("It wasn\u2019t good.", "it wasn't good"),
+        ("it wasn\xb4t, it wasn&rsquo;t, it wasn&#39;t, it wasn&amp;#8217;t", " ".join(["it wasn't"] * 4)),
+        ("good\r\nfilm\x0bnext\x0cfilm\x1cbad\rfilm", "good film next film bad film"),
+        ("good\xa0film\u2028next\u3000film\u2009bad\x85", "good film next film bad"),
+        (
+            "film\u2026boring, good\u2014bad\u2013boring, \u201cboring\u201d \xabbad\xbb",
+            "film boring good bad boring boring bad",
+        ),
+        ("good<br /><br />film<BR>bad<br/>next<br clear='all'>film</br >bad", "good film bad next film bad"),
+        ("good&lt;br /&gt;film &amp;lt;BR&amp;gt; bad<br&nbsp;/>next", "good film bad next"),
+        ("good&nbsp;film &quot;bad&quot; &mdash;boring&hellip;next R&amp;D", "good film bad boring next"),
+        ("cliche\u0301 CLICH\xc9 CLICHE\u0301", "cliché cliché cliché"),
+        ("\uff26\uff49\uff4c\uff4d \uff1cbr\uff1ebad", "film br bad"),
+        ("\ufeffgood\u200bfilm ba\u00add bo\u200dring", "good film bad boring"),
+        ("film\x96bad wasn\x92t \x93good\x94 next\x85", "film bad wasn't good next"),
+        ("good\U0001f600film \u2764\ufe0fbad", "good film bad"),
+        ("na\xefve caf\xe9", ""),
+    ],
+    ids=ascii,
+)
+def test_text_from_the_world_keeps_the_words_that_a_reader_sees(written, read):
+    cleaned = text.clean(written, SPOKEN, 100)
+    assert text.decode(text.encode(cleaned, SPOKEN, 100), SPOKEN) == read
+
+
+def test_a_word_that_the_vocabulary_has_stays_as_it_stands_and_a_rarer_one_is_put_as_a_common_one():
+    index = {"it": 1, "it's": 2, "it\u2019s": 50, "well\x85": 51, "\x96": 52}
+    for word in index:
+        assert text.encode(text.clean(word, index, 100), index, 100) == [1, index[word] + 3]
+    assert text.encode(text.clean("it\u2019s", index, 40), index, 40) == [1, 5]
+    assert text.encode(text.clean("\x96", index, 40), index, 40) == [1, 2]  # nothing better is to be had
+
+
+PRINTABLE = st.text(st.characters(max_codepoint=126, exclude_characters="\r\v\f\x1c\x1d\x1e\x1f&<"))
+HOSTILE = st.lists(
+    st.sampled_from(
+        [
+            *"<>&;/ '#x\r\n\x85\x96\xa0\xb4\xbd\xc9e\u0301\u2019\u2026\u200b\uff41\uff06\uff1c\ufb01",
+            "br",
+            "amp;",
+            "lt;",
+            "&gt;",
+            "&#39;",
+        ]
+    )
+).map("".join)
+
+
+@given(PRINTABLE)
+def test_cleaning_leaves_plain_ascii_alone(written):
+    assert text.clean(written, SPOKEN, 100) == written
+
+
+@example("<\uff42\uff52>bad")  # full-width letters in a tag
+@given(st.one_of(st.text(), HOSTILE))
+def test_cleaning_twice_is_cleaning_once(written):
+    index = {"é": 1, "br": 2, "x'é": 3, "fi": 4, "\u2019": 5, "a": 6, "e\u2026": 99}
+    once = text.clean(written, index, 50)
+    assert text.clean(once, index, 50) == once
+
+
+def test_no_character_is_put_as_markup_or_as_what_is_put_otherwise():
+    letters = map(chr, range(0x110000))
+    changed = {letter: put for letter in letters if (put := text.fold_character(letter)) != letter}
+    assert not set("".join(changed.values())) & set(string.punctuation) - set("'\"-.")
+    assert [letter for letter, put in changed.items() if text.fold(put) != put] == []
+
+
+def test_every_word_of_the_real_index_is_found_through_cleaning(imdb):
+    index = json.loads((imdb / "imdb_word_index.json").read_text())
+    ids = {word: text.encode(text.clean(word, index, 88_588), index, 88_588) for word in index}
+    assert ids == {word: [1, rank + 3] for word, rank in index.items()}
 
 
 def test_the_real_index_takes_a_review_there_and_back(imdb):

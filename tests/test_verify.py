@@ -1,6 +1,7 @@
 """A result is proved by running it again, apart from everything that could lend it one, and by comparing every byte."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from checks.runs import Output, Stage
@@ -163,6 +165,53 @@ def test_bytes_that_are_not_free_are_compared_where_the_recorded_ones_are_at_han
     code, output, errors = verify(bare, SHIFT="0.005")
     assert code == 2, errors
     assert "the recorded file is not here" in output
+
+
+TRAINING = """\
+import hashlib, io, os, zipfile
+import h5py
+import numpy as np
+w = {"kernel": np.arange(12, dtype="f4").reshape(3, 4), "bias": np.zeros(3, "f4")}
+rows = ["epoch,weights"]
+for epoch in range(1, 5):
+    w["kernel"] += 1
+    if epoch == int(os.environ.get("PART", "0")):
+        w["kernel"][1, 2:] += np.float32(2**-20)
+    rows.append(f"{epoch},{hashlib.sha256(w['kernel'].tobytes()).hexdigest()[:16]}")
+open("epochs.csv", "w").write("\\n".join(rows) + "\\n")
+with h5py.File("weights.h5", "w") as file:
+    for name, array in w.items():
+        file[f"layers/dense_1/{name}"] = array
+    file["layers/dense_1"].attrs["name"] = "last"
+with zipfile.ZipFile("model.zip", "w") as archive:
+    archive.write("weights.h5")
+os.remove("weights.h5")
+"""
+
+
+def test_where_two_trainings_part_is_named_by_epoch_and_by_weight(tmp_path, monkeypatch):
+    monkeypatch.setenv(
+        "PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )  # whose Python has h5py
+    pipeline = """\
+stages:
+  train:
+    cmd: python train.py
+    deps: [train.py]
+    outs: [model.zip]
+    plots: [{epochs.csv: {cache: false}}]
+"""
+    settings = 'tolerance: {weights: any, "*": 0}\nfree: ["*.zip"]\n'
+    folder = create(tmp_path / "made", {"train.py": TRAINING, "dvc.yaml": pipeline, "checks.yaml": settings})
+    repro(folder)
+    code, output, errors = verify(folder, PART="3")
+    assert code == 1, errors
+    lines = [line.strip() for line in output.splitlines()]
+    assert "line 4, epoch 3, is the first row that differs" in lines
+    (weight,) = [line for line in lines if line.startswith("weights.h5/")]
+    assert weight == (
+        "weights.h5/layers/dense_1/kernel (last)[1, 2]: recorded 10.0, found 10.000001; 2 of its 12 numbers differ"
+    )
 
 
 def test_a_metric_edited_in_its_last_digit_is_different_and_named(copy):
@@ -352,8 +401,11 @@ def test_the_repositorys_own_python_runs_it_and_named_paths_stay_what_they_were(
     assert "lent <>" in run.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interruption_leaves_neither_folder_nor_process(project, tmp_path, number):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_an_interruption_leaves_neither_folder_nor_process(project, tmp_path, name):
+    number = getattr(signal, name, None)
+    if number is None:
+        pytest.skip("Windows has no SIGHUP")
     ignored = signal.signal(number, signal.SIG_DFL)  # a shell ignores some for what it runs in the background
     process = start(project, TMPDIR=str(tmp_path), SLEEP="60")
     signal.signal(number, ignored)
@@ -402,6 +454,57 @@ def test_files_are_compared_as_what_they_hold(name, was, now, verdict, line):
     assert found == verdict
     if line is not None:
         assert any(one.startswith(line) for one in lines), lines
+
+
+def npy(array) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def npz(**arrays) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+ONES = np.ones((2, 3), "f4")
+APART = ONES.copy()
+APART[1, 0], APART[1, 2] = np.nextafter(np.float32(1), np.float32(2)), 5
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "line"),
+    [
+        (npy(ONES), npy(APART), "the array[1, 0]: recorded 1.0, found 1.0000001; 2 of its 6 numbers differ"),
+        (npy(ONES[0]), npy(-ONES[0]), "the array[0]: recorded 1.0, found -1.0; 3 of its 3 numbers differ"),
+        (npy(np.float32(0)), npy(np.float32(-0.0)), "the array: recorded 0.0, found -0.0; 1 of its 1 numbers differ"),
+        (npy(ONES), npy(ONES.T), "the array: recorded float32 [2, 3], found float32 [3, 2]"),
+        (npy(ONES), npy(ONES.astype("f8")), "the array: recorded float32 [2, 3], found float64 [2, 3]"),
+        (npz(a=ONES, b=ONES, c=ONES), npz(a=ONES, b=APART, c=-ONES),
+         "b[1, 0]: recorded 1.0, found 1.0000001; 2 of its 6 numbers differ; 1 more arrays differ"),
+        (npz(a=ONES), npz(a=ONES, b=ONES), "b: only the rerun has it"),
+        (npy(np.full(2, np.nan)), npy(np.array([np.nan, 1])), "the array[1]: recorded nan, found 1.0; 1 of its 2"),
+        (npy(ONES)[:-1], npy(ONES), "151 and 152 bytes, one is the other's beginning"),
+        (b"PK\x03\x04\xff", b"PK\x03\x04\xfe", "5 and 5 bytes, byte 4 is the first that differs"),
+    ],
+)  # fmt: skip
+def test_the_first_array_and_place_that_differ_are_named(was, now, line):
+    verdict, (found,) = compare("model.bin", was, now, EXACT)
+    assert verdict == DIFFERENT
+    assert found.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "line"),
+    [
+        ("epoch,digest\n1,a\n2,b\n3,c\n", "epoch,digest\n1,a\n2,x\n3,y\n", "line 3, epoch 2, is the first row that"),
+        ("day,x,y\nMo,1,2\nTu,3,4\n", "day,x,y\nMo,1,2\nTu,3,5\n", "line 3, day Tu, is the first row that differs"),
+    ],
+)
+def test_the_first_row_of_a_table_that_differs_is_named(was, now, line):
+    _, lines = compare("p.csv", was.encode(), now.encode(), LOOSE)
+    assert lines[0].startswith(line)
 
 
 def test_the_worst_of_a_column_stands_for_it():

@@ -5,7 +5,10 @@ may compute independent numbers side by side but may reorder nothing. ``Network`
 ``blocks``; ``trainer`` trains and predicts with them. Nothing here needs Keras.
 """
 
+import os
 import platform
+
+os.environ["NUMBA_DISABLE_JIT"] = "0"  # the instructions of ``vectors`` are not Python's
 
 
 def promise() -> str:

@@ -24,6 +24,9 @@ gradient with respect to the weights goes to ``parts[group]``, of which ``d_valu
 A block of steps that takes something from the padding review (see ``groups``) owes it the gradient on the way back:
 backward(0) begins with the sum, over the shards in order, of what each owes. A block that gives one row per review
 writes no ``outputs[0]``.
+
+The shards may be computed by several processes. After them, and before backward(0), each process gets from the others
+what ``given`` lists: all that backward(0) and ``finish`` read of a shard. Nothing else need be thought of.
 """
 
 from collections.abc import Sequence
@@ -45,7 +48,7 @@ _DEFAULTS = {
     "dtype": "DTypePolicy(name='float32')",
     "data_format": "'channels_last'",
     "use_bias": "True",
-    "embeddings_initializer": "RandomUniform(minval=-0.05, maxval=0.05)",
+    "embeddings_initializer": "RandomUniform(maxval=0.05, minval=-0.05)",
     "kernel_initializer": "GlorotUniform()",
     "recurrent_initializer": "Orthogonal(gain=1.0)",
     "bias_initializer": "Zeros()",
@@ -133,6 +136,10 @@ class Block:
         """Compute ``d_inputs[group]`` and ``parts[group]`` from ``d_outputs[group]``."""
         raise NotImplementedError
 
+    def given(self, group: int) -> list[np.ndarray]:
+        """What backward(0) and ``finish`` read of a shard: contiguous arrays, whose sizes follow from ``groups``."""
+        return [self.parts[group]] if self.weights else []
+
     def finish(self) -> None:
         """Compute the gradient with respect to the weights from that of the groups."""
         if self.weights:
@@ -179,8 +186,8 @@ def refusal(layer: dict, name: str, found: object, right: object) -> InputError:
 
 
 def _text(value: object) -> str:
-    """A setting as Python would write it; what is None in a Keras object is left out."""
+    """A setting as Python would write it, in order of the names; what is None in a Keras object is left out."""
     if not isinstance(value, dict):
         return repr(value)
-    inside = ", ".join(f"{name}={_text(x)}" for name, x in value["config"].items() if x is not None)
+    inside = ", ".join(f"{name}={_text(x)}" for name, x in sorted(value["config"].items()) if x is not None)
     return f"{value['class_name']}({inside})"

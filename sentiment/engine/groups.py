@@ -17,6 +17,7 @@ goes through them like this:
         base += active
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -33,19 +34,30 @@ class Groups:
     """A batch in the order in which compiled code reads it: group by group, the longest reviews first in each.
 
     Args:
-        ids: int [1 + reviews, length]; the first row is the padding review.
+        ids: int [1 + reviews, length]; the first row is the padding review. Those of shards that other processes
+            compute (``shards``) are filled when these have done so.
         starts: int32 [1 + reviews]: the first step of each that sees a word; the last one if none does.
         bounds: int64 [groups + 1]: where each group begins, and the end of the last.
         steps: int64 [groups]: the steps of each; of the padding review, as many as some review needs, or none.
         order: int [reviews]: where each was in the batch.
+        here: The shards, from 1, that this process computes.
 
     Attributes:
         rows: The rows of each group.
         reviews: The reviews of each group, among all.
     """
 
-    def __init__(self, ids: np.ndarray, starts: np.ndarray, bounds: np.ndarray, steps: np.ndarray, order: np.ndarray):
+    def __init__(
+        self,
+        ids: np.ndarray,
+        starts: np.ndarray,
+        bounds: np.ndarray,
+        steps: np.ndarray,
+        order: np.ndarray,
+        here: range,
+    ):
         self.ids, self.starts, self.bounds, self.steps, self.order = ids, starts, bounds, steps, order
+        self.here = here
         self.reviews = [slice(begin, end) for begin, end in zip(bounds.tolist(), bounds[1:].tolist(), strict=False)]
         self.rows = [Rows(starts[reviews], count) for reviews, count in zip(self.reviews, steps.tolist(), strict=True)]
 
@@ -57,30 +69,48 @@ class Groups:
         """The same reviews if all start at step 0, so that none needs the padding review."""
         steps = self.steps.copy()
         steps[0] = 0
-        return Groups(self.ids, np.zeros_like(self.starts), self.bounds, steps, self.order)
+        return Groups(self.ids, np.zeros_like(self.starts), self.bounds, steps, self.order, self.here)
 
 
-def deal(ids: np.ndarray, starts: np.ndarray, steps: int, shards: int, padding_steps: int | None = None) -> Groups:
+def deal(
+    ids: np.ndarray,
+    starts: np.ndarray,
+    steps: int,
+    shards: int,
+    *,
+    rows: np.ndarray | None = None,
+    padding_steps: int | None = None,
+    own: Callable[[int], range] = range,
+) -> Groups:
     """Deal reviews, longest first, into shards that are alike; none is empty.
 
     Args:
-        ids: Unsigned int [reviews, length], padded in front with 0.
+        ids: Unsigned int [any, length], padded in front with 0; of a memory map only the rows needed are read.
         starts: int32 [reviews]: the first step of each that sees a word.
         steps: Steps of every review.
         shards: At most so many.
+        rows: int [reviews], ascending: which rows of ``ids`` are the batch; all by default.
         padding_steps: Steps of the padding review, where no other review of the batch says how many.
+        own: Says which of how many shards, from 0, this process computes, in one run; all by default.
 
     >>> deal(np.array([[0, 5], [4, 5], [0, 7]]), np.array([1, 0, 1], np.int32), steps=2, shards=2).order
     array([1, 2, 0])
     """
     longest_first = np.argsort(starts, kind="stable")
-    dealt = [longest_first[shard::shards] for shard in range(min(shards, len(ids)))]
-    order = np.concatenate(dealt)
+    dealt = [longest_first[shard::shards] for shard in range(min(shards, len(starts)))]
+    order, bounds = np.concatenate(dealt), np.cumsum([0, 1, *map(len, dealt)])
+    here = range(1, 1 + len(dealt))[own(len(dealt)).start : own(len(dealt)).stop]
+    read = np.zeros((1 + len(order), ids.shape[1]), ids.dtype)
+    places = np.arange(bounds[here.start], bounds[here.stop])
+    places = places[np.argsort(order[places - 1])]  # a memory map is read forwards
+    wanted = order[places - 1]
+    read[places] = ids[wanted if rows is None else rows[wanted]]
     padding_steps = int(starts.max()) if padding_steps is None else padding_steps
     return Groups(
-        ids=np.concatenate([np.zeros_like(ids[:1]), ids[order]]),
+        ids=read,
         starts=np.append(np.int32(0), starts[order]),
-        bounds=np.cumsum([0, 1, *map(len, dealt)]),
+        bounds=bounds,
         steps=np.array([padding_steps] + [steps] * len(dealt)),
         order=order,
+        here=here,
     )

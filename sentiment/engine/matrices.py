@@ -17,6 +17,7 @@ from sentiment.engine.vectors import (
     LANES,
     broadcast,
     compiled,
+    compiled_callback,
     emit_broadcast,
     emit_function,
     load,
@@ -95,7 +96,7 @@ def _generate_tile(builder, rows, wide, a, a_row, a_step, b, b_step, c, c_row, d
 _ADDRESSES_AND_SIZES = types.void(*[types.int64] * 10)
 
 
-@numba.cfunc(_ADDRESSES_AND_SIZES, cache=True)
+@compiled_callback(_ADDRESSES_AND_SIZES)
 def _product(a, a_row, a_step, b, b_step, c, c_row, rows, depth, columns):
     for column in range(0, columns, LANES * _WIDE):
         wide = min(_WIDE, (columns - column) // LANES)

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from typing import cast
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from sentiment import InputError
 from sentiment.engine import blocks as folder
 from sentiment.engine import packing
 from sentiment.engine.block import REMEDY, Block, Capacity, Shape
+from sentiment.engine.blocks.output import Output
+from sentiment.engine.blocks.words import Words
 from sentiment.engine.groups import Groups, deal
 from sentiment.engine.vectors import whole
 
@@ -39,7 +42,7 @@ class Network:
             taken, rest = rest[: len(kind.layers)], rest[len(kind.layers) :]
             self.blocks.append(kind(taken, shape))
             shape = self.blocks[-1].gives
-        self.words, self.output = self.blocks[0], self.blocks[-1]
+        self.words, self.output = cast(Words, self.blocks[0]), cast(Output, self.blocks[-1])
         self.weights = [weight for block in self.blocks for weight in block.weights]
         self.parameters = sum(weight.size for weight in self.weights)
         rows = [shape for block in self.blocks for shape in (block.takes, block.gives)]
@@ -61,8 +64,8 @@ class Network:
         for block, piece in zip(self.blocks, pieces, strict=True):
             block.bind(*piece)
 
-    def deal(self, ids: np.ndarray, shards: int, padding_steps: int | None = None) -> Groups:
-        """Deal reviews, int [n, length], into shards; see ``groups.deal``.
+    def first_steps(self, ids: np.ndarray) -> np.ndarray:
+        """The first step of each review that sees a word: int32 [n] for ids int [n, length].
 
         Raises:
             InputError: The ids are not of the network's length and vocabulary; compiled code would not notice.
@@ -72,7 +75,12 @@ class Network:
                 f"ids: expected {self.length} per review, from 0 to {self.words.vocabulary - 1}, got {ids.shape[1]}"
                 f" from {ids.min()} to {ids.max()}; `dvc repro` pads the reviews again"
             )
-        return deal(ids, self.words.first_steps(ids), self.words.gives.steps, shards, padding_steps)
+        return self.words.first_steps(ids)
+
+    def deal(self, ids: np.ndarray, shards: int, starts: np.ndarray | None = None, **which) -> Groups:
+        """Deal reviews into shards; see ``groups.deal``. ``starts`` are what ``first_steps`` gave, or gives."""
+        starts = self.first_steps(ids) if starts is None else starts
+        return deal(ids, starts, self.words.gives.steps, shards, **which)
 
     def prepare(self, groups: Groups, draw: list[int]) -> None:
         """Prepare all blocks for a batch; ``draw`` is the seed of what is drawn at random for it."""
@@ -89,6 +97,10 @@ class Network:
         """Go back through a group; through the padding review, 0, when all others are done."""
         for block in reversed(self.blocks if group else self._of_steps):
             block.backward(group)
+
+    def given(self, group: int) -> list[np.ndarray]:
+        """What a shard has filled that backward(0), ``finish`` and ``probabilities`` read."""
+        return [array for block in self.blocks for array in block.given(group)]
 
     def finish(self) -> None:
         """Sum the gradient of all groups."""

@@ -1,21 +1,24 @@
 """Training and prediction with the compiled blocks."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from sentiment.engine import packing, promise
+from sentiment.engine import packing, promise, shards
 from sentiment.engine.block import Capacity
 from sentiment.engine.groups import Groups
 from sentiment.engine.network import Network
 from sentiment.engine.optimizers import OPTIMIZERS
-from sentiment.engine.shards import side_by_side
 from sentiment.training import measure
 
 DRAWS = 3  # tells the random stream of what is drawn in training, the dropout, from the others'
 
 BLOCK = 32
 """Reviews predicted together; the probabilities are the same for any number."""
+
+CHUNK = 4096
+"""Reviews whose first steps are found together."""
 
 CACHE = 2**25
 """Bytes, about, that predictions may be in at a time: more would leave the processor's cache between two blocks."""
@@ -58,21 +61,30 @@ class CompiledTrainer:
             name: packing.pack(self.network.weights, state[name]) for name in ("weights", *self.optimizer.slots)
         }
         self._gradient = np.zeros_like(self._vectors["weights"])
+        self._ids, self._starts = None, None
         capacity = Capacity(groups=1 + self.shards, reviews=-(-batch // self.shards), training=True)
         self.network.allocate(capacity, self._vectors["weights"], self._gradient)
 
     def epoch(self, ids, labels, order, epoch, progress=lambda reviews: None):
-        """As ``training.Trainer``."""
+        """As ``training.Trainer``.
+
+        Raises:
+            InputError: See ``Network.first_steps``; or another process has other weights.
+        """
+        if self._ids is not ids:
+            self._ids, self._starts = ids, first_steps(self.network, ids)
         positive, targets = np.empty(len(order), np.float32), np.empty(len(order), np.float32)
         for number, begin in enumerate(range(0, len(order), self.batch)):
-            rows = np.sort(order[begin : begin + self.batch])  # a batch is a set; sorted, a memory map is read forwards
-            groups = self.network.deal(ids[rows], self.shards)
+            rows = np.sort(order[begin : begin + self.batch])  # a batch is a set
+            groups = self.network.deal(ids, self.shards, self._starts[rows], rows=rows, own=shards.own)
             update = epoch * -(-len(order) // self.batch) + number
             done = slice(begin, begin + len(rows))
             targets[done] = labels[rows][groups.order]
             positive[done] = self.find_gradient(groups, targets[done], update)
             self.update(update)
             progress(len(rows))
+        digest = hashlib.sha256(self._vectors["weights"]).hexdigest()
+        shards.agree(digest, f"weights after epoch {epoch + 1}")
         return measure(positive, targets)
 
     def find_gradient(self, groups: Groups, labels: np.ndarray, update: int) -> np.ndarray:
@@ -91,11 +103,11 @@ class CompiledTrainer:
         network.prepare(groups, [self.seed, DRAWS, update])
         network.forward(0)
 
-        def shard(number):
-            network.forward(number + 1)
-            network.backward(number + 1)
+        def compute(shard):
+            network.forward(shard + 1)
+            network.backward(shard + 1)
 
-        side_by_side(shard, len(groups) - 1)
+        shards.everywhere(compute, len(groups) - 1, lambda shard: network.given(shard + 1))
         network.backward(0)
         network.finish()
         return network.output.probabilities()
@@ -143,14 +155,41 @@ def predict(
     batch = min(batch, blocks * BLOCK)
     network.allocate(Capacity(1 + blocks, min(BLOCK, batch), training=False), vector, np.zeros_like(vector))
     steps = network.words.gives.steps
-    network.prepare(network.deal(np.zeros((1, network.length), ids.dtype), 1, steps), [])
+    network.prepare(network.deal(np.zeros((1, network.length), ids.dtype), 1, padding_steps=steps), [])
     network.forward(0)  # the weights stay, so the padding review does
     probabilities = np.empty(len(ids), np.float32)
-    for begin in range(0, len(ids), batch):
-        rows = ids[begin : begin + batch]
-        groups = network.deal(rows, -(-len(rows) // BLOCK), steps)
-        network.prepare(groups, [])
-        side_by_side(lambda block: network.forward(block + 1), len(groups) - 1)
-        probabilities[begin + groups.order] = network.output.probabilities()
-        progress(len(rows))
+
+    def share(place):
+        reviews = shards.own(len(ids), place)
+        for begin in reviews[::batch]:
+            rows = ids[begin : min(begin + batch, reviews.stop)]
+            groups = network.deal(rows, -(-len(rows) // BLOCK), padding_steps=steps)
+            network.prepare(groups, [])
+            shards.side_by_side(lambda block: network.forward(block + 1), len(groups) - 1)
+            probabilities[begin + groups.order] = network.output.probabilities()
+            progress(len(rows))
+
+    shards.everywhere(share, shards.PLACES, lambda place: [_of(place, probabilities)])
+    if others := len(ids) - len(shards.own(len(ids))):
+        progress(others)
     return probabilities
+
+
+def first_steps(network: Network, ids: np.ndarray) -> np.ndarray:
+    """``network.first_steps`` of any number of reviews, each process reading its share of a memory map."""
+    starts = np.empty(len(ids), np.int32)
+
+    def share(place):
+        reviews = shards.own(len(ids), place)
+        for begin in reviews[::CHUNK]:
+            end = min(begin + CHUNK, reviews.stop)
+            starts[begin:end] = network.first_steps(ids[begin:end])
+
+    shards.everywhere(share, shards.PLACES, lambda place: [_of(place, starts)])
+    return starts
+
+
+def _of(place: int, values: np.ndarray) -> np.ndarray:
+    """The piece of ``values``, one per review, that a process finds."""
+    reviews = shards.own(len(values), place)
+    return values[reviews.start : reviews.stop]

@@ -7,35 +7,47 @@ over numbers, which LLVM may turn into vectors or not, training took up to 1.6 t
 """
 
 import functools
-import hashlib
 import operator
-from pathlib import Path
+from collections.abc import Callable
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.core import cgutils, sigutils
+from numba.core.ccallback import CFunc
+from numba.core.typing.templates import AbstractTemplate, Signature, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
+
+from sentiment.engine.cache import Cache
 
 LANES = 16
 """Numbers in a vector. Every axis that vectors run along is padded with zeros to whole ones."""
 
-# Numba looks at the file of a function for what it compiled before, not at those it calls or at its own settings: so a
-# folder for each version of all of them. Like Python's own bytecode, it lies in __pycache__.
-_CODE = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
-_SETTINGS = [str(getattr(numba.config, name)) for name in ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK")]
-numba.config.CACHE_DIR = str(
-    Path(__file__).parent / "__pycache__" / hashlib.sha256(b"".join(_CODE) + repr(_SETTINGS).encode()).hexdigest()
-)
-
-compiled = functools.partial(numba.njit, cache=True, nogil=True, error_model="numpy")
-"""Compile a function; a division by zero is infinite, as in NumPy."""
-
 _BITS, INT, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 FLOATS = ir.VectorType(FLOAT, LANES)
 """LLVM's types of an address or size, of a number, and of a vector of numbers."""
+
+
+def compiled(function: Callable | None = None, **options: object) -> Callable:
+    """Compile a function; a division by zero is infinite, as in NumPy. ``options`` are Numba's others."""
+    if function is None:
+        return functools.partial(compiled, **options)
+    dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(function)
+    dispatcher._cache = Cache(function)
+    return dispatcher
+
+
+def compiled_callback(signature: Signature) -> Callable[[Callable], CFunc]:
+    """Compile a function of one signature to what compiled code can call by its address."""
+
+    def compile(function):
+        callback = CFunc(function, sigutils.normalize_signature(signature), locals={}, options={})
+        callback._cache = Cache(function)
+        callback.compile()
+        return callback
+
+    return compile
 
 
 def whole(n: int) -> int:

@@ -49,6 +49,6 @@ class Adam(Section):
 class Settings(Section):
     """What the stage reads of a baseline."""
 
-    corpus: Literal["imdb"]
+    corpus: str
     grams: Grams
     fit: Annotated[Logistic | Svm | Adam, Field(discriminator="solver")]

@@ -18,6 +18,7 @@ class Pad(Section):
 
 
 class Settings(Section):
-    """What the stage reads of a model."""
+    """What the stage reads of a model: the name of the corpus too."""
 
+    corpus: str
     pad: Pad

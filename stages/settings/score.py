@@ -1,6 +1,6 @@
 """What ``stages.score`` reads of a baseline in ``params.yaml``."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -16,5 +16,5 @@ class Score(Section):
 class Settings(Section):
     """What the stage reads of a baseline."""
 
-    corpus: Literal["imdb"]
+    corpus: str
     score: Score

@@ -53,6 +53,7 @@ class Train(Section):
 class Settings(Section):
     """What the stage reads of a model: the length and vocabulary of its reviews fix the network's shape too."""
 
+    corpus: str
     pad: Pad
     network: Network
     train: Train

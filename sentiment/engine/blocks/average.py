@@ -49,6 +49,10 @@ class Average(Block):
                 _add_starts(starts, self.takes.steps, self.d_outputs[other], self._d_sums)
             _add_up_backward(rows.steps, self._d_sums, self.d_inputs[0])
 
+    def given(self, group):
+        """As ``Block``."""
+        return [self.d_outputs[group, : len(self.groups.rows[group].starts)]]
+
 
 @compiled
 def _add_up(steps, inputs, sums):

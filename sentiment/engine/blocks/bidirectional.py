@@ -84,6 +84,11 @@ class Bidirectional(Block):
             sum_arrays(self._owed_inputs[1 : len(self.groups)], self._owed_inputs[0])
             self.d_inputs[0, : self.takes.steps] += self._owed_inputs[0]
 
+    def given(self, group):
+        """As ``Block``; the LSTM that reads backwards owes nothing."""
+        owed = [self._owed_inputs[group], self._owed_outputs[group]][: 2 if self.gives.steps else 1]
+        return [*self.onward.given(group), self.back.parts[group], *owed]
+
     def finish(self):
         """As ``Block``."""
         for half in self.halves:

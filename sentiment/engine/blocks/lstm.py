@@ -139,6 +139,11 @@ class LSTM(Block):
             self.d_values[group],
         )  # fmt: skip
 
+    def given(self, group):
+        """As ``Block``; beside the weights' gradient, that of the states that each review started from."""
+        n, memory = len(self.groups.rows[group].starts), self._memory[group]
+        return [*super().given(group), memory.d_start_outputs[:n], memory.d_start_cells[:n]]
+
     def _sum_owed(self) -> States:
         """The gradient of the padding review's states from the reviews that started there, in their order."""
         for array in self._owed:

@@ -50,6 +50,10 @@ class Output(Block):
         labelled = self.outputs[reviews], self.labels[reviews], n
         _backward(labelled, self.inputs[group], self.values[0], self.d_inputs[group], self.d_values[group])
 
+    def given(self, group):
+        """As ``Block``; beside the weights' gradient, what ``probabilities`` reads."""
+        return [*super().given(group), self.outputs[self.groups.reviews[group]]]
+
     def probabilities(self) -> np.ndarray:
         """The probability of 1 of each review, float32 [reviews], in the order of the groups' reviews."""
         return probabilities(self.outputs[1 : 1 + len(self.groups.order)])

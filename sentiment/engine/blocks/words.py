@@ -95,17 +95,20 @@ class Words(Block):
 
     def prepare(self, groups, draw):
         """As ``Block``; numbers the words of the batch, and fills a table row for each."""
-        n = len(groups.ids)
-        embeddings, kernel, _ = self.values
+        _, kernel, _ = self.values
+        super().prepare(groups, draw)
         if self.training:
-            self._used = _number_words(groups.ids, self._row_of, self._ids, self._words)
-            used = self._embeddings[: self._used]
-            _gather(embeddings, self._ids[: self._used], used)
-            _fill_tables(used, kernel, self._tables)
+            self._number()
+            _fill_tables(self._embeddings[: self._used], kernel, self._tables)
             self._kernel_transposed[..., : self.embedding] = kernel.transpose(0, 2, 1)
         else:
-            self._words[:n] = groups.ids
-        return super().prepare(groups, draw)
+            self._words[: len(groups.ids)] = groups.ids
+        return groups
+
+    def _number(self):
+        """Number the words of the reviews that are known, and put their embeddings in the order of the numbers."""
+        self._used = _number_words(self.groups.ids, self._row_of, self._ids, self._words)
+        _gather(self.values[0], self._ids[: self._used], self._embeddings[: self._used])
 
     def forward(self, group):
         """As ``Block``."""
@@ -116,8 +119,17 @@ class Words(Block):
     def backward(self, group):
         """Nothing: ``finish`` takes the groups together, since a table row belongs to all of them."""
 
+    def given(self, group):
+        """As ``Block``; the parts are those of words, which only all shards together have."""
+        rows = self.groups.rows[group]
+        count = len(rows.starts) * rows.steps - int(rows.starts.sum())
+        reviews, d_outputs, winners = self.groups.reviews[group], self.d_outputs[group], self._winners[group]
+        return [self.groups.ids[reviews], d_outputs[:count], winners[:count]]
+
     def finish(self):
         """As ``Block``; the taps side by side, each through all groups in order."""
+        if len(self.groups.here) < len(self.groups) - 1:
+            self._number()  # with the words of the shards that have come from other processes
         groups, used = self.groups, self._used
         batch = Batch(self._words, groups.starts, groups.bounds, groups.steps)
         d_embeddings, d_kernel, d_bias = self.d_totals

@@ -1,0 +1,37 @@
+"""Many runs, each in one of a launcher's processes, none of them made twice."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from checks.scratch import InputError as CheckError
+from sentiment import InputError
+from sentiment.engine import shards
+from stages.common import write_json
+
+
+def sweep(runs: Sequence[object], make: Callable[[object], dict], folder: Path) -> list[dict]:
+    """What ``make`` gives for each of ``runs``, in all processes.
+
+    Each is made in one process and kept in ``folder``, in a file of its name: all that a later sweep needs, also if it
+    comes from another machine. One that fails leaves the others alone.
+
+    Raises:
+        InputError: Some failed; it names them.
+    """
+    kept, failed = {run: folder / f"{run}.json" for run in runs}, []
+    for run in runs[shards.PLACE :: shards.PLACES]:
+        if kept[run].exists():
+            continue
+        try:
+            write_json(kept[run], make(run))
+        except (CheckError, InputError) as error:
+            failed.append(f"run {run}: {error}")
+            continue
+        done = sum(path.exists() for path in kept.values())
+        print(f"run {run} done, {done} of {len(runs)}", file=sys.stderr, flush=True)
+    if failed := [fault for faults in shards.collect(failed) for fault in faults]:
+        failed.append(f"{len(runs) - len(failed)} of {len(runs)} runs are kept in {folder}; run the same command again")
+        raise InputError("\n".join(failed))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in kept.values()]

@@ -1,0 +1,1 @@
+"""A trained model as one folder for people without this project: `python -m export`."""

@@ -1,0 +1,164 @@
+"""What was compiled is taken from the cache if it is whole and of this very code, and never else."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.conftest import ROOT
+
+SCRIPT = """\
+import sys
+exec(sys.argv[1])
+import numpy as np
+from sentiment.engine import matrices
+from sentiment.engine.blocks import dense
+exec(sys.argv[2])
+inputs, outputs = np.ones((2, 3), "f4"), np.zeros((2, 16), "f4")
+dense._forward(inputs, np.full((3, 16), 0.1, "f4"), np.zeros(16, "f4"), dense._SIGMOID, 4, outputs)
+hits = sum(dense._forward.stats.cache_hits.values()) + matrices._product.cache_hits
+print(outputs.tobytes().hex(), hits)
+"""
+
+
+class Run(NamedTuple):
+    """What a process found: the bits, how many of its two functions came from the cache, what it said."""
+
+    bits: str
+    hits: int
+    said: list[str]
+
+
+def run(folder: Path, before: str = "", between: str = "", **environment: str) -> Run:
+    """Compile in a process of its own, or take what an earlier one compiled."""
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT, before, between],
+        cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    bits, hits = process.stdout.split()
+    return Run(bits, int(hits), process.stderr.splitlines())
+
+
+def copy(folder: Path) -> Path:
+    """The library without a cache."""
+    shutil.copytree(ROOT / "sentiment", folder / "sentiment", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def kept(folder: Path) -> list[Path]:
+    """The files of the cache."""
+    found = [path for path in folder.glob("sentiment/engine/__pycache__/*/*") if path.is_file()]
+    assert found
+    return found
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory) -> Path:
+    """A library whose cache has what the script compiles."""
+    folder = copy(tmp_path_factory.mktemp("warm"))
+    assert run(folder)[1:] == (0, [])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(warm) -> Run:
+    """What it gives, taken from that cache."""
+    return run(warm)
+
+
+@pytest.fixture
+def library(warm, tmp_path) -> Path:
+    """A copy of it, with its cache."""
+    return Path(shutil.copytree(warm, tmp_path / "library"))
+
+
+def edit_a_helper(folder: Path) -> None:
+    """Change a constant of exp, which the script's function calls from another file."""
+    code = folder / "sentiment/engine/functions.py"
+    assert "0.166665204" in code.read_text()
+    code.write_text(code.read_text().replace("0.166665204", "0.17"))
+
+
+def test_what_an_earlier_process_compiled_is_not_compiled_again(plain, library):
+    assert plain[1:] == (2, [])
+    assert run(library) == plain
+
+
+def test_stale_code_never_runs(plain, library, tmp_path):
+    edit_a_helper(library)
+    fresh = copy(tmp_path / "fresh")
+    edit_a_helper(fresh)
+    expected = run(fresh)
+    assert run(library) == expected
+    assert expected.hits == 0
+    assert expected.bits != plain.bits
+    assert run(library).hits == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "environment"),
+    [
+        ("import numba; numba.__version__ = 'another'", {}),
+        ("import numba, llvmlite; llvmlite.__version__ = 'another'", {}),
+        ("import numba, sys; sys.version = 'another'", {}),
+        ("", {"NUMBA_OPT": "1"}),
+        ("", {"NUMBA_BOUNDSCHECK": "1"}),
+        ("", {"NUMBA_ENABLE_AVX": "0"}),
+    ],
+    ids=str,
+)
+def test_another_compiler_has_a_cache_of_its_own(before, environment):
+    code = "; from sentiment.engine import cache; print(cache.FOLDER)"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", first + code], cwd=ROOT, env=os.environ | more, capture_output=True, check=True
+        ).stdout
+        for first, more in (("pass", {}), (before or "pass", environment))
+    }
+    assert len(found) == 2
+
+
+def test_for_another_processor_it_compiles_anew_to_the_same_bits(warm, plain):
+    assert run(warm, NUMBA_CPU_NAME="generic") == plain._replace(hits=0)
+
+
+def test_code_that_was_edited_while_it_was_imported_is_neither_taken_from_the_cache_nor_kept(library):
+    before = kept(library)
+    touch = "open('sentiment/engine/functions.py', 'a').write('#')"
+    assert run(library, between=touch)[1:] == (1, [])  # the product was compiled before
+    assert kept(library) == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-100] + bytes([content[-100] ^ 1]) + content[-99:],
+    ],
+    ids=["cut short", "one bit"],
+)
+def test_a_damaged_cache_is_made_anew(plain, library, damage: Callable[[bytes], bytes]):
+    for path in kept(library):
+        path.write_bytes(damage(path.read_bytes()))
+    kept(library)[0].write_bytes(b"")
+    assert run(library) == plain._replace(hits=0)
+    assert run(library) == plain
+
+
+def test_where_no_cache_can_be_had_it_compiles_without_and_says_so_once(plain, library):
+    shutil.rmtree(library / "sentiment/engine/__pycache__")
+    (library / "sentiment/engine/__pycache__").touch()
+    found = run(library, HOME=os.devnull)
+    assert found[:2] == (plain.bits, 0)
+    assert len(found.said) == 1
+    assert found.said[0].startswith("compiled code is not kept, and compiled again by each process: ")
+
+
+def test_numba_compiles_even_where_a_user_has_turned_it_off(warm, plain):
+    assert run(warm, NUMBA_DISABLE_JIT="1").bits == plain.bits

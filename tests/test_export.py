@@ -1,0 +1,303 @@
+"""A model leaves the project: exported by a real run, opened by plain TensorFlow, made again by its recipe."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from demo.project import write_project
+from export.graph import served
+from sentiment import network, text
+from sentiment.answers import Answer, Asker
+from sentiment.network import keras, tf
+from sentiment.prediction import Predictor
+from tests.conftest import MODELS, ROOT
+from tests.repositories import commit
+
+NAME = MODELS[0]
+INDEX = (
+    "it",
+    "wasn't",
+    "good",
+    "bad",
+    "film",
+    "cliché",
+    "boring",
+    "fi",
+    "well\x85",
+    "\x96",
+    "it\u2019s",
+    "é",
+    "a",
+    "'",
+    "ế",
+)
+VOCABULARY, LENGTH = 14, 8
+INDEX = {word: rank for rank, word in enumerate(INDEX, 1)}
+ABOUT = {"max_length": LENGTH, "vocabulary": VOCABULARY, "labels": ["negative", "positive"]}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    """A small network of random weights in a graph, and what asks the same network by our own code."""
+    keras.utils.set_random_seed(1)
+    sizes = dict(embedding=3, filters=4, kernel=3, pool=2, units=5, dropout=0.2, dense=2)
+    model = network.build(max_length=LENGTH, vocabulary=VOCABULARY, bidirectional=False, average=True, **sizes)
+    predictor = Predictor(model)
+    return served(model, INDEX, ABOUT), Asker(lambda ids: predictor.predict(ids, batch=32), INDEX, **ABOUT)
+
+
+def ours(written: str, index: dict[str, int], vocabulary: int, length: int) -> list[int]:
+    ids = text.encode(text.clean(written, index, vocabulary), index, vocabulary)
+    return ([0] * length + ids)[-length:]
+
+
+HARD = [
+    "",
+    " ",
+    "zxcvb",
+    "good",
+    "GOOD film",
+    "good " * 6,
+    "good " * 7,
+    "good " * 8,
+    "good " * 60,
+    "it\u2019s good",
+    "It wasn\u2019t good.",
+    "it wasn\xb4t, it wasn&rsquo;t it wasn&amp;#8217;t",
+    "good\r\nfilm\x0bbad\x1cit",
+    "good\xa0film\u2028bad",
+    "film\u2026boring\u2014good \u201cbad\u201d",
+    "good<br /><BR clear='x'>film&lt;br&amp;gt;bad<br&nbsp;/>it",
+    "cliche\u0301 CLICHÉ CLICHE\u0301",
+    "\uff26\uff49\uff4c\uff4d \ufb01",
+    "\ufeffgood\u200bfilm ba\u00add",
+    "film\x96bad well\x85 \x93good\x94 \x96",
+    "good\U0001f600film \u2764\ufe0fbad",
+    "naïve 8½ alien³",
+    "x'É e\u0302\u0301",
+    "a\0b good",
+]
+
+
+@pytest.mark.parametrize("written", HARD, ids=ascii)
+def test_the_graph_makes_our_ids_of_hard_text(graph, written):
+    ids = graph[0].tokens(tf.constant([written, "it"]))["ids"].numpy()
+    assert ids[0].tolist() == ours(written, INDEX, VOCABULARY, LENGTH)
+
+
+PIECES = st.sampled_from([*INDEX, *" .-'\n\r\x85\xa0\u2019\u2026\u200bÉ\u0301", "<br>", "&amp;", "&#39;"])
+
+
+@settings(max_examples=50)
+@given(st.lists(st.lists(PIECES).map("".join), min_size=1, max_size=20))
+def test_the_graph_makes_our_ids_of_any_mixture(graph, texts):
+    ids = graph[0].tokens(tf.constant(texts))["ids"].numpy()
+    assert ids.tolist() == [ours(written, INDEX, VOCABULARY, LENGTH) for written in texts]
+
+
+def test_the_graph_answers_as_we_do(graph):
+    answer = graph[0].serve(tf.constant(HARD))
+    expected = graph[1].ask(HARD)
+    known = [isinstance(one, Answer) for one in expected]
+    assert 0 < sum(known) < len(HARD)
+    assert [label.decode() for label in answer["label"].numpy()] == [
+        one.label if ok else "" for one, ok in zip(expected, known, strict=True)
+    ]
+    probabilities = [one.probability if ok else np.nan for one, ok in zip(expected, known, strict=True)]
+    np.testing.assert_allclose(answer["probability"].numpy(), probabilities, atol=1e-5)
+
+
+def test_the_graph_makes_our_ids_of_real_reviews(imdb):
+    index = json.loads((imdb / "imdb_word_index.json").read_text())
+    with np.load(imdb / "imdb.npz", allow_pickle=True) as raw:
+        lists = raw["x_test"][::500]
+    words = {rank: word for word, rank in index.items()}
+    texts = [" ".join(words[rank] for rank in ranks) for ranks in lists] + HARD
+    model = network.build(max_length=100, vocabulary=500, embedding=2, filters=2, kernel=1, pool=2, units=2,
+                          bidirectional=False, average=False, dropout=0.1, dense=2)  # fmt: skip
+    graph = served(model, index, ABOUT | {"max_length": 100, "vocabulary": 500})
+    ids = graph.tokens(tf.constant(texts))["ids"].numpy()
+    assert ids.tolist() == [ours(written, index, 500, 100) for written in texts]
+
+
+class Project:
+    """A project with a trained and exported model."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.environment = folder, write_project(folder, reviews=300) | {"PYTHONPATH": str(ROOT)}
+        with (folder / ".gitignore").open("a") as file:
+            file.write("/exported/\n")
+        self.run("dvc", "repro", f"evaluate@{NAME}")
+        commit(folder)
+
+    def copy(self, folder: Path) -> "Project":
+        shutil.copytree(self.folder, folder, symlinks=True)
+        copy = Project.__new__(Project)
+        copy.folder, copy.environment = folder, self.environment
+        return copy
+
+    def run(self, *command: str, code: int = 0) -> subprocess.CompletedProcess:
+        run = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == code, run.stdout + run.stderr
+        return run
+
+    @property
+    def exported(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (self.folder / "exported" / NAME).iterdir() if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    project = Project(tmp_path_factory.mktemp("exporting") / "project")
+    project.run(sys.executable, "-m", "export", NAME)
+    return project
+
+
+def test_an_export_has_the_model_its_settings_results_card_and_recipe(project):
+    files = project.exported
+    recipe = json.loads(files["reproduce.json"])
+    assert set(files) - {"noise.json"} == {
+        "LICENSE", "README.md", "metrics.json", "reproduce.json", "word_index.json", f"{NAME}.json", f"{NAME}.keras"
+    }  # fmt: skip
+    assert recipe["files"] == {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in files.items()
+        if name not in ("README.md", "reproduce.json")
+    }
+    for name, place in (("metrics.json", "metrics/{}.json"), (f"{NAME}.keras", "models/{}.keras")):
+        assert files[name] == (project.folder / place.format(NAME)).read_bytes()
+    assert recipe["weights"] == json.loads(files["metrics.json"])["weights"]
+    assert recipe["params"][f"models.{NAME}.train"]["epochs"] == 4
+    md5 = hashlib.md5((project.folder / "data/raw/imdb.npz").read_bytes()).hexdigest()
+    assert recipe["data"]["data/raw/imdb.npz"] == md5
+    about, index = json.loads(files[f"{NAME}.json"]), json.loads(files["word_index.json"])
+    raw = json.loads((project.folder / "data/raw/imdb_word_index.json").read_text())
+    assert index == {word: rank + 3 for word, rank in raw.items() if rank + 3 < about["vocabulary"]}
+    assert [path.name for path in (project.folder / "exported").iterdir()] == [NAME]
+
+
+def test_the_code_in_the_card_answers_with_tensorflow_alone(project, tmp_path):
+    """In a process that finds nothing of this project, in a folder outside."""
+    folder = shutil.copytree(project.folder / "exported" / NAME, tmp_path / "downloaded")
+    codes = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    check = "import sys; assert not {name.split('.')[0] for name in sys.modules} & {'sentiment', 'export', 'checks'}"
+    printed = []
+    for code in codes:
+        run = subprocess.run(
+            [sys.executable, "-I", "-c", code + check], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        printed.append([line.split() for line in run.stdout.splitlines()])
+    texts = ["A wonderful film.", "The worst acting I have seen."]
+    run = project.run(sys.executable, "-m", "sentiment", "--json", *texts)
+    expected = [json.loads(line) for line in run.stdout.splitlines()]
+    for (label, probability), answer in zip([*printed[0], *printed[1]], [*expected, expected[0]], strict=True):
+        assert label == answer["label"]
+        assert float(probability) == pytest.approx(answer["probability"], abs=1e-5)
+
+
+def test_the_signature_is_called_by_name_as_a_server_does(project):
+    loaded = tf.saved_model.load(str(project.folder / "exported" / NAME / "saved_model"))
+    signature = loaded.signatures["serving_default"]
+    ((name, spec),) = signature.structured_input_signature[1].items()
+    assert (name, spec.dtype, spec.shape.as_list()) == ("text", tf.string, [None])
+    outputs = signature.structured_outputs
+    assert {key: (spec.dtype, spec.shape.rank) for key, spec in outputs.items()} == {
+        "label": (tf.string, 1), "probability": (tf.float32, 1)
+    }  # fmt: skip
+    assert signature(text=tf.constant([], tf.string))["probability"].shape == (0,)
+
+
+def test_an_export_replaces_the_one_before_as_a_whole(project, tmp_path):
+    project = project.copy(tmp_path / "again")
+    before = project.exported
+    (project.folder / "exported" / NAME / "left-over").write_text("of another version")
+    (project.folder / "exported" / NAME / "LICENSE").unlink()
+    project.run(sys.executable, "-m", "export", NAME)
+    assert project.exported == before
+
+
+def edit(project: Project, name: str, old: str, new: str) -> None:
+    path = project.folder / name
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+REFUSED = {
+    "a dirty tree": (lambda project: edit(project, "params.yaml", "seed: 1", "seed: 2"), "tree: params.yaml is not as"),
+    "a stale lock": (
+        lambda project: (edit(project, "params.yaml", "seed: 1", "seed: 2"), commit(project.folder)),
+        "stale: params: params.yaml: models.",
+    ),
+    "an edited result": (
+        lambda project: (
+            edit(project, f"metrics/{NAME}.json", '"accuracy": 0.', '"accuracy": 1.'),
+            commit(project.folder),
+        ),
+        f"inconsistent: evaluate@{NAME}: metrics/{NAME}.json",
+    ),
+    "no model": (
+        lambda project: (project.folder / f"models/{NAME}.keras").unlink(),
+        f"models/{NAME}.keras is missing; `make repro MODEL={NAME}` makes it",
+    ),
+    "another model": (
+        lambda project: (
+            (project.folder / f"models/{NAME}.keras").unlink(),
+            (project.folder / f"models/{NAME}.keras").write_bytes(b"PK"),
+        ),
+        f"models/{NAME}.keras is not what dvc.lock records",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_what_the_commit_does_not_record_is_not_exported(project, tmp_path, fault):
+    project = project.copy(tmp_path / "changed")
+    change, message = REFUSED[fault]
+    change(project)
+    before = project.exported
+    run = project.run(sys.executable, "-m", "export", NAME, code=3)
+    assert re.match(f"error: {message}", run.stderr), run.stderr
+    assert run.stderr.count("\n") == 1
+    assert project.exported == before
+
+
+def test_no_such_model_is_one_line(project):
+    run = project.run(sys.executable, "-m", "export", "nobody", code=3)
+    assert run.stderr == f"error: model: expected one of {', '.join(MODELS)}, got 'nobody'\n"
+
+
+def test_the_recipe_makes_the_same_files_and_shows_what_was_changed(project, tmp_path):
+    folder = shutil.copytree(project.folder / "exported" / NAME, tmp_path / "downloaded")
+    keras_file = folder / f"{NAME}.keras"
+    keras_file.write_bytes(keras_file.read_bytes() + b"\0")
+    metrics = folder / "metrics.json"
+    metrics.write_text(metrics.read_text().replace('"accuracy": 0.', '"accuracy": 1.'))
+    (folder / "more").write_text("")
+    run = project.run(sys.executable, "-m", "export.verify", str(folder), code=2)
+    verdicts = dict(re.findall(r"^(\S+) +(identical|within tolerance|different)$", run.stdout, re.MULTILINE))
+    wrong = {name for name, verdict in verdicts.items() if verdict != "identical"}
+    # The card and the recipe speak of the model and metrics that were.
+    assert wrong == {f"{folder}:", "README.md", "metrics.json", "more", "reproduce.json", f"{NAME}.keras"}
+    assert {"word_index.json", f"{NAME}.json", "saved_model", "LICENSE"} <= set(verdicts) - wrong
+
+
+def test_a_folder_without_a_recipe_has_no_verdict(project, tmp_path):
+    for content in (None, "", "{}", "[]"):
+        if content is not None:
+            (tmp_path / "reproduce.json").write_text(content)
+        run = project.run(sys.executable, "-m", "export.verify", str(tmp_path), code=3)
+        assert re.fullmatch(
+            r"error: .*: expected a folder of `make export`, got no reproduce.json in it .*\n", run.stderr
+        )

@@ -1,0 +1,471 @@
+"""A file or folder of labelled texts becomes a corpus: all its rows are there, and no bad one passes unnamed."""
+
+import copy
+import csv
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tracemalloc
+from collections import Counter
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dvc.utils.serialize import modify_yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from demo.corpus import BLAME, NEUTRAL, PRAISE, make_corpus, word_index
+from demo.project import write_project
+from sentiment import InputError, corpus, labelled, text
+from sentiment.archive import keras
+from sentiment.labelled import Row
+from stages import corpus as stage
+from stages.params import parse
+from stages.settings.corpus import Settings
+from tests.conftest import ROOT
+from tests.test_pipeline import GIT
+
+LABELS = ["bad", "good"]
+DRAWN = {"test_fraction": 0.5, "seed": 1}
+COLUMNS = {"text": "text", "label": "label"}
+GOOD = [(f"{word} film, {word} cast: {number}", LABELS[number % 2]) for number, word in enumerate("abcdefghijkl")]
+
+
+def settings(reviews, **changes):
+    return Settings(reviews=str(reviews), labels=LABELS, bad_rows=0, **changes)
+
+
+def table(rows, header=("text", "label"), **form):
+    file = io.StringIO(newline="")
+    csv.writer(file, **form).writerows([header, *rows])
+    return file.getvalue().encode()
+
+
+def json_lines(rows):
+    return "".join(json.dumps({"label": label, "text": text}) + "\n" for text, label in rows).encode()
+
+
+def folders(path, rows):
+    for label in LABELS:
+        (path / label).mkdir(parents=True)
+    for number, (written, label) in enumerate(rows):
+        (path / label / f"{number:05}.txt").write_text(written, encoding="utf-8", newline="")
+
+
+def made(folder, monkeypatch, wanted):
+    """The members of the archive, by NumPy, and the word index, that the stage makes in a folder."""
+    monkeypatch.chdir(folder)
+    stage.main(wanted, "mine")
+    with np.load("data/raw/mine.npz", allow_pickle=True) as saved:
+        arrays = {name: saved[name].tolist() for name in saved}
+    return arrays, json.loads(Path("data/raw/mine_word_index.json").read_text())
+
+
+def written_again(arrays, index):
+    """Each split as sorted texts and labels."""
+    words = {rank: word for word, rank in index.items()}
+    return {
+        split: sorted(
+            (" ".join(words[rank] for rank in review), label)
+            for review, label in zip(arrays[f"x_{split}"], arrays[f"y_{split}"], strict=True)
+        )
+        for split in ("train", "test")
+    }
+
+
+def reviews_of(count):
+    """Made-up reviews as texts with a little punctuation, and the names of their labels."""
+    words = {rank: word for word, rank in word_index().items()}
+    lists, labels = make_corpus(count, seed=3)
+    return [
+        (", ".join(words[rank] for rank in review).capitalize() + "!", LABELS[label])
+        for review, label in zip(lists, labels, strict=True)
+    ]
+
+
+def test_the_written_corpus_is_what_keras_loads_and_the_ranks_are_those_of_a_count(tmp_path, monkeypatch):
+    rows = {"train": reviews_of(60), "test": [("New words, clever film!", "good"), ("Unheard of", "bad")]}
+    (tmp_path / "mine").mkdir()
+    for split, found in rows.items():
+        (tmp_path / "mine" / f"{split}.csv").write_bytes(table(found))
+    _, index = made(tmp_path, monkeypatch, settings("mine", **COLUMNS))
+    counts = Counter(word for written, _ in rows["train"] for word in re.findall("[a-z]+", written.lower()))
+    assert [*index.items()] == [
+        (word, rank) for rank, (word, _) in enumerate(sorted(counts.items(), key=lambda item: (-item[1], item[0])), 1)
+    ]
+    monkeypatch.setattr("keras.src.datasets.imdb.get_file", lambda **download: "data/raw/mine.npz")
+    (x_train, y_train), (x_test, y_test) = keras.datasets.imdb.load_data(num_words=10_000)
+    names = {rank + 3: word for word, rank in index.items()}
+    for x, y, found in ((x_train, y_train, rows["train"]), (x_test, y_test, rows["test"])):
+        known = [[word for word in re.findall("[a-z]+", written.lower()) if word in index] for written, _ in found]
+        expected = sorted(zip(known, [LABELS.index(label) for _, label in found], strict=True))
+        assert sorted(([names[id] for id in ids[1:]], label) for ids, label in zip(x, y, strict=True)) == expected
+
+
+FORMS = {
+    "mine.csv": lambda rows: table(rows),
+    "quoted.csv": lambda rows: table(rows, quoting=csv.QUOTE_ALL, lineterminator="\n"),
+    "excel.csv": lambda rows: b"\xef\xbb\xbf" + table(rows, delimiter=";"),
+    "more columns.csv": lambda rows: table([(1, label, text, "") for text, label in rows], ("n", "label", "text", "")),
+    "blank lines.csv": lambda rows: b"\n" + table(rows).replace(b"\r\n", b"\n\n").replace(b"two\n\n", b"two\r\n"),
+    "mine.tsv": lambda rows: table(rows, dialect="excel-tab"),
+    "mine.jsonl": json_lines,
+    "mine.ndjson": lambda rows: b"\xef\xbb\xbf" + json_lines(rows).replace(b"\n", b"\r\n\r\n"),
+}
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """Rows with all that a format must carry."""
+    odd = [
+        'He said "no, no; never"',
+        "two\r\nlines\tand a tab",
+        "na\u00efve caf\u00e9 \U0001f600 \u2028 x",
+        "'tis ; , \\n \\",
+        "#1",
+    ]
+    return reviews_of(30) + [(written, LABELS[number % 2]) for number, written in enumerate(odd)]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_any_format_gives_the_bytes_of_the_others(tmp_path, monkeypatch, mixed, name):
+    made_of = {}
+    for file, form in {"plain.csv": FORMS["mine.csv"], name: FORMS[name]}.items():
+        (tmp_path / file).write_bytes(form(mixed))
+        made(tmp_path, monkeypatch, settings(file, **COLUMNS, **DRAWN))
+        made_of[file] = [path.read_bytes() for path in sorted(Path("data/raw").iterdir())]
+    assert made_of["plain.csv"] == made_of[name]
+
+
+def test_folders_of_files_give_the_reviews_of_a_table(tmp_path, monkeypatch, mixed, capsys):
+    rows = mixed[:20], mixed[20:]
+    for split, part in zip(("train", "test"), rows, strict=True):
+        folders(tmp_path / "split" / split, part)
+        (tmp_path / "split" / f"{split}.bak").write_text("no part of it")
+    folders(tmp_path / "whole", mixed)
+    (tmp_path / "whole/good/.DS_Store").write_bytes(b"\0\xff")
+    (tmp_path / "split/train/unsup").mkdir()
+    (tmp_path / "mine.csv").write_bytes(table(mixed))
+    whole = written_again(*made(tmp_path, monkeypatch, settings("whole", **DRAWN)))
+    assert whole == written_again(*made(tmp_path, monkeypatch, settings("mine.csv", **COLUMNS, **DRAWN)))
+    (tmp_path / "tables").mkdir()
+    for split, part in zip(("train", "test"), rows, strict=True):
+        (tmp_path / "tables" / f"{split}.jsonl").write_bytes(json_lines(part))
+    split = written_again(*made(tmp_path, monkeypatch, settings("split")))
+    assert "split/train: not read, as no label: unsup\n" in capsys.readouterr().out
+    assert split == written_again(*made(tmp_path, monkeypatch, settings("tables", **COLUMNS)))
+    assert [len(part) for part in split.values()] == [20, 15]
+
+
+@given(
+    st.lists(st.tuples(st.text(st.characters(codec="utf-8"), max_size=30), st.sampled_from(LABELS)), max_size=8),
+    st.sampled_from([",", ";", "\t"]),
+)
+def test_any_text_comes_out_of_a_file_and_of_the_archive_as_its_words(rows, delimiter):
+    expected = []
+    for written, label in rows:
+        words = text.words(text.clean(written))
+        if words and "\0" not in written:
+            expected.append((words, LABELS.index(label)))
+    for content, reader in (
+        (table(rows, delimiter=delimiter), labelled.table),
+        (json_lines(rows), labelled.json_lines),
+    ):
+        cells = [found for _, found in reader(io.BytesIO(content), "text", "label")]
+        assert len(cells) == len(rows)
+        found = [row for row in (labelled.judge(*row, LABELS) for row in cells) if isinstance(row, Row)]
+        assert found == expected
+    index = text.make_index(Counter(word for words, _ in found for word in words))
+    labels = np.array([label for _, label in found], np.uint8)
+    corpus.write(file := io.BytesIO(), {"train": ([[index[word] for word in words] for words, _ in found], labels)})
+    names = {rank: word for word, rank in index.items()}
+    read = [
+        part for ranks, lengths in corpus.reviews(file, "train") for part in np.split(ranks, np.cumsum(lengths)[:-1])
+    ]
+    assert [[names[rank] for rank in part.tolist()] for part in read] == [words for words, _ in expected]
+    assert corpus.labels(file, "train").tolist() == labels.tolist()
+
+
+def test_a_corpus_whose_reviews_and_labels_differ_in_number_is_refused():
+    for count in (1, 3):
+        with pytest.raises(InputError, match=f"expected a review for each of 2 labels, got {count}"):
+            corpus.write(io.BytesIO(), {"train": ([[1]] * count, np.array([0, 1]))})
+
+
+LONG = "w" * (labelled.LONGEST + 1)
+BAD = {  # the line after three good rows and one of two lines, so that it is the sixth after the header
+    "unknown label": (b"a film,Good\n", "unknown label: 'Good', expected 'bad' or 'good'"),
+    "label with a space": (b"a film,good \n", "unknown label: 'good ', expected"),
+    "label without a text": (b"good\n", "number of fields: 1, expected 2"),
+    "too many fields": (b"a film, a cast,good\n", "number of fields: 3, expected 2"),
+    "empty text": (b",good\n", "empty text: ''"),
+    "blank text": (b'" \n\t",good\n', r"empty text: ' \n\t'"),
+    "no word": (b'"?! ...",good\n', "text without a word: '?! ...'"),
+    "Latin-1": (b"caf\xe9,good\n", r"not UTF-8: 'caf\udce9'"),
+    "null": (b"a\0b,good\n", r"null character: 'a\x00b'"),
+    "long": (f"{LONG},good\n".encode(), "text too long: 131,073 characters, expected at most 131,072"),
+}
+BAD_JSON = {
+    "cut": (b'{"text": "a film", "lab\n', "not JSON: Unterminated string"),
+    "not an object": (b'["a film", "good"]\n', "not a JSON object: ['a film', 'good']"),
+    "key": (b'{"txt": "a film", "label": "good"}\n', "missing key: 'text', the row has ['txt', 'label']"),
+    "number": (b'{"text": 5, "label": "good"}\n', "text is no string: 5"),
+    "nothing": (b'{"text": null, "label": "good"}\n', "text is no string: None"),
+    "label": (b'{"text": "a", "label": true}\n', "unknown label: True"),
+    "half": (b'{"text": "a \\ud83d", "label": "good"}\n', r"not UTF-8: 'a \ud83d'"),
+    "null": (b'{"text": "a \\u0000", "label": "good"}\n', r"null character: 'a \x00'"),
+    "deep": (b"[" * 100_000 + b"\n", "not JSON: "),
+    "digits": (b'{"text": 1' + b"0" * 5000 + b', "label": "good"}\n', "not JSON: "),
+}
+CASES = [("mine.csv", *case) for case in BAD.values()] + [("mine.jsonl", *case) for case in BAD_JSON.values()]
+
+
+@pytest.mark.parametrize(("name", "line", "expected"), CASES, ids=[*BAD, *(f"JSON: {name}" for name in BAD_JSON)])
+def test_a_bad_row_is_named_by_its_line_and_left_out_only_if_that_is_allowed(
+    tmp_path, monkeypatch, capsys, name, line, expected
+):
+    form = table if name.endswith("csv") else json_lines
+    parts = [form(part).partition(b"\n")[2] if form is table else form(part) for part in (GOOD[:4], GOOD[4:])]
+    if form is table:
+        parts[0] = b"text,label\n" + parts[0] + b'"two\nlines",good\n'
+        at = 8
+    else:
+        at = 5
+    (tmp_path / name).write_bytes(parts[0] + line + parts[1])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        stage.main(settings(name, **COLUMNS, **DRAWN), "mine")
+    head, *shown = str(caught.value).splitlines()
+    kind = expected.partition(":")[0]
+    assert head == (
+        f"{name}: bad rows: 1 ({kind} 1); correct them, or raise corpora.mine.bad_rows, 0, to leave them out"
+    )
+    assert len(shown) == 1
+    assert shown[0].startswith(f"{name}:{at}: {expected}")
+    assert not Path("data").exists()
+    capsys.readouterr()
+    wanted = settings(name, **COLUMNS, **DRAWN).model_copy(update={"bad_rows": 1})
+    arrays, _ = made(tmp_path, monkeypatch, wanted)
+    assert capsys.readouterr().err == (f"warning: {name}: bad rows left out: 1 ({kind} 1)\nwarning: {shown[0]}\n")
+    assert len(arrays["x_train"] + arrays["x_test"]) == len(GOOD) + (form is table)
+
+
+def test_all_bad_rows_are_counted_by_kind_and_the_first_ten_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = GOOD + [("a film", "x")] * 7 + [("!", "good")] * 2 + [("a film", "x")] * 4
+    Path("mine.csv").write_bytes(table(rows))
+    with pytest.raises(InputError) as caught:
+        stage.main(settings("mine.csv", **COLUMNS, **DRAWN).model_copy(update={"bad_rows": 12}), "mine")
+    head, *shown = str(caught.value).splitlines()
+    assert "bad rows: 13 (unknown label 11, text without a word 2)" in head
+    assert [line.split(":")[1] for line in shown[:-1]] == [str(line) for line in range(14, 24)]
+    assert shown[-1] == "and 3 more"
+
+
+QUOTE = "from here on rows can't be told apart"
+BROKEN = {
+    "empty": ("a.csv", b"", "a.csv: line 1: expected a header with the columns 'text' and 'label'"),
+    "no header": ("a.csv", table(GOOD[1:], GOOD[0]), "got '\"a film, a cast: 0\",bad'"),
+    "another header": ("a.csv", table(GOOD, ("Text", "label")), "; got 'Text,label'"),
+    "column twice": ("a.csv", table([], ("text", "label", "text")), "has the column 'text' twice"),
+    "header alone": ("a.csv", table([]), "a.csv: among 0 train reviews none has the label 'bad'; add some"),
+    "one label": ("a.csv", table(GOOD[::2]), "reviews none has the label 'good'; add some"),
+    "one text of a label": ("a.csv", table([*GOOD[::2], GOOD[1], GOOD[1]]), "test reviews none has the label 'good'"),
+    "open quote": ("a.csv", table(GOOD) + b'"open,good\n' + b"b,bad\n", f"line 14: unexpected end of data; {QUOTE}"),
+    "runaway quote": ("a.csv", table(GOOD) + b'"open,good\n' + b"b,bad\n" * 900_000, f"(4194304); {QUOTE}"),
+    "quote inside": ("a.csv", table(GOOD) + b'"a "b" c",good\n', f"line 14: ',' expected after '\"'; {QUOTE}"),
+    "UTF-16": ("a.csv", table(GOOD).decode().encode("utf-16"), "line 1: the file is UTF-16; save it as UTF-8"),
+    "CR": ("a.csv", table(GOOD, lineterminator="\r"), "line 1: lines end in CR alone"),
+    "one line": ("a.jsonl", b" " * 5_000_000, "line 1 has more than 4,194,304 bytes"),
+    "suffix": ("a.xlsx", b"PK", "a.xlsx: expected a folder or a file ending in .csv, .tsv, .jsonl, .ndjson"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "expected"), BROKEN.values(), ids=BROKEN)
+def test_a_file_that_is_no_table_is_refused_in_one_line(tmp_path, monkeypatch, name, content, expected):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        stage.main(settings(name, **COLUMNS, **DRAWN), "mine")
+    assert expected in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not Path("data").exists()
+
+
+KEYS = {
+    "no column": ("a.csv", DRAWN, "corpora.mine.text is missing, and a.csv needs it; add it"),
+    "no seed": ("a.csv", COLUMNS | {"test_fraction": 0.5}, "corpora.mine.seed is missing"),
+    "split that is there": (
+        "split",
+        COLUMNS | DRAWN,
+        "test_fraction = 0.5, but the reviews have a test split of their",
+    ),
+    "column of a folder": ("texts", COLUMNS | DRAWN, "text = 'text', but a folder of texts has no columns; remove it"),
+    "no file": ("b.csv", COLUMNS | DRAWN, "b.csv: no such file or folder; correct its name in params.yaml"),
+    "no labels": ("texts/bad", DRAWN, "texts/bad: expected a folder for each label, bad and good, or train and test"),
+    "two of one": ("two", COLUMNS, "two: expected one train split, got two/train.csv and two/train.jsonl"),
+}
+
+
+@pytest.mark.parametrize(("reviews", "keys", "expected"), KEYS.values(), ids=KEYS)
+def test_the_keys_of_a_corpus_are_those_that_its_files_need(tmp_path, monkeypatch, reviews, keys, expected):
+    monkeypatch.chdir(tmp_path)
+    folders(Path("texts"), GOOD)
+    for name in ("a.csv", "split/train.csv", "split/test.csv", "two/train.csv", "two/train.jsonl", "two/test.csv"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(table(GOOD))
+    with pytest.raises(InputError) as caught:
+        stage.main(settings(reviews, **keys), "mine")
+    assert expected in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_any_line_end_parts_words():
+    assert labelled.judge("two\r\nlines\rand one", "good", LABELS).words == ["two", "lines", "and", "one"]
+
+
+def test_a_whole_number_is_a_label_by_its_digits():
+    found = labelled.json_lines(io.BytesIO(b'{"text": "a", "label": 1}\n{"text": "b", "label": "0"}'), "text", "label")
+    assert [labelled.judge(*cells, ["0", "1"]).label for _, cells in found] == [1, 0]
+
+
+@pytest.mark.parametrize(("fraction", "seed"), [(0.25, 0), (0.25, 1), (0.5, 2**31 - 1)])
+def test_the_test_split_is_the_asked_share_of_each_label_whatever_the_order_and_the_copies(fraction, seed):
+    rows = [Row([f"word{number}", "again"], int(number % 5 == 0)) for number in range(1000)]
+    cuts = labelled.draw(rows, fraction, seed)
+    test = {row.words[0] for row in rows if labelled.is_test(row, cuts, seed)}
+    assert [sum(row.label == label and row.words[0] in test for row in rows) for label in (0, 1)] == [
+        800 * fraction, 200 * fraction
+    ]  # fmt: skip
+    assert labelled.draw(rows[::-1] + rows[:77] * 2, fraction, seed) == cuts
+    more = labelled.draw(rows, fraction + 0.2, seed)
+    assert all(labelled.is_test(row, more, seed) for row in rows if row.words[0] in test)
+    other = labelled.draw(rows, fraction, seed + 1)
+    assert {row.words[0] for row in rows if labelled.is_test(row, other, seed + 1)} != test
+    key = seed.to_bytes(8, "little")
+    assert labelled.fingerprint(["a", "film"], seed) == int.from_bytes(
+        hashlib.blake2b(b"a film", digest_size=8, key=key).digest(), "little"
+    )
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.5, 0.999])
+def test_two_texts_of_each_label_are_enough_for_two_splits(fraction):
+    rows = [Row([word], label) for word, label in (("a", 0), ("b", 0), ("a", 0), ("c", 1), ("d", 1), ("d", 1))]
+    cuts = labelled.draw(rows, fraction, 1)
+    sides = {(labelled.is_test(row, cuts, 1), row.label) for row in rows}
+    assert sides == {(False, 0), (True, 0), (False, 1), (True, 1)}
+
+
+def test_texts_on_both_sides_are_counted_and_none_is_drawn(tmp_path, monkeypatch, capsys):
+    rows = reviews_of(40)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/train.csv").write_bytes(table(rows))
+    (tmp_path / "mine/test.csv").write_bytes(
+        table([("Else", "bad"), *[(written.upper(), label) for written, label in rows[:9]], rows[-1], ("One", "bad")])
+    )
+    made(tmp_path, monkeypatch, settings("mine", **COLUMNS))
+    assert "warning: 10 of 12 test reviews are in the training split too" in capsys.readouterr().err
+    (tmp_path / "mine.csv").write_bytes(table(rows * 3))
+    arrays, _ = made(tmp_path, monkeypatch, settings("mine.csv", **COLUMNS, **DRAWN))
+    assert capsys.readouterr().err == ""
+    train, test = ({tuple(review) for review in arrays[f"x_{split}"]} for split in ("train", "test"))
+    assert not train & test
+    assert len(train) + len(test) == len({written for written, _ in rows})
+
+
+def test_memory_does_not_grow_with_the_number_of_rows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def peak(count):
+        with Path("mine.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "label"])
+            writer.writerows([f"row {number % 997} of some words " * 4, LABELS[number % 2]] for number in range(count))
+        tracemalloc.start()
+        stage.main(settings("mine.csv", **COLUMNS, **DRAWN), "mine")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    few, many = peak(1000), peak(4000)
+    assert many < few + 3000 * 60  # the file grows by 100 bytes a review, what is held by nine, copied to compare
+
+
+def test_more_different_words_than_memory_is_meant_for_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("sentiment.survey.MOST_WORDS", 9)
+    monkeypatch.chdir(tmp_path)
+    Path("mine.csv").write_bytes(table(GOOD))
+    with pytest.raises(InputError, match=r"mine\.csv:\d+: more than 9 different words so far"):
+        stage.main(settings("mine.csv", **COLUMNS, **DRAWN), "mine")
+
+
+def readme(kind):
+    """The block of a kind in the README's section."""
+    section = re.search(
+        r"^## Your own reviews\n(.*?)^## ", (ROOT / "README.md").read_text(encoding="utf-8"), re.S | re.M
+    )[1]
+    (block,) = re.findall(rf"```{kind}\n(.*?)```", section, re.S)
+    return block
+
+
+def take_over(params):
+    """Do in params.yaml what the README says, and give the sections of the corpus."""
+    shown = YAML().load(re.sub(r"^ *\.\.\.\n", "", readme("yaml"), flags=re.MULTILINE))
+    with modify_yaml(params) as values:
+        values["corpora"] = shown["corpora"]
+        for model in values["models"].values():
+            model["corpus"] = "imdb"
+        values["models"]["mine"] = copy.deepcopy(values["models"]["small"]) | {
+            "corpus": shown["models"]["mine"]["corpus"]
+        }
+        for section in ("pad", "train"):
+            values["models"]["mine"][section] |= shown["models"]["mine"][section]
+    return parse(params.read_text(encoding="utf-8")).corpora
+
+
+def test_the_readmes_ten_lines_are_a_corpus(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.csv").write_text(readme("csv"), encoding="utf-8")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    arrays, index = made(tmp_path, monkeypatch, take_over(tmp_path / "params.yaml")["mine"])
+    assert capsys.readouterr().out.startswith("train: 8 reviews, 4 of them 'good'\ntest: 2 reviews, 1 of them 'good'\n")
+    found = written_again(arrays, index)
+    assert ("i laughed i cried i loved it", 1) in found["train"] + found["test"]
+
+
+def test_a_strangers_table_is_trained_on_verified_and_followed_without_the_imdb_reviews(tmp_path):
+    environment = write_project(tmp_path, 10)
+    source = {"IMDB_SOURCE": environment.pop("IMDB_SOURCE")}
+
+    def run(*command, **more):
+        run = subprocess.run(command, cwd=tmp_path, env=environment | more, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
+    take_over(tmp_path / "params.yaml")
+    with modify_yaml(tmp_path / "params.yaml") as values:
+        values["models"] = {"mine": values["models"]["mine"]}
+        values["models"]["mine"]["train"] |= {"epochs": 5, "batch": 10}
+    tales = zip(NEUTRAL * 5, PRAISE * 34, reversed(BLAME * 34), strict=False)
+    rows = [
+        (f"The {good if number % 2 else bad} {word} of number {number}", LABELS[number % 2])
+        for number, (word, good, bad) in zip(range(500), cycle(tales))
+    ]
+    (tmp_path / "mine.csv").write_bytes(table(rows))
+    run("dvc", "repro", "evaluate@mine")
+    assert not (tmp_path / "data/raw/imdb.npz").exists()
+    assert json.loads((tmp_path / "metrics/mine.json").read_text())["accuracy"] > 0.9
+    assert re.findall("Running stage '(.*)'", run("dvc", "repro", **source)) == ["download"]
+    run(*GIT, "add", ".")
+    run(*GIT, "commit", "--quiet", "--message", "Mine")
+    run(sys.executable, "-m", "checks.gate", PYTHONPATH=str(ROOT))
+    run(sys.executable, "-m", "checks.verify", "evaluate@mine", PYTHONPATH=str(ROOT))
+    with (tmp_path / "mine.csv").open("a") as file:
+        file.write("one more film,good\n")
+    assert re.findall("Running stage '(.*)'", run("dvc", "repro", "pad@mine")) == ["corpus@mine", "pad@mine"]

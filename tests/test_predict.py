@@ -1,0 +1,315 @@
+"""What `python -m sentiment` says of texts, by a model that a real `dvc repro` trained on a made-up corpus."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demo.project import write_project
+from sentiment import InputError, archive, network, saved
+from sentiment import __main__ as command
+from sentiment.network import keras
+from sentiment.padding import FIRST_WORD, UNKNOWN
+from sentiment.prediction import Predictor
+from sentiment.training import digest
+from tests.cases import CASES, Sizes, build
+from tests.conftest import MODELS
+from tests.repositories import inside
+
+NAME = MODELS[0]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A project of which one model is trained."""
+    folder = tmp_path_factory.mktemp("project")
+    environment = write_project(folder, reviews=300)
+    run = ("dvc", "repro", f"train@{NAME}")
+    subprocess.run(run, cwd=folder, env=environment, capture_output=True, check=True)
+    return folder
+
+
+def ask(project: Path, *arguments: str, text: bytes | None = None, code: int = 0) -> list:
+    """The objects that it prints."""
+    run = subprocess.run(
+        [sys.executable, "-m", "sentiment", "--json", *arguments],
+        cwd=project, input=text or b"", capture_output=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == code, run.stderr
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def asker(project: Path):
+    with inside(project):
+        return command.load(command.find(None))
+
+
+def read_index(project: Path) -> dict[str, int]:
+    return json.loads((project / "data/raw/imdb_word_index.json").read_text())
+
+
+def reviews(project: Path) -> tuple[list[str], np.ndarray]:
+    """Reviews of the test split as text, and their padded ids."""
+    words = {rank: word for word, rank in read_index(project).items()}
+    with np.load(project / "corpus/imdb.npz", allow_pickle=True) as raw:
+        order = np.random.RandomState(113)
+        order.permutation(len(raw["x_train"]))
+        lists = raw["x_test"][order.permutation(len(raw["x_test"]))]
+    return [" ".join(words[rank] for rank in ranks) for ranks in lists], np.load(project / f"data/{NAME}/x_test.npy")
+
+
+def test_a_text_has_the_very_probability_that_evaluate_gives_its_ids(project):
+    texts, ids = reviews(project)
+    answers = ask(project, text="\n".join(texts).encode())
+    model = archive.unpack((project / f"models/{NAME}.keras").read_bytes())
+    expected = Predictor(model).predict(ids, batch=7)
+    np.testing.assert_array_equal(np.array([answer["probability"] for answer in answers], "f4"), expected)
+    assert [answer["label"] for answer in answers] == [["negative", "positive"][int(p > 0.5)] for p in expected]
+    assert [answer["truncated"] for answer in answers] == [len(text.split()) >= ids.shape[1] for text in texts]
+
+
+def test_praise_is_positive_and_blame_is_not(project):
+    good, bad = ask(project, "wonderful moving brilliant funny " * 5, "awful boring terrible dull " * 5)
+    assert good["label"] == "positive"
+    assert bad["label"] == "negative"
+
+
+def test_the_words_that_moved_an_answer_are_those_without_which_it_is_another(project):
+    """Each word made unknown by hand, wherever it stands, and the review predicted again."""
+    review = "the film was awful and the actor was wonderful but zxcvb the plot was awful"
+    text = review.split()
+    index, settings = read_index(project), json.loads((project / f"models/{NAME}.json").read_text())
+    predict = Predictor(archive.unpack((project / f"models/{NAME}.keras").read_bytes())).predict
+
+    def probability(occluded: str | None) -> np.float32:
+        ids = [1, *(UNKNOWN if word == occluded else index[word] + FIRST_WORD for word in text if word in index)]
+        return predict(np.array([[0] * (settings["max_length"] - len(ids)) + ids]), batch=1)[0]
+
+    effects = {word: float(probability(None) - probability(word)) for word in set(text) & set(index)}
+    effects = dict(sorted(effects.items(), key=lambda pair: -abs(pair[1])))
+    say = asker(project)
+    (answer,) = say([review], 100)
+    assert answer.words == [*effects.items()]
+    assert answer.unknown == 1
+    (answer,) = say([review], 1)
+    signs = {word: effect > 0 for word, effect in effects.items()}
+    largest = {next(word for word in signs if signs[word] == sign) for sign in (True, False)}
+    assert answer.words == [(word, effect) for word, effect in effects.items() if word in largest]
+
+
+def test_many_texts_are_explained_as_each_alone(project, monkeypatch):
+    texts, _ = reviews(project)
+    say = asker(project)
+    alone = [say([text], 3)[0] for text in texts[:5]]
+    monkeypatch.setattr("sentiment.answers.TOGETHER", 7)
+    assert say(texts[:5], 3) == alone
+
+
+def test_an_answer_comes_while_the_input_is_open(project):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sentiment", "--json"], cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    for text in (b"wonderful film\n", b"awful film\n"):
+        process.stdin.write(text)
+        process.stdin.flush()
+        assert "label" in json.loads(process.stdout.readline())
+    process.stdin.write(b"the end has no line end")
+    out, _ = process.communicate()
+    assert len(out.splitlines()) == 1
+    assert process.returncode == 0
+
+
+def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(project, tmp_path):
+    file = tmp_path / "reviews.txt"
+    long = b"film " * (command.LONGEST // 5) + b"films"[: command.LONGEST % 5 + 1]
+    lines = [b"film", b"", b"zxcvb", b"fil\0m", b"film\xe9", long, b"film\r", b"\xef\xbb\xbffilm", long[:-1], b" \t"]
+    file.write_bytes(b"\n".join(lines))
+    answers = ask(project, "--file", str(file), "--file", str(file), code=1)
+    assert answers[:10] == answers[10:]
+    reasons = [answer.get("error", "").partition("line ")[2] for answer in answers[:10]]
+    assert reasons == [
+        "",
+        "2: the text is empty; expected words",
+        "3: no word of it that the model reads is in its vocabulary; expected English text with common words",
+        "4: byte 4 is NUL; expected text",
+        "5: byte 5 is 0xe9; expected UTF-8",
+        "6: longer than 1,048,576 bytes; expected one review, as a line of its own",
+        "",
+        "",
+        "",
+        "10: the text is empty; expected words",
+    ]
+    assert answers[0] == answers[6] == answers[7]
+
+
+def test_people_read_a_line_for_each_text(project):
+    run = subprocess.run(
+        [sys.executable, "-m", "sentiment", "awful film", ""], cwd=project, capture_output=True, text=True, check=False
+    )
+    first, second = run.stdout.splitlines()
+    assert first.split()[0] in ("negative", "positive")
+    assert "awful-0." in first
+    assert second == "no answer: text 2: the text is empty; expected words"
+    assert run.returncode == 1
+    assert run.stderr == "error: 1 of 2 texts got no answer; the lines in their place say why\n"
+
+
+@pytest.mark.parametrize("size", [1, 5, 7, 1 << 16])
+def test_lines_are_whole_however_they_arrive_and_memory_holds_one_batch(size, monkeypatch):
+    monkeypatch.setattr(command, "BATCH", 3)
+    monkeypatch.setattr(command, "LONGEST", 9)
+    monkeypatch.setattr(command.select, "select", lambda *files: files)
+    written = [b"", b"one", b"123456789", b"1234567890", b"0" * 40, b"two", b"", b"last"]
+
+    class Slow(io.BytesIO):
+        def read(self, most):
+            return super().read(min(most, size))
+
+    for end in (b"", b"\n"):
+        batches = [*command.lines(Slow(b"\n".join(written) + end), "line")]
+        assert max(map(len, batches)) <= 3
+        texts = [text for batch in batches for text in batch]
+        assert [text.content for text in texts] == [line if len(line) <= 9 else None for line in written]
+        assert [text.place for text in texts] == [f"line {number}" for number in range(1, 9)]
+
+
+def test_a_batch_does_not_wait_for_the_next_line():
+    read, write = os.pipe()
+    with open(read, "rb", buffering=0) as file:
+        os.write(write, b"one\ntwo\nthr")
+        batches = command.lines(file, "line")
+        assert [text.content for text in next(batches)] == [b"one", b"two"]
+        os.close(write)
+        assert [text.content for text in next(batches)] == [b"thr"]
+
+
+def test_it_needs_no_tensorflow_where_there_are_blocks_for_all_layers(project):
+    code = (
+        "import runpy, sys; sys.argv[1:] = ['a film']\n"
+        "try: runpy.run_module('sentiment', run_name='__main__')\n"
+        "finally: assert not {'tensorflow', 'keras', 'sklearn'} & set(sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_file_read_without_keras_is_the_one_that_keras_reads(case):
+    keras.utils.set_random_seed(1)
+    model = build(case, Sizes())
+    layers, weights = saved.read(archive.pack(model))
+    assert layers == network.to_layers(model)
+    np.testing.assert_array_equal(weights, network.get_weights(model))
+
+
+def change(path: Path, **values) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.fixture
+def copy(project, tmp_path) -> Path:
+    """A copy of what asking the model takes."""
+    for folder in ("models", "data/raw", "sentiment"):
+        shutil.copytree(project / folder, tmp_path / folder)
+    return tmp_path
+
+
+def test_keras_answers_for_a_network_without_blocks(copy):
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((9,), dtype="int32"),
+            layers.Embedding(30, 3),
+            layers.GRU(4),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    file = copy / "models/other.keras"
+    file.write_bytes(archive.pack(model))
+    shutil.copy(copy / f"models/{NAME}.json", file.with_suffix(".json"))
+    weights = digest(network.get_weights(model))
+    change(file.with_suffix(".json"), max_length=9, vocabulary=30, weights=weights)
+    with inside(copy):
+        (answer,) = command.load(file)(["awful film the"], 0)
+    index = read_index(copy)
+    ids = [0] * 5 + [1] + [min(index[word] + FIRST_WORD, 30) for word in ("awful", "film", "the")]
+    ids = [[UNKNOWN if id == 30 else id for id in ids]]
+    np.testing.assert_allclose(answer.probability, model.predict(np.array(ids), verbose=0)[0, 0], rtol=1e-5)
+
+
+FAULTS = {
+    "no model": (
+        lambda models: [file.unlink() for file in models.glob("*.keras")],
+        r"--model: expected a \.keras file with its \.json beside it, there is none; `make repro MODEL=small` trains",
+    ),
+    "several models": (
+        lambda models: shutil.copy(models / f"{NAME}.keras", models / "zoo.keras"),
+        rf"--model: expected one of {NAME}, zoo, got none",
+    ),
+    "no settings": (lambda models: (models / f"{NAME}.json").unlink(), r"models/\w+\.json is missing"),
+    "settings of another form": (lambda models: (models / f"{NAME}.json").write_text("[]"), "not what train writes"),
+    "settings that lack a key": (lambda models: (models / f"{NAME}.json").write_text("{}"), "not what train writes"),
+    "other weights": (
+        lambda models: change(models / f"{NAME}.json", weights="0" * 16),
+        f"expected the weights {'0' * 16} that its .json names, found [0-9a-f]{{16}}",
+    ),
+    "another word index": (
+        lambda models: (models.parent / "data/raw/imdb_word_index.json").write_text("{}"),
+        f"expected the word index .{{64}} that the model was trained with, found {hashlib.sha256(b'{}').hexdigest()}",
+    ),
+    "no word index": (
+        lambda models: (models.parent / "data/raw/imdb_word_index.json").unlink(),
+        "imdb_word_index.json is missing, the word index; `dvc repro download`",
+    ),
+    "no model file": (lambda models: (models / f"{NAME}.keras").write_bytes(b"PK"), "not a readable .keras file"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_does_not_belong_together_is_refused_in_one_line(copy, fault):
+    damage, message = FAULTS[fault]
+    damage(copy / "models")
+    with inside(copy), pytest.raises(InputError, match=message) as caught:
+        command.load(command.find(None))
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_options_are_one_line(project):
+    for options in (["--words", "-1"], ["--file", "nowhere"], ["--model", "nobody"]):
+        run = subprocess.run(
+            [sys.executable, "-m", "sentiment", *options], cwd=project, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 1
+        assert run.stderr.startswith("error: --")
+        assert run.stderr.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_and_an_interrupt_end_it_without_a_word(project):
+    if sys.platform == "win32":
+        pytest.skip("no SIGPIPE")
+    command = [sys.executable, "-m", "sentiment"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    for end in ("reader", "interrupt"):
+        process = subprocess.Popen(command, cwd=project, **pipes)
+        process.stdin.write(b"a film\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        if end == "reader":
+            process.stdout.close()
+            process.stdin.write(b"a film\n")
+            process.stdin.flush()
+        else:
+            process.send_signal(signal.SIGINT)
+        assert process.wait() == (-signal.SIGPIPE if end == "reader" else -signal.SIGINT)
+        assert process.stderr.read() == b""
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            pipe.close()

@@ -1,0 +1,237 @@
+"""The same bits on any number of processes, under a real launcher of MPI, and one line if one of them ends badly."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.bits import Run
+from tests.cases import CASES, Sizes, plain
+from tests.conftest import MODELS, ROOT
+from tests.test_pipeline import Project, take_keras
+
+WINDOWS = sys.platform == "win32"
+pytestmark = pytest.mark.skipif(WINDOWS or not find_spec("mpi4py"), reason="needs mpi4py and MPICH: `make mpi`")
+
+NAME = MODELS[0]
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def on(processes: int) -> dict[str, str]:
+    """The environment in which a stage runs on so many processes."""
+    return {"LAUNCHER": f"mpiexec -n {processes}", "PATH": PATH}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Every block; more shards than processes and fewer, and a batch smaller than its shards."""
+    found = {name: Run(plain(name, Sizes()), updates=2, batch=10, shards=3) for name in CASES}
+    found["many shards"] = found["lstm"]._replace(shards=10)
+    found["one shard"] = found["average"]._replace(shards=1)
+    found["fewer reviews than shards"] = found["bidirectional, average"]._replace(batch=2, shards=5)
+    found["one prediction"] = found["lstm"]._replace(updates=1, predictions=1)
+    path = tmp_path_factory.mktemp("processes") / "runs.json"
+    path.write_text(json.dumps({name: run._asdict() for name, run in found.items()}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def alone(runs) -> str:
+    """What one process prints that knows nothing of MPI."""
+    command = [sys.executable, "-m", "tests.bits", str(runs)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+def test_any_number_of_processes_gives_the_bits_of_one(runs, alone, processes):
+    command = ["mpiexec", "-n", str(processes), sys.executable, "-m", "mpi4py", "-m", "tests.bits", str(runs)]
+    environment = os.environ | {"PATH": PATH}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, alone), run.stderr
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    """A project that has been run once, in one process; the last batch has fewer reviews than there are shards."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.edit("batch: 64 ", "batch: 33 ")
+    project.edit("validation_fraction: 0.0", "validation_fraction: 0.12")
+    project.edit("epochs: 4", "epochs: 12")
+    project.run("dvc", "repro", f"evaluate@{NAME}")
+    return project
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Those that train there, started by a launcher."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if (
+                b"\0mpi4py\0-m\0stages.train\0" in (path / "cmdline").read_bytes()
+                and (path / "cwd").resolve() == folder
+            ):
+                found.append(int(path.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the processes in /proc")
+def test_training_killed_on_four_processes_and_resumed_on_two_ends_with_the_bytes_of_one(project):
+    """Four compile at once, since no other process has left its code there."""
+    before, folder = project.files(), project.folder.resolve()
+    for cache in folder.rglob("__pycache__"):
+        shutil.rmtree(cache)
+    command = [sys.executable, "-m", "stages.train", NAME]
+    environment = project.environment | on(4)
+    for path in (f"models/{NAME}.keras", f"models/{NAME}.txt"):
+        (folder / path).unlink()
+    shutil.rmtree(folder / "plots" / NAME / "history")
+    killed = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not (folder / f".checkpoints/{NAME}.npz").exists():
+        assert killed.poll() is None, killed.stderr.read()
+        time.sleep(0.001)
+    ours = processes_of(folder)
+    assert len(ours) == 4
+    assert sys.platform != "win32"
+    os.kill(ours[-1], signal.SIGKILL)
+    printed, errors = killed.communicate(timeout=60)
+    assert killed.returncode == 1
+    assert re.fullmatch(
+        rf"error: process {ours[-1]} on \S+ was killed by SIGKILL, .* run the same command .*\n", errors
+    )
+    assert all(line.startswith((NAME, "epoch ")) for line in printed.splitlines())
+    assert processes_of(folder) == []
+    resumed = project.run(*command, **on(2))
+    assert f"{NAME}: the compiled trainer: " in resumed.stdout
+    assert re.search(r"^resuming after epoch \d+ of 12$", resumed.stdout, re.MULTILINE)
+    assert project.files() == before
+
+
+def test_dvc_records_of_three_processes_what_it_does_of_one(project):
+    before = project.files()
+    run = project.run("dvc", "repro", "--force", "--single-item", f"evaluate@{NAME}", **on(3))
+    assert run.stdout.count(f"{NAME}: the compiled trainer: ") == 1
+    assert project.files() == before
+
+
+def test_keras_trains_in_one_process_and_says_so(project, tmp_path):
+    project = project.copy(tmp_path / "keras")
+    take_keras(project.folder)
+    project.edit("epochs: 12", "epochs: 1")
+    run = project.run(sys.executable, "-m", "stages.train", NAME, **on(2))
+    lines = [line for line in run.stdout.splitlines() if "process" in line]
+    assert lines == [
+        f"{NAME}: Keras trains in one process, so the launcher is not used; train.engine: compiled uses it"
+    ]
+
+
+STAGE = '''"""A stage."""
+import os, signal, sys, time
+from pathlib import Path
+from sentiment import InputError
+from stages.common import command, replacing
+from stages.launcher import launch
+
+def main():
+    launch()
+    from sentiment.engine import shards
+    exec(os.environ["DO"])
+
+command(main, interrupted="interrupted; go on")
+'''
+
+
+def stage(folder: Path, do: str, environment: dict[str, str]) -> subprocess.Popen:
+    """A stage whose processes, each of which knows its ``shards.PLACE``, do something."""
+    (folder / "stage.py").write_text(STAGE)
+    return subprocess.Popen(
+        [sys.executable, "-m", "stage"],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT), "DO": do, "PATH": PATH} | environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+WAIT = "time.sleep(600)"  # for one that has failed
+
+
+@pytest.mark.parametrize(
+    ("do", "code", "printed", "errors"),
+    [
+        ("print('fine') if shards.PLACE == 0 else None", 0, "fine\n", ""),
+        ("print('a warning', file=sys.stderr)", 0, "", "a warning\n"),
+        ("raise InputError('two\\nfaults')", 1, "", "error: two\nerror: faults\n"),
+        (f"if shards.PLACE == 1: raise InputError('mine')\n{WAIT}", 1, "", "error: mine\n"),
+        (
+            f"if shards.PLACE == 2: raise ArithmeticError('boom')\n{WAIT}",
+            1, "", r"Traceback(.|\n)*ArithmeticError: boom\n(Abort.*\n)?error: process \d+ on \S+ failed; .* above\n",
+        ),
+        (
+            f"if shards.PLACE == 1: os.kill(os.getpid(), signal.SIGKILL)\n{WAIT}",
+            1, "", r"error: process \d+ on \S+ was killed by SIGKILL, maybe for want of memory; .*\n",
+        ),
+        (f"if shards.PLACE == 1: os._exit(3)\n{WAIT}", 1, "", r"error: process \d+ on \S+ failed .* code 3; .*\n"),
+        (
+            "shards.agree('ab'[shards.PLACE == 2], 'weights after epoch 1')",
+            1, "", r"error: weights after epoch 1: expected the same in all .* and b in number 3, .*\n",
+        ),
+    ],
+)  # fmt: skip
+def test_processes_end_together_and_say_once_why(tmp_path, do, code, printed, errors):
+    run = stage(tmp_path, do, on(3))
+    out, err = run.communicate(timeout=60)
+    assert (run.returncode, out) == (code, printed), err
+    assert re.fullmatch(errors, err)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_all_processes_in_one_line_and_leaves_nothing_half_written(tmp_path, number):
+    do = "with replacing(Path('out', str(shards.PLACE))) as path:\n path.write_text('half')\n print('here')\n " + WAIT
+    run = stage(tmp_path, do, on(3))
+    assert [run.stdout.readline() for _ in range(3)] == ["here\n"] * 3
+    run.send_signal(number)
+    _, err = run.communicate(timeout=60)
+    assert (run.returncode, err) == (128 + number, "\ninterrupted; go on\n")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("launcher", "errors"),
+    [
+        (
+            "no-such-launcher -n 2",
+            "error: LAUNCHER: 'no-such-launcher' cannot be run .*\n",
+        ),
+        ("mpiexec -n '2", "error: LAUNCHER: .* is no command .*\n"),
+        ("false", "error: LAUNCHER: `false` ended with exit code 1; .*\n"),
+        ("true", "error: LAUNCHER: `true` has not run the stage; expected a launcher of MPI, as `mpiexec -n 4`\n"),
+    ],
+)
+def test_a_launcher_that_is_none_is_refused_in_one_line(tmp_path, launcher, errors):
+    run = stage(tmp_path, "pass", {"LAUNCHER": launcher})
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert re.fullmatch(errors, err)
+
+
+def test_without_a_launcher_nothing_of_mpi_is_imported(tmp_path):
+    run = stage(tmp_path, "print(shards.PLACES, [name for name in sys.modules if 'mpi4py' in name])", {"LAUNCHER": " "})
+    assert run.communicate(timeout=60) == ("1 []\n", "")
+
+
+def test_processes_that_are_bound_to_no_core_share_those_of_their_machine(tmp_path):
+    if sys.platform != "linux":
+        pytest.skip("only Linux says which cores a process is bound to")
+    run = stage(tmp_path, "print(shards._CORES)", on(4))
+    cores = max(1, len(os.sched_getaffinity(0)) // 4)
+    assert run.communicate(timeout=60) == (f"{cores}\n" * 4, "")
