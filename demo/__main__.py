@@ -11,16 +11,16 @@ from pathlib import Path
 
 from demo.project import write_project
 from sentiment import InputError
-from stages.params import read
+from stages.params import parse
 
 REVIEWS = 4000
 
 
 def main(folder: Path, *, kept: bool) -> None:
     """Build the project in an empty or new folder, run it and print its metrics."""
-    params = read()
-    files = [f"metrics/{name}.json" for name in (*params.models, *params.baselines)]
     environment = write_project(folder, REVIEWS)
+    params = parse((folder / "params.yaml").read_text(encoding="utf-8"))
+    files = [f"metrics/{name}.json" for name in (*params.models, *params.baselines)]
     print(f"`dvc repro` in {folder}, {REVIEWS:,} made-up reviews to train on and as many to test on:\n", flush=True)
     run(["dvc", "repro", *([] if kept else ["--quiet"])], folder, environment)  # its hints are of a folder that goes
     print(f"\nThe made-up reviews, as `dvc metrics show {' '.join(files)}` has them:\n", flush=True)

@@ -13,6 +13,7 @@ from stages.settings.score import Settings
 def main(settings: Settings, name: str) -> None:
     """Read the test split, as ``stages.evaluate`` does, once; the reviews are in the order of that stage's."""
     model = read_model(Path("models", f"{name}.npz"), name)
+    print(f"{name}: {len(model.grams):,} n-grams")
     with Path("data/raw", f"{settings.corpus}.npz").open("rb") as file:
         _, order = padding.orders(*(corpus.count(file, split) for split in ("train", "test")))
         labels = corpus.labels(file, "test")

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from demo.project import shown
 from stages.download import locate
 from stages.params import parse
 
 ROOT = Path(__file__).parents[1]
 PARAMS = parse((ROOT / "params.yaml").read_text(encoding="utf-8"))
 MODELS, BASELINES = [*PARAMS.models], PARAMS.baselines
+SHOWN = shown(BASELINES)  # those in the projects that `write_project` makes
 
 # A commit passes or fails, whoever tests it and however busy the machine; `--hypothesis-profile default` explores.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

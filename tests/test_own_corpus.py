@@ -452,20 +452,22 @@ def test_a_strangers_table_is_trained_on_verified_and_followed_without_the_imdb_
     with modify_yaml(tmp_path / "params.yaml") as values:
         values["models"] = {"mine": values["models"]["mine"]}
         values["models"]["mine"]["train"] |= {"epochs": 5, "batch": 10}
+        values["baselines"] = {"grams": next(iter(values["baselines"].values())) | {"corpus": "mine"}}
     tales = zip(NEUTRAL * 5, PRAISE * 34, reversed(BLAME * 34), strict=False)
     rows = [
         (f"The {good if number % 2 else bad} {word} of number {number}", LABELS[number % 2])
         for number, (word, good, bad) in zip(range(500), cycle(tales))
     ]
     (tmp_path / "mine.csv").write_bytes(table(rows))
-    run("dvc", "repro", "evaluate@mine")
+    run("dvc", "repro", "evaluate@mine", "score@grams")
     assert not (tmp_path / "data/raw/imdb.npz").exists()
-    assert json.loads((tmp_path / "metrics/mine.json").read_text())["accuracy"] > 0.9
+    for name in ("mine", "grams"):
+        assert json.loads((tmp_path / f"metrics/{name}.json").read_text())["accuracy"] > 0.9
     assert re.findall("Running stage '(.*)'", run("dvc", "repro", **source)) == ["download"]
     run(*GIT, "add", ".")
     run(*GIT, "commit", "--quiet", "--message", "Mine")
     run(sys.executable, "-m", "checks.gate", PYTHONPATH=str(ROOT))
-    run(sys.executable, "-m", "checks.verify", "evaluate@mine", PYTHONPATH=str(ROOT))
+    run(sys.executable, "-m", "checks.verify", "evaluate@mine", "score@grams", PYTHONPATH=str(ROOT))
     with (tmp_path / "mine.csv").open("a") as file:
         file.write("one more film,good\n")
     assert re.findall("Running stage '(.*)'", run("dvc", "repro", "pad@mine")) == ["corpus@mine", "pad@mine"]
