@@ -18,8 +18,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.contenders import Task
-from sentiment import InputError, network
+from sentiment import InputError, archive, network, text
+from sentiment.__main__ import BATCH, load
 from stages.params import Model, read
 from tests.cases import CASES, Sizes, build
 
@@ -34,11 +37,12 @@ CONTENDERS = {
     "keras on jax": "Keras on JAX",
     "jax": "JAX, `jit` and `scan`",
     "pytorch": "PyTorch",
+    "openvino": "OpenVINO",
     "floor": "the FLOPs at the best matrix product's pace",
 }
 
 
-BY_PEERS = ("keras on jax", "jax", "pytorch")
+BY_PEERS = ("keras on jax", "jax", "pytorch", "openvino")
 ANY_NETWORK = (
     "ours",
     "keras fit",
@@ -57,7 +61,7 @@ class Contender:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
             start_new_session=True,  # Ctrl-C is ours alone; without us, it finds its input at an end
         )  # fmt: skip
-        self.answer()
+        self.kinds = json.loads(self.answer())
 
     def answer(self) -> str:
         """The next line it prints."""
@@ -66,7 +70,7 @@ class Contender:
         sys.exit(f"error: {self.name} ended with exit code {self.process.wait()}; its own error is above")
 
     def time(self, task: str) -> float:
-        """Seconds per step of "train", or per review of "predict"."""
+        """Seconds per step of "train", per review of "predict", or of a review alone, "one"."""
         time.sleep(0.3)  # the threads of the one before may spin for a while, waiting for more
         self.process.stdin.write(f"{task}\n")
         self.process.stdin.flush()
@@ -95,15 +99,18 @@ def tasks(models: dict[str, Model]) -> dict[str, Task]:
 
 
 def steps(title: str, task: Task, rounds: int) -> dict[str, dict[str, float]]:
-    """Median seconds of each contender, in training and prediction, the contenders taking turns."""
+    """Median seconds of each contender, in all that they can do, the contenders taking turns."""
     names = [name for name in CONTENDERS if task.sizes or name in ANY_NETWORK]
     contenders = {name: Contender(name, task) for name in names if name not in BY_PEERS or PEERS.exists()}
-    times = {kind: {name: [] for name in contenders} for kind in ("train", "predict")}
+    times = {
+        kind: {name: [] for name, contender in contenders.items() if kind in contender.kinds}
+        for kind in ("train", "predict", "one")
+    }
     for number in range(rounds):
         print(f"\r{title}: round {number + 1} of {rounds}", end="", file=sys.stderr)
         for kind, lists in times.items():
-            for name, contender in contenders.items():
-                lists[name].append(contender.time(kind))
+            for name, measured in lists.items():
+                measured.append(contenders[name].time(kind))
     print(file=sys.stderr)
     for contender in contenders.values():
         contender.stop()
@@ -149,6 +156,31 @@ def padding(rounds: int, model: Model) -> dict[str, float]:
     return {"ours": ours, "keras fit": keras}
 
 
+def asking(model: str, rounds: int) -> dict[str, float]:
+    """Median seconds per review from its text to an answer, taking turns with Keras, which is given the ids."""
+    file, ids = ROOT / "models" / f"{model}.keras", np.load(ROOT / "data" / model / "x_train.npy")
+    index = json.loads((ROOT / "data/raw/imdb_word_index.json").read_bytes())
+    rare = max(index, key=index.get)  # a word that the vocabulary lacks
+    texts = [text.decode(row, index).replace("?", rare) for row in ids]
+    ask, keras = load(file), archive.unpack(file.read_bytes())
+    contenders = {
+        "ours": lambda: [ask(texts[at : at + BATCH], 0) for at in range(0, len(texts), BATCH)],
+        "keras fit": lambda: keras.predict(ids.astype("i4"), BATCH, verbose=0),
+    }
+    times = {name: [] for name in contenders}
+    for _ in range(1 + rounds):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run()
+            times[name].append((time.perf_counter() - start) / len(texts))
+    return {name: statistics.median(values[1:]) for name, values in times.items()}  # the first one warms up
+
+
+def per_second(seconds: float) -> str:
+    """A pace."""
+    return f"{1 / seconds:,.0f} reviews/s"
+
+
 def row(title: str, times: dict[str, float], form: Callable[[float], str]) -> str:
     """A line of the table: each contender's figure and how many times our time it takes."""
     ours = times["ours"]
@@ -174,9 +206,11 @@ def main(rounds: int) -> None:
     for title, task in tasks(models).items():
         times = steps(title, task, rounds)
         rows.append(row(f"{title}: train", times["train"], lambda second: f"{second * 1e3:.2f} ms"))
-        rows.append(row(f"{title}: predict", times["predict"], lambda second: f"{1 / second:,.0f} reviews/s"))
+        rows.append(row(f"{title}: predict", times["predict"], per_second))
+        rows.append(row(f"{title}: one review", times["one"], lambda second: f"{second * 1e6:,.0f} us"))
     longest = max(models, key=lambda name: models[name].pad.max_length)
     rows.append(row(f"both splits of `{longest}` padded", padding(rounds, models[longest]), "{:.2f} s".format))
+    rows.append(row(f"`{PUBLISHED}`: from text, Keras from its ids", asking(PUBLISHED, rounds), per_second))
     times = end_to_end(3)
     rows.append(row(f"`{PUBLISHED}`: `dvc repro` from nothing, the published script", times, "{:.2f} s".format))
     rows.append(row(f"`{PUBLISHED}`: `dvc repro` again", {"ours": times["nothing"]}, "{:.2f} s".format))

@@ -1,7 +1,8 @@
 """One contender in a process of its own: trains and predicts when told to, and says how long it took.
 
-`PYTHON benchmarks/contenders.py NAME TASK`, where TASK is a `Task` as JSON, reads "train" and "predict" from standard
-input, a line each, and answers with seconds per training step of one batch, or per review predicted.
+`PYTHON benchmarks/contenders.py NAME TASK`, where TASK is a `Task` as JSON, reads "train", "predict" and "one" from
+standard input, a line each, and answers with seconds per training step of one batch, per review of many predicted, or
+for one review alone. A contender is a function that trains, or None, and one that predicts the first so many reviews.
 The data are those of `dvc repro`; the frameworks are imported only by their own contender.
 """
 
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
+ALONE = 50  # reviews predicted one after the other
 
 
 class Task(NamedTuple):
@@ -57,7 +59,7 @@ class Task(NamedTuple):
 def ours(task: Task):
     """This project: the compiled trainer's epochs and predictions."""
     sys.path.insert(0, str(ROOT))
-    from sentiment.engine.trainer import CompiledTrainer, predict
+    from sentiment.engine.trainer import CompiledPredictor, CompiledTrainer
 
     x, y = task.arrays()
     rows = task.steps * task.batch
@@ -68,7 +70,8 @@ def ours(task: Task):
         epoch = next(epochs)
         trainer.epoch(x, y, np.random.default_rng(epoch).permutation(rows), epoch)
 
-    return train, lambda: predict(task.layers, weights, x[: task.reviews], batch=512)
+    predictor = CompiledPredictor(task.layers, weights, batch=512)
+    return train, lambda count: predictor.predict(x[:count])
 
 
 def keras(task: Task, backend: str = "tensorflow", **compiled):
@@ -82,7 +85,7 @@ def keras(task: Task, backend: str = "tensorflow", **compiled):
     x, rows = x.astype("int32"), task.steps * task.batch
     return (
         lambda: network.fit(x[:rows], y[:rows], batch_size=task.batch, verbose=0),
-        lambda: network.predict(x[: task.reviews], batch_size=256, verbose=0),
+        lambda count: network.predict(x[:count], batch_size=256, verbose=0),
     )
 
 
@@ -159,19 +162,19 @@ def jax_scan(task: Task):
             state[:] = update(*state, next(numbers), x[rows], y[rows])
         jax.block_until_ready(state)
 
-    def predict():
-        batches = np.split(x[: task.reviews], range(256, task.reviews, 256))
+    def predict(count):
+        batches = np.split(x[:count], range(256, count, 256))
         return jax.block_until_ready([score(weights, ids) for ids in batches])
 
     return train, predict
 
 
-def pytorch(task: Task):
-    """The plain network in PyTorch, its fused LSTM, and its usual loop."""
+def torch_network(sizes: dict[str, int | float]):
+    """The plain network as a module of PyTorch, its LSTM the fused one: int64 ids to logits."""
     import torch
     from torch import nn
 
-    s = SimpleNamespace(**task.sizes)
+    s = SimpleNamespace(**sizes)
 
     class Network(nn.Module):
         def __init__(self):
@@ -187,7 +190,15 @@ def pytorch(task: Task):
             pooled = self.pooling(torch.relu(self.convolution(self.embedding(ids).transpose(1, 2))))
             return self.head(self.lstm(pooled.transpose(1, 2))[0][:, -1])[:, 0]
 
-    network, loss = Network(), nn.BCEWithLogitsLoss()
+    return Network()
+
+
+def pytorch(task: Task):
+    """The plain network in PyTorch, and its usual loop."""
+    import torch
+    from torch import nn
+
+    network, loss = torch_network(task.sizes), nn.BCEWithLogitsLoss()
     adam = torch.optim.Adam(network.parameters())
     x, y = task.arrays()
     x, y = torch.tensor(x.astype("int64")), torch.tensor(y.astype("float32"))
@@ -199,12 +210,28 @@ def pytorch(task: Task):
             loss(network(x[rows]), y[rows]).backward()
             adam.step()
 
-    def predict():
+    def predict(count):
         network.eval()
         with torch.inference_mode():
-            return [network(rows).sigmoid() for rows in x[: task.reviews].split(256)]
+            return [network(rows).sigmoid() for rows in x[:count].split(256)]
 
     return train, predict
+
+
+def openvino(task: Task):
+    """PyTorch's network converted by OpenVINO, whose LSTM it then is; in float32, as the others."""
+    import openvino
+    import torch
+
+    x, _ = task.arrays()
+    x = x.astype("int64")
+    model = openvino.convert_model(torch_network(task.sizes).eval(), example_input=torch.tensor(x[:2]))
+    network = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def predict(count):
+        return [1 / (1 + np.exp(-network(x[begin : begin + 256])[0])) for begin in range(0, count, 256)]
+
+    return None, predict
 
 
 def peak(task: Task):
@@ -220,7 +247,7 @@ def peak(task: Task):
         a @ a
         return (time.perf_counter() - start) * work / (2 * 2048**3)
 
-    return lambda: at_peak(3 * flops * task.batch), lambda: at_peak(flops)
+    return lambda: at_peak(3 * flops * task.batch), lambda count: at_peak(flops)
 
 
 CONTENDERS = {
@@ -230,19 +257,23 @@ CONTENDERS = {
     "keras on jax": keras_on_jax,
     "jax": jax_scan,
     "pytorch": pytorch,
+    "openvino": openvino,
     "floor": peak,
 }
 
 
 def main(name: str, task: Task) -> None:
-    """Warm up, say "ready", and answer."""
+    """Warm up, say what it can do, and answer."""
     train, predict = CONTENDERS[name](task)
-    per = {"train": (train, task.steps), "predict": (predict, task.reviews)}
-    for run, _ in per.values():
+    kinds = {"train": (train, task.steps)} if train else {}
+    kinds |= {"predict": (lambda: predict(task.reviews), task.reviews)}
+    if name != "floor":
+        kinds |= {"one": (lambda: [predict(1) for _ in range(ALONE)], ALONE)}
+    for run, _ in kinds.values():
         run()
-    print("ready", flush=True)
+    print(json.dumps([*kinds]), flush=True)
     for line in sys.stdin:
-        run, count = per[line.strip()]
+        run, count = kinds[line.strip()]
         start = time.perf_counter()
         floor = run()
         print(floor if name == "floor" else (time.perf_counter() - start) / count, flush=True)

@@ -93,7 +93,8 @@ def main() -> int:
         raise InputError(f"seeds: expected at least 2, since one run has no spread, got {arguments.seeds}")
     if not 1 <= arguments.first <= arguments.seeds:
         raise InputError(f"first: expected a seed from 1 to {arguments.seeds}, got {arguments.first}")
-    launcher.launch()
+    if launcher.launch():
+        return 0
     runs = measure(model, seeds, engine)
     if shards.PLACE:  # the first process writes
         return 0

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,15 +60,17 @@ class Step(NamedTuple):
         return self.constant + batch * (self.common + self.dealt * most) + gathered
 
 
-def main() -> None:
-    """Measure and print."""
+def main(options: list[str] | None = None) -> None:
+    """Measure and print; ``options`` are those of the command line, which counts without them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", default="full", help="a name under `models` in params.yaml")
     parser.add_argument("--latency", type=float, default=20e-6, help="seconds between two machines; 20e-6 by default")
     parser.add_argument("--overhead", type=float, default=2e-6, help="seconds of a process per message; 2e-6")
     parser.add_argument("--bandwidth", type=float, default=1.25e9, help="bytes a second into each; 1.25e9, 10 Gbit/s")
     parser.add_argument("--rounds", type=int, default=5, help="of which the median counts")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(options)
+    if not find_spec("mpi4py"):
+        sys.exit("error: expected the package mpi4py, which is not installed; `make mpi` brings it and an MPI")
     network = Network(arguments.latency, arguments.overhead, arguments.bandwidth)
     with tempfile.TemporaryDirectory() as scratch:
         settings = Path(scratch, "settings.json")

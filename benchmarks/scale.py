@@ -1,7 +1,8 @@
-"""Memory and time of each stage on made-up corpora of growing size: `python -m benchmarks.scale 25000 250000 1000000`.
+"""What more reviews cost and what more processes give: `python -m benchmarks.scale 25000 250000 1000000`.
 
-One epoch of the first model in params.yaml, at its own sizes; `corpus` reads the same reviews as CSV files. Prints a
-Markdown table: seconds and peak memory (resident, the pages of mapped files included) of each stage's process.
+Memory and time of each stage on made-up corpora of these sizes: one epoch of the first model in params.yaml, at its own
+sizes; `corpus` reads the same reviews as CSV files. A Markdown table: seconds and peak memory (resident, the pages of
+mapped files included) of each stage's process. Then what `python -m benchmarks.processes` prints.
 """
 
 import csv
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from benchmarks import processes
 from demo.corpus import make_corpus, word_index
 from demo.project import ROOT, write_project
 from stages.params import parse
@@ -76,3 +78,5 @@ def main(sizes: list[int]) -> None:
 
 if __name__ == "__main__":
     main([int(size) for size in sys.argv[1:]] or [25_000, 250_000, 1_000_000])
+    print()
+    processes.main([])

@@ -124,14 +124,14 @@ def predictor(packed: bytes, expected: str) -> "Callable[[np.ndarray], np.ndarra
         InputError: The weights do not have this digest.
     """
     from sentiment import saved
-    from sentiment.engine import trainer
     from sentiment.engine.network import Network
+    from sentiment.engine.trainer import CompiledPredictor
     from sentiment.training import digest
 
     try:
         layers, weights = saved.read(packed)
         if Network(layers).parameters == len(weights) and digest(weights) == expected:
-            return lambda ids: trainer.predict(layers, weights, ids, batch=BATCH)
+            return CompiledPredictor(layers, weights, batch=BATCH).predict
     except (InputError, KeyError):  # no fault: this model is Keras's
         pass
     from sentiment import archive, network

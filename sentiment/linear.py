@@ -17,9 +17,9 @@ from sklearn.svm import LinearSVC
 
 from sentiment import InputError, ngrams
 from sentiment.engine import promise
+from sentiment.engine.functions import sigmoid
 from sentiment.engine.optimizers import Adam
-from sentiment.engine.sparse import add_slopes, forget, sigmoids, sum_rows, weigh
-from sentiment.engine.vectors import whole, zeros
+from sentiment.engine.vectors import LANES, compiled, load, store, whole, zeros
 from sentiment.training import ORDER
 
 ITERATIONS = 1000  # of LIBLINEAR, at most
@@ -174,12 +174,12 @@ def adam(
         order = np.random.default_rng([seed, ORDER, epoch]).permutation(len(labels))
         for rows in (np.sort(order[begin : begin + batch]) for begin in range(0, len(order), batch)):
             scores = zeros(whole(len(rows)))
-            weigh(begins, columns, values, rows, weights, scores)
-            sigmoids(scores)
+            _score(begins, columns, values, rows, weights, scores)
+            _sigmoids(scores)
             errors = (scores[: len(rows)] - labels[rows]) / np.float32(len(rows))
-            add_slopes(begins, columns, values, rows, errors, gradient)
+            _add_slopes(begins, columns, values, rows, errors, gradient)
             optimizer.update(weights, slots, gradient, step)
-            forget(begins, columns, rows, gradient)
+            _forget(begins, columns, rows, gradient)
             step += 1
     if not np.isfinite(weights).all():
         raise InputError(f"fit.learning_rate = {learning_rate}: not every weight is finite; lower the rate")
@@ -205,12 +205,50 @@ def predict(model: Model, counts: csr_matrix) -> np.ndarray:
     data = model.features.compute(counts).data * model.weights[counts.indices]
     positive = zeros(whole(counts.shape[0]))
     positive[: counts.shape[0]] = sums(counts.indptr, data) + model.bias
-    sigmoids(positive)
+    _sigmoids(positive)
     return positive[: counts.shape[0]]
 
 
 def sums(begins: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The sum of each row, from first to last: float64 [rows]; ``begins``, [rows + 1], as in a ``csr_matrix``."""
     totals = np.zeros(len(begins) - 1)
-    sum_rows(begins, values, totals)
+    _sum_rows(begins, values, totals)
     return totals
+
+
+@compiled
+def _sum_rows(begins, values, totals):
+    for row in range(len(totals)):
+        for at in range(begins[row], begins[row + 1]):
+            totals[row] += values[at]
+
+
+@compiled
+def _score(begins, columns, values, rows, weights, scores):
+    """The sum of value * weight of each review in ``rows``, from its first n-gram to its last."""
+    for n in range(len(rows)):
+        for at in range(begins[rows[n]], begins[rows[n] + 1]):
+            scores[n] += values[at] * weights[columns[at]]
+
+
+@compiled
+def _add_slopes(begins, columns, values, rows, errors, gradient):
+    """Add what each review gives to the gradient of the weights, from the first review to the last."""
+    for n in range(len(rows)):
+        for at in range(begins[rows[n]], begins[rows[n] + 1]):
+            gradient[columns[at]] += values[at] * errors[n]
+
+
+@compiled
+def _forget(begins, columns, rows, gradient):
+    """Set the gradient of the n-grams of reviews back to 0."""
+    for row in rows:
+        for at in range(begins[row], begins[row + 1]):
+            gradient[columns[at]] = 0
+
+
+@compiled
+def _sigmoids(scores):
+    """The sigmoid of whole vectors, in place."""
+    for at in range(0, len(scores), LANES):
+        store(scores, (at,), sigmoid(load(scores, (at,))))

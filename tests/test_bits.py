@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-from sentiment import linear, network, ngrams
+from sentiment import network
 from sentiment.engine import matrices, promise
 from sentiment.engine.optimizers import OPTIMIZERS
 from sentiment.engine.trainer import CompiledTrainer
@@ -127,10 +127,6 @@ def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
         trainer = CompiledTrainer(plain(case, Sizes()), **settings)
         trainer.epoch(ids, labels, np.arange(8), 0)
         trainer.predict(ids)
-    grams, counts = ngrams.learn(np.arange(24) % 7 + 1, np.full(8, 3), longest=2, minimum=1, most=99)
-    features = linear.Features.learn("tfidf", counts, labels)
-    adam = {"solver": "adam", "epochs": 1, "batch": 4, "learning_rate": 0.1, "seed": 1}
-    linear.predict(linear.Model(features, grams, *linear.fit(features, counts, labels, **adam)), counts)
     modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
     functions = {function for names in modules for function in names.values() if isinstance(function, Dispatcher)}
     found, seen = instructions(matrices._product._pyfunc, [(numba.int64,) * 10]), set()

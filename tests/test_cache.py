@@ -101,6 +101,18 @@ def test_stale_code_never_runs(plain, library, tmp_path):
     assert run(library).hits == 2
 
 
+def test_a_function_outside_the_engine_is_known_by_its_own_file(library):
+    code, found = library / "sentiment/own.py", []
+    ask = "import numpy as np; from sentiment.own import f; print(f(np.float32(2)), sum(f.stats.cache_hits.values()))"
+    for factor in (3, 3, 5):
+        code.write_text(
+            f"from sentiment.engine.vectors import compiled\n\n@compiled\ndef f(x):\n    return {factor} * x\n"
+        )
+        run = subprocess.run([sys.executable, "-B", "-c", ask], cwd=library, capture_output=True, text=True, check=True)
+        found.append(run.stdout)
+    assert found == ["6.0 0\n", "6.0 1\n", "10.0 0\n"]
+
+
 @pytest.mark.parametrize(
     ("before", "environment"),
     [

@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
 from scipy.sparse import csr_matrix
 from sklearn.svm import LinearSVC
 
@@ -18,6 +19,7 @@ from sentiment.linear import SOLVERS, Features, Model
 from sentiment.network import keras
 from sentiment.training import ORDER
 from tests.conftest import BASELINES, ROOT, on_cores
+from tests.test_bits import SAFE, instructions
 
 VALUES = ("counts", "presence", "tfidf", "naive-bayes")
 
@@ -196,3 +198,14 @@ def test_cores_threads_and_settings_leave_the_bits_of_adam_and_of_the_features_a
 
 def test_emulated_processors_give_the_bits_of_adam_and_of_the_features(emulator):
     assert bits(*emulator.split()) == bits()
+
+
+def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
+    _, counts, labels = made_up(8)
+    features = Features.learn("tfidf", counts, labels).compute(counts)
+    linear.adam(features, labels, epochs=1, batch=4, learning_rate=0.1, seed=1)
+    functions = [function for function in vars(linear).values() if isinstance(function, Dispatcher)]
+    kernels = [function for function in functions if function.__module__ == linear.__name__]
+    assert kernels
+    assert all(kernel.signatures for kernel in kernels)
+    assert set().union(*(instructions(kernel.py_func, kernel.signatures) for kernel in kernels)) <= SAFE

@@ -41,6 +41,8 @@ class Cache(NullCache):
 
     def __init__(self, function: FunctionType):
         self.name = f"{function.__module__}.{function.__qualname__}"
+        # Of its own file, too, as it may be none of the engine's.
+        self.code = hashlib.sha256(Path(function.__code__.co_filename).read_bytes()).hexdigest()
 
     def load_overload(self, sig, target_context):
         """What was compiled for the types ``sig`` and this processor; ``None`` if nothing was or it is damaged."""
@@ -73,7 +75,9 @@ class Cache(NullCache):
             _do_without(error)
 
     def _path(self, sig, codegen) -> Path:
-        key = repr((self.name, str(sig), codegen.magic_tuple()))  # the last: the processor and what it can do
+        key = repr(
+            (self.name, self.code, str(sig), codegen.magic_tuple())
+        )  # the last: the processor and what it can do
         return FOLDER / f"{self.name.rpartition('.')[2]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 

@@ -129,6 +129,54 @@ class CompiledTrainer:
         return predict(self.layers, self.state()["weights"], ids, batch=self.batch)
 
 
+class CompiledPredictor:
+    """Predicts with a network; what depends on the weights alone is computed once.
+
+    Args:
+        layers: Of a Keras model; see ``Network``.
+        weights: Flat float32 [parameters].
+        batch: Reviews at a time, at most.
+
+    Raises:
+        InputError: See ``Network``.
+    """
+
+    def __init__(self, layers: list[dict], weights: np.ndarray, *, batch: int):
+        self.network = network = Network(layers)
+        vector = packing.pack(network.weights, weights)
+        blocks = min(-(-batch // BLOCK), max(1, CACHE // (BLOCK * network.bytes_per_review)))
+        self.batch = min(batch, blocks * BLOCK)
+        network.allocate(Capacity(1 + blocks, min(BLOCK, self.batch), training=False), vector, np.zeros_like(vector))
+        self._steps = network.words.gives.steps
+        padding = np.zeros((1, network.length), np.uint8)
+        network.prepare(network.deal(padding, 1, padding_steps=self._steps), [])
+        network.forward(0)  # the weights stay, so the padding review does
+
+    def predict(self, ids: np.ndarray, progress: Callable[[int], None] = lambda reviews: None) -> np.ndarray:
+        """The probability that each review is positive, float32 [reviews]; it depends on no other review.
+
+        Args:
+            ids: int [reviews, length]; a memory map is read batch by batch.
+            progress: Called after each batch with the number of reviews in it.
+        """
+        network, probabilities = self.network, np.empty(len(ids), np.float32)
+
+        def share(place):
+            reviews = shards.own(len(ids), place)
+            for begin in reviews[:: self.batch]:
+                rows = ids[begin : min(begin + self.batch, reviews.stop)]
+                groups = network.deal(rows, -(-len(rows) // BLOCK), padding_steps=self._steps)
+                network.prepare(groups, [])
+                shards.side_by_side(lambda block: network.forward(block + 1), len(groups) - 1)
+                probabilities[begin + groups.order] = network.output.probabilities()
+                progress(len(rows))
+
+        shards.everywhere(share, shards.PLACES, lambda place: [_of(place, probabilities)])
+        if others := len(ids) - len(shards.own(len(ids))):
+            progress(others)
+        return probabilities
+
+
 def predict(
     layers: list[dict],
     weights: np.ndarray,
@@ -137,42 +185,8 @@ def predict(
     batch: int,
     progress: Callable[[int], None] = lambda reviews: None,
 ) -> np.ndarray:
-    """The probability that each review is positive; it depends on no other review.
-
-    Args:
-        layers: Of a Keras model; see ``Network``.
-        weights: Flat float32 [parameters].
-        ids: int [reviews, length]; a memory map is read batch by batch.
-        batch: Reviews at a time, at most.
-        progress: Called after each batch with the number of reviews in it.
-
-    Returns:
-        float32 [reviews].
-    """
-    network = Network(layers)
-    vector = packing.pack(network.weights, weights)
-    blocks = min(-(-min(batch, len(ids)) // BLOCK), max(1, CACHE // (BLOCK * network.bytes_per_review)))
-    batch = min(batch, blocks * BLOCK)
-    network.allocate(Capacity(1 + blocks, min(BLOCK, batch), training=False), vector, np.zeros_like(vector))
-    steps = network.words.gives.steps
-    network.prepare(network.deal(np.zeros((1, network.length), ids.dtype), 1, padding_steps=steps), [])
-    network.forward(0)  # the weights stay, so the padding review does
-    probabilities = np.empty(len(ids), np.float32)
-
-    def share(place):
-        reviews = shards.own(len(ids), place)
-        for begin in reviews[::batch]:
-            rows = ids[begin : min(begin + batch, reviews.stop)]
-            groups = network.deal(rows, -(-len(rows) // BLOCK), padding_steps=steps)
-            network.prepare(groups, [])
-            shards.side_by_side(lambda block: network.forward(block + 1), len(groups) - 1)
-            probabilities[begin + groups.order] = network.output.probabilities()
-            progress(len(rows))
-
-    shards.everywhere(share, shards.PLACES, lambda place: [_of(place, probabilities)])
-    if others := len(ids) - len(shards.own(len(ids))):
-        progress(others)
-    return probabilities
+    """What a ``CompiledPredictor`` of these layers and weights predicts, once."""
+    return CompiledPredictor(layers, weights, batch=min(batch, len(ids))).predict(ids, progress)
 
 
 def first_steps(network: Network, ids: np.ndarray) -> np.ndarray:
