@@ -6,14 +6,21 @@ the training split: folds that cut films apart flatter, so that choices are made
 """
 
 import argparse
+import shutil
 from collections.abc import Iterator
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from benchmarks.sweep import sweep
 from checks.scratch import command
-from sentiment import InputError, linear, ngrams
+from sentiment import InputError, corpus, linear, ngrams
+from sentiment.engine import shards
+from stages import launcher
 from stages.fit import read_reviews
 from stages.params import Baseline, read
 
@@ -70,8 +77,29 @@ def accuracy(baseline: Baseline, grams: np.ndarray, counts: csr_matrix, labels: 
     return float(((positive > 0.5) == labels[held]).mean())
 
 
+class Run(NamedTuple):
+    """One fit: a baseline, to which fold of which kind it is blind, and what of it differs from params.yaml."""
+
+    name: str
+    what: str
+    baseline: Baseline
+    kind: str
+    fold: int
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.kind}-{self.fold}-{sha256(repr(self).encode()).hexdigest()[:16]}"
+
+
+@lru_cache(maxsize=1)
+def read_grams(name: str, longest: int) -> tuple[np.ndarray, csr_matrix, np.ndarray]:
+    """All n-grams of the training reviews of a corpus, their counts in each, and the labels."""
+    ranks, lengths, labels = read_reviews(name)
+    grams, counts = ngrams.learn(ranks, lengths, longest=longest, minimum=1, most=len(ranks) * ngrams.LONGEST)
+    return grams, counts, labels
+
+
 def main() -> int:
-    """Print a line per baseline and change."""
+    """Print a line per baseline and change. Under a LAUNCHER each of its processes makes some of the fits."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("baselines", nargs="*", help="names under `baselines` in params.yaml; all by default")
     parser.add_argument("--films", type=Path, required=True, help="a text file, a film's name per training review")
@@ -80,29 +108,42 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the dealing")
     arguments = parser.parse_args()
     params = read()
-    baselines = params.baselines
-    names = arguments.baselines or [*baselines]
+    names = arguments.baselines or [*params.baselines]
     for name in names:
         params.baseline(name)
     if not 1 <= arguments.held <= arguments.folds or arguments.folds < 2:
         raise InputError(f"folds: expected at least 2, and as many to hold out at most, got {arguments.folds}")
     films = read_films(arguments.films)
-    print("| baseline | | films whole | films cut |\n|---|---|---|---|", flush=True)
     for name in names:
-        ranks, lengths, labels = read_reviews(baselines[name].corpus)
-        if len(films) != len(labels):
-            raise InputError(f"{arguments.films}: expected a line for each of {len(labels)} reviews, got {len(films)}")
-        folds = deal(films, arguments.folds, arguments.seed)
-        grams, counts = ngrams.learn(
-            ranks, lengths, longest=baselines[name].grams.longest, minimum=1, most=len(ranks) * ngrams.LONGEST
-        )
-        for what, baseline in near(baselines[name]):
-            cells = []
+        with Path("data/raw", f"{params.baselines[name].corpus}.npz").open("rb") as file:
+            if (reviews := corpus.count(file, "train")) != len(films):
+                raise InputError(f"{arguments.films}: expected a line for each of {reviews} reviews, got {len(films)}")
+    if launcher.launch():
+        return 0
+    folds = deal(films, arguments.folds, arguments.seed)
+    rows = {}
+    for name in names:
+        for what, baseline in near(params.baselines[name]):
             for kind in ("whole", "cut") if what == "as it is" else ("whole",):
-                held = (folds[kind] == fold for fold in range(arguments.held))
-                found = [accuracy(baseline, grams, counts, labels, part) for part in held]
-                cells.append(f"{np.mean(found):.4f}")
-            print(f"| `{name}` | {what} | {' | '.join([*cells, ''][:2])} |", flush=True)
+                fits = [Run(name, what, baseline, kind, fold) for fold in range(arguments.held)]
+                rows.setdefault((name, what), []).append(fits)
+
+    def make(run):
+        grams, counts, labels = read_grams(run.baseline.corpus, run.baseline.grams.longest)
+        return {"accuracy": accuracy(run.baseline, grams, counts, labels, folds[run.kind] == run.fold)}
+
+    runs = [run for kinds in rows.values() for fits in kinds for run in fits]
+    kept = Path(
+        ".checkpoints/folds", sha256(f"{[*films]} {arguments.folds} {arguments.seed}".encode()).hexdigest()[:12]
+    )
+    found = {str(run): result["accuracy"] for run, result in zip(runs, sweep(runs, make, kept), strict=True)}
+    if shards.PLACE:  # the first process writes
+        return 0
+    print("| baseline | | films whole | films cut |\n|---|---|---|---|")
+    for (name, what), kinds in rows.items():
+        cells = [f"{np.mean([found[str(run)] for run in fits]):.4f}" for fits in kinds]
+        print(f"| `{name}` | {what} | {' | '.join([*cells, ''][:2])} |")
+    shutil.rmtree(kept)
     return 0
 
 

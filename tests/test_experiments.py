@@ -14,15 +14,16 @@ from experiments.folds import deal, near
 from sentiment import corpus, padding
 from tests.conftest import BASELINES, MODELS, ROOT, SHOWN
 from tests.repositories import commit
+from tests.test_processes import NEEDS_MPI, on
 
 NAMES = [MODELS[0], *SHOWN]
 
 
-def run(project, module, *arguments):
+def run(project, module, *arguments, **more):
     folder, environment = project
     return subprocess.run(
         [sys.executable, "-m", f"experiments.{module}", *arguments],
-        cwd=folder, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        cwd=folder, env=environment | {"PYTHONPATH": str(ROOT)} | more, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
@@ -75,6 +76,16 @@ def test_folds_score_each_baseline_and_each_value_near_its_own(project, tmp_path
     assert [row[1] for row in rows] == [what for what, _ in near(BASELINES[NAMES[1]])]
     assert all(float(row[2]) > 0.7 for row in rows)
     assert [bool(row[3]) for row in rows] == [True] + [False] * (len(rows) - 1)
+
+
+@NEEDS_MPI
+def test_folds_on_two_processes_give_the_table_of_one(project, tmp_path):
+    films = tmp_path / "films.txt"
+    films.write_text("".join(f"{number // 3}\n" for number in range(300)))
+    request = [NAMES[1], "--films", str(films), "--folds", "3", "--held", "1"]
+    alone, shared = (run(project, "folds", *request, **more) for more in ({}, on(2)))
+    assert shared.returncode == 0, shared.stderr
+    assert shared.stdout == alone.stdout != ""
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ from tests.conftest import MODELS, ROOT
 from tests.test_pipeline import Project, take_keras
 
 WINDOWS = sys.platform == "win32"
-pytestmark = pytest.mark.skipif(WINDOWS or not find_spec("mpi4py"), reason="needs mpi4py and MPICH: `make mpi`")
+NEEDS_MPI = pytestmark = pytest.mark.skipif(
+    WINDOWS or not find_spec("mpi4py"), reason="needs mpi4py and MPICH: `make mpi`"
+)
 
 NAME = MODELS[0]
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
