@@ -34,7 +34,7 @@ def launch() -> bool:
         sys.exit(f"error: {NAME}: expected the package mpi4py, which is not installed; `make mpi` brings it and an MPI")
     words = _words()
     # The module and its arguments stand behind -m.
-    command = [*words, sys.executable, "-E", "-m", "stages.launcher", *sys.orig_argv[sys.orig_argv.index("-m") + 1 :]]
+    command = [*words, *_python(), "-m", "stages.launcher", *sys.orig_argv[sys.orig_argv.index("-m") + 1 :]]
     try:
         process = subprocess.Popen(
             command, env=os.environ | {"SLURM_KILL_BAD_EXIT": "1"}, stdin=subprocess.DEVNULL,
@@ -94,6 +94,11 @@ def _words() -> list[str]:
         sys.exit(f"error: {NAME}: {os.environ[NAME]!r} is no command ({error})")
 
 
+def _python() -> list[str]:
+    """This Python, which heeds its environment variables or not, as this process does."""
+    return [sys.executable, *(["-E"] if sys.flags.ignore_environment else [])]
+
+
 def _ending(process: subprocess.Popen, then: Callable) -> Callable:
     """What to do on a signal: end the launcher, and so all its processes, and then what would have been done."""
 
@@ -114,7 +119,7 @@ def watch(module: str, *arguments: str) -> int:
     Each line becomes one of JSON on standard error, whichever it was written to: launchers write on both. Its items are
     "printed", "said", "done" or "failed"; which process; and the text.
     """
-    command = [sys.executable, "-E", "-m", "mpi4py", "-m", module, *arguments]
+    command = [*_python(), "-m", "mpi4py", "-m", module, *arguments]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, close_fds=False)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: child.send_signal(number))

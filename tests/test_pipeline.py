@@ -439,7 +439,7 @@ def test_killed_training_resumes_and_ends_with_the_same_bytes(project, tmp_path,
 
     subprocess.run(command, cwd=folder, capture_output=True, check=True)
     expected = results()
-    assert len(expected) == 6
+    assert len(expected) == 7
     process = start_training(folder, FIRST)
     process.kill()
     process.communicate()

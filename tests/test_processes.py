@@ -144,7 +144,8 @@ from stages.common import command, replacing
 from stages.launcher import launch
 
 def main():
-    launch()
+    if launch():
+        return
     from sentiment.engine import shards
     exec(os.environ["DO"])
 
