@@ -27,6 +27,7 @@ from ruamel.yaml import YAML
 from checks.scratch import Scratch, checkout, command, project
 from sentiment import InputError, corpus, padding
 from sentiment.text import decode
+from stages import launcher
 from stages.common import replacing, write_text
 from stages.download import REVIEWS, WORD_INDEX
 from stages.params import IMDB, Params, read
@@ -120,6 +121,7 @@ def measure(names: dict[str, str], source: Path, sizes: list[int], seeds: int, r
     """All runs: those on all reviews ``rounds`` times, taking turns; those on fewer once for each of ``seeds``."""
     with checkout() as scratch:
         raw = scratch.folder.parent / "raw"
+        scratch.environment.pop(launcher.NAME, None)  # side by side, each in one process
         stage(scratch, "environment")
         for size in sorted(set(sizes), reverse=True):
             for turn in range(1, 1 + max(rounds, seeds)):

@@ -90,7 +90,11 @@ FAULTS = {
     "a key of another solver": ("solver: svm", "solver: svm\n      epochs: 3", "epochs = 3 is not a known key"),
     "interpolation beyond the machine": ("interpolation: 0", "interpolation: 1", "interpolation = 1"),
     "unknown corpus": ("corpus: imdb", "corpus: mine", "models.small.corpus = 'mine': expected one of imdb, own"),
-    "unknown corpus of a baseline": ("imdb # the reviews it is of\n", "x\n", "baselines.words.corpus = 'x': expected"),
+    "unknown corpus of a baseline": (
+        "imdb # the reviews it is of\n",
+        "x\n",
+        "baselines.tfidf-1.corpus = 'x': expected",
+    ),
     "name of the downloaded corpus": ("  own:", "  imdb:", "corpora.imdb: a corpus cannot be called 'imdb'"),
     "corpus name": ("  own:", "  my.own:", "corpora.my.own"),
     "three labels": ("[bad, good]", "[bad, good, dull]", "corpora.own.labels = ['bad', 'good', 'dull']"),

@@ -10,13 +10,17 @@ import pytest
 
 from demo.project import write_project
 from sentiment.engine.cache import FOLDER
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHOWN
 from tests.test_pipeline import FIRST, STAGES, take_a_gru, take_keras
 
 pty = pytest.importorskip("pty", exc_type=ImportError)  # Windows has none
 
 REVIEWS = 80
-CHAINS = {"compiled": ("pad", "train", "evaluate"), "keras": ("train", "evaluate")}
+CHAINS = {  # of stages, each chain in a project of its own
+    "compiled": (f"pad@{FIRST}", f"train@{FIRST}", f"evaluate@{FIRST}"),
+    "keras": (f"train@{FIRST}", f"evaluate@{FIRST}"),
+    "n-grams": (f"fit@{SHOWN[0]}", f"fit@{SHOWN[-1]}", f"score@{SHOWN[-1]}"),
+}
 
 LIBRARIES = {
     "KERAS_BACKEND": "jax", "KERAS_MAX_EPOCHS": "0", "KERAS_MAX_STEPS_PER_EPOCH": "1", "KERAS_NNX_ENABLED": "1",
@@ -49,9 +53,9 @@ USER = {
 TERMINAL = {"COLUMNS": "1", "LINES": "1", "TERM": "dumb", "NO_COLOR": "1", "LC_ALL": "de_DE.UTF-8"}
 WIDE = {"COLUMNS": "500", "TERM": "xterm-256color", "FORCE_COLOR": "1"}
 
-SURROUNDINGS = {  # variables, engines, whether on a terminal, umask
-    "libraries": (LIBRARIES, ("compiled", "keras"), False, 0),
-    "Numba, a terminal of one column": (NUMBA | TERMINAL, ("compiled",), True, 0o22),
+SURROUNDINGS = {  # variables, chains, whether on a terminal, umask
+    "libraries": (LIBRARIES, ("compiled", "keras", "n-grams"), False, 0),
+    "Numba, a terminal of one column": (NUMBA | TERMINAL, ("compiled", "n-grams"), True, 0o22),
     "Python, C locale": (PYTHON, ("compiled",), False, 0o77),
     "user and Git, a wide terminal": (USER | WIDE, ("keras",), True, 0o22),
 }
@@ -61,7 +65,7 @@ def start(folder: Path, stage: str, environment: dict[str, str], terminal: bool,
     """Run a stage as DVC does, and give its exit code and all that it prints."""
     inner, outer = pty.openpty() if terminal else os.pipe()
     process = subprocess.Popen(
-        STAGES[f"{stage}@{FIRST}"].cmd, shell=True, cwd=folder, env=environment, umask=umask,
+        STAGES[stage].cmd, shell=True, cwd=folder, env=environment, umask=umask,
         stdin=outer if terminal else subprocess.DEVNULL, stdout=outer, stderr=outer,
     )  # fmt: skip
     os.close(outer)
@@ -79,25 +83,25 @@ def _read(file: int) -> bytes:
         return b""
 
 
-def outputs(folder: Path, engine: str) -> dict[str, bytes]:
-    """The bytes of all that the stages of an engine's chain have written."""
-    outs = [folder / out.def_path for stage in CHAINS[engine] for out in STAGES[f"{stage}@{FIRST}"].outs]
+def outputs(folder: Path, chain: str) -> dict[str, bytes]:
+    """The bytes of all that the stages of a chain have written."""
+    outs = [folder / out.def_path for stage in CHAINS[chain] for out in STAGES[stage].outs]
     files = [file for out in outs for file in ([out] if out.is_file() else sorted(out.rglob("*"))) if file.is_file()]
     assert all(out.exists() for out in outs)
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
-def clean(folder: Path, engine: str) -> None:
+def clean(folder: Path, chain: str) -> None:
     """As DVC does before it runs a stage."""
-    for stage in CHAINS[engine]:
-        for out in STAGES[f"{stage}@{FIRST}"].outs:
+    for stage in CHAINS[chain]:
+        for out in STAGES[stage].outs:
             path = folder / out.def_path
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """For each engine a project that is padded and has run, its environment and what it made."""
+    """For each chain a project that is padded and has run, its environment and what it made."""
     folder, made = tmp_path_factory.mktemp("plain") / "compiled", {}
     environment = write_project(folder, REVIEWS)
     params = folder / "params.yaml"
@@ -105,14 +109,15 @@ def project(tmp_path_factory):
     subprocess.run(["dvc", "repro", f"pad@{FIRST}"], cwd=folder, env=environment, capture_output=True, check=True)
     if FOLDER.exists():  # what was compiled of this code
         shutil.copytree(FOLDER, folder / FOLDER.relative_to(ROOT), dirs_exist_ok=True)
-    shutil.copytree(folder, folder.with_name("keras"), symlinks=True)
+    for other in [chain for chain in CHAINS if chain != folder.name]:
+        shutil.copytree(folder, folder.with_name(other), symlinks=True)
     take_a_gru(folder.with_name("keras"))  # which Keras alone predicts with, too
     take_keras(folder.with_name("keras"))
-    for engine, chain in CHAINS.items():
-        for stage in chain:
-            code, printed = start(folder.with_name(engine), stage, environment, False, 0o22)
+    for chain, stages in CHAINS.items():
+        for stage in stages:
+            code, printed = start(folder.with_name(chain), stage, environment, False, 0o22)
             assert code == 0, printed
-        made[engine] = outputs(folder.with_name(engine), engine)
+        made[chain] = outputs(folder.with_name(chain), chain)
     return folder.parent, environment, made
 
 
@@ -131,30 +136,30 @@ def user(tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("settings", "engines", "terminal", "umask"), SURROUNDINGS.values(), ids=SURROUNDINGS.keys())
-def test_surroundings_leave_every_byte_alone(project, user, settings, engines, terminal, umask):
+@pytest.mark.parametrize(("settings", "chains", "terminal", "umask"), SURROUNDINGS.values(), ids=SURROUNDINGS.keys())
+def test_surroundings_leave_every_byte_alone(project, user, settings, chains, terminal, umask):
     folder, plain, made = project
     environment = dict(plain)
     for name, value in settings.items():
         environment.pop(name, None)
         if value is not None:
             environment[name] = value.format(user=user)
-    for engine in engines:
-        clean(folder / engine, engine)
-        for stage in CHAINS[engine]:
-            code, printed = start(folder / engine, stage, environment, terminal, umask)
-            assert code == 0, f"{stage}, {engine}: {printed}"
+    for chain in chains:
+        clean(folder / chain, chain)
+        for stage in CHAINS[chain]:
+            code, printed = start(folder / chain, stage, environment, terminal, umask)
+            assert code == 0, f"{stage}, {chain}: {printed}"
             assert "Traceback" not in printed
-        found = outputs(folder / engine, engine)
-        assert found.keys() == made[engine].keys()
-        assert [name for name in found if found[name] != made[engine][name]] == []
+        found = outputs(folder / chain, chain)
+        assert found.keys() == made[chain].keys()
+        assert [name for name in found if found[name] != made[chain][name]] == []
 
 
 def test_a_settings_file_of_numbas_in_the_project_is_refused_in_one_line(project):
     folder, environment, _ = project
     settings = folder / "compiled/.numba_config.yaml"
     settings.write_text("opt: [")
-    code, printed = start(folder / "compiled", "train", environment, False, 0o22)
+    code, printed = start(folder / "compiled", f"train@{FIRST}", environment, False, 0o22)
     settings.unlink()
     assert code == 1
     assert printed.startswith("error: .numba_config.yaml: ")
