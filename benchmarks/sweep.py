@@ -34,4 +34,5 @@ def sweep(runs: Sequence[object], make: Callable[[object], dict], folder: Path) 
     if failed := [fault for faults in shards.collect(failed) for fault in faults]:
         failed.append(f"{len(runs) - len(failed)} of {len(runs)} runs are kept in {folder}; run the same command again")
         raise InputError("\n".join(failed))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in kept.values()]
+    # In one process: it may remove the folder as soon as it has what is in it.
+    return shards.share(lambda: [json.loads(path.read_text(encoding="utf-8")) for path in kept.values()])
