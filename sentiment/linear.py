@@ -1,7 +1,8 @@
 """Linear models of n-grams: a weight for each, whose sum over a review says how positive it is.
 
 What reads the counts is pinned bit by bit, and so is ``adam``; ``logistic`` and ``svm`` are scikit-learn's, which is to
-say LIBLINEAR's, whose C++ asks the C library for exp and log, and whose compiler may merge a product and a sum.
+say LIBLINEAR's, whose C++ asks the C library for exp and log, and whose compiler may merge a product and a sum. They
+alone import it, since who predicts needs none of it.
 """
 
 import warnings
@@ -11,9 +12,6 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.svm import LinearSVC
 
 from sentiment import InputError, ngrams
 from sentiment.engine import promise
@@ -117,6 +115,8 @@ def logistic(features: csr_matrix, labels: np.ndarray, *, c: float, seed: int) -
     Raises:
         InputError: Not found in ``ITERATIONS``.
     """
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(solver="liblinear", dual=True, C=c, max_iter=ITERATIONS, random_state=seed)
     return _liblinear(model, features, labels)
 
@@ -129,11 +129,15 @@ def svm(
     Each is then moved towards the mean of their magnitudes, and ``interpolation`` of its own is left: on features of
     ``naive-bayes``, 0 is naive Bayes, 1 the machine, and between them is NB-SVM (Wang and Manning, 2012, section 2.3).
     """
+    from sklearn.svm import LinearSVC
+
     weights, bias = _liblinear(LinearSVC(C=c, max_iter=ITERATIONS, random_state=seed), features, labels)
     return (1 - interpolation) * np.abs(weights).mean() + interpolation * weights, bias
 
 
 def _liblinear(model, features: csr_matrix, labels: np.ndarray) -> tuple[np.ndarray, float]:
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:

@@ -10,7 +10,6 @@ import zipfile
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
-from scipy.sparse import csr_matrix
 from sklearn.svm import LinearSVC
 
 from demo.corpus import make_corpus
@@ -19,16 +18,10 @@ from sentiment.linear import SOLVERS, Features, Model
 from sentiment.network import keras
 from sentiment.training import ORDER
 from tests.conftest import BASELINES, ROOT, on_cores
+from tests.grams import made_up
 from tests.test_bits import SAFE, instructions
 
 VALUES = ("counts", "presence", "tfidf", "naive-bayes")
-
-
-def made_up(reviews: int, longest: int = 2) -> tuple[np.ndarray, csr_matrix, np.ndarray]:
-    """The n-grams, counts and labels of the demo's reviews."""
-    lists, labels = make_corpus(reviews, 1)
-    lengths = np.array([len(review) for review in lists])
-    return *ngrams.learn(np.concatenate(lists), lengths, longest=longest, minimum=1, most=10**9), labels.astype("u1")
 
 
 @pytest.mark.parametrize("values", VALUES)
@@ -171,21 +164,9 @@ def test_a_damaged_model_file_is_refused_in_one_line(damage):
         linear.read(broken)
 
 
-BITS = """
-import hashlib
-from tests.test_linear import *
-grams, counts, labels = made_up(40)
-features = Features.learn("naive-bayes", counts, labels)
-weights, bias = linear.fit(features, counts, labels, solver="adam", epochs=2, batch=8, learning_rate=0.01, seed=1)
-tfidf = Features.learn("tfidf", counts, labels)
-found = [weights, linear.predict(Model(features, grams, weights, bias), counts), tfidf.compute(counts).data]
-print([hashlib.sha256(array.tobytes()).hexdigest() for array in found])
-"""
-
-
 def bits(*prefix: str, **environment: str) -> str:
     """Digests of Adam's weights, their probabilities and the features of TF-IDF, made in a process of its own."""
-    command = [*prefix, sys.executable, "-c", BITS]
+    command = [*prefix, sys.executable, "-m", "tests.grams"]
     run = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout
