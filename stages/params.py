@@ -21,7 +21,7 @@ IMDB = "imdb"  # the corpus that the download stage makes
 def free(name: str) -> str:
     """The name of a model or a baseline, which names folders and files too."""
     if name in TAKEN:
-        raise ValueError(f"a model cannot be called {name!r}, as data/raw and metrics/noise are folders; rename it")
+        raise ValueError(f"nothing here can be called {name!r}, as data/raw and metrics/noise are folders; rename it")
     return name
 
 

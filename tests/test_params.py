@@ -196,7 +196,7 @@ def test_a_corpus_of_ones_own_is_read_by_its_name_and_an_unknown_one_lists_those
 @pytest.mark.parametrize("name", TAKEN)
 @pytest.mark.parametrize("renamed", ["small", "words"])
 def test_a_model_or_baseline_may_not_have_the_name_of_a_folder_that_stands_among_those_of_models(name, renamed):
-    with pytest.raises(InputError, match=f"a model cannot be called '{name}'.*rename it"):
+    with pytest.raises(InputError, match=f"nothing here can be called '{name}'.*rename it"):
         parse(changed(f"  {renamed}:", f"  {name}:"))
 
 

@@ -197,6 +197,22 @@ def test_processes_end_together_and_say_once_why(tmp_path, do, code, printed, er
     assert re.fullmatch(errors, err)
 
 
+def test_a_sweep_is_whole_in_all_processes_though_the_first_removes_what_it_kept_at_once(tmp_path):
+    do = """
+from benchmarks.sweep import sweep
+shards.collect = lambda value, real=shards.collect, place=shards.PLACE: (real(value), time.sleep(place))[0]
+found = sweep(["a", "b", "c"], lambda run: {"of": run}, Path("kept"))
+if shards.PLACE == 0:
+    import shutil
+    shutil.rmtree("kept")
+assert shards.collect(found) == [[{"of": "a"}, {"of": "b"}, {"of": "c"}]] * 3
+"""
+    run = stage(tmp_path, do, on(3))
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    assert re.fullmatch(r"(run [abc] done, [123] of 3\n){3}", err)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_ends_all_processes_in_one_line_and_leaves_nothing_half_written(tmp_path, number):
     do = "with replacing(Path('out', str(shards.PLACE))) as path:\n path.write_text('half')\n print('here')\n " + WAIT

@@ -32,7 +32,7 @@ Schema, Named = TypeVar("Schema", bound=Section), TypeVar("Named")
 
 
 SECTIONS = {"model": "models", "baseline": "baselines", "corpus": "corpora"}
-"""Where in the file what a stage may take the name of is named."""
+"""The section of the file for each kind of name that a stage takes."""
 
 
 def read(
