@@ -31,10 +31,16 @@ CASES: dict[str, Callable[[Sizes], list[keras.layers.Layer]]] = {
     "lstm on lstm": lambda s: [layers.LSTM(s.units, return_sequences=True), layers.LSTM(s.dense)],
     "average": lambda s: [layers.LSTM(s.units, return_sequences=True), layers.GlobalAveragePooling1D()],
     "average of words": lambda s: [layers.GlobalAveragePooling1D()],
+    "maximum": lambda s: [layers.LSTM(s.units, return_sequences=True), layers.GlobalMaxPooling1D()],
+    "maximum of words": lambda s: [layers.GlobalMaxPooling1D()],
     "bidirectional": lambda s: [layers.Bidirectional(layers.LSTM(s.units))],
     "bidirectional, average": lambda s: [
         layers.Bidirectional(layers.LSTM(s.units, return_sequences=True)),
         layers.GlobalAveragePooling1D(),
+    ],
+    "bidirectional, maximum": lambda s: [
+        layers.Bidirectional(layers.LSTM(s.units, return_sequences=True)),
+        layers.GlobalMaxPooling1D(),
     ],
     "lstm on bidirectional on lstm": lambda s: [
         layers.LSTM(s.dense, return_sequences=True),
