@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from sentiment import network
 from sentiment.network import keras
+from sentiment.padding import drop_words
+from sentiment.training import WORDS
 
 
 def promise() -> str:
@@ -27,8 +29,11 @@ class KerasTrainer:
         state: What an earlier trainer's ``state`` gave; ``None`` starts afresh.
         batch: Reviews per update; the last batch of an epoch has what is left.
         optimizer: Keras's name of the optimizer. SGD has a momentum of 0.9, as the compiled one.
-        learning_rate: The optimizer's.
-        seed: Of the first weights and the dropout.
+        learning_rate: The optimizer's, at first.
+        decay: Updates in which the learning rate falls evenly to 0; ``None`` lets it stay.
+        word_dropout: See ``padding.drop_words``.
+        seed: Of the first weights and of what is dropped.
+        settings: Of the optimizer, by Keras's names.
     """
 
     def __init__(
@@ -39,14 +44,19 @@ class KerasTrainer:
         batch: int,
         optimizer: str,
         learning_rate: float,
+        decay: int | None = None,
+        word_dropout: float = 0.0,
         seed: int,
+        **settings: float,
     ):
         keras.utils.set_random_seed(seed)
         tf.config.experimental.enable_op_determinism()
         self.model, self.batch, self.promise = build(), batch, promise()
+        self.word_dropout, self.seed = word_dropout, seed
+        schedule = keras.optimizers.schedules.PolynomialDecay(learning_rate, decay, 0.0) if decay else learning_rate
         momentum = {"momentum": 0.9} if optimizer == "sgd" else {}
         self.optimizer = keras.optimizers.get(
-            {"class_name": optimizer, "config": {"learning_rate": learning_rate} | momentum}
+            {"class_name": optimizer, "config": {"learning_rate": schedule} | momentum | settings}
         )
         self.model.compile(self.optimizer, "binary_crossentropy", metrics=["accuracy"])
         self.optimizer.build(self.model.trainable_variables)
@@ -57,7 +67,12 @@ class KerasTrainer:
 
     def epoch(self, ids, labels, order, epoch, progress=lambda reviews: None):
         """As ``training.Trainer``."""
-        batches = _Batches(ids, labels, order, self.batch)
+        first = epoch * -(-len(order) // self.batch)
+
+        def drop(rows, number):
+            drop_words(rows, self.word_dropout, [self.seed, WORDS, first + number])
+
+        batches = _Batches(ids, labels, order, self.batch, drop)
         counter = keras.callbacks.LambdaCallback(on_train_batch_end=lambda at, logs: progress(len(batches.rows(at))))
         history = self.model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[counter]).history
         return {name: history[name][-1] for name in ("loss", "accuracy")}
@@ -96,11 +111,26 @@ def predict(
 
 
 class _Batches(keras.utils.PyDataset):
-    """Reviews in batches of an order, read as they are needed."""
+    """Reviews in batches of an order, read as they are needed.
 
-    def __init__(self, ids: np.ndarray, labels: np.ndarray | None, order: np.ndarray, batch: int):
+    Args:
+        ids: Unsigned int [reviews, length].
+        labels: uint8 [reviews]; ``None`` in prediction.
+        order: int [n], of which reviews.
+        batch: Reviews in each.
+        drop: Called with a batch's ids, which it may change, and its number.
+    """
+
+    def __init__(
+        self,
+        ids: np.ndarray,
+        labels: np.ndarray | None,
+        order: np.ndarray,
+        batch: int,
+        drop: Callable[[np.ndarray, int], None] = lambda ids, number: None,
+    ):
         super().__init__()
-        self.ids, self.labels, self.order, self.batch = ids, labels, order, batch
+        self.ids, self.labels, self.order, self.batch, self.drop = ids, labels, order, batch, drop
 
     def __len__(self):
         return -(-len(self.order) // self.batch)
@@ -112,4 +142,5 @@ class _Batches(keras.utils.PyDataset):
     def __getitem__(self, number):
         rows = self.rows(number)
         ids = np.asarray(self.ids[rows], np.int32)
+        self.drop(ids, number)
         return (ids,) if self.labels is None else (ids, self.labels[rows, None].astype(np.float32))

@@ -170,7 +170,7 @@ def adam(
         InputError: They are no longer finite.
     """
     begins, columns, values = features.indptr, features.indices, features.data.astype(np.float32)
-    grams, optimizer, step = features.shape[1], Adam(learning_rate), 0
+    grams, optimizer, step = features.shape[1], Adam(), 0
     weights, gradient = zeros(whole(grams)), zeros(whole(grams))
     slots = {name: zeros(whole(grams)) for name in optimizer.slots}
     labels = labels.astype(np.float32)
@@ -182,7 +182,7 @@ def adam(
             _sigmoids(scores)
             errors = (scores[: len(rows)] - labels[rows]) / np.float32(len(rows))
             _add_slopes(begins, columns, values, rows, errors, gradient)
-            optimizer.update(weights, slots, gradient, step)
+            optimizer.update(weights, slots, gradient, step, learning_rate)
             _forget(begins, columns, rows, gradient)
             step += 1
     if not np.isfinite(weights).all():

@@ -37,6 +37,14 @@ with _silence():
     from keras import layers
 
 
+OVER_TIME = {
+    "last": lambda: [],
+    "average": lambda: [layers.GlobalAveragePooling1D(name="average")],
+    "maximum": lambda: [layers.GlobalMaxPooling1D(name="maximum")],
+}
+"""What makes one row per review of the LSTM's steps, by its name in ``params.yaml``."""
+
+
 def build(
     *,
     max_length: int,
@@ -47,7 +55,7 @@ def build(
     pool: int,
     units: int,
     bidirectional: bool,
-    average: bool,
+    over_time: str,
     dropout: float,
     dense: int,
 ) -> keras.Sequential:
@@ -55,7 +63,7 @@ def build(
 
     An argument for each key that ``params.yaml`` has under ``pad`` and ``network``, with the meaning it has there.
     """
-    lstm = layers.LSTM(units, return_sequences=average, name="lstm")
+    lstm = layers.LSTM(units, return_sequences=over_time != "last", name="lstm")
     return keras.Sequential(
         [
             keras.Input((max_length,), dtype="int32", name="ids"),
@@ -63,9 +71,9 @@ def build(
             layers.Conv1D(filters, kernel, padding="same", activation="relu", name="convolution"),
             layers.MaxPooling1D(pool, name="pooling"),
             layers.Bidirectional(lstm, name="bidirectional") if bidirectional else lstm,
-            *([layers.GlobalAveragePooling1D(name="average")] if average else []),
+            *OVER_TIME[over_time](),
             layers.Dropout(dropout, name="dropout"),
-            layers.Dense(dense, activation="sigmoid", name="dense"),
+            *([layers.Dense(dense, activation="sigmoid", name="dense")] if dense else []),
             layers.Dense(1, activation="sigmoid", name="positive"),
         ],
         name="cnn_lstm",

@@ -4,9 +4,28 @@ The ids: 0 padding, 1 start of review, 2 unknown (rank + 3 >= vocabulary), rank 
 act at the front. Oracle: ``keras.datasets.imdb.load_data(num_words)`` then ``keras.utils.pad_sequences(maxlen)``.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 PADDING, START, UNKNOWN, FIRST_WORD = 0, 1, 2, 3
+
+
+def drop_words(ids: np.ndarray, share: float, draw: Sequence[int]) -> None:
+    """Turn a share of the words of some reviews into ``UNKNOWN``, in place, so that no word is relied on.
+
+    Args:
+        ids: int [reviews, length].
+        share: From 0, nothing, to 1: the probability of each word.
+        draw: The seed of the choice.
+
+    >>> ids = np.array([[0, 1, 7, 8, 9]])
+    >>> drop_words(ids, 1.0, [1])
+    >>> ids
+    array([[0, 1, 2, 2, 2]])
+    """
+    if share:
+        ids[(np.random.default_rng(draw).random(ids.shape, np.float32) < share) & (ids >= FIRST_WORD)] = UNKNOWN
 
 
 def dtype_for(vocabulary: int) -> np.dtype:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sentiment import InputError
 
-ORDER = 2  # tells its random stream from those of the first weights and of the dropout
+ORDER, WORDS = 2, 4  # tell the random streams of the order and of the words dropped from the others'
 SMALLEST = np.float32(1e-7)  # probability whose logarithm is taken, as in Keras's binary cross-entropy
 
 

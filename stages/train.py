@@ -77,7 +77,7 @@ def main(settings: Settings, name: str) -> None:
     checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), fingerprint)
     state, history = shards.share(checkpoint.load)
     build = partial(network.build, **settings.pad.model_dump(), **settings.network.model_dump())
-    trainer = make_trainer(settings.train, build, state)
+    trainer = make_trainer(settings.train, build, state, len(ids))
     if shards.PLACE:  # the first process writes
         for _ in epochs(settings.train, trainer, ids, labels, len(history)):
             pass
@@ -95,10 +95,14 @@ def main(settings: Settings, name: str) -> None:
 
 
 def make_trainer(
-    settings: Train, build: Callable[[], network.keras.Model], state: dict[str, np.ndarray] | None
+    settings: Train, build: Callable[[], network.keras.Model], state: dict[str, np.ndarray] | None, reviews: int
 ) -> Trainer:
     """The trainer that the params name, of the network that ``build`` makes, in the state it was left in."""
-    own = settings.model_dump(include={"batch", "optimizer", "learning_rate", "seed"})
+    own = settings.model_dump(include={"batch", "optimizer", "learning_rate", "word_dropout", "seed"})
+    if settings.optimizer == "adam":
+        own["beta_2"] = settings.beta_2
+    if settings.schedule == "linear":
+        own["decay"] = settings.epochs * -(-split(reviews, settings.validation_fraction)[0] // settings.batch)
     if settings.engine == "keras":
         return KerasTrainer(build, state, **own)
     network.use_no_gpu()

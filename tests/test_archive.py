@@ -38,7 +38,7 @@ def test_the_bytes_depend_on_the_weights_alone():
     code = (
         "import sys; from sentiment import archive, network; from sentiment.engine.network import Network;"
         "sizes = dict(max_length=9, vocabulary=20, embedding=3, filters=4, kernel=3, pool=2, units=5, dropout=0.2,"
-        " dense=2, bidirectional=True, average=True); network.build(**sizes); model = network.build(**sizes);"
+        " dense=2, bidirectional=True, over_time='average'); network.build(**sizes); model = network.build(**sizes);"
         "network.set_weights(model, Network(network.to_layers(model)).first_weights(int(sys.argv[1])));"
         "sys.stdout.buffer.write(archive.pack(model))"
     )
@@ -107,7 +107,9 @@ def test_a_truncated_file_is_refused(packed):
 
 
 def test_the_table_of_the_published_run():
-    sizes = dict(embedding=32, filters=32, kernel=5, pool=2, bidirectional=False, average=False, dropout=0.2, dense=25)
+    sizes = dict(
+        embedding=32, filters=32, kernel=5, pool=2, bidirectional=False, over_time="last", dropout=0.2, dense=25
+    )
     table = archive.table(network.build(max_length=100, vocabulary=500, units=50, **sizes))
     for layer in ("(None, 100, 32)", "(None, 50, 32)", "16,600", "Total params: 39,053"):
         assert layer in table
@@ -121,7 +123,7 @@ def test_no_terminal_and_no_keras_json_reaches_the_table_or_the_file(setting, tm
     code = (
         "import sys; from sentiment import archive, network; from sentiment.engine.network import Network;"
         "model = network.build(max_length=9, vocabulary=20, embedding=3, filters=4, kernel=3, pool=2, units=5,"
-        " dropout=0.2, dense=2, bidirectional=False, average=True);"
+        " dropout=0.2, dense=2, bidirectional=False, over_time='average');"
         "network.set_weights(model, Network(network.to_layers(model)).first_weights(1));"
         "sys.stdout.buffer.write(archive.table(model).encode() + archive.pack(model))"
     )

@@ -78,10 +78,12 @@ def test_probabilities_and_every_gradient_are_those_of_keras(case, sizes, reques
         assert_every_gradient_is_that_of_keras(plain_layers, model, reviews(sizes, 12)[-count:], shards)
 
 
-@pytest.mark.parametrize("changes", [{}, {"average": True}, {"bidirectional": True}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"over_time": "average"}, {"over_time": "maximum"}, {"bidirectional": True}], ids=str
+)
 def test_probabilities_and_every_gradient_are_those_of_keras_at_the_size_of_full(changes, request):
     sizes = dict(max_length=500, vocabulary=5000, embedding=32, filters=32, kernel=5, pool=2, units=100, dropout=0.2,
-                 dense=25, bidirectional=False, average=False) | changes  # fmt: skip
+                 dense=25, bidirectional=False, over_time="last") | changes  # fmt: skip
     plain_layers = network.to_layers(network.build(**sizes))
     request.getfixturevalue("exact_keras")
     ids = reviews(Sizes(max_length=500, vocabulary=5000), 64)
@@ -194,7 +196,9 @@ def test_a_trained_model_is_saved_and_scores_the_same_in_plain_keras(case):
 
 
 def test_the_published_run_has_its_parameters():
-    sizes = dict(embedding=32, filters=32, kernel=5, pool=2, bidirectional=False, average=False, dropout=0.2, dense=25)
+    sizes = dict(
+        embedding=32, filters=32, kernel=5, pool=2, bidirectional=False, over_time="last", dropout=0.2, dense=25
+    )
     small = network.build(max_length=100, vocabulary=500, units=50, **sizes)
     full = network.build(max_length=500, vocabulary=5000, units=100, **sizes)
     assert [Network(network.to_layers(model)).parameters for model in (small, full)] == [39053, 220903]

@@ -50,7 +50,7 @@ def graph():
     """A small network of random weights in a graph, and what asks the same network by our own code."""
     keras.utils.set_random_seed(1)
     sizes = dict(embedding=3, filters=4, kernel=3, pool=2, units=5, dropout=0.2, dense=2)
-    model = network.build(max_length=LENGTH, vocabulary=VOCABULARY, bidirectional=False, average=True, **sizes)
+    model = network.build(max_length=LENGTH, vocabulary=VOCABULARY, bidirectional=False, over_time="average", **sizes)
     predictor = Predictor(model)
     return served(model, INDEX, ABOUT), Asker(lambda ids: predictor.predict(ids, batch=32), INDEX, **ABOUT)
 
@@ -123,7 +123,7 @@ def test_the_graph_makes_our_ids_of_real_reviews(imdb):
     words = {rank: word for word, rank in index.items()}
     texts = [" ".join(words[rank] for rank in ranks) for ranks in lists] + HARD
     model = network.build(max_length=100, vocabulary=500, embedding=2, filters=2, kernel=1, pool=2, units=2,
-                          bidirectional=False, average=False, dropout=0.1, dense=2)  # fmt: skip
+                          bidirectional=False, over_time="last", dropout=0.1, dense=2)  # fmt: skip
     graph = served(model, index, ABOUT | {"max_length": 100, "vocabulary": 500})
     ids = graph.tokens(tf.constant(texts))["ids"].numpy()
     assert ids.tolist() == [ours(written, index, 500, 100) for written in texts]

@@ -44,11 +44,11 @@ def fit(build, *, epochs=range(3), state=None, progress=lambda reviews: None, **
 
 
 @pytest.mark.parametrize("make", [gru, two_branches])
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_training_resumed_after_any_epoch_ends_with_the_same_bits(make, optimizer):
-    whole = fit(make, optimizer=optimizer)
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd"}, {"decay": 12, "word_dropout": 0.3}], ids=str)
+def test_training_resumed_after_any_epoch_ends_with_the_same_bits(make, changes):
+    whole = fit(make, **changes)
     for stop in (1, 2):
-        resumed = fit(make, optimizer=optimizer, epochs=range(stop, 3), state=whole[stop - 1].state)
+        resumed = fit(make, epochs=range(stop, 3), state=whole[stop - 1].state, **changes)
         assert [epoch.metrics for epoch in resumed] == [epoch.metrics for epoch in whole[stop:]]
         assert resumed[-1].state.keys() == whole[-1].state.keys()
         for name, array in whole[-1].state.items():
@@ -66,6 +66,11 @@ def test_a_telling_word_is_learned():
     assert epochs[-1].metrics["accuracy"] > 0.9
 
 
+def test_what_is_dropped_is_not_learned():
+    *_, last = fit(gru, epochs=range(20), word_dropout=1.0)
+    assert last.metrics["loss"] > 0.6
+
+
 def test_progress_counts_every_review():
     seen = []
     fit(two_branches, epochs=range(1), progress=seen.append)
@@ -75,7 +80,7 @@ def test_progress_counts_every_review():
 def test_without_dropout_both_trainers_find_nearly_the_same_weights():
     """From the same first weights, by SGD: Keras's Adam squares the gradients of a repeated word apart."""
     ids, labels = labelled(33)
-    settings = SETTINGS | {"optimizer": "sgd"}
+    settings = SETTINGS | {"optimizer": "sgd", "decay": 4}
     compiled = CompiledTrainer(network.to_layers(build("average", Sizes())), shards=3, **settings)
     plain = KerasTrainer(lambda: build("average", Sizes()), **settings)
     network.set_weights(plain.model, compiled.state()["weights"])

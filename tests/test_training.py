@@ -8,6 +8,7 @@ from sentiment import InputError, network, training
 from sentiment.engine.network import FIRST_WEIGHTS, Network
 from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
 from sentiment.network import keras
+from sentiment.padding import FIRST_WORD, UNKNOWN
 from tests.cases import Sizes, build, plain, reviews
 from tests.test_blocks import keras_loss
 
@@ -31,15 +32,20 @@ def fit(ids, labels, *, epochs=range(3), state=None, validation_fraction=0.0, pr
     return list(training.fit(trainer, ids, labels, progress=progress, **settings))
 
 
+@pytest.mark.parametrize("settings", [{"beta_2": 0.9, "decay": 60}, {"decay": 50}, {}], ids=str)
 @pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_fifty_steps_give_the_weights_of_keras(name):
+def test_fifty_steps_give_the_weights_of_keras(name, settings):
     ids, labels = labelled(500)
-    (epoch,) = fit(ids, labels, epochs=range(1), optimizer=name)
+    if name == "sgd":
+        settings = {key: value for key, value in settings.items() if key != "beta_2"}
+    (epoch,) = fit(ids, labels, epochs=range(1), optimizer=name, **settings)
     order = np.random.default_rng([SETTINGS["seed"], training.ORDER, 0]).permutation(500)
     model = build("dropout", Sizes())
     network.set_weights(model, Network(LAYERS).first_weights(SETTINGS["seed"]))
-    rate = SETTINGS["learning_rate"]
-    optimizer = {"adam": keras.optimizers.Adam(rate), "sgd": keras.optimizers.SGD(rate, momentum=0.9)}[name]
+    rate, decay = SETTINGS["learning_rate"], settings.get("decay")
+    rate = keras.optimizers.schedules.PolynomialDecay(rate, decay, end_learning_rate=0.0) if decay else rate
+    adam = keras.optimizers.Adam(rate, beta_2=settings.get("beta_2", 0.999))
+    optimizer = {"adam": adam, "sgd": keras.optimizers.SGD(rate, momentum=0.9)}[name]
     trainer = CompiledTrainer(LAYERS, **SETTINGS)
     for update, rows in enumerate(np.sort(order.reshape(50, 10))):
         groups = trainer.network.deal(ids[rows], SETTINGS["shards"])  # the dropout is drawn in their order
@@ -70,12 +76,12 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not():
     assert runs[0] != runs[2]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd"}, {"decay": 12, "word_dropout": 0.3}], ids=str)
 @pytest.mark.parametrize("stop", [1, 2])
-def test_training_resumed_after_any_epoch_ends_with_the_same_bits(stop, optimizer):
+def test_training_resumed_after_any_epoch_ends_with_the_same_bits(stop, changes):
     ids, labels = labelled(33)
-    whole = fit(ids, labels, optimizer=optimizer)
-    resumed = fit(ids, labels, optimizer=optimizer, epochs=range(stop, 3), state=whole[stop - 1].state)
+    whole = fit(ids, labels, **changes)
+    resumed = fit(ids, labels, epochs=range(stop, 3), state=whole[stop - 1].state, **changes)
     assert [epoch.metrics for epoch in resumed] == [epoch.metrics for epoch in whole[stop:]]
     assert resumed[-1].state.keys() == whole[-1].state.keys()
     for name, array in whole[-1].state.items():
@@ -101,6 +107,29 @@ def test_held_out_reviews_are_measured_and_never_trained_on():
     assert held.metrics["val_loss"] == pytest.approx(np.mean(-np.log(likelihood)), rel=1e-5)
 
 
+def test_words_dropped_while_training_are_others_at_every_update_and_none_in_prediction():
+    """Without words a review is like any other of its length: the loss stays that of a coin."""
+    ids, labels = labelled(200)
+    for share, learned in ((0.0, True), (1.0, False)):
+        *_, last = fit(ids, labels, epochs=range(10), word_dropout=share)
+        assert (last.metrics["loss"] < 0.3) == learned
+    trainer, seen = CompiledTrainer(LAYERS, word_dropout=0.5, **SETTINGS), []
+    find_gradient, kept = trainer.find_gradient, ids.copy()
+    trainer.find_gradient = lambda groups, *others: seen.append(groups.ids[1:].copy()) or find_gradient(groups, *others)
+    for epoch in range(2):
+        trainer.epoch(ids, labels, np.arange(200), epoch)
+    np.testing.assert_array_equal(ids, kept)
+    whole = np.concatenate([trainer.network.deal(ids[at : at + 10], 3).ids[1:] for at in range(0, 200, 10)])
+    first, second = np.concatenate(seen).reshape(2, 200, -1)
+    words = whole >= FIRST_WORD
+    for dropped in (first != whole, second != whole):
+        assert dropped[words].mean() == pytest.approx(0.5, abs=0.03)
+        assert not dropped[~words].any()
+    assert set(first[first != whole]) == {UNKNOWN}
+    assert ((first != whole) & (second != whole))[words].mean() == pytest.approx(0.25, abs=0.03)
+    np.testing.assert_array_equal(trainer.predict(ids), predict(LAYERS, trainer.state()["weights"], ids, batch=10))
+
+
 @pytest.mark.parametrize("fraction", [0.99, 0.001])
 def test_a_validation_fraction_that_leaves_either_side_empty_is_refused(fraction):
     with pytest.raises(InputError, match=f"validation_fraction = {fraction} of 33 reviews"):
@@ -110,6 +139,7 @@ def test_a_validation_fraction_that_leaves_either_side_empty_is_refused(fraction
 def test_no_two_random_choices_share_a_stream():
     tags = [[1, FIRST_WEIGHTS]]
     tags += [[1, training.ORDER, number] for number in range(3)]
+    tags += [[1, training.WORDS, number] for number in range(3)]
     tags += [[1, DRAWS, number, dropout] for number in range(3) for dropout in range(2)]
     drawn = {np.random.default_rng(tag).random() for tag in tags}
     assert len(drawn) == len(tags)

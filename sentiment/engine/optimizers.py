@@ -1,7 +1,7 @@
 """Optimizers, as in Keras: one step along the gradient, on padded vectors.
 
-Each is a class with a docstring that says what it does, ``slots``, the names of the vectors it keeps from step to step,
-which are zero at first, and ``update``.
+Each is a class with a docstring that says what it does, fields that have Keras's names and defaults, ``slots``, the
+names of the vectors it keeps from step to step, which are zero at first, and ``update``.
 """
 
 import math
@@ -18,20 +18,26 @@ _ONE = np.float32(1)
 
 @dataclass(frozen=True)
 class Adam:
-    """D. Kingma and J. Ba, 2015; ``keras.optimizers.Adam`` with its default settings."""
+    """D. Kingma and J. Ba, 2015; ``keras.optimizers.Adam``."""
 
-    learning_rate: float
     beta_1: float = 0.9  # what is kept of the mean of gradients
     beta_2: float = 0.999  # of the mean of their squares
     epsilon: float = 1e-7  # added to the square root
 
     slots = ("momentum", "velocity")
 
-    def update(self, weights: np.ndarray, slots: Mapping[str, np.ndarray], gradient: np.ndarray, step: int) -> None:
+    def update(
+        self,
+        weights: np.ndarray,
+        slots: Mapping[str, np.ndarray],
+        gradient: np.ndarray,
+        step: int,
+        learning_rate: float,
+    ) -> None:
         """Change weights and slots, float32 [whole vectors], in place, in the training's ``step``-th step from 0."""
         betas = np.float32([self.beta_1, self.beta_2])
         corrections = [1 - power(float(beta), step + 1) for beta in betas]  # both means start from 0
-        rate = np.float32(self.learning_rate * math.sqrt(corrections[1]) / corrections[0])
+        rate = np.float32(learning_rate * math.sqrt(corrections[1]) / corrections[0])
         _adam(weights, slots["momentum"], slots["velocity"], gradient, rate, _ONE - betas, np.float32(self.epsilon))
 
 
@@ -39,14 +45,13 @@ class Adam:
 class SGD:
     """Stochastic gradient descent with momentum (B. Polyak, 1964); ``keras.optimizers.SGD(momentum=0.9)``."""
 
-    learning_rate: float
     momentum: float = 0.9  # what is kept of the last change
 
     slots = ("momentum",)
 
-    def update(self, weights: np.ndarray, slots: Mapping[str, np.ndarray], gradient: np.ndarray, step: int) -> None:
+    def update(self, weights, slots, gradient, step, learning_rate):
         """As ``Adam.update``."""
-        _sgd(weights, slots["momentum"], gradient, np.float32(self.learning_rate), np.float32(self.momentum))
+        _sgd(weights, slots["momentum"], gradient, np.float32(learning_rate), np.float32(self.momentum))
 
 
 OPTIMIZERS = {"adam": Adam, "sgd": SGD}

@@ -10,9 +10,10 @@ from sentiment.engine.block import Capacity
 from sentiment.engine.groups import Groups
 from sentiment.engine.network import Network
 from sentiment.engine.optimizers import OPTIMIZERS
-from sentiment.training import measure
+from sentiment.padding import drop_words
+from sentiment.training import WORDS, measure
 
-DRAWS = 3  # tells the random stream of what is drawn in training, the dropout, from the others'
+DRAWS = 3  # tells the random stream of the dropout from the others'
 
 BLOCK = 32
 """Reviews predicted together; the probabilities are the same for any number."""
@@ -33,8 +34,11 @@ class CompiledTrainer:
         batch: Reviews per update; the last batch of an epoch has what is left.
         shards: Pieces a batch is cut into; they run side by side, and their number is part of the arithmetic.
         optimizer: A name in ``OPTIMIZERS``.
-        learning_rate: The optimizer's.
-        seed: Of the first weights and the dropout.
+        learning_rate: The optimizer's, at first.
+        decay: Updates in which the learning rate falls evenly to 0; ``None`` lets it stay.
+        word_dropout: See ``padding.drop_words``.
+        seed: Of the first weights and of what is dropped.
+        settings: Of the optimizer, by the names of its fields.
 
     Raises:
         InputError: See ``Network``.
@@ -49,9 +53,13 @@ class CompiledTrainer:
         shards: int,
         optimizer: str,
         learning_rate: float,
+        decay: int | None = None,
+        word_dropout: float = 0.0,
         seed: int,
+        **settings: float,
     ):
-        self.network, self.optimizer = Network(layers), OPTIMIZERS[optimizer](learning_rate)
+        self.network, self.optimizer = Network(layers), OPTIMIZERS[optimizer](**settings)
+        self.learning_rate, self.decay, self.word_dropout = learning_rate, decay, word_dropout
         self.layers, self.batch, self.shards, self.seed = layers, batch, min(shards, batch), seed
         self.promise = promise()
         if state is None:
@@ -78,6 +86,7 @@ class CompiledTrainer:
             rows = np.sort(order[begin : begin + self.batch])  # a batch is a set
             groups = self.network.deal(ids, self.shards, self._starts[rows], rows=rows, own=shards.own)
             update = epoch * -(-len(order) // self.batch) + number
+            drop_words(groups.ids[1:], self.word_dropout, [self.seed, WORDS, update])
             done = slice(begin, begin + len(rows))
             targets[done] = labels[rows][groups.order]
             positive[done] = self.find_gradient(groups, targets[done], update)
@@ -114,7 +123,8 @@ class CompiledTrainer:
 
     def update(self, number: int) -> None:
         """Let the optimizer take its step along the gradient, the training's ``number``-th from 0."""
-        self.optimizer.update(self._vectors["weights"], self._vectors, self._gradient, number)
+        rate = self.learning_rate * (1 - number / self.decay if self.decay else 1)
+        self.optimizer.update(self._vectors["weights"], self._vectors, self._gradient, number, rate)
 
     def gradient(self) -> np.ndarray:
         """The last gradient: flat float32 [parameters]."""

@@ -20,9 +20,9 @@ class Network(Section):
     pool: Size
     units: Size
     bidirectional: bool
-    average: bool
+    over_time: Literal["last", "average", "maximum"]
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    dense: Size
+    dense: Annotated[int, Field(ge=0, le=4096)]
 
     @model_validator(mode="after")
     def _kernel_is_odd(self):
@@ -40,6 +40,9 @@ class Train(Section):
     batch: Annotated[int, Field(ge=1, le=100_000)]
     shards: Annotated[int, Field(ge=1, le=1024)]
     learning_rate: Annotated[float, Field(gt=0)]
+    schedule: Literal["constant", "linear"]
+    beta_2: Annotated[float, Field(gt=0, lt=1)]
+    word_dropout: Annotated[float, Field(ge=0, lt=1)]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
 
