@@ -58,8 +58,8 @@ report: setup ## what changed since main, in report/index.html and report/report
 plots: setup ## all plots of the working tree on a page that needs no network, report/plots.html
 	@python -m checks.report --plots
 
-noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5 ENGINE=keras, kept in metrics/noise/
-	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(ENGINE),--engine $(ENGINE))
+noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5 ENGINE=keras or BASELINE=nb-adam
+	@python -m benchmarks.noise $(MODEL) $(BASELINE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(ENGINE),--engine $(ENGINE))
 
 bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks

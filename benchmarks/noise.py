@@ -1,6 +1,7 @@
-"""How much a model's metrics vary with the seed alone: metrics/noise/<model>.json, by training it under several seeds.
+"""How much metrics vary with the seed alone: metrics/noise/<name>.json, by training under several seeds.
 
-`python -m benchmarks.noise small --seeds 5`, or `make noise MODEL=small`; with `--engine keras` in small.keras.json.
+`python -m benchmarks.noise small --seeds 5`, or `make noise MODEL=small`; with `--engine keras` in small.keras.json. A
+baseline likewise: `make noise BASELINE=nb-adam`.
 Under a LAUNCHER each of its processes makes some of the runs. What is done is kept in .checkpoints/noise until all are.
 It only measures: no seed, parameter or model is chosen on it. It says how large a difference between two models or
 two versions must be before it means anything.
@@ -26,36 +27,41 @@ from stages.common import write_json
 from stages.params import read
 
 
-def measure(model: str, seeds: range, engine: str | None = None) -> list[dict[str, float]]:
-    """The metrics of a model of the commit checked out here, trained under several seeds in a scratch folder.
+def measure(name: str, seeds: range, engine: str | None = None) -> list[dict[str, float]]:
+    """The metrics of a model or baseline of the commit checked out here, under several seeds, in a scratch folder.
 
-    ``engine`` trains it in place of the one that its params name.
+    ``engine`` trains a model in place of the one that its params name.
 
     Raises:
-        InputError: No such model, or a stage failed.
+        InputError: No such name, or a stage failed.
     """
     with checkout() as scratch:
         (scratch.folder / "dvc.lock").unlink(missing_ok=True)  # so that no committed result counts as a run
         scratch.environment.pop(launcher.NAME, None)  # a run is one process
         yaml, path = YAML(), scratch.folder / "params.yaml"
         params = yaml.load(path)
-        if model not in params["models"]:
-            raise InputError(f"model: expected one of {', '.join(params['models'])}, got {model!r}")
+        kinds = {"models": ("train", "evaluate"), "baselines": ("fit", "score")}
+        kind = next((kind for kind in kinds if name in params.get(kind, {})), None)
+        if kind is None or (engine and kind == "baselines"):
+            known = [one for kind in kinds if kind == "models" or not engine for one in params.get(kind, {})]
+            raise InputError(f"name: expected one of {', '.join(known)}, got {name!r}")
+        training, last = kinds[kind]
+        values = params[kind][name][training]
         if engine is not None:
-            params["models"][model]["train"]["engine"] = engine
+            values["engine"] = engine
 
         def make(seed):
-            params["models"][model]["train"]["seed"] = seed
+            values["seed"] = seed
             yaml.dump(params, path)
-            scratch.repro(f"evaluate@{model}")
-            return json.loads((scratch.folder / "metrics" / f"{model}.json").read_text())
+            scratch.repro(f"{last}@{name}")
+            return json.loads((scratch.folder / "metrics" / f"{name}.json").read_text())
 
-        return sweep(seeds, make, kept(scratch.commit, model, engine))
+        return sweep(seeds, make, kept(scratch.commit, name, engine))
 
 
-def kept(commit: str, model: str, engine: str | None) -> Path:
+def kept(commit: str, name: str, engine: str | None) -> Path:
     """The folder of what has been measured of a commit."""
-    return repository() / ".checkpoints/noise" / commit[:12] / _name(model, engine)
+    return repository() / ".checkpoints/noise" / commit[:12] / _file_name(name, engine)
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -73,41 +79,44 @@ def spread(values: list[float]) -> dict[str, float]:
     return {name: round(float(value), DECIMALS) for name, value in figures.items()}
 
 
-def _name(model: str, engine: str | None) -> str:
-    return f"{model}.{engine}" if engine else model
+def _file_name(name: str, engine: str | None) -> str:
+    return f"{name}.{engine}" if engine else name
 
 
 def main() -> int:
     """Measure, write the file and show it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", nargs="?", help="a name under `models` in params.yaml")
+    parser.add_argument("name", nargs="?", help="under `models` or `baselines` in params.yaml")
     parser.add_argument("--seeds", type=int, default=5, help="how many runs, of seeds 1, 2, ...; 5 by default")
     parser.add_argument("--first", type=int, default=1, help="the first seed; above 1 the runs are only made and kept")
-    parser.add_argument("--engine", choices=["compiled", "keras"], help="train by this one; the params' by default")
+    parser.add_argument(
+        "--engine", choices=["compiled", "keras"], help="train a model by this one; the params' by default"
+    )
     arguments = parser.parse_args()
-    model, engine, seeds = arguments.model, arguments.engine, range(arguments.first, arguments.seeds + 1)
-    if model is None:
-        names = [*read().models]
-        raise InputError(f"model: expected one of {', '.join(names)}, got none; `make noise MODEL={names[0]}`")
+    name, engine, seeds = arguments.name, arguments.engine, range(arguments.first, arguments.seeds + 1)
+    if name is None:
+        params = read()
+        names = [*params.models, *params.baselines]
+        raise InputError(f"name: expected one of {', '.join(names)}, got none; `make noise MODEL={names[0]}`")
     if arguments.seeds < 2:
         raise InputError(f"seeds: expected at least 2, since one run has no spread, got {arguments.seeds}")
     if not 1 <= arguments.first <= arguments.seeds:
         raise InputError(f"first: expected a seed from 1 to {arguments.seeds}, got {arguments.first}")
     if launcher.launch():
         return 0
-    runs = measure(model, seeds, engine)
+    runs = measure(name, seeds, engine)
     if shards.PLACE:  # the first process writes
         return 0
-    folder = kept(git(repository(), "rev-parse", "HEAD"), model, engine)
+    folder = kept(git(repository(), "rev-parse", "HEAD"), name, engine)
     if arguments.first > 1:
         print(f"kept in {folder.relative_to(repository())}: copy it where the seeds from 1 on are measured")
         return 0
-    spreads, name = {metric: spread([run[metric] for run in runs]) for metric in METRICS}, _name(model, engine)
-    write_json(repository() / "metrics/noise" / f"{name}.json", {"seeds": [*seeds], **spreads})
+    spreads, file = {metric: spread([run[metric] for run in runs]) for metric in METRICS}, _file_name(name, engine)
+    write_json(repository() / "metrics/noise" / f"{file}.json", {"seeds": [*seeds], **spreads})
     shutil.rmtree(folder)
     for metric, values in spreads.items():
         print(f"{metric:9} {values['mean']:.6f} +- {values['std']:.6f}, one run in {values['low']} to {values['high']}")
-    print(f"wrote metrics/noise/{name}.json", file=sys.stderr)
+    print(f"wrote metrics/noise/{file}.json", file=sys.stderr)
     return 0
 
 

@@ -1,8 +1,9 @@
 """`make compare`: how right, how soon and from how many reviews each model and each baseline is.
 
 Every section of params.yaml is trained and scored by the stages' own commands, each in turn, in a scratch copy of this
-commit: on all training reviews, timed; then on fewer, drawn anew for each seed, as many of either label. Writes
-experiments/comparison.md, .svg and .png, and experiments/mistakes.md from the probabilities that `make repro` left.
+commit, under several seeds: on all training reviews, timed; then on fewer, drawn anew for each seed, as many of either
+label. Writes experiments/comparison.md, .svg and .png, and experiments/mistakes.md from the probabilities that
+`make repro` left.
 
 The test split is read by the stages `evaluate` and `score` alone; `mistakes` prints texts of it, and decides nothing.
 """
@@ -39,7 +40,7 @@ STEPS = {"models": ("pad", "train", "evaluate"), "baselines": ("fit", "score")} 
 
 
 class Run(NamedTuple):
-    """One training: of what, on how many reviews, by which draw or turn; its seconds and its test accuracy."""
+    """One training: of what, on how many reviews, by which seed; its seconds and its test accuracy."""
 
     name: str
     kind: str
@@ -87,10 +88,13 @@ def read_raw(source: Path, split: str) -> tuple[list[list[int]], np.ndarray]:
         return lists, corpus.labels(file, split)
 
 
-def pin(scratch: Scratch, raw: Path) -> None:
-    """Take the raw files of a folder for the data set of the scratch copy."""
+def pin(scratch: Scratch, raw: Path, seed: int) -> None:
+    """Take the raw files of a folder for the data set of the scratch copy, and a seed for all that is trained on it."""
     yaml, path = YAML(), scratch.folder / "params.yaml"
     params = yaml.load(path)
+    for kind, (*_, training, _) in STEPS.items():
+        for section in params[kind].values():
+            section[training]["seed"] = seed
     for key, name in {"reviews": REVIEWS, "word_index": WORD_INDEX}.items():
         params["download"][key]["sha256"] = sha256((raw / name).read_bytes()).hexdigest()
     yaml.dump(params, path)
@@ -117,65 +121,93 @@ def train(scratch: Scratch, name: str, kind: str) -> tuple[float, float]:
     return seconds, json.loads((scratch.folder / "metrics" / f"{name}.json").read_text())["accuracy"]
 
 
-def measure(names: dict[str, str], source: Path, sizes: list[int], seeds: int, rounds: int) -> Iterator[Run]:
-    """All runs: those on all reviews ``rounds`` times, taking turns; those on fewer once for each of ``seeds``."""
+def measure(names: dict[str, str], source: Path, sizes: list[int], seeds: int) -> Iterator[Run]:
+    """All runs: for each size and seed, each name in turn."""
     with checkout() as scratch:
         raw = scratch.folder.parent / "raw"
         scratch.environment.pop(launcher.NAME, None)  # side by side, each in one process
         stage(scratch, "environment")
         for size in sorted(set(sizes), reverse=True):
-            for turn in range(1, 1 + max(rounds, seeds)):
-                found = write_raw(source, raw, size, turn)
-                whole = found < size or size == max(sizes)
-                if turn > (rounds if whole else seeds):
-                    break
-                pin(scratch, raw)
+            for seed in range(1, 1 + seeds):
+                found = write_raw(source, raw, size, seed)
+                pin(scratch, raw, seed)
                 for name, kind in names.items():
-                    yield Run(name, kind, found, turn, *train(scratch, name, kind))
+                    yield Run(name, kind, found, seed, *train(scratch, name, kind))
 
 
-def table(runs: list[Run], parameters: dict[str, int]) -> str:
-    """Markdown: a line per name with its parameters, median seconds, and the accuracy at each size."""
-    sizes = sorted({run.reviews for run in runs})
-    head = ["", "parameters", "seconds", *(f"{size:,} reviews" for size in sizes)]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+class Point(NamedTuple):
+    """What the seeds together say of a name on so many reviews."""
+
+    name: str
+    kind: str
+    reviews: int
+    seconds: float  # the median
+    accuracy: float  # the mean
+    noise: float  # the standard deviation of the accuracy, of one seed 0
+
+
+def summarize(runs: list[Run]) -> dict[str, list[Point]]:
+    """The points of each name, from the fewest reviews to the most."""
+    points = {}
     for name in dict.fromkeys(run.name for run in runs):
-        own = {size: [run for run in runs if run.name == name and run.reviews == size] for size in sizes}
-        seconds = statistics.median(run.seconds for run in own[sizes[-1]])
-        cells = [f"`{name}`", f"{parameters[name]:,}", f"{seconds:.0f}"]
-        for found in own.values():
-            values = [run.accuracy for run in found]
-            spread = f" ± {statistics.stdev(values):.4f}" if len(set(values)) > 1 else ""
-            cells.append(f"{statistics.mean(values):.4f}{spread}")
+        for size in sorted({run.reviews for run in runs if run.name == name}):
+            own = [run for run in runs if (run.name, run.reviews) == (name, size)]
+            seconds, accuracy = statistics.median(run.seconds for run in own), [run.accuracy for run in own]
+            noise = statistics.stdev(accuracy) if len(own) > 1 else 0.0
+            points.setdefault(name, []).append(
+                Point(name, own[0].kind, size, seconds, statistics.mean(accuracy), noise)
+            )
+    return points
+
+
+def table(points: dict[str, list[Point]], parameters: dict[str, int]) -> str:
+    """Markdown: a line per name with its parameters, the seconds on most reviews, and the accuracy at each size."""
+    head = ["", "parameters", "seconds", *(f"{point.reviews:,} reviews" for point in next(iter(points.values())))]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, own in points.items():
+        cells = [f"`{name}`", f"{parameters[name]:,}", f"{own[-1].seconds:.0f}"]
+        cells += [f"{point.accuracy:.4f}" + (f" ± {point.noise:.4f}" if point.noise else "") for point in own]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def chart(runs: list[Run]) -> dict:
-    """Vega-Lite: accuracy by seconds on all reviews, beside accuracy by reviews."""
-    most = max(run.reviews for run in runs)
-    names = [*dict.fromkeys(run.name for run in runs)]
-    rows = [run._asdict() | {"kind": "network" if run.kind == "models" else "n-grams"} for run in runs]
-    accuracy = {"field": "accuracy", "type": "quantitative", "aggregate": "mean", "scale": {"zero": False}}
-    accuracy |= {"title": "test accuracy", "axis": {"format": ".2f"}}
-    color = {"field": "name", "type": "nominal", "title": None, "sort": names, "scale": {"scheme": "category20"}}
+def chart(points: dict[str, list[Point]]) -> dict:
+    """Vega-Lite: accuracy by seconds on most reviews, beside accuracy by reviews; the bars are the noise of seeds."""
+    every = [point for own in points.values() for point in own]
+    kinds = {"models": "network", "baselines": "n-grams"}
+    rows = [
+        point._asdict()
+        | {"kind": kinds[point.kind], "low": point.accuracy - point.noise, "high": point.accuracy + point.noise}
+        for point in every
+    ]
+    most, sizes = max(point.reviews for point in every), sorted({point.reviews for point in every})
+    accuracy = {"type": "quantitative", "title": "test accuracy", "scale": {"zero": False}, "axis": {"format": ".2f"}}
+    color = {"field": "name", "type": "nominal", "title": None, "sort": [*points], "scale": {"scheme": "category20"}}
     kind = {"field": "kind", "type": "nominal", "title": None}
     log = {"scale": {"type": "log", "nice": False, "padding": 15}, "type": "quantitative"}
-    seconds = {"field": "seconds", "aggregate": "median", "title": "seconds to train", **log}
-    reviews = {"field": "reviews", "title": "training reviews", **log}
+    noise = {
+        "mark": {"type": "rule", "strokeWidth": 2},
+        "encoding": {"y": accuracy | {"field": "low"}, "y2": {"field": "high"}},
+    }
     left = {
         "title": f"on {most:,} reviews", "width": 330, "height": 330,
         "transform": [{"filter": f"datum.reviews == {most}"}],
-        "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
-        "encoding": {"x": seconds, "y": accuracy, "color": color, "shape": kind},
+        "encoding": {"x": {"field": "seconds", "title": "seconds to train", **log}, "color": color},
+        "layer": [noise, {
+            "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
+            "encoding": {"y": accuracy | {"field": "accuracy"}, "shape": kind},
+        }],
     }  # fmt: skip
     right = {
         "title": "on fewer", "width": 330, "height": 330,
-        "mark": {"type": "line", "point": True},
         "encoding": {
-            "x": reviews | {"axis": {"values": sorted({run.reviews for run in runs}), "format": ","}},
-            "y": accuracy, "color": color, "strokeDash": kind | {"legend": None},
+            "x": {"field": "reviews", "title": "training reviews", **log, "axis": {"values": sizes, "format": ","}},
+            "color": color,
         },
+        "layer": [noise, {
+            "mark": {"type": "line", "point": True},
+            "encoding": {"y": accuracy | {"field": "accuracy"}, "strokeDash": kind | {"legend": None}},
+        }],
     }  # fmt: skip
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json", "background": "white",
@@ -229,8 +261,7 @@ def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="training reviews, comma-separated")
-    parser.add_argument("--seeds", type=int, default=3, help="draws of fewer reviews than all; 3 by default")
-    parser.add_argument("--rounds", type=int, default=3, help="timed turns on the largest size; 3 by default")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each on each number; 3 by default")
     parser.add_argument("--names", default="", help="models and baselines, comma-separated; all by default")
     parser.add_argument("--only-mistakes", action="store_true", help="write mistakes.md alone: nothing is trained")
     arguments = parser.parse_args()
@@ -249,18 +280,19 @@ def main() -> int:
         sizes = [int(size) for size in arguments.sizes.split(",")]
     except ValueError:
         sizes = []
-    if not sizes or min(sizes) < 2 or min(arguments.seeds, arguments.rounds) < 1:
-        raise InputError(f"sizes, seeds and rounds: expected numbers from 2, 1 and 1, got {arguments.sizes!r} ...")
+    if not sizes or min(sizes) < 2 or arguments.seeds < 1:
+        raise InputError(f"sizes and seeds: expected numbers from 2 and 1, got {arguments.sizes}, {arguments.seeds}")
     runs = []
-    for run in measure(names, source, sizes, arguments.seeds, arguments.rounds):
+    for run in measure(names, source, sizes, arguments.seeds):
         print(f"{run.name} on {run.reviews:,}: {run.accuracy:.4f} in {run.seconds:.1f} s", flush=True)
         runs.append(run)
     parameters = {name: json.loads(Path("metrics", f"{name}.json").read_text())["parameters"] for name in names}
-    svg = vl_convert.vegalite_to_svg(chart(runs))
-    write_text(target / "comparison.md", table(runs, parameters))
-    write_text(target / "comparison.svg", svg)
+    points = summarize(runs)
+    picture = chart(points)
+    write_text(target / "comparison.md", table(points, parameters))
+    write_text(target / "comparison.svg", vl_convert.vegalite_to_svg(picture))
     with replacing(target / "comparison.png") as path:
-        path.write_bytes(vl_convert.vegalite_to_png(chart(runs), scale=2))
+        path.write_bytes(vl_convert.vegalite_to_png(picture, scale=2))
     return 0
 
 

@@ -39,7 +39,7 @@ def project(tmp_path_factory):
 
 def test_the_comparison_has_every_size_and_name_and_what_the_pipeline_found_on_all_reviews(project):
     folder, _ = project
-    done = run(project, "compare", "--names", ",".join(NAMES), "--sizes", "40,300", "--seeds", "1", "--rounds", "1")
+    done = run(project, "compare", "--names", ",".join(NAMES), "--sizes", "40,300", "--seeds", "1")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(NAMES) * 2
     table = (folder / "experiments/comparison.md").read_text()
@@ -73,9 +73,30 @@ def test_folds_score_each_baseline_and_each_value_near_its_own(project, tmp_path
     done = run(project, "folds", NAMES[1], "--films", str(films), "--folds", "3", "--held", "2")
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^\| `(.*)` \| (.*) \| (0\.\d{4}) \| (.*) \|$", done.stdout, re.M)
-    assert [row[1] for row in rows] == [what for what, _ in near(BASELINES[NAMES[1]])]
+    assert [row[1] for row in rows] == ["as it is", *(what for what, _ in near(BASELINES[NAMES[1]]))]
     assert all(float(row[2]) > 0.7 for row in rows)
     assert [bool(row[3]) for row in rows] == [True] + [False] * (len(rows) - 1)
+
+
+def test_folds_train_a_network_with_other_values(project, tmp_path):
+    films = tmp_path / "films.txt"
+    films.write_text("".join(f"{number // 3}\n" for number in range(300)))
+    changes = ["train.learning_rate=1e-9", "train.learning_rate=1e-2,train.batch=4,network.dense=0"]
+    options = [f"--try={change}" for change in changes]
+    done = run(project, "folds", NAMES[0], "--films", str(films), "--folds", "3", "--held", "1", *options)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^\| `(.*)` \| (.*) \| (0\.\d{4}) \| (.*) \|$", done.stdout, re.M)
+    assert [row[1] for row in rows] == ["as it is", *(f"`{change}`" for change in changes)]
+    assert float(rows[1][2]) < 0.7 < float(rows[2][2])  # what learns nothing is as right as a coin
+
+
+@NEEDS_MPI
+def test_a_launcher_is_for_the_folds_of_baselines(project, tmp_path):
+    films = tmp_path / "films.txt"
+    films.write_text("".join(f"{number}\n" for number in range(300)))
+    done = run(project, "folds", NAMES[0], "--films", str(films), **on(2))
+    assert done.returncode == 3
+    assert done.stderr == f"error: LAUNCHER: {NAMES[0]} is a network, and those are tried in one process; unset it\n"
 
 
 @NEEDS_MPI
@@ -93,7 +114,17 @@ def test_folds_on_two_processes_give_the_table_of_one(project, tmp_path):
     [
         ("compare", ["--names", "tiny"], f"error: names: expected some of {', '.join([*MODELS, *SHOWN])}, got 'ti"),
         ("compare", ["--sizes", "many"], "error: "),
-        ("folds", ["tiny", "--films", "f"], f"error: baseline: expected one of {', '.join(SHOWN)}, got 'tiny'"),
+        ("folds", ["tiny", "--films", "f"], f"error: names: expected some of {', '.join([*MODELS, *SHOWN])}, got 't"),
+        (
+            "folds",
+            [NAMES[0], "--films", "f", "--try", "train.speed=2"],
+            "error: try: expected KEY=VALUE, the key one of p",
+        ),
+        (
+            "folds",
+            [NAMES[0], "--films", "f", "--try", "train.batch=0"],
+            f"error: params.yaml: models.{NAMES[0]}.train.batch",
+        ),
         ("folds", [NAMES[1], "--films", "none"], "error: films: [Errno 2] No such file or directory: 'none'; name"),
         ("folds", [NAMES[1], "--films", "params.yaml"], "error: params.yaml: expected a line for each of 300 reviews"),
         ("folds", [NAMES[1], "--films", "f", "--held", "6"], "error: folds: expected at least 2, and as many to hold"),

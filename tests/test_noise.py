@@ -10,9 +10,9 @@ from benchmarks.noise import spread
 from checks.scratch import git
 from demo.project import write_project
 from sentiment.scoring import METRICS
-from tests.conftest import MODELS, ROOT
+from tests.conftest import BASELINES, MODELS, ROOT, SHOWN
 
-MODEL = MODELS[0]
+MODEL, NAMES = MODELS[0], [*MODELS, *SHOWN]
 
 
 def run(folder, environment, *arguments):
@@ -62,6 +62,16 @@ def test_each_seed_is_trained_and_only_the_file_of_the_model_is_written(project)
     assert written.read_text() == json.dumps(noise, indent=2, sort_keys=True) + "\n"
 
 
+def test_a_baseline_has_noise_where_there_is_chance(project):
+    folder, environment = project
+    baseline = next(name for name, section in BASELINES.items() if name in SHOWN and section.fit.solver == "adam")
+    done = run(folder, environment, baseline, "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    noise = json.loads((folder / "metrics/noise" / f"{baseline}.json").read_text())
+    assert noise["loss"]["std"] > 0
+    (folder / "metrics/noise" / f"{baseline}.json").unlink()
+
+
 @pytest.mark.skipif(not find_spec("mpi4py"), reason="needs mpi4py: `make mpi`")
 def test_runs_on_two_processes_after_one_that_failed_and_some_from_elsewhere_give_the_table_of_one(project):
     folder, environment = project
@@ -89,8 +99,9 @@ def test_runs_on_two_processes_after_one_that_failed_and_some_from_elsewhere_giv
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], f"error: model: expected one of {', '.join(MODELS)}, got none; `make noise MODEL={MODEL}`"),
-        (["tiny"], f"error: model: expected one of {', '.join(MODELS)}, got 'tiny'"),
+        ([], f"error: name: expected one of {', '.join(NAMES)}, got none; `make noise MODEL={MODEL}`"),
+        (["tiny"], f"error: name: expected one of {', '.join(NAMES)}, got 'tiny'"),
+        ([NAMES[-1], "--engine", "keras"], f"error: name: expected one of {', '.join(MODELS)}, got '{NAMES[-1]}'"),
         ([MODEL, "--seeds", "1"], "error: seeds: expected at least 2, since one run has no spread, got 1"),
         ([MODEL, "--seeds", "4", "--first", "5"], "error: first: expected a seed from 1 to 4, got 5"),
     ],
