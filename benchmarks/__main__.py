@@ -43,11 +43,7 @@ CONTENDERS = {
 
 
 BY_PEERS = ("keras on jax", "jax", "pytorch", "openvino")
-ANY_NETWORK = (
-    "ours",
-    "keras fit",
-    "keras on jax",
-)  # the others build the plain one by themselves
+ANY_NETWORK = ("ours", "keras fit", "keras on jax")  # the others build the plain one by themselves
 
 
 class Contender:
@@ -86,8 +82,8 @@ def tasks(models: dict[str, Model]) -> dict[str, Task]:
     found = {}
     for name, model in models.items():
         keys = model.pad.model_dump() | model.network.model_dump()
-        plain = not any(value for value in keys.values() if type(value) is bool)
-        sizes = {key: value for key, value in keys.items() if type(value) is not bool} if plain else None
+        plain = model.network.dense and not model.network.bidirectional and model.network.over_time == "last"
+        sizes = {key: value for key, value in keys.items() if type(value) in (int, float)} if plain else None
         found[f"`{name}`"] = Task(name, network.build(**keys).to_json(), model.train.batch, sizes)
     longest = max(models, key=lambda name: models[name].pad.max_length)
     keys = models[longest].pad.model_dump() | models[longest].network.model_dump()

@@ -16,6 +16,7 @@ import pytest
 from demo.project import write_project
 from sentiment import InputError, archive, network, saved
 from sentiment import __main__ as command
+from sentiment.answers import Asker
 from sentiment.network import keras
 from sentiment.padding import FIRST_WORD, UNKNOWN
 from sentiment.prediction import Predictor
@@ -103,6 +104,19 @@ def test_the_words_that_moved_an_answer_are_those_without_which_it_is_another(pr
     signs = {word: effect > 0 for word, effect in effects.items()}
     largest = {next(word for word in signs if signs[word] == sign) for sign in (True, False)}
     assert answer.words == [(word, effect) for word, effect in effects.items() if word in largest]
+
+
+def test_the_first_word_beyond_the_vocabulary_is_the_first_that_is_unknown():
+    index, seen = {"good": 1, "film": 2, "rare": 3, "word": 4}, []
+
+    def predict(rows):
+        seen.append(rows.tolist())
+        return np.full(len(rows), 0.6, "f4")
+
+    say = Asker(predict, index, max_length=5, vocabulary=6, labels=["bad", "good"])
+    inside, beyond = say.ask(["good film", "film rare zxcvb word"])
+    assert (inside.unknown, beyond.unknown) == (0, 3)
+    assert seen == [[[0, 0, 1, 4, 5], [0, 1, 5, 2, 2]]]
 
 
 def test_many_texts_are_explained_as_each_alone(project, monkeypatch):
