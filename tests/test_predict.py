@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -129,12 +130,16 @@ def test_many_texts_are_explained_as_each_alone(project, monkeypatch):
 
 def test_an_answer_comes_while_the_input_is_open(project):
     process = subprocess.Popen(
-        [sys.executable, "-m", "sentiment", "--json"], cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+        [sys.executable, "-m", "sentiment", "--json"], cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    )  # fmt: skip
+    too_late = Timer(60, process.kill)
+    too_late.start()
     for text in (b"wonderful film\n", b"awful film\n"):
         process.stdin.write(text)
         process.stdin.flush()
-        assert "label" in json.loads(process.stdout.readline())
+        assert "label" in json.loads(process.stdout.readline() or '"no answer in a minute"')
+    too_late.cancel()
     process.stdin.write(b"the end has no line end")
     out, _ = process.communicate()
     assert len(out.splitlines()) == 1
