@@ -87,7 +87,7 @@ def tasks(models: dict[str, Model]) -> dict[str, Task]:
         found[f"`{name}`"] = Task(name, network.build(**keys).to_json(), model.train.batch, sizes)
     longest = max(models, key=lambda name: models[name].pad.max_length)
     keys = models[longest].pad.model_dump() | models[longest].network.model_dump()
-    sizes = Sizes(**{key: keys[key] for key in Sizes._fields})
+    sizes = Sizes(**{key: keys[key] or Sizes().dense for key in Sizes._fields})  # there may be no dense layer
     return found | {
         f"{case}, sizes of `{longest}`": Task(longest, build(case, sizes).to_json(), models[longest].train.batch)
         for case in CASES

@@ -143,7 +143,7 @@ class Point(NamedTuple):
     reviews: int
     seconds: float  # the median
     accuracy: float  # the mean
-    noise: float  # the standard deviation of the accuracy, of one seed 0
+    noise: float  # the standard deviation of the accuracy; 0 if there is one seed
 
 
 def summarize(runs: list[Run]) -> dict[str, list[Point]]:
@@ -172,7 +172,7 @@ def table(points: dict[str, list[Point]], parameters: dict[str, int]) -> str:
 
 
 def chart(points: dict[str, list[Point]]) -> dict:
-    """Vega-Lite: accuracy by seconds on most reviews, beside accuracy by reviews; the bars are the noise of seeds."""
+    """Vega-Lite: accuracy by seconds on most reviews, beside accuracy by reviews; bars reach as far as the noise."""
     every = [point for own in points.values() for point in own]
     kinds = {"models": "network", "baselines": "n-grams"}
     rows = [

@@ -28,7 +28,7 @@ from stages.fit import read_reviews
 from stages.params import Baseline, Model, read
 from stages.settings import check
 from stages.settings.reader import load
-from stages.train import make_trainer
+from stages.train import fingerprint, make_trainer
 
 STEPS = (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)  # of `fit.c`
 NEAR = {  # the other values that a number is tried at
@@ -65,14 +65,17 @@ def changed(section: Model | Baseline, changes: str, *at: str) -> Model | Baseli
         InputError: There is no such key, or it can't have the value.
     """
     values = section.model_dump()
-    for change in changes.split(","):
-        path, is_change, value = change.partition("=")
-        group, _, key = path.partition(".")
-        if not is_change or not isinstance(values.get(group), dict) or key not in values[group]:
-            known = [f"{group}.{key}" for group, keys in values.items() if isinstance(keys, dict) for key in keys]
-            raise InputError(f"try: expected KEY=VALUE, the key one of {', '.join(known)}, got {change!r}")
-        values[group][key] = load(value)
-    return check(type(section), values, *at)
+    try:
+        for change in changes.split(","):
+            path, is_change, value = change.partition("=")
+            group, _, key = path.partition(".")
+            if not is_change or not isinstance(values.get(group), dict) or key not in values[group]:
+                known = [f"{group}.{key}" for group, keys in values.items() if isinstance(keys, dict) for key in keys]
+                raise InputError(f"try: expected KEY=VALUE, the key one of {', '.join(known)}, got {change!r}")
+            values[group][key] = load(value)
+        return check(type(section), values, *at)
+    except InputError as error:
+        raise InputError(str(error).replace("params.yaml: ", "try: ")) from None
 
 
 def deal(films: np.ndarray, folds: int, seed: int) -> dict[str, np.ndarray]:
@@ -163,10 +166,10 @@ def main() -> int:
     arguments = parser.parse_args()
     params = read()
     every = {**params.models, **params.baselines}
-    names = arguments.names or [*params.baselines]
+    names = [*dict.fromkeys(arguments.names or params.baselines)]
     if unknown := [name for name in names if name not in every]:
         raise InputError(f"names: expected some of {', '.join(every)}, got {unknown[0]!r}")
-    tries = {name: list(tried(every[name], arguments.tries, name)) for name in names}
+    tries = {name: list(tried(every[name], [*dict.fromkeys(arguments.tries)], name)) for name in names}
     if not 1 <= arguments.held <= arguments.folds or arguments.folds < 2:
         raise InputError(f"folds: expected at least 2, and as many to hold out at most, got {arguments.folds}")
     films = read_films(arguments.films)
@@ -193,9 +196,9 @@ def main() -> int:
         return {"accuracy": float(right.mean())}
 
     runs = [run for kinds in rows.values() for fits in kinds for run in fits]
-    kept = Path(
-        ".checkpoints/folds", sha256(f"{[*films]} {arguments.folds} {arguments.seed}".encode()).hexdigest()[:12]
-    )
+    raw = [array for one in sorted({every[name].corpus for name in names}) for array in read_ranks(one)]
+    dealing = f"{[*films]} {arguments.folds} {arguments.seed}"
+    kept = Path(".checkpoints/folds", fingerprint(dealing, *raw)[:12])
     found = {str(run): result["accuracy"] for run, result in zip(runs, sweep(runs, make, kept), strict=True)}
     if shards.PLACE:  # the first process writes
         return 0

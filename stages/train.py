@@ -73,8 +73,8 @@ def main(settings: Settings, name: str) -> None:
     elif requested():
         print(f"{name}: Keras trains in one process, so the launcher is not used; train.engine: compiled uses it")
     ids, labels = read_split(name, "train")
-    fingerprint = shards.share(partial(_fingerprint, settings, ids, labels))
-    checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), fingerprint)
+    made_from = shards.share(partial(fingerprint, settings.model_dump_json(), ids, labels))
+    checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), made_from)
     state, history = shards.share(checkpoint.load)
     build = partial(network.build, **settings.pad.model_dump(), **settings.network.model_dump())
     trainer = make_trainer(settings.train, build, state, len(ids))
@@ -153,10 +153,10 @@ def _about(settings: Settings, weights: np.ndarray) -> dict:
     }
 
 
-def _fingerprint(settings: Settings, *arrays: np.ndarray) -> str:
-    """A hash of all that shapes the training: parameters, data, the project's code in use, what computes."""
+def fingerprint(settings: str, *arrays: np.ndarray) -> str:
+    """A hash of all that shapes a training: settings, data, the project's code in use, what computes."""
     versions = [version(name) for name in ("numba", "keras", "tensorflow")]
-    seen = hashlib.sha256(f"{versions} {settings.model_dump_json()}".encode())
+    seen = hashlib.sha256(f"{versions} {settings}".encode())
     for array in arrays:
         seen.update(array)
     root = Path(__file__).parents[1]

@@ -25,6 +25,10 @@ class Run(NamedTuple):
     shards: int
     optimizer: str = "adam"
     predictions: int = 40  # more than are predicted together
+    tuning: dict | None = None  # other settings of the trainer; with any, an epoch follows the updates
+
+
+TUNING = {"word_dropout": 0.3, "decay": 9, "beta_2": 0.95}
 
 
 def reviews(length: int, vocabulary: int, count: int) -> np.ndarray:
@@ -39,7 +43,7 @@ def reviews(length: int, vocabulary: int, count: int) -> np.ndarray:
 def main(name: str, run: Run) -> None:
     """Print a digest of the weights after each update, and one of the predictions."""
     settings = {"batch": run.batch, "shards": run.shards, "optimizer": run.optimizer}
-    trainer = CompiledTrainer(run.layers, learning_rate=0.001, seed=1, **settings)
+    trainer = CompiledTrainer(run.layers, learning_rate=0.001, seed=1, **settings, **(run.tuning or {}))
     network = trainer.network
     ids = reviews(network.length, network.words.vocabulary, max(run.batch * run.updates, run.predictions))
     say(name, "first", digest(trainer.state()["weights"]))
@@ -48,6 +52,10 @@ def main(name: str, run: Run) -> None:
         positive = trainer.find_gradient(groups, (groups.order % 2).astype(np.float32), number)
         trainer.update(number)
         say(name, number, digest(trainer.state()["weights"]), digest(positive))
+    if run.tuning:
+        trained = ids[: run.batch * run.updates]
+        trainer.epoch(trained, np.arange(len(trained)) % 2, np.arange(len(trained))[::-1], 1)
+        say(name, "epoch", digest(trainer.state()["weights"]))
     predictions = predict(run.layers, trainer.state()["weights"], ids[: run.predictions], batch=run.predictions)
     say(name, "predictions", digest(predictions))
 

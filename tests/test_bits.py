@@ -18,7 +18,7 @@ from sentiment import network
 from sentiment.engine import matrices, promise
 from sentiment.engine.optimizers import OPTIMIZERS
 from sentiment.engine.trainer import CompiledTrainer
-from tests.bits import Run
+from tests.bits import TUNING, Run
 from tests.cases import CASES, Sizes, plain, reviews
 from tests.conftest import ROOT, on_cores, real_models
 
@@ -61,6 +61,7 @@ def runs(tmp_path_factory) -> Path:
     """
     found = {name: Run(plain(name, Sizes()), updates=3, batch=10, shards=3) for name in CASES}
     found["sgd"] = found["lstm"]._replace(optimizer="sgd")
+    found["words dropped"] = found["lstm"]._replace(layers=plain("lstm", Sizes(units=8)), tuning=TUNING)
     for name, model in real_models().items():
         found[name] = Run(network.to_layers(model), updates=2, batch=8, shards=4)
     path = tmp_path_factory.mktemp("bits") / "runs.json"
@@ -90,7 +91,7 @@ def test_cores_threads_and_settings_leave_the_bits_alone(here, runs, cores, envi
 
 def test_another_network_has_other_bits(here):
     digests = [line.split()[-1] for line in here if " first " not in line]
-    assert len(digests) == (3 + 1) * (len(CASES) + 1) + (2 + 1) * len(real_models())
+    assert len(digests) == (3 + 1) * (len(CASES) + 2) + 1 + (2 + 1) * len(real_models())
     # SGD begins as Adam does: they part with the first update, and so in the second probabilities.
     assert len(set(digests)) == len(digests) - 1
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from demo.project import write_project
-from experiments.compare import draw, mistakes
+from experiments.compare import Run, chart, draw, mistakes, summarize, table
 from experiments.folds import deal, near
 from sentiment import corpus, padding
 from tests.conftest import BASELINES, MODELS, ROOT, SHOWN
@@ -118,13 +118,14 @@ def test_folds_on_two_processes_give_the_table_of_one(project, tmp_path):
         (
             "folds",
             [NAMES[0], "--films", "f", "--try", "train.speed=2"],
-            "error: try: expected KEY=VALUE, the key one of p",
+            "error: try: expected KEY=VALUE, the key one of e",
         ),
         (
             "folds",
             [NAMES[0], "--films", "f", "--try", "train.batch=0"],
-            f"error: params.yaml: models.{NAMES[0]}.train.batch",
+            f"error: try: models.{NAMES[0]}.train.batch = 0: Input should be greater than or equal to 1",
         ),
+        ("folds", [NAMES[0], "--films", "f", "--try", "train.batch=["], "error: try: not readable as YAML: "),
         ("folds", [NAMES[1], "--films", "none"], "error: films: [Errno 2] No such file or directory: 'none'; name"),
         ("folds", [NAMES[1], "--films", "params.yaml"], "error: params.yaml: expected a line for each of 300 reviews"),
         ("folds", [NAMES[1], "--films", "f", "--held", "6"], "error: folds: expected at least 2, and as many to hold"),
@@ -143,6 +144,23 @@ def test_folds_keep_films_whole_or_cut_them_and_deal_out_every_review():
     assert all(len(set(folds["whole"][films == film])) == 1 for film in range(120))
     assert any(len(set(folds["cut"][films == film])) > 1 for film in range(120))
     assert all(set(kind) == {0, 1, 2, 3} for kind in folds.values())
+
+
+def test_seeds_are_summed_up_in_their_mean_median_and_noise():
+    runs = [Run("net", "models", 50, seed, *values) for seed, values in enumerate([(3, 0.8), (9, 0.9), (4, 0.7)])]
+    runs += [Run("net", "models", 20, 0, 1, 0.6), Run("words", "baselines", 50, 0, 2, 0.5)]
+    runs += [Run("words", "baselines", 20, 0, 2, 0.5)]
+    points = summarize(runs)
+    assert [(point.reviews, point.seconds) for point in points["net"]] == [(20, 1), (50, 4)]
+    assert points["net"][1][4:] == pytest.approx((0.8, 0.1))
+    assert table(points, {"net": 39053, "words": 7}).splitlines() == [
+        "|  | parameters | seconds | 20 reviews | 50 reviews |",
+        "|---|---|---|---|---|",
+        "| `net` | 39,053 | 4 | 0.6000 | 0.8000 ± 0.1000 |",
+        "| `words` | 7 | 2 | 0.5000 | 0.5000 |",
+    ]
+    drawn = [layer["encoding"]["y"]["field"] for view in chart(points)["hconcat"] for layer in view["layer"]]
+    assert drawn == ["low", "accuracy"] * 2
 
 
 def test_a_draw_has_as_many_of_either_label_and_another_seed_draws_others():

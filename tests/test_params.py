@@ -80,8 +80,16 @@ FAULTS = {
     "number for a truth": ("bidirectional: false", "bidirectional: 1", "= 1: Input should be a valid boolean"),
     "unknown way over time": ("over_time: last", "over_time: first", "'last', 'average' or 'maximum'"),
     "unknown schedule": ("schedule: constant", "schedule: cosine", "'constant' or 'linear'"),
-    "a memory without end": ("beta_2: 0.999", "beta_2: 1.0", "beta_2 = 1.0: Input should be less than 1"),
-    "no word left": ("word_dropout: 0.0", "word_dropout: 1.0", "word_dropout = 1.0: Input should be less than 1"),
+    "a memory without end": (
+        "beta_2: 0.999",
+        "beta_2: 1.0",
+        "beta_2 = 1.0: Input should be less than or equal to 0.9999",
+    ),
+    "no word left": (
+        "word_dropout: 0.0",
+        "word_dropout: 1.0",
+        "word_dropout = 1.0: Input should be less than or equal to 0.99",
+    ),
     "more epochs than a life holds": ("epochs: 5", f"epochs: {10**20}", "less than or equal to 100000"),
     "reviews longer than any": ("max_length: 100", "max_length: 400000000", "less than or equal to 10000"),
     "more LSTM units than fit": ("units: 50", "units: 10000000", "less than or equal to 4096"),

@@ -698,7 +698,7 @@ def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path):
         (["repro", "MODEL=typo"], f"error: model: expected one of {', '.join(MODELS)}, got 'typo'"),
         (["repro", "BASELINE=typo"], f"error: baseline: expected one of {', '.join(BASELINES)}, got 'typo'"),
         (["repro", f"MODEL={NAMES[-1]}"], f"error: model: expected one of {', '.join(MODELS)}, got '{NAMES[-1]}'"),
-        (["noise"], f"error: model: expected one of {', '.join(MODELS)}, got none; `make noise MODEL={FIRST}`"),
+        (["noise"], f"error: name: expected one of {', '.join(NAMES)}, got none; `make noise MODEL={FIRST}`"),
     ],
 )
 def test_make_with_a_wrong_model_or_none_says_so_in_one_line(command, expected):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bits import Run
+from tests.bits import TUNING, Run
 from tests.cases import CASES, Sizes, plain
 from tests.conftest import MODELS, ROOT
 from tests.test_pipeline import Project, take_keras
@@ -39,6 +39,7 @@ def runs(tmp_path_factory) -> Path:
     found["many shards"] = found["lstm"]._replace(shards=10)
     found["one shard"] = found["average"]._replace(shards=1)
     found["fewer reviews than shards"] = found["bidirectional, average"]._replace(batch=2, shards=5)
+    found["words dropped"] = found["dropout"]._replace(tuning=TUNING)
     found["one prediction"] = found["lstm"]._replace(updates=1, predictions=1)
     path = tmp_path_factory.mktemp("processes") / "runs.json"
     path.write_text(json.dumps({name: run._asdict() for name, run in found.items()}))
@@ -64,7 +65,9 @@ def test_any_number_of_processes_gives_the_bits_of_one(runs, alone, processes):
 def project(tmp_path_factory) -> Project:
     """A project that has been run once, in one process; the last batch has fewer reviews than there are shards."""
     project = Project(tmp_path_factory.mktemp("project"))
-    project.edit("batch: 64 ", "batch: 33 ")
+    project.edit("batch: 64 ", "batch: 29 ")
+    project.edit("schedule: constant", "schedule: linear")
+    project.edit("word_dropout: 0.0", "word_dropout: 0.3")
     project.edit("validation_fraction: 0.0", "validation_fraction: 0.12")
     project.edit("epochs: 4", "epochs: 12")
     project.run("dvc", "repro", f"evaluate@{NAME}")

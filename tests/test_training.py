@@ -7,8 +7,11 @@ import tensorflow as tf
 from sentiment import InputError, network, training
 from sentiment.engine.network import FIRST_WEIGHTS, Network
 from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
+from sentiment.keras_trainer import KerasTrainer
 from sentiment.network import keras
 from sentiment.padding import FIRST_WORD, UNKNOWN
+from stages.settings.train import Train
+from stages.train import make_trainer
 from tests.cases import Sizes, build, plain, reviews
 from tests.test_blocks import keras_loss
 
@@ -156,3 +159,28 @@ def test_a_weight_that_is_no_number_is_refused_though_the_loss_is_finite():
     state["weights"][:6] = np.nan  # the embedding of the padding
     with pytest.raises(InputError, match=r"after epoch 1 the loss is 0\..* not every weight is finite"):
         fit(*labelled(33), state=state)
+
+
+def given(trainer):
+    """The learning rate, the updates in which it falls, and beta_2, word dropout, batch and seed of a trainer."""
+    if isinstance(trainer, CompiledTrainer):
+        rate = trainer.learning_rate, trainer.decay
+    else:
+        assert isinstance(trainer, KerasTrainer)
+        schedule = trainer.optimizer.get_config()["learning_rate"]
+        own = schedule["config"] if isinstance(schedule, dict) else {"initial_learning_rate": schedule}
+        rate = own["initial_learning_rate"], own.get("decay_steps")
+    return *rate, trainer.optimizer.beta_2, trainer.word_dropout, trainer.batch, trainer.seed
+
+
+@pytest.mark.parametrize("engine", ["compiled", "keras"])
+def test_the_trainer_has_what_the_params_say(engine):
+    """Of 33 reviews 4 are held out: 3 batches of 10 at most, for 3 epochs."""
+    settings = Train(
+        engine=engine, optimizer="adam", epochs=3, batch=10, shards=2, learning_rate=0.02, schedule="linear",
+        beta_2=0.95, word_dropout=0.3, validation_fraction=0.12, seed=1,
+    )  # fmt: skip
+    for schedule, decay in (("linear", 9), ("constant", None)):
+        own = settings.model_copy(update={"schedule": schedule})
+        found = given(make_trainer(own, lambda: build("dropout", Sizes()), None, 33))
+        assert found == (pytest.approx(0.02), decay, 0.95, 0.3, 10, 1)

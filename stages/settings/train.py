@@ -41,8 +41,8 @@ class Train(Section):
     shards: Annotated[int, Field(ge=1, le=1024)]
     learning_rate: Annotated[float, Field(gt=0)]
     schedule: Literal["constant", "linear"]
-    beta_2: Annotated[float, Field(gt=0, lt=1)]
-    word_dropout: Annotated[float, Field(ge=0, lt=1)]
+    beta_2: Annotated[float, Field(gt=0, le=0.9999)]
+    word_dropout: Annotated[float, Field(ge=0, le=0.99)]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
 
