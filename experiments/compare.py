@@ -166,7 +166,7 @@ def table(points: dict[str, list[Point]], parameters: dict[str, int]) -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, own in points.items():
         cells = [f"`{name}`", f"{parameters[name]:,}", f"{own[-1].seconds:.0f}"]
-        cells += [f"{point.accuracy:.4f}" + (f" ± {point.noise:.4f}" if point.noise else "") for point in own]
+        cells += [f"{point.accuracy:.4f} ± {point.noise:.4f}".removesuffix(" ± 0.0000") for point in own]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
