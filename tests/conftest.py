@@ -32,11 +32,13 @@ def imdb() -> Path:
 
 
 def real_models() -> dict:
-    """The Keras models of params.yaml that the compiled trainer trains, by their names."""
+    """The Keras models of params.yaml that the compiled trainer trains, by their names, with 5,000 words at most."""
     from sentiment import network
 
     return {
-        name: network.build(**model.pad.model_dump(), **model.network.model_dump())
+        name: network.build(
+            max_length=model.pad.max_length, vocabulary=min(model.pad.vocabulary, 5000), **model.network.model_dump()
+        )
         for name, model in PARAMS.models.items()
         if model.train.engine == "compiled"
     }

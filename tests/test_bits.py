@@ -55,15 +55,15 @@ def bits(runs: Path, *prefix: str, **environment: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
-    """The models of params.yaml at their real sizes, and the cases of the blocks at small ones.
+    """The models of params.yaml at their real sizes but the vocabulary's, and the cases of the blocks at small ones.
 
-    Few reviews: an emulated processor takes a hundred times as long.
+    Few reviews and words: an emulated processor takes a hundred times as long.
     """
     found = {name: Run(plain(name, Sizes()), updates=3, batch=10, shards=3) for name in CASES}
     found["sgd"] = found["lstm"]._replace(optimizer="sgd")
     found["words dropped"] = found["lstm"]._replace(layers=plain("lstm", Sizes(units=8)), tuning=TUNING)
     for name, model in real_models().items():
-        found[name] = Run(network.to_layers(model), updates=2, batch=8, shards=4)
+        found[name] = Run(network.to_layers(model), updates=2, batch=8, shards=4, predictions=8)
     path = tmp_path_factory.mktemp("bits") / "runs.json"
     path.write_text(json.dumps({name: run._asdict() for name, run in found.items()}))
     return path
