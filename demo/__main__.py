@@ -1,4 +1,4 @@
-"""The whole pipeline by a real `dvc repro`, on reviews it makes up: offline, in a scratch folder, in half a minute."""
+"""The whole pipeline by a real `dvc repro`, on reviews it makes up: offline, in a scratch folder, in a minute."""
 
 import argparse
 import os
