@@ -488,10 +488,16 @@ def test_a_signal_ends_a_check_unless_it_was_ignored_from_the_start(name, ignore
     if not hasattr(signal, name):
         pytest.skip("Windows has no SIGHUP")
     number = getattr(signal, name)
+
+    def check() -> int:
+        assert signal.getsignal(number) == (signal.SIG_IGN if ignored else signal.default_int_handler)
+        signal.raise_signal(number)
+        return 7
+
     with as_command():
         signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
         with pytest.raises(SystemExit) as end:
-            command(lambda: os.kill(os.getpid(), number) or 7)
+            command(check)
     assert end.value.code == (7 if ignored else 130)
 
 
