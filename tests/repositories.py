@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
@@ -95,13 +96,25 @@ def create(folder: Path, files: dict[str, str | bytes], track: tuple[str, ...] =
     folder.mkdir(parents=True, exist_ok=True)
     if not init.get("subdir"):
         git(folder, "init", "--quiet", "--initial-branch", "main")
-    for name, content in files.items():
+    for name, content in (_initial(**init) | files).items():
         write(folder, name, content)
-    Repo.init(str(folder), **init).close()
-    with inside(folder), Repo() as repo:
-        for name in track:
-            repo.add(name)
+    if track:
+        with inside(folder), Repo() as repo:
+            for name in track:
+                repo.add(name)
     return folder
+
+
+@cache
+def _initial(**init: bool) -> dict[str, bytes]:
+    """The files that `dvc init` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        git(Path(folder), "init", "--quiet")
+        before = {*Path(folder).rglob("*")}
+        Repo.init(folder, **{name: value for name, value in init.items() if name != "subdir"}).close()
+        files = [path for path in Path(folder).rglob("*") if path.is_file() and path not in before]
+        names = {path: path.relative_to(folder).as_posix() for path in files}
+        return {name: path.read_bytes() for path, name in names.items() if not name.startswith((".git/", ".dvc/tmp"))}
 
 
 def repro(folder: Path, *targets: str, force: bool = False, **environment: str) -> str:
