@@ -51,9 +51,10 @@ def write_project(folder: Path, reviews: int) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_"))}
     environment["IMDB_SOURCE"] = str(folder / "corpus")
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    identity = ("-c", "user.name=demo", "-c", "user.email=demo@example.org", "-c", "commit.gpgsign=false")
-    for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "--message", "The pipeline"]):
-        subprocess.run(["git", *command], cwd=folder, env=environment, check=True)
+    settings = ("user.name=demo", "user.email=demo@example.org", "commit.gpgsign=false", f"core.hooksPath={os.devnull}")
+    git = ["git", *(word for setting in settings for word in ("-c", setting))]
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "The pipeline"]):
+        subprocess.run([*git, *command], cwd=folder, env=environment, check=True)
     return environment
 
 

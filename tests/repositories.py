@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 
 PROGRAMS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 """A search path on which `python` is this one."""
-THEIRS = ("GIT_", "DVC_", "PYTHONPATH", "PYTHONSAFEPATH")
+THEIRS = ("GIT_", "DVC_", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(THEIRS)}
 """That of these tests without what a user sets for Git, DVC and Python."""
 PLAIN_GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}

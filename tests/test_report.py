@@ -290,7 +290,7 @@ def test_a_fresh_clone_elsewhere_gives_the_same_bytes(project, tmp_path):
 
 def test_tensorflow_stays_out():
     code = "import checks.report, sys; sys.exit('tensorflow' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, check=True)
 
 
 @pytest.mark.parametrize("base", ["nonsense", "-x", "", "HEAD~3", "HEAD:params.yaml"])
