@@ -14,7 +14,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from checks import tree
-from checks.findings import Kind, Report, as_annotations, as_json, as_markdown, as_text
+from checks.findings import Finding, Kind, Report, as_annotations, as_json, as_markdown, as_text, few
 from checks.gate import gate, main
 from tests.conftest import ROOT
 from tests.repositories import ENVIRONMENT, Change, call, clone, commit, create, git, inside, repro, write
@@ -247,6 +247,7 @@ class Case:
     after: Change = lambda folder: None
     there: Change = lambda folder: None  # in the clone
     init: dict = field(default_factory=dict)
+    notes: list = field(default_factory=list)
 
 
 ONE = "stages: {a: {cmd: cp i o, deps: [i], outs: [o]}}\n"
@@ -284,7 +285,9 @@ CASES = {
         TWO, ["stale: b: o"], {"i": "1\n"}, after=later(put("i", "2\n"), lambda folder: repro(folder, "a"))
     ),
     "a dependency listed twice": Case("stages: {a: {cmd: cp i o, deps: [i, i], outs: [o]}}\n", [], {"i": "1\n"}),
-    "a stage that only the lock has": Case(TWO, [], {"i": "1\n"}, after=put("dvc.yaml", ONE)),
+    "a stage that only the lock has": Case(
+        TWO, [], {"i": "1\n"}, after=put("dvc.yaml", ONE), notes=["dvc.lock still has, and DVC ignores: b"]
+    ),
     "a dependency that only the lock has": Case(
         "stages: {a: {cmd: cp i o, deps: [i, j], outs: [o]}}\n",
         [],
@@ -292,7 +295,11 @@ CASES = {
         after=put("dvc.yaml", ONE),
     ),
     "a frozen stage": Case(
-        TWO, [], {"i": "1\n"}, after=later(edit("dvc.yaml", "a: {cmd", "a: {frozen: true, cmd"), put("i", "2\n"))
+        TWO,
+        [],
+        {"i": "1\n"},
+        after=later(edit("dvc.yaml", "a: {cmd", "a: {frozen: true, cmd"), put("i", "2\n")),
+        notes=["frozen, so not judged: a"],
     ),
     "a stage that always runs": Case(
         "stages: {a: {cmd: cp i o, always_changed: true, deps: [i], outs: [o]}, b: {cmd: echo}}\n", [], {"i": "1\n"}
@@ -457,6 +464,7 @@ def test_every_kind_of_repository_is_judged_right(name, tmp_path):
     case.there(copy)
     report = gate(copy)
     assert lines(report) == case.expected
+    assert report.notes == case.notes
     assert report.code() == max([Kind[line.partition(":")[0].upper()] for line in case.expected], default=0)
     if name.startswith("line ends"):
         assert [finding.cause for finding in report.findings] == ["only line ends differ"]
@@ -643,6 +651,29 @@ def test_every_form_has_the_findings_and_nothing_in_them_becomes_markup(copy):
     assert annotation.startswith("::error file=dvc.yaml,title=stale%3A train@m::stale: train@m: params.yaml: ")
     assert annotation.endswith("<b>|*,:%25")
     assert "seed: recorded 1, found <b>|*,:%" in as_text(report)
+
+
+def test_the_worst_kind_is_the_code_and_only_what_is_unknown_is_strictly_stale():
+    findings = {kind: Finding(kind, "dvc.yaml", "a", "o", "") for kind in Kind}
+    for strict, code in ((False, 0), (True, 1)):
+        assert Report(findings=[findings[Kind.UNKNOWN]]).code(strict) == code
+        assert Report().code(strict) == 0
+        assert Report(findings=[findings[Kind.UNREADABLE], findings[Kind.STALE]]).code(strict) == 3
+
+
+def test_long_values_and_lists_are_cut_and_what_is_unknown_is_no_error():
+    names = [f"x{number}" for number in range(6)]
+    assert few(names[:5]) == "x0, x1, x2, x3, x4"
+    assert few(names) == "x0, x1, x2, x3, x4 and 1 more"
+    finding = Finding(Kind.STALE, "dvc.yaml", "a", "o", "cause", "a" * 200, "b" * 201)
+    assert str(finding) == f"stale: a: o: cause: recorded {'a' * 200}, found {'b' * 200}..."
+    unknown = Report(2, [Finding(Kind.UNKNOWN, "dvc.yaml", "a", name, "why") for name in names], ["n"])
+    assert as_text(unknown).splitlines() == [
+        "unknown: a: x0, x1, x2, x3, x4 and 1 more: why", "note: n", "2 stages: 6 unknown",
+    ]  # fmt: skip
+    assert as_annotations(unknown).splitlines()[0] == "::notice file=dvc.yaml,title=unknown%3A a::unknown: a: x0: why"
+    assert as_markdown(unknown).splitlines()[-1] == "- n"
+    assert json.loads(as_json(unknown))["verdict"] == "clean"
 
 
 def test_a_file_is_hashed_once_however_many_stages_read_it(tmp_path, monkeypatch):

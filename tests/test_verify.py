@@ -501,6 +501,16 @@ def test_the_repositorys_own_python_runs_it_and_named_paths_stay_what_they_were(
         assert (scratch.environment["PLACE"], scratch.environment["URL"]) == (f"{copy}/here", "s3://bucket/x")
 
 
+def test_hooks_of_the_user_for_all_repositories_are_none_of_the_checkouts(project, tmp_path):
+    for name in ("post-checkout", "post-index-change", "reference-transaction"):
+        write(tmp_path, f"hooks/{name}", "#!/bin/sh\nexit 1\n")
+        (tmp_path / "hooks" / name).chmod(0o755)
+    write(tmp_path, ".gitconfig", f"[core]\n    hooksPath = {tmp_path}/hooks\n")
+    with surrounded(HOME=str(tmp_path), XDG_CONFIG_HOME=None), inside(project), checkout() as scratch:
+        assert scratch.git("status", "--porcelain") == ""
+        assert scratch.commit == git(project, "rev-parse", "base")
+
+
 def test_an_interruption_leaves_neither_folder_nor_process(project, tmp_path):
     ignored = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a shell ignores some for what it runs in the background
     process = start(project, TMPDIR=str(tmp_path), SLEEP="60")
