@@ -24,8 +24,8 @@ PROGRAMS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 THEIRS = ("GIT_", "DVC_", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(THEIRS)}
 """That of these tests without what a user sets for Git, DVC and Python."""
-PLAIN_GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+PLAIN_GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TEMPLATE_DIR": ""}
+SETTINGS = ("user.name=t", "user.email=t@example.org", "maintenance.auto=false", "protocol.file.allow=always")
 
 Change = Callable[[Path], object]
 """One edit of the repository in a folder."""
@@ -78,7 +78,7 @@ def call(main: Callable, folder: Path, *arguments: str, **environment: str | Non
 
 def git(folder: Path, *command: str) -> str:
     run = subprocess.run(
-        ("git", *IDENTITY, "-c", "protocol.file.allow=always", *command),
+        ["git", *(word for setting in SETTINGS for word in ("-c", setting)), *command],
         cwd=folder, env=ENVIRONMENT | PLAIN_GIT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

@@ -11,7 +11,7 @@ import tomlkit
 import yaml
 
 from tests.conftest import ROOT
-from tests.repositories import ENVIRONMENT, clone, create, repro, write
+from tests.repositories import ENVIRONMENT, create, repro, write
 
 CHECKS = ROOT / "checks"
 SOURCES = sorted(CHECKS.glob("*.py"))
@@ -39,39 +39,57 @@ def test_they_name_nothing_of_this_project(file):
     assert re.findall(words, text, re.IGNORECASE) == []
 
 
-def test_they_install_alone_and_judge_a_strangers_repository(tmp_path):
+@pytest.fixture(scope="module")
+def stale(tmp_path_factory) -> Path:
+    """A stranger's repository, one of whose files has changed since it was run."""
+    folder = create(
+        tmp_path_factory.mktemp("stale") / "made",
+        {"i": "1\n", "dvc.yaml": "stages: {a: {cmd: cp i o, deps: [i], outs: [o]}}\n"},
+    )
+    repro(folder)
+    write(folder, "i", "2\n")
+    return folder
+
+
+HELP = """\
+import runpy, sys
+for path in sys.argv[1:]:
+    sys.argv = [path, "--help"]
+    try: runpy.run_path(path, run_name="__main__")
+    except SystemExit as end: assert not end.code
+"""
+
+
+def test_they_install_alone_and_judge_a_strangers_repository(stale, tmp_path):
     """With the packages of this environment, since the index would give others another day."""
     site = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(CHECKS)]
-    subprocess.run(install, env=ENVIRONMENT, check=True)
-    folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": "stages: {a: {cmd: cp i o, deps: [i], outs: [o]}}\n"})
-    repro(folder)
-    copy = clone(folder, tmp_path / "clone")
-    for name in ("dvc-gate", "dvc-verify", "dvc-report"):
-        run = subprocess.run([site / "bin" / name, "--help"], env=ENVIRONMENT | {"PYTHONPATH": str(site)}, cwd=copy,
-                             capture_output=True, text=True, check=False)  # fmt: skip
-        assert run.returncode == 0, run.stderr
-        assert run.stdout.startswith(f"usage: {name} ")
-    write(copy, "i", "2\n")
-    command = [sys.executable, "-X", "importtime", "-c", "from dvc_checks.gate import run; run()"]
-    run = subprocess.run(
-        command, env=ENVIRONMENT | {"PYTHONPATH": str(site)}, cwd=copy, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 1
-    assert run.stdout.startswith("stale: a: i: its content is another")
-    imported = set(re.findall(r"\| +([\w.]+)$", run.stderr, re.MULTILINE))
+    environment = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("PIP_")}
+    subprocess.run(install, env=environment, check=True)
+    environment |= {"PYTHONPATH": str(site)}
+
+    def run(*command: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, *command], env=environment, cwd=stale, capture_output=True, text=True, check=False
+        )
+
+    scripts = [str(site / "bin" / name) for name in ("dvc-gate", "dvc-verify", "dvc-report")]
+    helped = run("-c", HELP, *scripts)
+    assert helped.returncode == 0, helped.stderr
+    assert re.findall("^usage: (.*?) ", helped.stdout, re.MULTILINE) == ["dvc-gate", "dvc-verify", "dvc-report"]
+    judged = run("-X", "importtime", scripts[0])
+    assert judged.returncode == 1
+    assert judged.stdout.startswith("stale: a: i: its content is another")
+    imported = set(re.findall(r"\| +([\w.]+)$", judged.stderr, re.MULTILINE))
     assert "dvc_checks.judge" in imported
     assert not imported & {"checks", "tensorflow", "keras", "numba", "sentiment", "stages"}
 
 
-def test_the_hook_for_pre_commit_runs_them(tmp_path):
-    folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": "stages: {a: {cmd: cp i o, deps: [i], outs: [o]}}\n"})
-    repro(folder)
-    write(folder, "i", "2\n")
+def test_the_hook_for_pre_commit_runs_them(stale):
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     run = subprocess.run(
-        [ROOT / hook["entry"]], cwd=folder, env={"PATH": path}, capture_output=True, text=True, check=False
+        [ROOT / hook["entry"]], cwd=stale, env={"PATH": path}, capture_output=True, text=True, check=False
     )
     assert (run.returncode, run.stderr) == (1, "")
     assert run.stdout.startswith("stale: a: i: ")

@@ -154,6 +154,10 @@ STALE = {  # what happened: how, and the stage and file or key of each line
 INCONSISTENT = {
     "a metric edited": (put("m.txt", "score 0.9\n"), ["train@m: m.txt"]),
     "a metric deleted but not committed": (remove("m.txt"), ["train@m: m.txt"]),
+    "a folder of plots deleted but not committed": (
+        lambda folder: shutil.rmtree(folder / "plots/n"),
+        ["train@n: plots/n"],
+    ),
     "a plot edited in a folder": (put("plots/n/loss.tsv", "0\n"), ["train@n: plots/n"]),
     "a plot added to a folder": (put("plots/n/more.tsv", ""), ["train@n: plots/n"]),
     "a size of data edited": (record("clean", "outs", "data.csv", size=1), [f"{m}: data.csv" for m in MODELS]),
@@ -284,7 +288,9 @@ CASES = {
     "an honest partial run": Case(
         TWO, ["stale: b: o"], {"i": "1\n"}, after=later(put("i", "2\n"), lambda folder: repro(folder, "a"))
     ),
-    "a dependency listed twice": Case("stages: {a: {cmd: cp i o, deps: [i, i], outs: [o]}}\n", [], {"i": "1\n"}),
+    "a dependency listed twice": Case(
+        "stages: {a: {cmd: cp i o, deps: [i, i], outs: [o]}}\n", ["stale: a: i"], {"i": "1\n"}, after=put("i", "2\n")
+    ),
     "a stage that only the lock has": Case(
         TWO, [], {"i": "1\n"}, after=put("dvc.yaml", ONE), notes=["dvc.lock still has, and DVC ignores: b"]
     ),
@@ -432,6 +438,11 @@ CASES = {
     "params that Git ignores": Case(
         PARAMS % "p.yaml: [k]", ["unknown: a: p.yaml"], {"p.yaml": "k: 1\n", ".gitignore": "/p.yaml\n"}
     ),
+    "params beyond a link": Case(
+        PARAMS % "l/p.yaml: [k]",
+        ["unknown: a: l/p.yaml"],
+        {"elsewhere/p.yaml": "k: 1\n", "l": "->elsewhere", ".gitignore": "/elsewhere/\n"},
+    ),
     "params that can't be read": Case(
         PARAMS % "p.yaml: [k]", ["unreadable: a: p.yaml"], {"p.yaml": "k: 1\n"}, after=put("p.yaml", "k: [")
     ),
@@ -515,13 +526,14 @@ def test_a_remote_or_external_dependency_and_an_import_are_not_judged(tmp_path):
 
 
 def test_sub_repositories_are_judged_with_the_one_around_or_alone(tmp_path):
-    git(tmp_path, "init", "--quiet")
+    repro(create(tmp_path, {"i": "1\n", "dvc.yaml": ONE}))
     for name in ("p", "q"):
         repro(create(tmp_path / name, {"i": "1\n", "dvc.yaml": ONE}, subdir=True))
-    write(tmp_path, "q/i", "2\n")
+    for name in ("i", "q/i"):
+        write(tmp_path, name, "2\n")
     commit(tmp_path)
     copy = clone(tmp_path, tmp_path / "clone")
-    assert found(copy) == ["stale: q/dvc.yaml:a: q/i"]
+    assert found(copy) == ["stale: a: i", "stale: q/dvc.yaml:a: q/i"]
     assert found(copy / "p") == []
     assert found(copy / "q") == ["stale: a: i"]
 
