@@ -7,13 +7,15 @@ else
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 endif
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH # of the user's other programs
 MODEL ?=
 BASELINE ?=
 TARGET = $(if $(MODEL),evaluate@$(MODEL)) $(if $(BASELINE),score@$(BASELINE))
+PYTEST = python -m pytest --numprocesses 2 --dist worksteal --max-worker-restart 0
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 
-.PHONY: help setup mpi demo repro predict export verify-export test test-processors gate verify report plots noise bench \
-  compare lint lock
+.PHONY: help setup mpi demo repro predict export verify-export check test test-processors gate verify report plots noise \
+  bench compare lint lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,11 +42,14 @@ export: setup ## MODEL=small as one folder for people without this project: expo
 verify-export: setup ## prove an exported folder by its own recipe: FOLDER=exported/small
 	@python -m export.verify $(FOLDER)
 
-test: setup .venv/installed-mpi ## all tests
-	@python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
+check: lint ## lint, types and the tests that neither train nor run DVC: after each change, under a minute
+	@$(PYTEST) -m 'not slow'
+
+test: setup .venv/installed-mpi ## all tests but those on emulated processors
+	@$(PYTEST)
 
 test-processors: setup ## training and scoring on emulated processors: EMULATORS="qemu-x86_64 -cpu Haswell,..."
-	@python -m pytest --numprocesses 2 -k emulated --emulators '$(EMULATORS)'
+	@$(PYTEST) -k emulated --emulators '$(EMULATORS)'
 
 gate: setup ## does dvc.lock describe this tree? in a second, without data
 	@python -m checks.gate

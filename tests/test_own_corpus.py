@@ -7,8 +7,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 import tracemalloc
 from collections import Counter
 from itertools import cycle
@@ -30,7 +28,7 @@ from stages import corpus as stage
 from stages.params import parse
 from stages.settings.corpus import Settings
 from tests.conftest import ROOT
-from tests.test_pipeline import GIT
+from tests.projects import Project
 
 LABELS = ["bad", "good"]
 DRAWN = {"test_fraction": 0.5, "seed": 1}
@@ -440,14 +438,9 @@ def test_the_readmes_ten_lines_are_a_corpus(tmp_path, monkeypatch, capsys):
 
 
 def test_a_strangers_table_is_trained_on_verified_and_followed_without_the_imdb_reviews(tmp_path):
-    environment = write_project(tmp_path, 10)
-    source = {"IMDB_SOURCE": environment.pop("IMDB_SOURCE")}
-
-    def run(*command, **more):
-        run = subprocess.run(command, cwd=tmp_path, env=environment | more, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stdout + run.stderr
-        return run.stdout
-
+    write_project(tmp_path, 10)
+    project = Project(tmp_path)
+    source = {"IMDB_SOURCE": project.environment.pop("IMDB_SOURCE")}
     take_over(tmp_path / "params.yaml")
     with modify_yaml(tmp_path / "params.yaml") as values:
         values["models"] = {"mine": values["models"]["mine"]}
@@ -459,15 +452,14 @@ def test_a_strangers_table_is_trained_on_verified_and_followed_without_the_imdb_
         for number, (word, good, bad) in zip(range(500), cycle(tales))
     ]
     (tmp_path / "mine.csv").write_bytes(table(rows))
-    run("dvc", "repro", "evaluate@mine", "score@grams")
+    project.repro("evaluate@mine", "score@grams")
     assert not (tmp_path / "data/raw/imdb.npz").exists()
     for name in ("mine", "grams"):
         assert json.loads((tmp_path / f"metrics/{name}.json").read_text())["accuracy"] > 0.9
-    assert re.findall("Running stage '(.*)'", run("dvc", "repro", **source)) == ["download"]
-    run(*GIT, "add", ".")
-    run(*GIT, "commit", "--quiet", "--message", "Mine")
-    run(sys.executable, "-m", "checks.gate", PYTHONPATH=str(ROOT))
-    run(sys.executable, "-m", "checks.verify", "evaluate@mine", "score@grams", PYTHONPATH=str(ROOT))
+    assert re.findall("Running stage '(.*)'", project.run("dvc", "repro", **source).stdout) == ["download"]
+    project.commit()
+    project.tool("checks.gate")
+    project.tool("checks.verify", "evaluate@mine", "score@grams")
     with (tmp_path / "mine.csv").open("a") as file:
         file.write("one more film,good\n")
-    assert re.findall("Running stage '(.*)'", run("dvc", "repro", "pad@mine")) == ["corpus@mine", "pad@mine"]
+    assert project.repro("pad@mine") == ["corpus@mine", "pad@mine"]
