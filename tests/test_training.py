@@ -1,17 +1,21 @@
 """Epochs, with the compiled trainer: what is learned, what is held out, what is random, and resuming."""
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from sentiment import InputError, network, training
+from sentiment import InputError, keras_trainer, network, training
+from sentiment.engine import trainer as compiled_trainer
 from sentiment.engine.network import FIRST_WEIGHTS, Network
 from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
 from sentiment.keras_trainer import KerasTrainer
 from sentiment.network import keras
 from sentiment.padding import FIRST_WORD, UNKNOWN
 from stages.settings.train import Train
-from stages.train import make_trainer
+from stages.train import Checkpoint, make_trainer, train
 from tests.cases import Sizes, build, plain, reviews
 from tests.test_blocks import keras_loss
 
@@ -91,7 +95,7 @@ def test_training_resumed_after_any_epoch_ends_with_the_same_bits(stop, changes)
         np.testing.assert_array_equal(resumed[-1].state[name], array)
 
 
-@pytest.mark.parametrize(("batch", "shards"), [(1, 1), (7, 3), (64, 5), (40, 1)])
+@pytest.mark.parametrize(("batch", "shards"), [(1, 1), (7, 3), (7, 7), (64, 5), (40, 1)])
 def test_any_batch_and_shards_train(batch, shards):
     seen = []
     *_, last = fit(*labelled(33), batch=batch, shards=shards, progress=seen.append)
@@ -146,6 +150,130 @@ def test_no_two_random_choices_share_a_stream():
     tags += [[1, DRAWS, number, dropout] for number in range(3) for dropout in range(2)]
     drawn = {np.random.default_rng(tag).random() for tag in tags}
     assert len(drawn) == len(tags)
+
+
+class Recorder:
+    """A trainer that notes what it is given; its loss falls by half each epoch."""
+
+    promise = "nothing"
+
+    def __init__(self, done=0):
+        self.done, self.epochs, self.orders, self.predicted = done, [], [], []
+
+    def epoch(self, ids, labels, order, epoch, progress=lambda reviews: None):
+        self.epochs.append(epoch)
+        self.orders.append(order)
+        self.done += 1
+        progress(len(order))
+        return {"loss": 0.5**self.done, "accuracy": 1 - 0.5**self.done}
+
+    def predict(self, ids):
+        self.predicted.append(ids)
+        return np.linspace(0.25, 0.75, len(ids), dtype="f4")
+
+    def state(self):
+        return {"weights": np.float32([self.done, 3]), "slot": np.float32([7, 8, 9])}
+
+
+def test_each_epoch_has_an_order_of_its_own_that_the_seed_decides():
+    """The numbers that name the stream are part of the bits of all results."""
+    ids, labels = labelled(40)
+    orders = {}
+    for seed in (5, 6):
+        recorder = Recorder()
+        list(training.fit(recorder, ids, labels, epochs=range(1, 4), validation_fraction=0.25, seed=seed))
+        assert recorder.epochs == [1, 2, 3]
+        for epoch, order in zip((1, 2, 3), recorder.orders, strict=True):
+            np.testing.assert_array_equal(order, np.random.default_rng([seed, 2, epoch]).permutation(30))
+            orders[seed, epoch] = tuple(order)
+    assert len(set(orders.values())) == len(orders)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "keras"])
+def test_the_updates_are_numbered_through_all_epochs(engine, monkeypatch):
+    """33 reviews in batches of 10 are 4 updates an epoch, of which each draws the words to drop from its number."""
+    ids, labels = labelled(33)
+    drawn, found, taken = [], [], []
+    module = {"compiled": compiled_trainer, "keras": keras_trainer}[engine]
+    monkeypatch.setattr(module, "drop_words", lambda ids, share, draw: drawn.append((share, tuple(draw))))
+    settings = {"batch": 10, "optimizer": "sgd", "learning_rate": 0.01, "word_dropout": 0.5, "seed": 4}
+    if engine == "compiled":
+        trainer = CompiledTrainer(LAYERS, shards=3, **settings)
+        find_gradient, update = trainer.find_gradient, trainer.update
+        trainer.find_gradient = lambda *given: found.append(given[2]) or find_gradient(*given)
+        trainer.update = lambda number: taken.append(number) or update(number)
+    else:
+        trainer = KerasTrainer(lambda: build("dropout", Sizes()), **settings)
+    for epoch in range(2):
+        trainer.epoch(ids, labels, np.arange(33), epoch)
+    assert sorted(set(drawn)) == [(0.5, (4, 4, update)) for update in range(8)]  # Keras looks at some batches twice
+    if engine == "compiled":
+        assert found == taken == [*range(8)]
+        assert len(drawn) == 8
+
+
+def test_the_learning_rate_falls_evenly_to_what_the_last_update_leaves():
+    trainer, rates = CompiledTrainer(LAYERS, decay=8, **SETTINGS), []
+    trainer.optimizer = type("", (), {"update": lambda self, weights, slots, gradient, step, rate: rates.append(rate)})()
+    for number in range(8):
+        trainer.update(number)
+    np.testing.assert_allclose(rates, 0.01 * np.arange(8, 0, -1) / 8, rtol=1e-12)
+
+
+def test_a_certain_mistake_costs_the_logarithm_of_a_ten_millionth():
+    positive = np.float32([1, 0, 0.75, 0.5])
+    for labels, losses, accuracy in (
+        ([0, 1, 1, 1], [16.118096, 16.118096, 0.287682, 0.693147], 0.25),
+        ([1, 0, 0, 0], [0, 0, 1.386294, 0.693147], 0.75),
+    ):
+        found = training.measure(positive, np.array(labels, "u1"))
+        assert found == pytest.approx({"loss": np.mean(losses), "accuracy": accuracy}, abs=1e-6)
+
+
+def test_certain_mistakes_do_not_end_training_as_diverged():
+    ids, labels = labelled(33)  # 17 of them with label 0
+    state = CompiledTrainer(LAYERS, **SETTINGS).state()
+    state["weights"][-1] = 100  # the last bias: every probability is 1
+    (epoch,) = fit(ids, labels, epochs=range(1), state=state, batch=33, optimizer="adam", learning_rate=1e-9)
+    assert epoch.metrics == pytest.approx({"loss": 16.118096 * 17 / 33, "accuracy": 16 / 33}, rel=1e-6)
+
+
+def rows(path: str) -> list[list[str]]:
+    """The rows of a table in a file."""
+    text = Path(path).read_text().splitlines()
+    return [*csv.reader(text, delimiter="\t" if path.endswith("tsv") else ",")]
+
+
+@pytest.mark.parametrize("done", [0, 2])
+def test_a_training_logs_and_keeps_each_epoch_from_1_on_and_goes_on_from_those_it_has(tmp_path, monkeypatch, done):
+    monkeypatch.chdir(tmp_path)
+    settings = Train(
+        engine="compiled", optimizer="adam", epochs=3, batch=10, shards=2, learning_rate=0.02, schedule="constant",
+        beta_2=0.95, word_dropout=0.0, validation_fraction=0.25, seed=1,
+    )  # fmt: skip
+    ids, labels = labelled(40)
+    whole = training.fit(Recorder(), ids, labels, epochs=range(3), validation_fraction=0.25, seed=1)
+    expected = [{"metrics": epoch.metrics, "weights": training.digest(epoch.state["weights"])} for epoch in whole]
+    checkpoint, recorder, history = Checkpoint(Path("kept.npz"), "of this"), Recorder(done), expected[:done]
+    train("m", settings, recorder, ids, labels, history, checkpoint)
+    assert recorder.epochs == [*range(done, 3)]
+    np.testing.assert_array_equal(recorder.predicted[-1], ids[30:])
+    state, kept = checkpoint.load()
+    assert state is not None
+    assert {name: array.tolist() for name, array in state.items()} == {"weights": [3, 3], "slot": [7, 8, 9]}
+    assert Checkpoint(Path("kept.npz"), "of another").load() == (None, [])
+    assert [epoch["weights"] for epoch in kept] == [epoch["weights"] for epoch in expected]
+    for epoch, one in zip(kept, expected, strict=True):
+        assert epoch["metrics"] == pytest.approx(one["metrics"], abs=5e-7)
+    assert rows("plots/m/weights.csv") == [
+        ["epoch", "weights"], *([str(n), epoch["weights"]] for n, epoch in enumerate(expected, 1))
+    ]  # fmt: skip
+    plots = "plots/m/history/plots/metrics"
+    assert rows(f"{plots}/train/loss.tsv") == [["step", "loss"], ["1", "0.5"], ["2", "0.25"], ["3", "0.125"]]
+    assert rows(f"{plots}/train/accuracy.tsv")[1:] == [["1", "0.5"], ["2", "0.75"], ["3", "0.875"]]
+    for name in ("loss", "accuracy"):
+        held = [[str(n), str(epoch["metrics"][f"val_{name}"])] for n, epoch in enumerate(kept, 1)]
+        assert rows(f"{plots}/eval/{name}.tsv") == [["step", name], *held]
 
 
 def test_training_that_diverges_is_refused_in_one_line():
