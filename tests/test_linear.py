@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
+from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from demo.corpus import make_corpus
@@ -99,6 +100,32 @@ def test_interpolation_goes_from_naive_bayes_to_the_machine():
     for share in (0, 0.25, 1):
         weights, _ = linear.svm(features, labels, c=0.1, interpolation=share, seed=1)
         np.testing.assert_allclose(weights, share * machine + (1 - share) * np.mean(np.abs(machine)))
+
+
+SETTINGS = {
+    "logistic": {"c": 0.7, "seed": 5},
+    "svm": {"c": 0.3, "interpolation": 0.6, "seed": 5},
+    "adam": {"epochs": 2, "batch": 7, "learning_rate": 0.02, "seed": 5},
+}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_seed_decides_the_weights_of_every_solver(solver):
+    _, counts, labels = made_up(60)
+    features = Features.learn("naive-bayes", counts, labels)
+    fits = [linear.fit(features, counts, labels, solver=solver, **SETTINGS[solver] | {"seed": n}) for n in (5, 5, 6)]
+    first, again, other = (weights.tobytes() for weights, _ in fits)
+    assert first == again != other
+
+
+def test_the_logistic_weights_and_bias_are_those_of_scikit_learn():
+    _, counts, labels = made_up(60)
+    features = Features.learn("naive-bayes", counts, labels)
+    theirs = LogisticRegression(solver="liblinear", dual=True, C=0.7, max_iter=1000, random_state=5)
+    theirs.fit(features.compute(counts), labels)
+    weights, bias = linear.fit(features, counts, labels, solver="logistic", **SETTINGS["logistic"])
+    np.testing.assert_array_equal(weights, theirs.coef_[0].astype("f4"))
+    assert bias == np.float32(theirs.intercept_[0])
 
 
 @pytest.mark.parametrize("name", BASELINES)

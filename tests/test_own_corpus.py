@@ -257,6 +257,18 @@ def test_a_bad_row_is_named_by_its_line_and_left_out_only_if_that_is_allowed(
     assert len(arrays["x_train"] + arrays["x_test"]) == len(GOOD) + (form is table)
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "after a byte order mark"])
+@pytest.mark.parametrize("letter", ["a", "\u00e9", "\u4e00", "\U00020000"], ids=["1", "2", "3", "4 bytes"])
+def test_a_review_in_a_file_of_its_own_is_whole_or_refused_however_many_bytes_its_characters_have(letter, mark):
+    most = 131_072
+    longest = letter * (most - 4) + " end"
+    row = labelled.judge(labelled.plain(io.BytesIO(mark + longest.encode())), "good", LABELS)
+    assert row == Row([letter * (most - 4), "end"], 1)
+    for longer in (longest + "s", letter * (most + 1), letter * (2 * most + 1), letter * (4 * most + 9)):
+        fault = labelled.judge(labelled.plain(io.BytesIO(mark + longer.encode())), "good", LABELS)
+        assert fault.kind == "text too long"
+
+
 def test_all_bad_rows_are_counted_by_kind_and_the_first_ten_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = GOOD + [("a film", "x")] * 7 + [("!", "good")] * 2 + [("a film", "x")] * 4

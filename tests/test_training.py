@@ -214,7 +214,9 @@ def test_the_updates_are_numbered_through_all_epochs(engine, monkeypatch):
 
 def test_the_learning_rate_falls_evenly_to_what_the_last_update_leaves():
     trainer, rates = CompiledTrainer(LAYERS, decay=8, **SETTINGS), []
-    trainer.optimizer = type("", (), {"update": lambda self, weights, slots, gradient, step, rate: rates.append(rate)})()
+    trainer.optimizer = type(
+        "", (), {"update": lambda self, weights, slots, gradient, step, rate: rates.append(rate)}
+    )()
     for number in range(8):
         trainer.update(number)
     np.testing.assert_allclose(rates, 0.01 * np.arange(8, 0, -1) / 8, rtol=1e-12)
