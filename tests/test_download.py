@@ -189,6 +189,12 @@ def test_a_failure_that_may_pass_is_tried_again_ever_later(server, waits, failur
     assert raw() == CONTENT
 
 
+def test_no_wait_is_longer_than_ten_seconds(server, waits):
+    server.scripts = {"/a": [503] * 12 + [CONTENT["imdb.npz"]]}
+    run(server.url("/a"), retries=12)
+    assert waits == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10]
+
+
 @pytest.mark.parametrize(("failure", "named"), [(500, "500 Server Error"), ("cut", "IncompleteRead")])
 def test_tries_end(server, waits, failure, named):
     server.scripts = {"/a": [failure]}

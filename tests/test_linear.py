@@ -191,6 +191,25 @@ def test_a_damaged_model_file_is_refused_in_one_line(damage):
         linear.read(broken)
 
 
+class Call:
+    """Pickled as a call that makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_model_file_of_pickles_is_refused_and_nothing_in_it_is_called(tmp_path):
+    grams = np.array([Call(tmp_path / "called")], object)
+    np.savez(file := io.BytesIO(), grams=grams, scale=grams, weights=grams, values="presence", bias=0)
+    file.seek(0)
+    with pytest.raises(InputError, match=r"^not a readable file of n-grams \(Object arrays cannot be loaded"):
+        linear.read(file)
+    assert [*tmp_path.iterdir()] == []
+
+
 def bits(*prefix: str, **environment: str) -> str:
     """Digests of Adam's weights, their probabilities and the features of TF-IDF, made in a process of its own."""
     command = [*prefix, sys.executable, "-m", "tests.grams"]

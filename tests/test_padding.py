@@ -67,14 +67,21 @@ def test_ids_take_the_smallest_type_that_fits(vocabulary, dtype):
     assert rows.max() == vocabulary - 1
 
 
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_the_words_that_are_drawn_become_unknown_and_no_special_id(share):
+    ids = np.random.default_rng(3).integers(0, 6, (31, 17)).astype("u1")  # half of them special
+    dropped = ids.copy()
+    padding.drop_words(dropped, share, [8, 4, 2])
+    drawn = np.random.default_rng([8, 4, 2]).random((31, 17), "f4") < share
+    np.testing.assert_array_equal(dropped, np.where((ids > 2) & drawn, 2, ids))
+
+
 @pytest.fixture
 def raw(tmp_path, monkeypatch):
     """Reviews of two splits of other sizes, in a folder to work in, read a few at a time, and what Keras loads."""
     random, splits = np.random.default_rng(2), {}
     for split, count in (("train", 23), ("test", 14)):
-        lengths = random.integers(1, 12, count)
-        labels = np.array([0, 1] * count)[:count]
-        labels[:5] = 1
+        lengths, labels = random.integers(1, 12, count), random.integers(0, 2, count)
         splits[split] = [random.integers(1, 40, length).tolist() for length in lengths], labels
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(corpus, "BLOCK", 3)

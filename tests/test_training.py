@@ -18,6 +18,7 @@ from stages.settings.train import Train
 from stages.train import Checkpoint, make_trainer, train
 from tests.cases import Sizes, build, plain, reviews
 from tests.test_blocks import keras_loss
+from tests.test_linear import Call
 
 LAYERS = plain("dropout", Sizes())
 SETTINGS = {"batch": 10, "shards": 3, "optimizer": "adam", "learning_rate": 0.01, "seed": 4}
@@ -276,6 +277,14 @@ def test_a_training_logs_and_keeps_each_epoch_from_1_on_and_goes_on_from_those_i
     for name in ("loss", "accuracy"):
         held = [[str(n), str(epoch["metrics"][f"val_{name}"])] for n, epoch in enumerate(kept, 1)]
         assert rows(f"{plots}/eval/{name}.tsv") == [["step", name], *held]
+
+
+def test_a_checkpoint_of_pickles_is_refused_and_nothing_in_it_is_called(tmp_path):
+    called = np.array([Call(tmp_path / "called")], object)
+    np.savez(tmp_path / "kept.npz", fingerprint="of this", history="[]", **{"state/weights": called})
+    with pytest.raises(InputError, match=r"kept\.npz: a damaged checkpoint \(Object arrays cannot be loaded"):
+        Checkpoint(tmp_path / "kept.npz", "of this").load()
+    assert [file.name for file in tmp_path.iterdir()] == ["kept.npz"]
 
 
 def test_training_that_diverges_is_refused_in_one_line():
