@@ -1,19 +1,23 @@
 """Epochs, with the compiled trainer: what is learned, what is held out, what is random, and resuming."""
 
 import csv
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from sentiment import InputError, keras_trainer, network, training
+from sentiment import InputError, archive, keras_trainer, network, scoring, training
 from sentiment.engine import trainer as compiled_trainer
 from sentiment.engine.network import FIRST_WEIGHTS, Network
 from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
 from sentiment.keras_trainer import KerasTrainer
 from sentiment.network import keras
 from sentiment.padding import FIRST_WORD, UNKNOWN
+from stages import evaluate
+from stages import train as train_stage
 from stages.settings.train import Train
 from stages.train import Checkpoint, make_trainer, train
 from tests.cases import Sizes, build, plain, reviews
@@ -277,6 +281,48 @@ def test_a_training_logs_and_keeps_each_epoch_from_1_on_and_goes_on_from_those_i
     for name in ("loss", "accuracy"):
         held = [[str(n), str(epoch["metrics"][f"val_{name}"])] for n, epoch in enumerate(kept, 1)]
         assert rows(f"{plots}/eval/{name}.tsv") == [["step", name], *held]
+
+
+def test_the_stages_train_on_the_training_split_and_score_the_test_split(tmp_path, monkeypatch):
+    """Of other sizes, so that neither could stand for the other."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LAUNCHER", raising=False)
+    splits = {"train": labelled(33), "test": labelled(14)}
+    for folder in ("data/m", "data/raw"):
+        Path(folder).mkdir(parents=True)
+    for split, arrays in splits.items():
+        for kind, array in zip("xy", arrays, strict=True):
+            np.save(f"data/m/{kind}_{split}.npy", array)
+    Path("data/raw/own_labels.json").write_text('["bad", "good"]')
+    Path("data/raw/own_word_index.json").write_text('{"a": 1}')
+    pad = {"max_length": 17, "vocabulary": 300}
+    sizes = {"embedding": 6, "filters": 7, "kernel": 5, "pool": 2, "units": 9, "dense": 4, "dropout": 0.1}
+    layers = sizes | {"bidirectional": False, "over_time": "last"}
+    settings = SETTINGS | {"engine": "compiled", "epochs": 2, "schedule": "linear", "beta_2": 0.9}
+    settings |= {"word_dropout": 0.1, "validation_fraction": 0.0}
+    train_stage.main(train_stage.Settings(corpus="own", pad=pad, network=layers, train=settings), "m")
+    evaluate.main(evaluate.Settings(evaluate={"batch": 5, "calibration_bins": 3}), "m")
+    own = {"decay": 2 * 4, "beta_2": 0.9, "word_dropout": 0.1}
+    trainer = CompiledTrainer(network.to_layers(network.build(**pad, **layers)), **SETTINGS, **own)
+    *_, last = training.fit(trainer, *splits["train"], epochs=range(2), validation_fraction=0.0, seed=SETTINGS["seed"])
+    model = archive.unpack(Path("models/m.keras").read_bytes())
+    np.testing.assert_array_equal(network.get_weights(model), last.state["weights"])
+    digest = training.digest(last.state["weights"])
+    assert rows("plots/m/weights.csv")[-1] == ["2", digest]
+    assert json.loads(Path("models/m.json").read_text()) == pad | {
+        "corpus": "own",
+        "labels": ["bad", "good"],
+        "weights": digest,
+        "word_index": hashlib.sha256(b'{"a": 1}').hexdigest(),
+    }
+    assert Path("models/m.txt").read_text() == archive.table(model)
+    assert [*Path(".checkpoints").iterdir()] == []
+    ids, labels = splits["test"]
+    predicted = np.load("data/m/predicted.npy")
+    np.testing.assert_allclose(predicted, model.predict(ids.astype("i4"), verbose=0)[:, 0], atol=1e-5)
+    metrics = json.loads(Path("metrics/m.json").read_text())
+    assert (metrics["parameters"], metrics["weights"]) == (model.count_params(), digest)
+    assert {name: metrics[name] for name in scoring.METRICS} == scoring.figures(labels, predicted)
 
 
 def test_a_checkpoint_of_pickles_is_refused_and_nothing_in_it_is_called(tmp_path):
