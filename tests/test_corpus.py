@@ -235,8 +235,8 @@ def test_numbers_that_are_no_python_integers_are_refused():
 @pytest.mark.usefixtures("tiny")
 def test_a_rank_below_one_is_refused_with_its_review(rank, block, monkeypatch):
     monkeypatch.setattr(corpus, "BLOCK", block)
-    with pytest.raises(InputError, match=f"x_train: review 3 holds {rank}, ranks start at 1"):
-        read(of_reviews([[1, 2], [], [3], [rank, 4], [5]]))
+    with pytest.raises(InputError, match=f"x_train: review 102 holds {rank}, ranks start at 1"):
+        read(of_reviews([[n, 2] for n in range(1, 101)] + [[], [3], [rank, 4], [5]]))
 
 
 @pytest.mark.parametrize(("promised", "found"), [(2, "more"), (4, 3)])

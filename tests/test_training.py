@@ -3,7 +3,10 @@
 import csv
 import hashlib
 import json
+import sys
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +24,7 @@ from stages import train as train_stage
 from stages.settings.train import Train
 from stages.train import Checkpoint, make_trainer, train
 from tests.cases import Sizes, build, plain, reviews
+from tests.conftest import ROOT
 from tests.test_blocks import keras_loss
 from tests.test_linear import Call
 
@@ -323,6 +327,35 @@ def test_the_stages_train_on_the_training_split_and_score_the_test_split(tmp_pat
     metrics = json.loads(Path("metrics/m.json").read_text())
     assert (metrics["parameters"], metrics["weights"]) == (model.count_params(), digest)
     assert {name: metrics[name] for name in scoring.METRICS} == scoring.figures(labels, predicted)
+
+
+def test_a_checkpoint_is_good_for_its_own_params_data_versions_and_code_alone(monkeypatch):
+    ids, labels = labelled(9)
+
+    def found(settings="{}", ids=ids, labels=labels):
+        return train_stage.fingerprint(settings, ids, labels)
+
+    other_ids, other_labels = ids.copy(), labels.copy()
+    other_ids[-1, -1] += 1
+    other_labels[-1] ^= 1
+    before = found()
+    others = [found("[]"), found(ids=other_ids), found(labels=other_labels)]
+    for changed in ("numba", "keras", "tensorflow"):
+        with monkeypatch.context() as patch:
+            patch.setattr(train_stage, "version", lambda name, new=changed: "0" if name == new else version(name))
+            others.append(found())
+    for path, counts in (("sentiment/__main__.py", True), ("stages/pad.py", True), ("demo/corpus.py", False)):
+        with monkeypatch.context() as patch:
+            modules = [
+                name for name, module in sys.modules.items() if getattr(module, "__file__", "") == str(ROOT / path)
+            ]
+            for name in modules:
+                patch.delitem(sys.modules, name)
+            without = found()
+            patch.setitem(sys.modules, "one more", SimpleNamespace(__file__=str(ROOT / path)))
+            assert (found() != without) == counts
+    assert found() == before
+    assert len({before, *others}) == 1 + 3 + 3
 
 
 def test_a_checkpoint_of_pickles_is_refused_and_nothing_in_it_is_called(tmp_path):
