@@ -221,6 +221,25 @@ def test_the_updates_are_numbered_through_all_epochs(engine, monkeypatch):
         assert len(drawn) == 8
 
 
+def test_a_trainer_that_gets_other_reviews_knows_no_more_of_the_first_ones():
+    ids, labels = labelled(40)
+    others = reviews(Sizes(), 40, seed=1)
+    trainer = CompiledTrainer(LAYERS, **SETTINGS)
+    trainer.epoch(ids, labels, np.arange(40), 0)
+    fresh = CompiledTrainer(LAYERS, trainer.state(), **SETTINGS)
+    for one in (trainer, fresh):
+        one.epoch(others, labels, np.arange(40), 1)
+    np.testing.assert_array_equal(trainer.state()["weights"], fresh.state()["weights"])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 39, 40])
+def test_the_first_steps_of_many_reviews_are_those_of_each(chunk, monkeypatch):
+    monkeypatch.setattr(compiled_trainer, "CHUNK", chunk)
+    network_, ids = Network(LAYERS), reviews(Sizes(), 40)
+    expected = [network_.first_steps(row[None])[0] for row in ids]
+    assert compiled_trainer.first_steps(network_, ids).tolist() == expected
+
+
 def test_the_learning_rate_falls_evenly_to_what_the_last_update_leaves():
     trainer, rates = CompiledTrainer(LAYERS, decay=8, **SETTINGS), []
     trainer.optimizer = type(
