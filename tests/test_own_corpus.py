@@ -255,6 +255,18 @@ def test_a_bad_row_is_named_by_its_line_and_left_out_only_if_that_is_allowed(
     assert len(arrays["x_train"] + arrays["x_test"]) == len(GOOD) + (form is table)
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "after a byte order mark"])
+@pytest.mark.parametrize("letter", ["a", "\u00e9", "\u4e00", "\U00020000"], ids=["1", "2", "3", "4 bytes"])
+def test_a_review_in_a_file_of_its_own_is_whole_or_refused_however_many_bytes_its_characters_have(letter, mark):
+    most = 131_072
+    longest = letter * (most - 4) + " end"
+    row = labelled.judge(labelled.plain(io.BytesIO(mark + longest.encode())), "good", LABELS)
+    assert row == Row([letter * (most - 4), "end"], 1)
+    for longer in (longest + "s", letter * (most + 1), letter * (2 * most + 1), letter * (4 * most + 9)):
+        fault = labelled.judge(labelled.plain(io.BytesIO(mark + longer.encode())), "good", LABELS)
+        assert fault.kind == "text too long"
+
+
 def test_all_bad_rows_are_counted_by_kind_and_the_first_ten_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = GOOD + [("a film", "x")] * 7 + [("!", "good")] * 2 + [("a film", "x")] * 4
@@ -365,11 +377,10 @@ def test_texts_on_both_sides_are_counted_and_none_is_drawn(tmp_path, monkeypatch
     rows = reviews_of(40)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/train.csv").write_bytes(table(rows))
-    (tmp_path / "mine/test.csv").write_bytes(
-        table([("Else", "bad"), *[(written.upper(), label) for written, label in rows[:9]], rows[-1], ("One", "bad")])
-    )
+    common = [*((written.upper(), label) for written, label in rows[:9]), *rows[-1:] * 3]
+    (tmp_path / "mine/test.csv").write_bytes(table([("Else", "bad"), *common, ("One", "bad")]))
     made(tmp_path, monkeypatch, settings("mine", **COLUMNS))
-    assert "warning: 10 of 12 test reviews are in the training split too" in capsys.readouterr().err
+    assert "warning: 12 of 14 test reviews are in the training split too" in capsys.readouterr().err
     (tmp_path / "mine.csv").write_bytes(table(rows * 3))
     arrays, _ = made(tmp_path, monkeypatch, settings("mine.csv", **COLUMNS, **DRAWN))
     assert capsys.readouterr().err == ""
