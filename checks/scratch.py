@@ -80,6 +80,7 @@ def checkout(revision: str = "HEAD") -> Iterator[Scratch]:
         base = Path(scratch).resolve()
         tree = base / "checkout"
         git(base, "init", "--quiet", "--template=", str(tree))
+        git(tree, "config", "core.hooksPath", os.devnull)  # the user's own, for all repositories, are none of its
         git(tree, "-c", "protocol.version=2", "fetch", "--quiet", "--no-tags", "--depth=1", str(top), commit)
         git(tree, "checkout", "--quiet", "--detach", commit)
         folder = tree / root.relative_to(top)

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import cache
 from pathlib import Path
 
 from sentiment.network import keras, tf
@@ -28,9 +29,7 @@ class Served(tf.Module):
         ranks = {word: rank + FIRST_WORD for word, rank in index.items()}
         ids = {word: id if id < vocabulary else UNKNOWN for word, id in ranks.items()}
         self.ids = _table(ids, tf.string, tf.int32, -1)
-        letters = [chr(point) for point in range(CHARACTERS) if not 0xD800 <= point < 0xE000]
-        folded = {letter: put for letter in letters if (put := fold_character(letter)) != letter}
-        self.folded = _table(folded, tf.string, tf.string, "\0")
+        self.folded = _table(_folded(), tf.string, tf.string, "\0")
         self.pairs = _table(_pairs(), tf.int64, tf.int32, 0)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
@@ -103,6 +102,14 @@ def save(served: Served, folder: Path) -> None:
     tf.saved_model.save(served, str(folder), signatures=signatures)
 
 
+@cache
+def _folded() -> dict[str, str]:
+    """What ``text.fold`` puts in place of each character that it changes."""
+    letters = (chr(point) for point in range(CHARACTERS) if not 0xD800 <= point < 0xE000)
+    return {letter: put for letter in letters if (put := fold_character(letter)) != letter}
+
+
+@cache
 def _pairs() -> dict[int, int]:
     """Unicode's canonical compositions: both code points in one number -> the one that stands for the two."""
     found = {}

@@ -32,7 +32,7 @@ class Project:
             changes: See ``edit``.
         """
         shutil.copytree(self.folder, folder, symlinks=True)
-        copy = Project(folder)
+        copy = type(self)(folder)
         if changes:
             copy.edit(**changes)
         return copy

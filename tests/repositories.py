@@ -1,15 +1,29 @@
 """Small DVC repositories, set up and run for real."""
 
+import io
 import os
+import signal
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
+import pytest
 from dvc.repo import Repo
 
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_"))}
-IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+from checks.shell import command
+
+PROGRAMS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+"""A search path on which `python` is this one."""
+THEIRS = ("GIT_", "DVC_", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(THEIRS)}
+"""That of these tests without what a user sets for Git, DVC and Python."""
+PLAIN_GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@example.org")
 
 Change = Callable[[Path], object]
 """One edit of the repository in a folder."""
@@ -26,10 +40,44 @@ def inside(folder: Path) -> Iterator[None]:
         os.chdir(here)
 
 
+@contextmanager
+def surrounded(**environment: str | None) -> Iterator[None]:
+    """Work in the plain environment with these variables, or without those that are None."""
+    variables = ENVIRONMENT | {"PATH": PROGRAMS} | environment
+    with patch.dict(os.environ, {name: value for name, value in variables.items() if value is not None}, clear=True):
+        yield
+
+
+@contextmanager
+def as_command() -> Iterator[None]:
+    """Take back the handlers of signals that a check's command line sets."""
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def call(main: Callable, folder: Path, *arguments: str, **environment: str | None) -> tuple[int, str, str]:
+    """Run a check's command line in a folder, in this process: its exit code and what it prints."""
+    output = io.StringIO()
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,  # which DVC's processes write to, too
+        surrounded(**environment), inside(folder), redirect_stdout(output), redirect_stderr(errors), as_command(),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit) as end:
+            command(lambda: main([*arguments]))
+        errors.seek(0)
+        said = errors.read()
+    return end.value.code, output.getvalue(), said
+
+
 def git(folder: Path, *command: str) -> str:
     run = subprocess.run(
         ("git", *IDENTITY, "-c", "protocol.file.allow=always", *command),
-        cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+        cwd=folder, env=ENVIRONMENT | PLAIN_GIT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
@@ -42,23 +90,36 @@ def write(folder: Path, name: str, content: str | bytes) -> None:
 
 
 def create(folder: Path, files: dict[str, str | bytes], track: tuple[str, ...] = (), **init: bool) -> Path:
-    """A Git and DVC repository that holds these files, of which DVC tracks some."""
+    """A Git and DVC repository, or one of DVC in one of Git, that holds these files, of which DVC tracks some."""
     folder.mkdir(parents=True, exist_ok=True)
-    git(folder, "init", "--quiet", "--initial-branch", "main")
-    for name, content in files.items():
+    if not init.get("subdir"):
+        git(folder, "init", "--quiet", "--initial-branch", "main")
+    for name, content in (_initial(**init) | files).items():
         write(folder, name, content)
-    Repo.init(str(folder), **init).close()
-    with inside(folder), Repo() as repo:
-        for name in track:
-            repo.add(name)
+    if track:
+        with inside(folder), Repo() as repo:
+            for name in track:
+                repo.add(name)
     return folder
 
 
-def repro(folder: Path, *targets: str) -> None:
-    """Run its pipelines, or these stages, and commit everything."""
-    with inside(folder), Repo() as repo:
-        repo.reproduce([*targets] or None, all_pipelines=not targets)
-    commit(folder)
+@cache
+def _initial(**init: bool) -> dict[str, bytes]:
+    """The files that `dvc init` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        git(Path(folder), "init", "--quiet")
+        before = {*Path(folder).rglob("*")}
+        Repo.init(folder, **{name: value for name, value in init.items() if name != "subdir"}).close()
+        files = [path for path in Path(folder).rglob("*") if path.is_file() and path not in before]
+        names = {path: path.relative_to(folder).as_posix() for path in files}
+        return {name: path.read_bytes() for path, name in names.items() if not name.startswith((".git/", ".dvc/tmp"))}
+
+
+def repro(folder: Path, *targets: str, force: bool = False, **environment: str) -> str:
+    """Run its pipelines, or these stages, even those that are done if ``force``, and commit everything."""
+    with surrounded(**environment), inside(folder), Repo() as repo:
+        repo.reproduce([*targets] or None, all_pipelines=not targets, force=force)
+    return commit(folder)
 
 
 def commit(folder: Path, message: str = "Results") -> str:

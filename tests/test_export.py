@@ -10,17 +10,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demo.project import write_project
-from export.graph import served
-from sentiment import network, text
+from checks.settings import Settings
+from checks.values import DIFFERENT, IDENTICAL, WITHIN
+from export.__main__ import main as export
+from export.card import card
+from export.graph import save, served
+from export.verify import compare_answers, compare_files
+from export.verify import main as verify
+from sentiment import __main__ as sentiment
+from sentiment import archive, network, text
 from sentiment.answers import Answer, Asker
 from sentiment.network import keras, tf
 from sentiment.prediction import Predictor
-from tests.conftest import MODELS, ROOT
-from tests.repositories import commit
+from tests.conftest import MODELS
+from tests.projects import Project
+from tests.repositories import call, commit, inside
 
 NAME = MODELS[0]
 INDEX = (
@@ -129,38 +137,78 @@ def test_the_graph_makes_our_ids_of_real_reviews(imdb):
     assert ids.tolist() == [ours(written, index, 500, 100) for written in texts]
 
 
-class Project:
-    """A project with a trained and exported model."""
+def test_a_saved_model_is_compared_with_the_model_beside_it(graph, tmp_path):
+    """With it, with one of other weights and of other labels, and where there is none."""
+    foreign = keras.models.clone_model(graph[0].model)
+    foreign.set_weights([weights + 0.01 for weights in graph[0].model.get_weights()])
+    about, swapped = (ABOUT | {"labels": labels} for labels in (["negative", "positive"], ["positive", "negative"]))
+    folder = tmp_path / "saved_model"
+    save(graph[0], folder)
 
-    def __init__(self, folder: Path):
-        self.folder, self.environment = folder, write_project(folder, reviews=300) | {"PYTHONPATH": str(ROOT)}
-        with (folder / ".gitignore").open("a") as file:
-            file.write("/exported/\n")
-        self.run("dvc", "repro", f"evaluate@{NAME}")
-        commit(folder)
+    def found(about: dict, model: keras.Model, folder: Path = folder) -> tuple[str, list[str]]:
+        files = {"m.json": json.dumps(about).encode(), "m.keras": archive.pack(model)}
+        return compare_answers(folder, files, "m", INDEX)
 
-    def copy(self, folder: Path) -> "Project":
-        shutil.copytree(self.folder, folder, symlinks=True)
-        copy = Project.__new__(Project)
-        copy.folder, copy.environment = folder, self.environment
-        return copy
+    assert found(about, graph[0].model) == (IDENTICAL, [])
+    for beside, expected in (
+        ((about, foreign), r"its answers are \[.*nan\], those of m.keras \["),
+        ((swapped, graph[0].model), r"its labels are \["),
+        ((about, graph[0].model, tmp_path / "none"), "it does not answer: "),
+    ):
+        verdict, (difference,) = found(*beside)
+        assert verdict == DIFFERENT
+        assert re.match(expected, difference, re.DOTALL), difference
 
-    def run(self, *command: str, code: int = 0) -> subprocess.CompletedProcess:
-        run = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
-        assert run.returncode == code, run.stdout + run.stderr
-        return run
+
+def test_a_file_is_the_reruns_or_what_the_commit_recorded_of_the_model_or_different():
+    here = {"a.json": b"1", "more": b"", "m.keras": b"other", "x.keras": b"tampered", "y.bin": b"other"}
+    again = {"a.json": b"1.005", "less": b"", "m.keras": b"made", "x.keras": b"made", "y.bin": b"made"}
+    rows = compare_files(here, again, Settings({"*": 0.01}), {hashlib.md5(b"other").hexdigest()})
+    assert [(name, verdict) for name, verdict, _ in rows] == [
+        ("a.json", WITHIN), ("less", DIFFERENT), ("m.keras", WITHIN), ("more", DIFFERENT), ("x.keras", DIFFERENT),
+        ("y.bin", DIFFERENT),
+    ]  # fmt: skip
+    differences = {name: found[-1] for name, _, found in rows}
+    assert (differences["less"], differences["more"]) == ("only the rerun has it", "only the folder has it")
+    assert differences["m.keras"] == "it is what the commit recorded, whose bytes are free"
+    assert compare_files(here, here, Settings(), set()) == [(name, IDENTICAL, []) for name in sorted(here)]
+
+
+def test_the_card_says_what_the_model_is_and_does():
+    about = {"corpus": "films", "labels": ["bad", "good"], "max_length": 70, "vocabulary": 503}
+    metrics = {"accuracy": 0.75, "loss": 0.5, "parameters": 12345, "weights": "ab"}
+    said = card("tiny", about, {"command": "make tea"}, metrics, {"loss": {"std": 0.01239}})
+    assert "`probability` is that of `good`; a text without" in said
+    assert "12,345 parameters that says whether a review is bad or good. It reads the last\n70 words" in said
+    assert "knows 500 words by name" in said
+    assert "| accuracy | 0.7500 |  |\n| loss | 0.5000 | 0.0124 |\n\n" in said
+    front = yaml.safe_load(said.split("---")[1])["model-index"][0]
+    assert front["name"] == "tiny"
+    assert front["results"][0]["dataset"] == {"name": "films", "type": "films", "split": "test"}
+    assert front["results"][0]["metrics"] == [{"type": "accuracy", "value": 0.75}, {"type": "loss", "value": 0.5}]
+    assert "```sh\nmake tea\n```" in said
+    assert "an English film review" in card("tiny", about | {"corpus": "imdb"}, {"command": ""}, metrics, {})
+
+
+class Exporting(Project):
+    """A project whose first model is exported."""
+
+    def call(self, main, name: str = NAME) -> tuple[int, str, str]:
+        """The exit code of a command line in this process, and what it prints."""
+        return call(main, self.folder, name, IMDB_SOURCE=self.environment["IMDB_SOURCE"])
 
     @property
     def exported(self) -> dict[str, bytes]:
+        """The files of the exported folder by name."""
         return {path.name: path.read_bytes() for path in (self.folder / "exported" / NAME).iterdir() if path.is_file()}
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Project:
-    project = Project(tmp_path_factory.mktemp("exporting") / "project")
-    project.run(sys.executable, "-m", "export", NAME)
+def project(finished, tmp_path_factory) -> Exporting:
+    project = Exporting(finished.copy(tmp_path_factory.mktemp("exporting") / "project").folder)
+    code, printed, errors = project.call(export)
+    assert (code, errors) == (0, "")
+    assert printed == f"exported/{NAME}: {', '.join(sorted([*project.exported, 'saved_model']))}\n"
     return project
 
 
@@ -192,19 +240,17 @@ def test_the_code_in_the_card_answers_with_tensorflow_alone(project, tmp_path):
     folder = shutil.copytree(project.folder / "exported" / NAME, tmp_path / "downloaded")
     codes = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     check = "import sys; assert not {name.split('.')[0] for name in sys.modules} & {'sentiment', 'export', 'checks'}"
-    printed = []
-    for code in codes:
-        run = subprocess.run(
-            [sys.executable, "-I", "-c", code + check], cwd=folder, capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 0, run.stderr
-        printed.append([line.split() for line in run.stdout.splitlines()])
+    run = subprocess.run(
+        [sys.executable, "-I", "-c", "".join(codes) + check], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
     texts = ["A wonderful film.", "The worst acting I have seen."]
-    run = project.run(sys.executable, "-m", "sentiment", "--json", *texts)
-    expected = [json.loads(line) for line in run.stdout.splitlines()]
-    for (label, probability), answer in zip([*printed[0], *printed[1]], [*expected, expected[0]], strict=True):
-        assert label == answer["label"]
-        assert float(probability) == pytest.approx(answer["probability"], abs=1e-5)
+    with inside(project.folder):
+        expected = sentiment.load(sentiment.find(None))([*texts, texts[0]], 0)
+    for line, answer in zip(run.stdout.splitlines(), expected, strict=True):
+        label, probability = line.split()
+        assert label == answer.label
+        assert float(probability) == pytest.approx(answer.probability, abs=1e-5)
 
 
 def test_the_signature_is_called_by_name_as_a_server_does(project):
@@ -224,7 +270,7 @@ def test_an_export_replaces_the_one_before_as_a_whole(project, tmp_path):
     before = project.exported
     (project.folder / "exported" / NAME / "left-over").write_text("of another version")
     (project.folder / "exported" / NAME / "LICENSE").unlink()
-    project.run(sys.executable, "-m", "export", NAME)
+    assert project.call(export)[0] == 0
     assert project.exported == before
 
 
@@ -267,15 +313,17 @@ def test_what_the_commit_does_not_record_is_not_exported(project, tmp_path, faul
     change, message = REFUSED[fault]
     change(project)
     before = project.exported
-    run = project.run(sys.executable, "-m", "export", NAME, code=3)
-    assert re.match(f"error: {message}", run.stderr), run.stderr
-    assert run.stderr.count("\n") == 1
+    code, output, errors = project.call(export)
+    assert (code, output) == (3, "")
+    assert re.match(f"error: {message}", errors), errors
+    assert errors.count("\n") == 1
     assert project.exported == before
 
 
 def test_no_such_model_is_one_line(project):
-    run = project.run(sys.executable, "-m", "export", "nobody", code=3)
-    assert run.stderr == f"error: model: expected one of {', '.join(MODELS)}, got 'nobody'\n"
+    assert project.call(export, "nobody") == (
+        3, "", f"error: model: expected one of {', '.join(MODELS)}, got 'nobody'\n",
+    )  # fmt: skip
 
 
 def test_the_recipe_makes_the_same_files_and_shows_what_was_changed(project, tmp_path):
@@ -285,19 +333,24 @@ def test_the_recipe_makes_the_same_files_and_shows_what_was_changed(project, tmp
     metrics = folder / "metrics.json"
     metrics.write_text(metrics.read_text().replace('"accuracy": 0.', '"accuracy": 1.'))
     (folder / "more").write_text("")
-    run = project.run(sys.executable, "-m", "export.verify", str(folder), code=2)
-    verdicts = dict(re.findall(r"^(\S+) +(identical|within tolerance|different)$", run.stdout, re.MULTILINE))
-    wrong = {name for name, verdict in verdicts.items() if verdict != "identical"}
+    code, output, errors = project.call(verify, str(folder))
+    assert code == 2, errors
+    verdicts = dict(re.findall(r"^(\S+) +(identical|within tolerance|different)$", output, re.MULTILINE))
     # The card and the recipe speak of the model and metrics that were.
-    assert wrong == {f"{folder}:", "README.md", "metrics.json", "more", "reproduce.json", f"{NAME}.keras"}
-    assert {"word_index.json", f"{NAME}.json", "saved_model", "LICENSE"} <= set(verdicts) - wrong
+    different = {f"{folder}:", "README.md", "metrics.json", "more", "reproduce.json", f"{NAME}.keras"}
+    assert verdicts == dict.fromkeys(different, DIFFERENT) | dict.fromkeys(
+        {"word_index.json", f"{NAME}.json", "saved_model", "LICENSE", "noise.json"} & verdicts.keys(), IDENTICAL
+    )
+    assert {"word_index.json", f"{NAME}.json", "saved_model", "LICENSE"} <= verdicts.keys()
 
 
 def test_a_folder_without_a_recipe_has_no_verdict(project, tmp_path):
     for content in (None, "", "{}", "[]"):
         if content is not None:
             (tmp_path / "reproduce.json").write_text(content)
-        run = project.run(sys.executable, "-m", "export.verify", str(tmp_path), code=3)
-        assert re.fullmatch(
-            r"error: .*: expected a folder of `make export`, got no reproduce.json in it .*\n", run.stderr
-        )
+        code, _, errors = project.call(verify, str(tmp_path))
+        assert code == 3
+        assert re.fullmatch(r"error: .*: expected a folder of `make export`, got no reproduce.json in it .*\n", errors)
+    (tmp_path / "reproduce.json").write_text('{"commit": "c0", "model": "m"}')
+    _, _, errors = project.call(verify, str(tmp_path))
+    assert errors == f"error: {tmp_path}: expected m.keras, which reproduce.json names, got none; export it again\n"

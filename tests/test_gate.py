@@ -3,19 +3,21 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from checks import tree
-from checks.findings import Kind, as_annotations, as_json, as_markdown, as_text
+from checks.findings import Kind, Report, as_annotations, as_json, as_markdown, as_text
 from checks.gate import gate, main
 from tests.conftest import ROOT
-from tests.repositories import ENVIRONMENT, Change, clone, commit, create, git, repro, write
+from tests.repositories import ENVIRONMENT, Change, call, clone, commit, create, git, inside, repro, write
 
 PROJECT = {
     "params.yaml": "clean: {rows: 2, names: [a, b]}\nmodels:\n  m: {seed: 1, rate: 0.5}\n  n: {seed: 2, rate: 0.5}\n",
@@ -51,20 +53,30 @@ def origin(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def cloned(origin, tmp_path_factory) -> Path:
+    cloned = clone(origin, tmp_path_factory.mktemp("cloned") / "clone")
+    assert not list(cloned.rglob("*.csv"))
+    assert not (cloned / ".dvc/cache").exists()
+    return cloned
+
+
 @pytest.fixture
-def copy(origin, tmp_path) -> Path:
-    copy = clone(origin, tmp_path / "clone")
-    assert not list(copy.rglob("*.csv"))
-    assert not (copy / ".dvc/cache").exists()
-    return copy
+def copy(cloned, tmp_path) -> Path:
+    """A clone that can be edited."""
+    return Path(shutil.copytree(cloned, tmp_path / "clone", symlinks=True))
 
 
-def found(folder: Path) -> list[str]:
+def lines(report: Report) -> list[str]:
     """Kind, stage and file or key of each finding, or of the file that can't be read."""
     return sorted(
         ": ".join(filter(None, (finding.kind.name.lower(), finding.stage or finding.file, finding.what)))
-        for finding in gate(folder).findings
+        for finding in report.findings
     )
+
+
+def found(folder: Path) -> list[str]:
+    return lines(gate(folder))
 
 
 def edit(name: str, old: str, new: str, count: int = 1) -> Change:
@@ -202,8 +214,9 @@ def test_a_tree_that_moved_on_is_stale(copy, change, expected, committed):
 @pytest.mark.parametrize(("change", "expected"), INCONSISTENT.values(), ids=INCONSISTENT)
 def test_what_no_run_writes_is_inconsistent(copy, change, expected):
     change(copy)
-    assert found(copy) == [f"inconsistent: {line}" for line in sorted(expected)]
-    assert gate(copy).code() == 2
+    report = gate(copy)
+    assert lines(report) == [f"inconsistent: {line}" for line in sorted(expected)]
+    assert report.code() == 2
 
 
 @pytest.mark.parametrize(("change", "file", "reason"), UNREADABLE.values(), ids=UNREADABLE)
@@ -429,29 +442,24 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_every_kind_of_repository_is_judged_right(case, tmp_path):
+@pytest.mark.parametrize("name", CASES)
+def test_every_kind_of_repository_is_judged_right(name, tmp_path):
+    case = CASES[name]
     links = {name: text[2:] for name, text in case.files.items() if text.startswith("->")}
     files = {name: text for name, text in case.files.items() if name not in links}
     folder = create(tmp_path / "made", files | {"dvc.yaml": case.pipeline}, case.track, **case.init)
-    for name, target in links.items():
-        (folder / name).symlink_to(target)
+    for link, target in links.items():
+        (folder / link).symlink_to(target)
     repro(folder)
     case.after(folder)
     commit(folder)
     copy = clone(folder, tmp_path / "clone")
     case.there(copy)
-    assert found(copy) == case.expected
-    assert gate(copy).code() == max([Kind[line.partition(":")[0].upper()] for line in case.expected], default=0)
-
-
-@pytest.mark.parametrize("name", ["line ends", "line ends in a folder", "line ends of a result"])
-def test_only_line_ends_are_named(name, tmp_path):
-    case = CASES[name]
-    folder = create(tmp_path / "made", case.files | {"dvc.yaml": case.pipeline})
-    repro(folder)
-    (finding,) = gate(clone(folder, tmp_path / "clone")).findings
-    assert finding.cause == "only line ends differ"
+    report = gate(copy)
+    assert lines(report) == case.expected
+    assert report.code() == max([Kind[line.partition(":")[0].upper()] for line in case.expected], default=0)
+    if name.startswith("line ends"):
+        assert [finding.cause for finding in report.findings] == ["only line ends differ"]
 
 
 def test_a_lock_of_dvc_2_is_judged_by_the_hash_it_names(tmp_path):
@@ -480,9 +488,8 @@ def test_a_remote_or_external_dependency_and_an_import_are_not_judged(tmp_path):
     commit(source)
     pipeline = f"stages: {{a: {{cmd: cp {outside} o, deps: [{outside}, x], outs: [o]}}}}\n"
     folder = create(tmp_path / "made", {"dvc.yaml": pipeline})
-    subprocess.run(
-        [sys.executable, "-m", "dvc", "import", "--quiet", str(source), "x"], cwd=folder, env=ENVIRONMENT, check=True
-    )
+    with inside(folder), Repo() as repo:
+        repo.imp(str(source), "x")
     repro(folder)
     edit("dvc.yaml", r"\]", ", 'https://example.org/x', 's3://bucket/x']", 1)(folder)
     lock = folder / "dvc.lock"
@@ -502,15 +509,7 @@ def test_a_remote_or_external_dependency_and_an_import_are_not_judged(tmp_path):
 def test_sub_repositories_are_judged_with_the_one_around_or_alone(tmp_path):
     git(tmp_path, "init", "--quiet")
     for name in ("p", "q"):
-        write(tmp_path, f"{name}/i", "1\n")
-        write(tmp_path, f"{name}/dvc.yaml", ONE)
-        subprocess.run(
-            [sys.executable, "-m", "dvc", "init", "--quiet", "--subdir"],
-            cwd=tmp_path / name,
-            env=ENVIRONMENT,
-            check=True,
-        )
-        repro(tmp_path / name)
+        repro(create(tmp_path / name, {"i": "1\n", "dvc.yaml": ONE}, subdir=True))
     write(tmp_path, "q/i", "2\n")
     commit(tmp_path)
     copy = clone(tmp_path, tmp_path / "clone")
@@ -570,51 +569,45 @@ def test_a_path_of_any_name_is_found(tmp_path):
     [("nowhere", "expected one that exists, got"), (".", "expected one in a DVC repository, got")],
 )
 def test_a_folder_without_a_repository_is_one_line(tmp_path, folder, reason):
-    run = start(tmp_path, folder)
-    assert (run.returncode, run.stdout) == (3, "")
-    assert run.stderr.startswith("error: folder: ")
-    assert reason in run.stderr
-    assert len(run.stderr.splitlines()) == 1
-
-
-def start(folder: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "checks.gate", *arguments],
-        cwd=folder, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)}, text=True, check=False,
-        **({"capture_output": True} | options),
-    )  # fmt: skip
+    code, output, errors = call(main, tmp_path, folder)
+    assert (code, output) == (3, "")
+    assert errors.startswith("error: folder: ")
+    assert reason in errors
+    assert len(errors.splitlines()) == 1
 
 
 def test_gits_own_reason_is_shown(copy):
     (copy / ".git").rename(copy / "git")
-    run = start(copy)
-    assert run.returncode == 3
-    assert "not a git repository" in run.stderr
-    assert len(run.stderr.splitlines()) == 1
+    code, _, errors = call(main, copy)
+    assert code == 3
+    assert "not a git repository" in errors
+    assert len(errors.splitlines()) == 1
 
 
-def test_a_reader_that_goes_away_a_crash_and_a_wrong_command_line_are_no_verdict(copy):
+def test_a_reader_that_goes_away_a_crash_and_a_wrong_command_line_are_no_verdict(copy, monkeypatch):
     rename_model(copy)
     pipe = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE)
     pipe.wait()
-    run = start(copy, capture_output=False, stdout=pipe.stdin, stderr=subprocess.PIPE)
+    run = subprocess.run(
+        [sys.executable, "-m", "checks.gate"], cwd=copy, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+        stdout=pipe.stdin, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
     assert (run.returncode, run.stderr) == (141, "")
     pipe.stdin.close()
-    code = "import checks.gate as g; g.gate = None; g.run()"
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=copy, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)}, capture_output=True
-    )
-    assert run.returncode == 70
-    run = start(copy, "--stric")
-    assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (3, "", 1)
+    code, output, errors = call(main, copy, "--stric")
+    assert (code, output, len(errors.splitlines())) == (3, "", 1)
+    monkeypatch.setattr("checks.gate.gate", None)
+    code, output, errors = call(main, copy)
+    assert (code, output) == (70, "")
+    assert errors.splitlines()[-1] == "TypeError: 'NoneType' object is not callable"
 
 
 def test_a_line_shows_both_sides_and_the_worst_finding_is_the_exit_code(copy, capsys):
     edit("params.yaml", "seed: 1", "seed: 9")(copy)
     put("m.txt", "0.9\n")(copy)
     assert main([str(copy)]) == 2
-    *lines, stale, inconsistent, last = capsys.readouterr().out.splitlines()
-    assert [re.sub(r"\b[0-9a-f]{8}\b", "", line) for line in lines] == [
+    *said, stale, inconsistent, last = capsys.readouterr().out.splitlines()
+    assert [re.sub(r"\b[0-9a-f]{8}\b", "", line) for line in said] == [
         "stale: train@m: params.yaml: models.m.seed: recorded 1, found 9",
         "inconsistent: train@m: m.txt: its content is another: recorded  of 8 bytes, found  of 4 bytes",
     ]
@@ -653,7 +646,7 @@ def test_every_form_has_the_findings_and_nothing_in_them_becomes_markup(copy):
 
 
 def test_a_file_is_hashed_once_however_many_stages_read_it(tmp_path, monkeypatch):
-    stages = {f"s{i}": {"cmd": f"cp i o{i}", "deps": ["i", "src"], "outs": [f"o{i}"]} for i in range(30)}
+    stages = {f"s{i}": {"cmd": f"cp i o{i}", "deps": ["i", "src"], "outs": [f"o{i}"]} for i in range(5)}
     folder = create(tmp_path / "made", {"i": "1\n", "src/a": "1\n", "dvc.yaml": json.dumps({"stages": stages})})
     repro(folder)
     hashed, original = [], tree.file_md5

@@ -4,10 +4,12 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from threading import Timer
 
@@ -23,7 +25,7 @@ from sentiment.prediction import Predictor
 from sentiment.training import digest
 from tests.cases import CASES, Sizes, build
 from tests.conftest import MODELS
-from tests.repositories import inside
+from tests.repositories import ENVIRONMENT, inside
 
 NAME = MODELS[0]
 
@@ -38,14 +40,20 @@ def project(finished, tmp_path_factory) -> Path:
     return folder
 
 
-def ask(project: Path, *arguments: str, text: bytes | None = None, code: int = 0) -> list:
-    """The objects that it prints."""
-    run = subprocess.run(
-        [sys.executable, "-m", "sentiment", "--json", *arguments],
-        cwd=project, input=text or b"", capture_output=True, check=False,
+def start(project: Path, *arguments: str) -> subprocess.Popen:
+    """The command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "sentiment", *arguments], cwd=project, env=ENVIRONMENT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    assert run.returncode == code, run.stderr
-    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def ask(project: Path, monkeypatch, *arguments: str) -> tuple[int, list[str]]:
+    """Its exit code and the lines that it prints, in this process."""
+    monkeypatch.setattr(sys, "argv", ["", *arguments])
+    output = io.StringIO()
+    with inside(project), redirect_stdout(output):
+        return command.main(), output.getvalue().splitlines()
 
 
 def asker(project: Path):
@@ -69,18 +77,15 @@ def reviews(project: Path) -> tuple[list[str], np.ndarray]:
 
 def test_a_text_has_the_very_probability_that_evaluate_gives_its_ids(project):
     texts, ids = reviews(project)
-    answers = ask(project, text="\n".join(texts).encode())
+    process = start(project, "--json")
+    output, errors = process.communicate("\n".join(texts).encode())
+    assert (process.returncode, errors) == (0, b"")
+    answers = [json.loads(line) for line in output.splitlines()]
     model = archive.unpack((project / f"models/{NAME}.keras").read_bytes())
     expected = Predictor(model).predict(ids, batch=7)
     np.testing.assert_array_equal(np.array([answer["probability"] for answer in answers], "f4"), expected)
     assert [answer["label"] for answer in answers] == [["negative", "positive"][int(p > 0.5)] for p in expected]
     assert [answer["truncated"] for answer in answers] == [len(text.split()) >= ids.shape[1] for text in texts]
-
-
-def test_praise_is_positive_and_blame_is_not(project):
-    good, bad = ask(project, "wonderful moving brilliant funny " * 5, "awful boring terrible dull " * 5)
-    assert good["label"] == "positive"
-    assert bad["label"] == "negative"
 
 
 def test_the_words_that_moved_an_answer_are_those_without_which_it_is_another(project):
@@ -127,30 +132,15 @@ def test_many_texts_are_explained_as_each_alone(project, monkeypatch):
     assert say(texts[:5], 3) == alone
 
 
-def test_an_answer_comes_while_the_input_is_open(project):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sentiment", "--json"], cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
-    )  # fmt: skip
-    too_late = Timer(60, process.kill)
-    too_late.start()
-    for text in (b"wonderful film\n", b"awful film\n"):
-        process.stdin.write(text)
-        process.stdin.flush()
-        assert "label" in json.loads(process.stdout.readline() or '"no answer in a minute"')
-    too_late.cancel()
-    process.stdin.write(b"the end has no line end")
-    out, _ = process.communicate()
-    assert len(out.splitlines()) == 1
-    assert process.returncode == 0
-
-
-def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(project, tmp_path):
+def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(project, tmp_path, monkeypatch, capsys):
     file = tmp_path / "reviews.txt"
     long = b"film " * (command.LONGEST // 5) + b"films"[: command.LONGEST % 5 + 1]
     lines = [b"film", b"", b"zxcvb", b"fil\0m", b"film\xe9", long, b"film\r", b"\xef\xbb\xbffilm", long[:-1], b" \t"]
     file.write_bytes(b"\n".join(lines))
-    answers = ask(project, "--file", str(file), "--file", str(file), code=1)
+    code, said = ask(project, monkeypatch, "--json", "--file", str(file), "--file", str(file))
+    assert code == 1
+    assert capsys.readouterr().err == "error: 12 of 20 texts got no answer; the lines in their place say why\n"
+    answers = [json.loads(line) for line in said]
     assert answers[:10] == answers[10:]
     reasons = [answer.get("error", "").partition("line ")[2] for answer in answers[:10]]
     assert reasons == [
@@ -168,16 +158,12 @@ def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(proj
     assert answers[0] == answers[6] == answers[7]
 
 
-def test_people_read_a_line_for_each_text(project):
-    run = subprocess.run(
-        [sys.executable, "-m", "sentiment", "awful film", ""], cwd=project, capture_output=True, text=True, check=False
-    )
-    first, second = run.stdout.splitlines()
-    assert first.split()[0] in ("negative", "positive")
-    assert "awful-0." in first
+def test_people_read_a_line_for_each_text(project, monkeypatch, capsys):
+    code, (first, second) = ask(project, monkeypatch, "awful film", "")
+    assert re.fullmatch(r"(negative|positive)  0\.\d{4}  (awful|film)[+-]0\.\d{3}( \w+[+-]0\.\d{3})?", first)
     assert second == "no answer: text 2: the text is empty; expected words"
-    assert run.returncode == 1
-    assert run.stderr == "error: 1 of 2 texts got no answer; the lines in their place say why\n"
+    assert code == 1
+    assert capsys.readouterr().err == "error: 1 of 2 texts got no answer; the lines in their place say why\n"
 
 
 @pytest.mark.parametrize("size", [1, 5, 7, 1 << 16])
@@ -215,7 +201,10 @@ def test_it_needs_no_tensorflow_where_there_are_blocks_for_all_layers(project):
         "try: runpy.run_module('sentiment', run_name='__main__')\n"
         "finally: assert not {'tensorflow', 'keras', 'sklearn'} & set(sys.modules)"
     )
-    run = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=False)
+    environment = ENVIRONMENT | {"PYTHONPATH": str(project)}
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
 
 
@@ -301,33 +290,38 @@ def test_what_does_not_belong_together_is_refused_in_one_line(copy, fault):
     assert "\n" not in str(caught.value)
 
 
-def test_bad_options_are_one_line(project):
-    for options in (["--words", "-1"], ["--file", "nowhere"], ["--model", "nobody"]):
-        run = subprocess.run(
-            [sys.executable, "-m", "sentiment", *options], cwd=project, capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 1
-        assert run.stderr.startswith("error: --")
-        assert run.stderr.count("\n") == 1
+def test_bad_options_are_one_line(project, monkeypatch):
+    for options in (["--words", "-1"], ["--model", "nobody"]):
+        with pytest.raises(InputError, match=rf"^{options[0]}: expected .*$"):
+            ask(project, monkeypatch, *options)
+    process = start(project, "--file", "nowhere")
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors == b"error: --file: nowhere: expected a file of reviews, one a line\n"
 
 
-def test_a_reader_that_goes_away_and_an_interrupt_end_it_without_a_word(project):
-    if sys.platform == "win32":
-        pytest.skip("no SIGPIPE")
-    command = [sys.executable, "-m", "sentiment"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    for end in ("reader", "interrupt"):
-        process = subprocess.Popen(command, cwd=project, **pipes)
-        process.stdin.write(b"a film\n")
-        process.stdin.flush()
-        process.stdout.readline()
-        if end == "reader":
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGPIPE")
+def test_an_answer_comes_while_the_input_is_open_and_a_reader_that_goes_away_or_an_interrupt_ends_it_without_a_word(
+    project,
+):
+    ignored = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for what it runs in the background
+    processes = [start(project, "--json") for _ in range(2)]
+    signal.signal(signal.SIGINT, ignored)
+    for process, end in zip(processes, (signal.SIGPIPE, signal.SIGINT), strict=True):
+        too_late = Timer(60, process.kill)
+        too_late.start()
+        for text in (b"wonderful film\n", b"awful film\n"):
+            process.stdin.write(text)
+            process.stdin.flush()
+            assert "label" in json.loads(process.stdout.readline() or '"no answer in a minute"')
+        too_late.cancel()
+        if end == signal.SIGPIPE:
             process.stdout.close()
             process.stdin.write(b"a film\n")
             process.stdin.flush()
         else:
-            process.send_signal(signal.SIGINT)
-        assert process.wait() == (-signal.SIGPIPE if end == "reader" else -signal.SIGINT)
+            process.send_signal(end)
+        assert process.wait() == -end
         assert process.stderr.read() == b""
         for pipe in (process.stdin, process.stdout, process.stderr):
             pipe.close()

@@ -21,6 +21,7 @@ from checks.report import (
     Report,
     compare_metrics,
     find_base,
+    main,
     name_models,
     read_noise,
     to_html,
@@ -30,7 +31,7 @@ from checks.report import (
 from checks.settings import Settings
 from checks.shell import InputError
 from tests.conftest import BASELINES, MODELS, ROOT
-from tests.repositories import ENVIRONMENT, commit, create, git, repro, write
+from tests.repositories import ENVIRONMENT, call, commit, create, git, repro, write
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs a browser: chromium or google-chrome on PATH")
@@ -86,12 +87,8 @@ FILES = {
 HOSTILE = "<script>document.title='run'</script>|`*@all*`"
 
 
-def report(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "checks.report", *arguments],
-        cwd=folder, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | environment,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def report(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.CompletedProcess(arguments, *call(main, folder, *arguments))
 
 
 def read(folder: Path) -> tuple[str, str]:
@@ -281,7 +278,10 @@ def test_a_fresh_clone_elsewhere_gives_the_same_bytes(project, tmp_path):
     clone = tmp_path / "a folder with spaces"
     git(tmp_path, "clone", "--quiet", str(project), str(clone))
     base = git(project, "rev-parse", "HEAD~1")
-    assert report(clone, "--base", base, PYTHONHASHSEED="5").returncode == 0
+    command = [sys.executable, "-W", "error", "-m", "checks.report", "--base", base]
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "5"}
+    run = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
     assert read(clone) == read(project)
     for text in read(project):
         assert str(project) not in text
@@ -290,7 +290,7 @@ def test_a_fresh_clone_elsewhere_gives_the_same_bytes(project, tmp_path):
 
 def test_tensorflow_stays_out():
     code = "import checks.report, sys; sys.exit('tensorflow' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, check=True)
 
 
 @pytest.mark.parametrize("base", ["nonsense", "-x", "", "HEAD~3", "HEAD:params.yaml"])

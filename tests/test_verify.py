@@ -4,23 +4,43 @@ import hashlib
 import io
 import json
 import os
+import platform
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from checks.attest import statement
 from checks.runs import Output, Stage
+from checks.scratch import checkout
 from checks.settings import Settings, read_settings
-from checks.shell import InputError
+from checks.shell import InputError, command
 from checks.values import DIFFERENT, IDENTICAL, WITHIN, compare
-from checks.verify import compare_runs, downstream, judge, stale
+from checks.verify import as_markdown, compare_files, compare_runs, downstream, judge, main, stale
 from tests.conftest import ROOT
-from tests.repositories import ENVIRONMENT, clone, commit, create, git, repro, write
+from tests.repositories import (
+    ENVIRONMENT,
+    PROGRAMS,
+    as_command,
+    call,
+    clone,
+    commit,
+    create,
+    git,
+    inside,
+    repro,
+    surrounded,
+    write,
+)
 
 SCRIPT = """\
 import json, os, time
@@ -56,28 +76,29 @@ FILES = {
 
 
 def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    """The command in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "checks.verify", *arguments],
-        cwd=folder, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT), "PATH": path} | environment,
+        cwd=folder, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT), "PATH": PROGRAMS} | environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
-def verify(folder: Path, *arguments: str, **environment: str) -> tuple[int, str, str]:
-    process = start(folder, *arguments, **environment)
-    output, errors = process.communicate()
-    return process.returncode, output, errors
+def verify(folder: Path, *arguments: str, **environment: str | None) -> tuple[int, str, str]:
+    return call(main, folder, *arguments, **environment)
 
 
-def verdicts(output: str) -> dict[str, str]:
-    return {row["output"]: row["verdict"] for row in json.loads(output)["results"]}
+def verdicts(report: dict) -> dict[str, str]:
+    return {row["output"]: row["verdict"] for row in report["results"]}
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
+    """A project that is run and committed three times: `shifted` and `far`, whose numbers are others, and HEAD."""
     folder = create(tmp_path_factory.mktemp("project"), FILES, track=("raw.csv",))
-    repro(folder)
+    for name, shift in (("shifted", "0.005"), ("far", "0.011"), ("base", "0")):
+        repro(folder, force=True, SHIFT=shift)
+        git(folder, "tag", name)
     return folder
 
 
@@ -87,33 +108,82 @@ def copy(project, tmp_path) -> Path:
     return Path(shutil.copytree(project, tmp_path / "copy", symlinks=True))
 
 
-def test_a_true_result_is_identical_without_any_cache_and_the_users_tree_stays_as_it_is(copy, tmp_path):
+def contents(folder: Path) -> dict[Path, bytes]:
+    """All files of a repository but DVC's own notes."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(folder / ".dvc/tmp")]
+    return {path: path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def proved(project, tmp_path_factory):
+    """A proof in a process of its own, amid unfinished work and beside a cache that holds every result."""
+    place = tmp_path_factory.mktemp("proved")
+    copy = Path(shutil.copytree(project, place / "copy", symlinks=True))
+    git(copy, "remote", "add", "origin", "https://user:secret@example.org/x.git")
     write(copy, "params.yaml", "unfinished work")
     write(copy, "new", "staged")
     git(copy, "add", "new")
-    shared, scratch = tmp_path / "shared", tmp_path / "scratch"
-    write(shared, "config", f"[cache]\n    dir = {copy}/.dvc/cache\n")  # which holds every result
-    scratch.mkdir()
-    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-    code, output, errors = verify(copy, "--json", DVC_GLOBAL_CONFIG_DIR=str(shared), TMPDIR=str(scratch))
-    assert code == 0, errors
-    after = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-    state = (copy / ".dvc/tmp",)
-    assert {p: b for p, b in after.items() if not p.is_relative_to(state[0])} == {
-        p: b for p, b in before.items() if not p.is_relative_to(state[0])
-    }
-    assert set(verdicts(output).values()) == {IDENTICAL}
-    assert set(verdicts(output)) == {"data.csv", "model.bin", "m.json", "plots"}
-    assert (json.loads(output)["stale"], json.loads(output)["target"]) == ({}, "every pipeline")
-    assert [line.split("'")[1] for line in errors.splitlines() if line.startswith("Running stage")] == [
-        "clean",
-        "score",
-    ]
-    assert list(scratch.iterdir()) == []
+    write(place, "shared/config", f"[cache]\n    dir = {copy}/.dvc/cache\n")
+    (place / "scratch").mkdir()
+    before = contents(copy)
+    arguments = ("--json", "--attest", str(place / "attested.json"))
+    process = start(copy, *arguments, DVC_GLOBAL_CONFIG_DIR=str(place / "shared"), TMPDIR=str(place / "scratch"))
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return SimpleNamespace(place=place, copy=copy, before=before, report=json.loads(output), errors=errors)
+
+
+def test_a_true_result_is_identical_without_any_cache(proved):
+    assert verdicts(proved.report) == dict.fromkeys(["data.csv", "model.bin", "m.json", "plots"], IDENTICAL)
+    assert (proved.report["stale"], proved.report["target"], proved.report["verdict"]) == (
+        {}, "every pipeline", IDENTICAL,
+    )  # fmt: skip
+    ran = [line.split("'")[1] for line in proved.errors.splitlines() if line.startswith("Running stage")]
+    assert ran == ["clean", "score"]
+
+
+def test_a_proof_leaves_the_users_tree_as_it_is_and_nothing_else_behind(proved):
+    assert contents(proved.copy) == proved.before
+    assert list((proved.place / "scratch").iterdir()) == []
+
+
+def test_an_attestation_names_every_file_by_its_digest_and_the_verdict(proved):
+    statement = json.loads((proved.place / "attested.json").read_text())
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    digests = {subject["name"]: subject["digest"] for subject in statement["subject"]}
+    assert set(digests) == {"commit", "data.csv", "model.bin", "m.json", "plots/loss.csv", "plots/note.txt"}
+    for name in set(digests) - {"commit"}:
+        assert digests[name] == {"sha256": hashlib.sha256((proved.copy / name).read_bytes()).hexdigest()}
+    assert digests["commit"] == {"gitCommit": git(proved.copy, "rev-parse", "HEAD")}
+    predicate = statement["predicate"]
+    assert predicate["resourceUri"] == f"https://example.org/x.git@{digests['commit']['gitCommit']}"
+    policy = hashlib.sha256((proved.copy / "checks.yaml").read_bytes()).hexdigest()
+    assert predicate["policy"] == {"uri": "checks.yaml", "digest": {"sha256": policy}}
+    assert predicate["dvc"] == {key: proved.report[key] for key in ("target", "verdict", "environment")}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "result", "level"),
+    [
+        (IDENTICAL, "PASSED", "DVC_REPRODUCED_IDENTICALLY"),
+        (WITHIN, "PASSED", "DVC_REPRODUCED_WITHIN_TOLERANCE"),
+        (DIFFERENT, "FAILED", "FAILED"),
+    ],
+)
+def test_an_attestation_claims_the_level_of_its_verdict(project, verdict, result, level):
+    rows = [{"output": "o", "files": {"": "ab"}}, {"output": "p", "files": {}}]
+    report = {"results": rows, "verdict": verdict, "revision": "c0", "target": "", "environment": {}}
+    with surrounded(), inside(project):
+        made = statement(report)
+        with pytest.raises(InputError, match="expected outputs that ran again, got none"):
+            statement(report | {"results": rows[1:]})
+    assert (made["predicate"]["verificationResult"], made["predicate"]["verifiedLevels"]) == (result, [level])
+    assert [subject["name"] for subject in made["subject"]] == ["commit", "o"]
+    assert made["predicate"]["resourceUri"] == "git@c0"
 
 
 def test_numbers_within_their_tolerance_are_tolerated_and_shown_with_the_largest_difference(project):
-    code, output, errors = verify(project, SHIFT="0.005")
+    code, output, errors = verify(project, "--against", "shifted")
     assert code == 2, errors  # m.json: at.k has no tolerance
     assert "loss: recorded 0.5, found 0.505, off by 0.005 (tolerance 0.01)" in output
     assert "at.k.1: recorded 2.0, found 2.005, off by 0.005 (tolerance 0)" in output
@@ -122,22 +192,49 @@ def test_numbers_within_their_tolerance_are_tolerated_and_shown_with_the_largest
 
 def test_each_output_has_a_verdict_of_its_own(copy):
     write(copy, "checks.yaml", 'tolerance: {loss: 0.01, "at.*": "1%"}\nfree: ["*.bin"]\n')
-    code, output, errors = verify(copy, "--json", SHIFT="0.005")
+    code, output, errors = verify(copy, "--json", "--against", "shifted")
     assert code == 1, errors
-    assert verdicts(output) == {"data.csv": IDENTICAL, "model.bin": WITHIN, "m.json": WITHIN, "plots": WITHIN}
-    code, output, errors = verify(copy, "--json", SHIFT="0.011")
+    assert verdicts(json.loads(output)) == {
+        "data.csv": IDENTICAL,
+        "model.bin": WITHIN,
+        "m.json": WITHIN,
+        "plots": WITHIN,
+    }
+    code, output, errors = verify(copy, "--json", "--against", "far")
     assert code == 2, errors
-    assert verdicts(output) == {"data.csv": IDENTICAL, "model.bin": WITHIN, "m.json": DIFFERENT, "plots": DIFFERENT}
+    assert verdicts(json.loads(output)) == {
+        "data.csv": IDENTICAL,
+        "model.bin": WITHIN,
+        "m.json": DIFFERENT,
+        "plots": DIFFERENT,
+    }
+
+
+def test_a_table_for_a_pull_request_has_every_verdict_and_quotes_what_is_in_it(copy):
+    write(copy, "checks.yaml", 'tolerance: {loss: 0.01}\nfree: ["*.bin"]\npackages: [dvc, no-such-package]\n')
+    commits = [git(copy, "rev-parse", name) for name in ("HEAD", "far")]
+    _, output, _ = verify(copy, "--markdown", "--against", "far")
+    lines = output.splitlines()
+    assert lines[0] == f"**against {commits[1]} of {commits[0]}: different**"
+    assert "| clean | `data.csv` | identical |  |  |" in lines
+    assert any(re.fullmatch(r"\| score \| `model.bin` \| within tolerance \|  \| 3 .*<br>its bytes are free \|", line)
+               for line in lines)  # fmt: skip
+    assert {f"- dvc: {version('dvc')}", "- no-such-package: missing", f"- python: {platform.python_version()}"} <= {
+        *lines
+    }
+    report = {"target": "t", "revision": "r", "verdict": DIFFERENT, "stale": {"a": ["k: 1"]}, "environment": {}}
+    row = {"stage": "a", "output": "o", "verdict": DIFFERENT, "promised": "", "differences": ["x|y", "z"]}
+    assert "| a | `o` | different |  | x\\|y<br>z |" in as_markdown(report | {"results": [row]})
+    assert "- stale: a: k: 1" in as_markdown(report | {"results": [row]})
 
 
 def test_what_a_stage_promises_by_its_params_is_shown_with_its_verdict(copy):
     write(copy, "params.yaml", "seed: 1\nengine: fast\n")
-    write(
-        copy, "dvc.yaml", PIPELINE.replace("    params: [seed]\n", "    params: [seed]\n    meta: {by: '${engine}'}\n")
-    )
+    meta = "    params: [seed]\n    meta: {by: '${engine}'}\n"
+    write(copy, "dvc.yaml", PIPELINE.replace("    params: [seed]\n", meta))
     write(copy, "checks.yaml", FILES["checks.yaml"] + "promise: {by: {exact: identical, fast: within tolerance}}\n")
     repro(copy)
-    _, output, errors = verify(copy)
+    _, output, errors = verify(copy, "--against", "HEAD")
     assert "identical (promised: within tolerance)" in output, errors
     lines = [line for line in output.splitlines() if "promised" in line]
     assert [line.split()[0] for line in lines] == ["score"] * 3
@@ -147,22 +244,15 @@ def test_what_a_stage_promises_by_its_params_is_shown_with_its_verdict(copy):
     assert "error: checks.yaml: promise.by.fast:" in errors
 
 
-def test_bytes_that_are_not_free_are_compared_where_the_recorded_ones_are_at_hand(copy, tmp_path):
+def test_bytes_that_are_not_free_are_compared_where_the_recorded_ones_are_at_hand(copy):
     write(copy, "checks.yaml", 'tolerance: {"*": 1}\n')
-    code, output, errors = verify(copy, SHIFT="0.005")
+    code, output, errors = verify(copy, "--against", "shifted")
     assert code == 2, errors
     assert "3 and 3 bytes, byte 2 is the first that differs" in output
-    bare = clone(copy, tmp_path / "clone")
-    git(bare, "config", "core.autocrlf", "false")
-    git(copy, "add", "checks.yaml")
-    with (bare / ".dvc/config.local").open("w") as config:  # the raw data alone
-        config.write(f"[cache]\n    dir = {tmp_path}/cache\n")
-    shutil.copytree(copy / ".dvc/cache", tmp_path / "cache")
-    for file in (tmp_path / "cache/files/md5").rglob("*"):
+    for file in (copy / ".dvc/cache/files/md5").rglob("*"):
         if file.is_file() and file.read_bytes() == bytes([0, 255, 0]):
             file.unlink()
-    write(bare, "checks.yaml", 'tolerance: {"*": 1}\n')
-    code, output, errors = verify(bare, SHIFT="0.005")
+    code, output, errors = verify(copy, "--against", "shifted")
     assert code == 2, errors
     assert "the recorded file is not here" in output
 
@@ -189,10 +279,7 @@ os.remove("weights.h5")
 """
 
 
-def test_where_two_trainings_part_is_named_by_epoch_and_by_weight(tmp_path, monkeypatch):
-    monkeypatch.setenv(
-        "PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    )  # whose Python has h5py
+def test_where_two_trainings_part_is_named_by_epoch_and_by_weight(tmp_path):
     pipeline = """\
 stages:
   train:
@@ -203,8 +290,9 @@ stages:
 """
     settings = 'tolerance: {weights: any, "*": 0}\nfree: ["*.zip"]\n'
     folder = create(tmp_path / "made", {"train.py": TRAINING, "dvc.yaml": pipeline, "checks.yaml": settings})
-    repro(folder)
-    code, output, errors = verify(folder, PART="3")
+    whole = repro(folder)
+    repro(folder, force=True, PART="3")
+    code, output, errors = verify(folder, "--rev", whole, "--against", "HEAD")
     assert code == 1, errors
     lines = [line.strip() for line in output.splitlines()]
     assert "line 4, epoch 3, is the first row that differs" in lines
@@ -217,7 +305,7 @@ stages:
 def test_a_metric_edited_in_its_last_digit_is_different_and_named(copy):
     write(copy, "m.json", (copy / "m.json").read_text().replace("0.5,", "0.5000001,"))
     commit(copy)
-    code, output, errors = verify(copy)
+    code, output, errors = verify(copy, "--against", "base")
     assert code == 2, errors
     assert "Git keeps another than the lock records" in output
     assert "loss: recorded 0.5000001, found 0.5" in output
@@ -226,46 +314,76 @@ def test_a_metric_edited_in_its_last_digit_is_different_and_named(copy):
 
 def test_other_inputs_forbid_all_tolerance_but_not_the_same_bytes(copy):
     write(copy, "params.yaml", "seed: 2\n")
+    write(copy, "checks.yaml", 'tolerance: {"*": 1}\nfree: ["*.bin"]\n')
     commit(copy)
-    code, output, errors = verify(copy)
+    code, output, errors = verify(copy, SHIFT="0.005")
+    assert code == 2, errors
+    lines = [line.strip() for line in output.splitlines()]
+    assert "stale: score: params.yaml: seed: recorded 1, found 2" in lines
+    assert lines.count("it was made from other inputs: nothing may differ") == 3
+    repro(copy)
+    code, output, errors = verify(copy, "--rev", "base", "--against", "HEAD")
     assert code == 0, errors
     assert "stale: score: params.yaml: seed: recorded 1, found 2" in output
-    write(copy, "checks.yaml", 'tolerance: {"*": 1}\nfree: ["*.bin"]\n')
-    code, output, errors = verify(copy, "--markdown", SHIFT="0.005")
-    assert code == 2, errors
-    assert "made from other inputs" in output
 
 
-def test_a_frozen_stage_is_not_rerun_and_its_data_is_brought(copy):
-    write(copy, "dvc.yaml", PIPELINE.replace("    cmd: cp", "    frozen: true\n    cmd: cp"))
-    commit(copy)
-    code, output, errors = verify(copy, "--json")
-    assert code == 0, errors
-    assert verdicts(output)["data.csv"] == "not rerun"
-    assert "Running stage 'score'" in errors
-    assert "Running stage 'clean'" not in errors
-
-
-def test_a_stage_that_writes_outside_the_repository_is_not_rerun(tmp_path):
-    outside = tmp_path / "outside.txt"
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+    """A project in a folder of a larger repository, with two pipelines, a frozen stage and one that writes outside."""
+    top = tmp_path_factory.mktemp("larger")
+    outside, place = top / "outside.txt", top / "repository/sub/project"
     pipeline = f"""\
 stages:
-  a: {{cmd: echo 1 > {outside}, outs: [{{{outside}: {{cache: false}}}}]}}
-  b: {{cmd: cp i o, deps: [i], outs: [o]}}
+  clean: {{frozen: true, cmd: cp raw.csv data.csv, deps: [raw.csv], outs: [data.csv]}}
+  score: {{cmd: cat data.csv ../../shared.csv > o, deps: [data.csv, ../../shared.csv], outs: [o: {{cache: false}}]}}
+  out: {{cmd: echo 1 > {outside}, outs: [{outside}: {{cache: false}}]}}
 """
-    folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": pipeline})
-    repro(folder)
+    one = "stages: {a: {cmd: cp i o, deps: [i], outs: [{o: {cache: false}}]}}\n"
+    write(top, "repository/shared.csv", "1\n")
+    git(top / "repository", "init", "--quiet")
+    create(place, {"raw.csv": "1\n", "dvc.yaml": pipeline, "s/i": "1\n", "s/dvc.yaml": one}, subdir=True)
+    write(place, "dvc.yaml", pipeline.replace("frozen: true, ", ""))
+    repro(place)
+    write(place, "dvc.yaml", pipeline)
+    commit(top / "repository")
     outside.write_text("another's\n")
-    code, output, errors = verify(folder, "--json")
+    code, output, errors = verify(place, "--json")
     assert code == 0, errors
-    assert verdicts(output) == {str(outside): "not rerun", "o": IDENTICAL}
-    assert outside.read_text() == "another's\n"
+    report = json.loads(output)
+    return SimpleNamespace(report=report, verdicts=verdicts(report), errors=errors, outside=outside)
+
+
+def test_a_frozen_stage_is_not_rerun_and_its_data_is_brought(larger):
+    assert (larger.verdicts["data.csv"], larger.verdicts["o"]) == ("not rerun", IDENTICAL)
+    assert "Running stage 'score'" in larger.errors
+    assert "Running stage 'clean'" not in larger.errors
+
+
+def test_a_stage_that_writes_outside_the_repository_is_not_rerun(larger):
+    assert larger.verdicts[str(larger.outside)] == "not rerun"
+    assert larger.outside.read_text() == "another's\n"
+
+
+def test_every_pipeline_of_a_project_in_a_folder_of_a_larger_repository_is_verified(larger):
+    assert {row["stage"]: row["output"] for row in larger.report["results"]} == {
+        "clean": "data.csv", "score": "o", "out": str(larger.outside), "s/dvc.yaml:a": "s/o",
+    }  # fmt: skip
+    assert larger.verdicts["s/o"] == IDENTICAL
+
+
+def test_where_nothing_ran_again_there_is_no_verdict(copy):
+    write(copy, "dvc.yaml", PIPELINE.replace("    cmd:", "    frozen: true\n    cmd:"))
+    commit(copy)
+    code, output, errors = verify(copy, "--against", "HEAD")
+    assert (code, output) == (3, "")
+    assert re.fullmatch(r"error: revision: nothing of \w{10} ran again, so nothing is compared\n", errors)
 
 
 def test_a_target_runs_with_what_it_depends_on_and_nothing_else(project):
     code, output, errors = verify(project, "--json", "clean")
     assert code == 0, errors
-    assert verdicts(output) == {"data.csv": IDENTICAL}
+    assert verdicts(json.loads(output)) == {"data.csv": IDENTICAL}
+    assert json.loads(output)["target"] == "clean"
 
 
 def test_raw_data_comes_from_the_remote_where_the_cache_lacks_it_and_else_it_says_so(copy, tmp_path):
@@ -282,64 +400,14 @@ def test_raw_data_comes_from_the_remote_where_the_cache_lacks_it_and_else_it_say
     assert not (bare / ".dvc/cache/files").exists()
 
 
-def test_a_project_in_a_folder_of_a_larger_repository_is_verified(tmp_path):
-    git(tmp_path, "init", "--quiet")
-    place = tmp_path / "sub/project"
-    for name, content in FILES.items():
-        write(
-            place,
-            name,
-            content.replace("deps: [raw.csv]", "deps: [../../shared.csv]").replace("cp raw", "cp ../../shared"),
-        )
-    write(tmp_path, "shared.csv", "1\n")
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--subdir"], cwd=place, env=ENVIRONMENT, check=True)
-    repro(place)
-    commit(tmp_path)
-    code, output, errors = verify(place)
-    assert code == 0, errors
-    assert "m.json" in output
-
-
-def test_every_pipeline_of_a_repository_is_verified(tmp_path):
-    one = "stages: {a: {cmd: cp i o, deps: [i], outs: [{o: {cache: false}}]}}\n"
-    files = {"s/i": "1\n", "s/dvc.yaml": one, "t/i": "1\n", "t/dvc.yaml": one}
-    folder = create(tmp_path / "made", files)
-    repro(folder)
-    code, output, errors = verify(folder)
-    assert code == 0, errors
-    assert "s/dvc.yaml:a  s/o  identical" in output
-    assert "t/dvc.yaml:a  t/o  identical" in output
-
-
 def test_two_recorded_runs_are_compared_without_running_anything(copy):
-    before = git(copy, "rev-parse", "HEAD")
     write(copy, "score.py", SCRIPT.replace("0.5 + shift", "0.6 + shift"))
     repro(copy)
-    code, output, errors = verify(copy, "--rev", before, "--against", "HEAD")
+    code, output, errors = verify(copy, "--rev", "base", "--against", "HEAD")
     assert code == 2, errors
     assert "Running stage" not in errors
     assert "stale: score: score.py: recorded " in output
     assert "loss: recorded 0.5, found 0.6, off by 0.1 (tolerance 0.01)" in output
-    code, output, errors = verify(copy, "--against", "HEAD")
-    assert code == 0, errors
-
-
-def test_an_attestation_names_every_file_by_its_digest_and_the_verdict(copy, tmp_path):
-    git(copy, "remote", "add", "origin", "https://user:secret@example.org/x.git")
-    code, _, errors = verify(copy, "--attest", str(tmp_path / "a.json"))
-    assert code == 0, errors
-    statement = json.loads((tmp_path / "a.json").read_text())
-    assert statement["_type"] == "https://in-toto.io/Statement/v1"
-    digests = {subject["name"]: subject["digest"] for subject in statement["subject"]}
-    assert set(digests) == {"commit", "data.csv", "model.bin", "m.json", "plots/loss.csv", "plots/note.txt"}
-    assert digests["m.json"]["sha256"] == hashlib.sha256((copy / "m.json").read_bytes()).hexdigest()
-    assert digests["commit"]["gitCommit"] == git(copy, "rev-parse", "HEAD")
-    predicate = statement["predicate"]
-    assert (predicate["verificationResult"], predicate["verifiedLevels"]) == ("PASSED", ["DVC_REPRODUCED_IDENTICALLY"])
-    assert predicate["resourceUri"].startswith("https://example.org/x.git@")
-    code, _, _ = verify(copy, "--attest", str(tmp_path / "b.json"), SHIFT="0.1")
-    assert code == 2
-    assert json.loads((tmp_path / "b.json").read_text())["predicate"]["verificationResult"] == "FAILED"
 
 
 @pytest.mark.parametrize(
@@ -349,6 +417,7 @@ def test_an_attestation_names_every_file_by_its_digest_and_the_verdict(copy, tmp
         (["--rev", "-x"], "error: argument --rev: expected one argument"),
         (["--modle"], "error: unrecognized arguments: --modle"),
         (["--against", "HEAD", "clean"], "error: --against: expected it alone"),
+        (["--against", "HEAD", "--attest", "attested.json"], "error: --against: expected it alone"),
         (["no-such-stage"], "error: `dvc repro no-such-stage` of "),
     ],
 )
@@ -357,6 +426,7 @@ def test_what_cannot_run_says_so_and_has_no_verdict(project, arguments, expected
     assert (code, output) == (3, "")
     assert errors.splitlines()[-1].startswith(expected)
     assert "Traceback" not in errors
+    assert not (project / "attested.json").exists()
 
 
 def test_a_commit_without_results_has_no_verdict(tmp_path):
@@ -382,42 +452,53 @@ def test_gits_own_reason_is_shown(copy):
 def test_the_repositorys_own_python_runs_it_and_named_paths_stay_what_they_were(copy):
     code = textwrap.dedent("""\
         #!/bin/sh
-        echo "the repository's own, $PLACE" >&2
-        echo "lent <$PYTHONPATH$DVC_STUDIO_TOKEN$GIT_DIR>" >&2
+        echo "the repository's own, $PLACE, $URL, lent <$PYTHONPATH$DVC_STUDIO_TOKEN$GIT_DIR>"
         exec %s "$@"
         """)
-    write(copy, ".venv/bin/python", code % sys.executable)
+    write(copy, ".venv/bin/python", code % shlex.quote(sys.executable))
     (copy / ".venv/bin/python").chmod(0o755)
-    write(copy, "checks.yaml", "paths: [PLACE]\n")
-    code, _, errors = verify(copy, PLACE="here", VIRTUAL_ENV="")
+    write(copy, "checks.yaml", "paths: [PLACE, URL, NONE]\n")
+    lent = {"PYTHONPATH": str(ROOT), "PLACE": "here", "DVC_STUDIO_TOKEN": "x", "GIT_DIR": str(copy / ".git")}
+    code, _, errors = verify(copy, **lent, VIRTUAL_ENV=None, URL="s3://bucket/x")
     assert code == 0, errors
-    assert f"the repository's own, {copy}/here" not in errors  # an activated one wins, even an empty one
-    environment = {name: value for name, value in ENVIRONMENT.items() if name != "VIRTUAL_ENV"}
-    environment |= {"PYTHONPATH": str(ROOT), "PLACE": "here", "DVC_STUDIO_TOKEN": "x", "GIT_DIR": str(copy / ".git")}
-    command = [sys.executable, "-m", "checks.verify"]
-    run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    assert f"the repository's own, {copy}/here" in run.stderr
-    assert "lent <>" in run.stderr
+    assert f"the repository's own, {copy}/here, s3://bucket/x, lent <>" in errors
+    with surrounded(**lent, URL="s3://bucket/x", VIRTUAL_ENV=""), inside(copy), checkout() as scratch:
+        assert scratch.environment["PATH"] == PROGRAMS  # an activated one wins, even an empty one
+        assert (scratch.environment["PLACE"], scratch.environment["URL"]) == (f"{copy}/here", "s3://bucket/x")
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_an_interruption_leaves_neither_folder_nor_process(project, tmp_path, name):
-    number = getattr(signal, name, None)
-    if number is None:
-        pytest.skip("Windows has no SIGHUP")
-    ignored = signal.signal(number, signal.SIG_DFL)  # a shell ignores some for what it runs in the background
+def test_an_interruption_leaves_neither_folder_nor_process(project, tmp_path):
+    ignored = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a shell ignores some for what it runs in the background
     process = start(project, TMPDIR=str(tmp_path), SLEEP="60")
-    signal.signal(number, ignored)
+    signal.signal(signal.SIGTERM, ignored)
     for line in process.stderr:
         if "Running stage 'score'" in line:
             break
     assert os.listdir(tmp_path) != []
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, errors = process.communicate()  # returns when nobody is left to write
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_signal_ends_a_check_unless_it_was_ignored_from_the_start(name, ignored):
+    if not hasattr(signal, name):
+        pytest.skip("Windows has no SIGHUP")
+    number = getattr(signal, name)
+
+    def check() -> int:
+        assert signal.getsignal(number) == (signal.SIG_IGN if ignored else signal.default_int_handler)
+        signal.raise_signal(number)
+        return 7
+
+    with as_command():
+        signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        with pytest.raises(SystemExit) as end:
+            command(check)
+    assert end.value.code == (7 if ignored else 130)
 
 
 EXACT = Settings({"*": 0})
@@ -518,11 +599,10 @@ def test_a_default_tolerance_is_for_last_digits():
 
 
 def stages(**values) -> dict[str, Stage]:
-    made = Output("1")
     return {
-        "a": Stage({"cmd": "a", **values}, ["i"], {"d": made}),
-        "b": Stage({"cmd": "b"}, ["d/x"], {"o": made}),
-        "c": Stage({"cmd": "c"}, ["j"], {"z": made}),
+        "a": Stage({"cmd": "a", **values}, ["i"], {"d": Output("1")}),
+        "b": Stage({"cmd": "b"}, ["d/x"], {"o": Output("1")}),
+        "c": Stage({"cmd": "c"}, ["j"], {"z": Output("1")}),
     }
 
 
@@ -530,6 +610,69 @@ def test_what_reads_from_a_stale_stage_is_made_from_other_inputs():
     assert stale(stages(), stages(seed=2)) == {"a": ["seed: recorded None, found 2"]}
     assert downstream({"a"}, stages()) == {"a", "b"}
     assert {row.verdict for row in compare_runs(stages(), stages(seed=2), EXACT)} == {IDENTICAL}
+    others = stages(seed=2)
+    others["b"].outputs["o"] = others["c"].outputs["z"] = Output("2", {})
+    rows = {row.stage: row for row in compare_runs(stages(), others, Settings(free=("*",)))}
+    assert {name: row.verdict for name, row in rows.items()} == {"a": IDENTICAL, "b": DIFFERENT, "c": WITHIN}
+    assert rows["b"].differences[-1] == "it was made from other inputs: nothing may differ"
+
+
+def test_an_input_that_only_one_side_has_is_stale():
+    assert stale(stages(seed=2), stages()) == {"a": ["seed: recorded 2, found None"]}
+    new = stale({}, stages())
+    assert new["b"] == ["cmd: recorded None, found b"]
+
+
+def test_what_reads_a_folder_that_a_result_lies_in_is_made_from_it():
+    made = {"a": Stage(outputs={"d/x": Output("1")}), "b": Stage(reads=["d"]), "c": Stage(reads=["d/xy"])}
+    assert downstream({"a"}, made) == {"a", "b"}
+    assert downstream({"gone"}, made) == {"gone"}
+
+
+def test_each_output_of_either_side_has_a_row_and_what_did_not_run_has_no_digest(tmp_path):
+    write(tmp_path, "x", "1")
+    was, now = stages(), stages()
+    was["a"].outputs["gone"] = Output("1")
+    now["a"].outputs["d"].files = {"x": tmp_path / "x"}
+    now["a"].outputs["new"] = Output("1")
+    now["c"].reruns, now["c"].outputs["z"].files = False, {"": tmp_path / "x"}
+    rows = {row.output: (row.stage, row.verdict, row.files) for row in compare_runs(was, now, EXACT)}
+    assert rows == {
+        "d": ("a", IDENTICAL, {"x": hashlib.sha256(b"1").hexdigest()}),
+        "gone": ("a", DIFFERENT, {}), "new": ("a", DIFFERENT, {}),
+        "o": ("b", IDENTICAL, {}), "z": ("c", "not rerun", {}),
+    }  # fmt: skip
+
+
+def test_a_file_that_one_side_lacks_is_different_and_the_worst_file_is_the_verdict(tmp_path):
+    for name, text in {"1": "1", "2": "1.005", "3": "2"}.items():
+        write(tmp_path, f"{name}.json", text)
+    one, near, far = (tmp_path / f"{name}.json" for name in "123")
+    assert compare_files({"a.json": one}, {"a.json": one}, LOOSE, "d") == (IDENTICAL, [])
+    assert compare_files({"a.json": one, "b": one}, {"a.json": one}, LOOSE, "d") == (
+        DIFFERENT, ["b: only the revision has it"],
+    )  # fmt: skip
+    assert compare_files({}, {"": one}, LOOSE, "d") == (DIFFERENT, ["only the rerun has it"])
+    sides = {"a.json": one, "b.json": one, "c.json": one}, {"a.json": far, "b.json": near, "c.json": one}
+    assert compare_files(*sides, LOOSE, "d")[0] == DIFFERENT
+    assert compare_files({"": one}, {"": near}, LOOSE, "d/m.json") == (
+        WITHIN, [": recorded 1, found 1.005, off by 0.005 (tolerance 0.01)"],
+    )  # fmt: skip
+
+
+def test_a_verdict_is_by_bytes_even_where_bytes_are_free(tmp_path):
+    files = [{"": tmp_path / name} for name in ("was", "now")]
+    for (place,) in (side.values() for side in files):
+        write(tmp_path, place.name, place.name)
+    free, was, now = Settings(free=("d/*",)), Output("1", files[0]), Output("2", files[1])
+    assert judge("d/o", was, Output("1", files[1]), free) == (IDENTICAL, [])
+    assert judge("d/o", was, now, free) == (WITHIN, ["line 1: recorded 'was', found 'now'", "its bytes are free"])
+    assert judge("o", was, now, free)[0] == DIFFERENT
+    edited = Output("1", files[0], edited=True)
+    for other in (Output("1", files[0]), now):
+        verdict, (first, *_) = judge("d/o", edited, other, free)
+        assert (verdict, first) == (DIFFERENT, "Git keeps another than the lock records")
+    assert judge("o", was, Output("2"), EXACT) == (DIFFERENT, ["recorded 1, found 2; the recorded file is not here"])
 
 
 def test_an_output_that_a_side_lacks_is_different():

@@ -1,0 +1,195 @@
+"""A training that was killed goes on only where nothing that shapes it has changed since."""
+
+import gc
+import re
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from unittest.mock import MagicMock
+
+import numpy as np
+import pytest
+
+from sentiment import InputError
+from stages import train
+from stages.settings.train import Settings
+from stages.train import Checkpoint
+from tests.repositories import inside
+
+NAME, REVIEWS, LENGTH = "m", 7, 5
+STATE = {"weights": np.array([0.5, -0.0], "f4"), "seen": np.arange(3)}
+HISTORY = [{"metrics": {"loss": 0.5}, "weights": "ab"}]
+SETTINGS = {
+    "corpus": "imdb",
+    "pad": {"max_length": LENGTH, "vocabulary": 11},
+    "network": {"embedding": 2, "filters": 3, "kernel": 1, "pool": 2, "units": 4, "bidirectional": False}
+    | {"over_time": "last", "dropout": 0.0, "dense": 6},
+    "train": {"engine": "compiled", "optimizer": "adam", "epochs": 3, "batch": 2, "shards": 1, "learning_rate": 0.01}
+    | {"schedule": "constant", "beta_2": 0.9, "word_dropout": 0.0, "validation_fraction": 0.0, "seed": 1},
+}
+
+
+def test_a_checkpoint_is_loaded_under_its_own_fingerprint_alone_until_it_is_removed(tmp_path):
+    path = tmp_path / "new/m.npz"
+    checkpoint = Checkpoint(path, "a")
+    assert checkpoint.load() == (None, [])
+    checkpoint.save({"weights": np.zeros(9)}, [])
+    checkpoint.save(STATE, HISTORY)
+    state, history = Checkpoint(path, "a").load()
+    assert history == HISTORY
+    assert state.keys() == STATE.keys()
+    for name, array in STATE.items():
+        assert (state[name].dtype, state[name].tobytes()) == (array.dtype, array.tobytes())
+    for other in ("b", "", "A", "aa"):
+        assert Checkpoint(path, other).load() == (None, [])
+    assert [file.name for file in path.parent.iterdir()] == ["m.npz"]
+    checkpoint.remove()
+    assert Checkpoint(path, "a").load() == (None, [])
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, -1], ids=str)
+def test_a_damaged_checkpoint_is_an_error_in_one_line(tmp_path, keep):
+    checkpoint = Checkpoint(tmp_path / "m.npz", "a")
+    checkpoint.save(STATE, HISTORY)
+    checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:keep])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # NumPy leaves such a file open
+        message = fault(checkpoint)
+        gc.collect()
+    assert re.fullmatch(r".*m\.npz: a damaged checkpoint \(.*\); delete it to train from the start", message)
+
+
+def fault(checkpoint: Checkpoint) -> str:
+    try:
+        checkpoint.load()
+    except InputError as error:
+        return str(error)
+    return "no fault"
+
+
+class Killed(Exception):
+    """In place of a signal."""
+
+
+class Trainer:
+    """Trains one epoch, and is killed in the next."""
+
+    promise = "a stand-in"
+
+    def __init__(self):
+        self.ended = False
+
+    def epoch(self, *_):
+        if self.ended:
+            raise Killed
+        self.ended = True
+        return {"loss": 0.5, "accuracy": 0.5}
+
+    def state(self):
+        return STATE
+
+
+class Project:
+    """A padded corpus, and code that is a stand-in too, in a folder."""
+
+    def __init__(self, folder: Path, monkeypatch):
+        self.folder, self.settings = folder, Settings.model_validate(SETTINGS)
+        rows = np.arange(REVIEWS * LENGTH, dtype="u1").reshape(REVIEWS, LENGTH) % 11
+        self.write("data/m/x_train.npy", rows)
+        self.write("data/m/y_train.npy", np.arange(REVIEWS, dtype="u1") % 2)
+        for name in ("sentiment/used.py", "sentiment/engine/used.py", "stages/train.py", "elsewhere/used.py"):
+            self.use(name, monkeypatch)
+        self.write("sentiment/unused.py", "1")
+        monkeypatch.setattr(train, "__file__", str(folder / "stages/train.py"))
+        monkeypatch.setattr(train, "make_trainer", self.make_trainer)
+        monkeypatch.setattr(train, "_live", lambda folder: MagicMock())  # DVCLive, which looks for a repository
+        monkeypatch.delenv("LAUNCHER", raising=False)
+
+    def use(self, name: str, monkeypatch) -> None:
+        """Import a file."""
+        self.write(name, "1")
+        module = ModuleType(name)
+        module.__file__ = str(self.folder / name)
+        monkeypatch.setitem(sys.modules, name, module)
+
+    def write(self, name: str, content: "str | np.ndarray") -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content) if isinstance(content, str) else np.save(path, content)
+
+    def make_trainer(self, settings, build, state, reviews) -> Trainer:
+        self.resumed = state
+        return Trainer()
+
+    def start(self) -> bool:
+        """Whether a training, which is killed after an epoch, goes on from the one before."""
+        with inside(self.folder), pytest.raises(Killed):
+            train.main(self.settings, NAME)
+        return self.resumed is not None
+
+    def set(self, section: str, key: str, value: object) -> None:
+        """Change a param."""
+        self.settings = Settings.model_validate(SETTINGS | {section: SETTINGS[section] | {key: value}})
+
+    def change(self, name: str, at: tuple) -> None:
+        """Change a number of an array."""
+        array = np.load(self.folder / name)
+        array[at] ^= 1
+        self.write(name, array)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Project:
+    return Project(tmp_path, monkeypatch)
+
+
+def release(package: str, monkeypatch) -> None:
+    """Install another version of a package."""
+    monkeypatch.setattr(train, "version", lambda name: version(name) + (".1" if name == package else ""))
+
+
+SAME = {
+    "nothing": lambda project, _: None,
+    "code that is not in use": lambda project, _: project.write("sentiment/unused.py", "2"),
+    "code of others": lambda project, _: project.write("elsewhere/used.py", "2"),
+    "the version of another package": lambda _, monkeypatch: release("pytest", monkeypatch),
+}
+OTHER = {
+    "a param of the training": lambda project, _: project.set("train", "learning_rate", 0.02),
+    "a param of the network": lambda project, _: project.set("network", "dropout", 0.5),
+    "a param of the reviews": lambda project, _: project.set("pad", "vocabulary", 12),
+    "more epochs": lambda project, _: project.set("train", "epochs", 4),
+    "an id": lambda project, _: project.change("data/m/x_train.npy", (REVIEWS - 1, LENGTH - 1)),
+    "a label": lambda project, _: project.change("data/m/y_train.npy", (REVIEWS - 1,)),
+    "a file in use": lambda project, _: project.write("sentiment/used.py", "2"),
+    "a file in use, in a folder": lambda project, _: project.write("sentiment/engine/used.py", "2"),
+    "the stage itself": lambda project, _: project.write("stages/train.py", "2"),
+    "another file in use": lambda project, monkeypatch: project.use("stages/more.py", monkeypatch),
+    **{
+        f"the version of {package}": lambda _, monkeypatch, package=package: release(package, monkeypatch)
+        for package in ("numba", "keras", "tensorflow")
+    },
+}
+
+
+@pytest.mark.parametrize("change", SAME.values(), ids=SAME)
+def test_a_killed_training_goes_on_where_nothing_that_shapes_it_has_changed(project, monkeypatch, capsys, change):
+    assert not project.start()
+    change(project, monkeypatch)
+    capsys.readouterr()
+    assert project.start()
+    assert project.resumed.keys() == STATE.keys()
+    assert "resuming after epoch 1 of 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", OTHER.values(), ids=OTHER)
+def test_a_killed_training_starts_afresh_where_something_that_shapes_it_has_changed(
+    project, monkeypatch, capsys, change
+):
+    assert not project.start()
+    change(project, monkeypatch)
+    assert not project.start()
+    assert "resuming" not in capsys.readouterr().out
+    assert project.start()  # from the new one
