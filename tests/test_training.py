@@ -385,6 +385,13 @@ def test_a_checkpoint_of_pickles_is_refused_and_nothing_in_it_is_called(tmp_path
     assert [file.name for file in tmp_path.iterdir()] == ["kept.npz"]
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_first_weights_are_drawn_from_a_stream_of_the_seed(seed):
+    """The embedding comes first; the numbers that name the stream are part of the bits of all results."""
+    drawn = 0.05 * (2 * np.random.default_rng([seed, 1]).random(300 * 6) - 1)
+    np.testing.assert_array_equal(Network(LAYERS).first_weights(seed)[: 300 * 6], drawn.astype("f4"))
+
+
 def test_training_that_diverges_is_refused_in_one_line():
     with pytest.raises(InputError, match=r"^train.learning_rate: after epoch \d the loss is .* lower the rate$"):
         fit(*labelled(33), learning_rate=1e30)
