@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -55,10 +56,11 @@ def values(name: str, content: bytes) -> dict[str, Value] | None:
     if suffix in ("csv", "tsv"):
         rows = csv.reader(io.StringIO(content.decode()), delimiter="\t" if suffix == "tsv" else ",")
         header = next(rows, [])
+        alone = {name for name, count in Counter(header).items() if count == 1}
         return {f"line 1, column {i}": Value("", name) for i, name in enumerate(header, 1)} | {
-            f"line {line}, {name}": Value(name or "", number(cell))
+            f"line {line}, {name if name in alone else f'column {i}'}": Value(name or "", number(cell))
             for line, row in enumerate(rows, 2)
-            for name, cell in zip_longest(header, row)
+            for i, (name, cell) in enumerate(zip_longest(header, row), 1)
         }
     return None
 

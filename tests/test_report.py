@@ -25,6 +25,7 @@ from checks.report import (
     name_models,
     read_noise,
     to_html,
+    to_image,
     to_markdown,
     to_svg,
 )
@@ -154,6 +155,7 @@ def test_the_comment_names_the_changed_param_and_every_metric_before_and_after(p
     assert ["small", "weights", before["weights"], after["weights"], "—", "changed"] in table
     assert {row[1] for row in table if row[0] == "small" and len(row) == 6} == set(before)
     assert ["full", "the same in every metric."] in table
+    assert ["full", "parameters", "39,053", "39,053", "—", "the same"] in table
     assert {row[5] for row in table if row[0] == "full" and len(row) == 6} == {"the same"}
     assert "report artifact" in comment.splitlines()[-1]
 
@@ -622,6 +624,12 @@ def test_an_image_is_embedded_of_both_revisions(project):
     assert 'aria-label="plots/small/picture.png"' in page
 
 
+def test_an_image_is_of_the_kind_that_its_name_says():
+    point = {"rev": "r", "src": "data:image/png;base64,QQ=="}
+    assert to_image(point | {"filename": "a.svg"}) == ("r", "data:image/svg+xml;base64,QQ==")
+    assert to_image(point | {"filename": "a"}) == ("r", "data:image/png;base64,QQ==")
+
+
 def picture_of(folder: Path, revision: str) -> bytes:
     command = ("git", "show", f"{revision}:plots/small/picture.png")
     return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, check=True).stdout
@@ -642,12 +650,18 @@ def test_a_project_in_a_folder_of_a_larger_repository_has_a_report(tmp_path):
         write(tmp_path, f"sub/{name}", content)
     shutil.copytree(ROOT / ".dvc/plots", tmp_path / "sub/.dvc/plots")
     write(tmp_path, "sub/.dvc/config", "")
+    edited = yaml.safe_load(FILES["dvc.yaml"])
+    edited["stages"]["evaluate"]["do"]["params"].append({"more.yaml": ["k"]})
+    write(tmp_path, "sub/dvc.yaml", yaml.safe_dump(edited))
     for epochs in (4, 3):
         write(tmp_path, "sub/params.yaml", FILES["params.yaml"].replace("epochs: 4", f"epochs: {epochs}"))
+        write(tmp_path, "sub/more.yaml", f"k: {epochs + 5}\n")
         repro(tmp_path / "sub")
     run = report(tmp_path / "sub")
     assert run.returncode == 0, run.stderr
-    assert ["models.small.epochs", "4", "3"] in rows(read(tmp_path / "sub")[1])
+    table = rows(read(tmp_path / "sub")[1])
+    assert ["models.small.epochs", "4", "3"] in table
+    assert ["more.yaml:k", "9", "8"] in table
 
 
 def test_gits_own_reason_is_shown(copy):

@@ -302,6 +302,40 @@ stages:
     )
 
 
+def test_inputs_are_those_that_no_stage_makes_and_files_are_all_there_or_none(tmp_path):
+    """Of a folder that DVC keeps, one of which Git keeps a part, and what is made of the first."""
+    code = """\
+import os
+for name in ("d/x.json", "d/y", "k/x", "k/y"):
+    os.makedirs(name[0], exist_ok=True)
+    open(name, "w").write(str(0.5 + float(os.environ.get("SHIFT", "0")) if name == "d/x.json" else name))
+"""
+    pipeline = """\
+stages:
+  a: {cmd: python a.py, deps: [a.py], params: [s], outs: [d, k: {cache: false}]}
+  b: {cmd: cp d/x.json m.json, deps: [d], metrics: [m.json: {cache: false}]}
+"""
+    files = {"a.py": code, "dvc.yaml": pipeline, "params.yaml": "s: {t: 1, u: 1}\n", ".gitignore": "/k/y\n"}
+    folder = create(tmp_path / "made", files | {"checks.yaml": 'tolerance: {"*": 0.01}\n'})
+    first = repro(folder)
+    repro(folder, force=True, SHIFT="0.005")
+    code, output, errors = verify(folder, "--json", "--rev", first, "--against", "HEAD")
+    assert code == 1, errors
+    report = json.loads(output)
+    assert (verdicts(report), report["stale"]) == ({"d": WITHIN, "k": IDENTICAL, "m.json": WITHIN}, {})
+    write(folder, "params.yaml", "s: {t: 1, u: 2}\n")
+    repro(folder)
+    code, output, errors = verify(folder, "--json", "--rev", first, "--against", "HEAD")
+    assert code == 0, errors
+    assert json.loads(output)["stale"] == {"a": ["params.yaml: s.u: recorded 1, found 2"]}
+    for file in (folder / ".dvc/cache/files/md5").rglob("*"):
+        if file.is_file() and file.read_bytes() == b"0.5":
+            file.unlink()
+    code, output, errors = verify(folder, "--rev", first, "--against", "HEAD~1")
+    assert code == 2, errors
+    assert "the recorded file is not here" in output
+
+
 def test_a_metric_edited_in_its_last_digit_is_different_and_named(copy):
     write(copy, "m.json", (copy / "m.json").read_text().replace("0.5,", "0.5000001,"))
     commit(copy)
@@ -502,7 +536,7 @@ def test_a_signal_ends_a_check_unless_it_was_ignored_from_the_start(name, ignore
 
 
 EXACT = Settings({"*": 0})
-LOOSE = Settings({"digest": "any", "parameters": 0, "*": 0.01})
+LOOSE = Settings({"digest": "any", "parameters": 0, "list.z": 0.5, "*": 0.01})
 
 
 @pytest.mark.parametrize(
@@ -525,6 +559,11 @@ LOOSE = Settings({"digest": "any", "parameters": 0, "*": 0.01})
         ("p.csv", "x,y\n1,2\n3,4\n", "x,y\n1,2.001\n3,4.005\n", WITHIN, "line 3, y: recorded 4.0, found 4.005, off by"),
         ("p.csv", "x,y\n1,2\n", "x,y\n1,2\n3,4\n", DIFFERENT, "line 3, x: recorded nothing, found 3.0"),
         ("p.csv", "x,y\n1,2\n", "x,z\n1,2\n", DIFFERENT, "line 1, column 2: recorded y, found z"),
+        ("p.csv", "x,y\n1,2,3,4\n", "x,y\n1,2,9,4\n", DIFFERENT, "line 2, column 3: recorded 3.0, found 9.0"),
+        ("p.csv", "x,x\n1,2\n", "x,x\n9,2\n", DIFFERENT, "line 2, column 1: recorded 1.0, found 9.0"),
+        ("m.json", '{"a": 1.0, "b": 1.0}', '{"a": 2.0, "b": 1.001}', DIFFERENT, "b: recorded 1.0, found 1.001"),
+        ("m.json", '{"list": [0, {"z": 1}]}', '{"list": [0, {"z": 1.4}]}', WITHIN, "list.1.z: recorded 1, found 1.4"),
+        ("m.yml", "a: 1.0\n", "a: 1.001\n", WITHIN, "a: recorded 1.0, found 1.001"),
         ("p.tsv", "x\ty\n1\ta\n", "x\ty\n1.01\ta\n", WITHIN, "line 2, x: recorded 1.0, found 1.01"),
         ("t.txt", "a\nb\n", "a\nc\n", DIFFERENT, "line 2: recorded 'b', found 'c'"),
         ("t.txt", "a\r\n", "a\n", DIFFERENT, "only line ends differ"),
@@ -593,9 +632,11 @@ def test_the_worst_of_a_column_stands_for_it():
     assert line == "line 3, x: recorded 2.0, found 2.5, off by 0.5 (tolerance 0); 2 more of this key"
 
 
-def test_a_default_tolerance_is_for_last_digits():
-    assert compare("m.json", b'{"a": 0.123456789}', b'{"a": 0.123456788}', Settings())[0] == WITHIN
-    assert compare("m.json", b'{"a": 0.1234}', b'{"a": 0.1235}', Settings())[0] == DIFFERENT
+def test_a_default_tolerance_is_for_last_digits_and_else_the_first_that_fits_holds():
+    assert compare("m.json", b'{"a": 0.5}', b'{"a": 0.5000004}', Settings())[0] == WITHIN
+    assert compare("m.json", b'{"a": 0.5}', b'{"a": 0.5000006}', Settings())[0] == DIFFERENT
+    assert Settings({"*": 0, "loss": 1}).tolerated("loss", 5.0) == 0
+    assert Settings({"loss": 1}).tolerated("gain", 5.0) == 0
 
 
 def stages(**values) -> dict[str, Stage]:
