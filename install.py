@@ -67,7 +67,7 @@ def install(environment: Path, locks, fresh: bool) -> None:
         print("uv fails; pip takes its place, and longer", file=sys.stderr)
         if fresh:
             shutil.rmtree(environment)
-            if not run(PYTHON, "-c", "import ensurepip, venv", quiet=True)[0]:
+            if not run(PYTHON, "-c", "import ensurepip, venv; ensurepip.version()", quiet=True)[0]:
                 sys.exit(f"error: {PYTHON} cannot make environments; on Debian and Ubuntu: apt install python3-venv")
             run(PYTHON, "-m", "venv", environment)
         if not run(python, "-m", "pip", "install", *options)[0]:
