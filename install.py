@@ -52,7 +52,7 @@ def install(environment: Path, locks, fresh: bool) -> None:
     names, text = " and ".join(map(str, locks)), "".join(lock.read_text(encoding="utf-8") for lock in locks)
     print(f"{environment}: installing {names}; a minute or two", file=sys.stderr)
     choose_settings()
-    options = [f"--requirement={lock}" for lock in locks] + ["--no-index"] * ("PIP_NO_INDEX" in os.environ)
+    options = [f"--requirement={lock}" for lock in locks] + ["--no-index"] * bool(os.environ.get("PIP_NO_INDEX"))
     options += ["--require-hashes", "--no-deps"] * ("--hash=" in text)  # a lock with hashes is complete
     python, uv = environment / BIN / "python", find_uv(environment / "uv")
     this, suits = "Python {}.{}".format(*sys.version_info), OLDEST <= sys.version_info[:2] <= NEWEST
@@ -67,7 +67,7 @@ def install(environment: Path, locks, fresh: bool) -> None:
         print("uv fails; pip takes its place, and longer", file=sys.stderr)
         if fresh:
             shutil.rmtree(environment)
-            if not run(PYTHON, "-c", "import ensurepip, venv", quiet=True)[0]:
+            if not run(PYTHON, "-c", "import ensurepip, venv; ensurepip.version()", quiet=True)[0]:
                 sys.exit(f"error: {PYTHON} cannot make environments; on Debian and Ubuntu: apt install python3-venv")
             run(PYTHON, "-m", "venv", environment)
         if not run(python, "-m", "pip", "install", *options)[0]:
@@ -86,7 +86,7 @@ def choose_settings() -> None:
     listed = run(PYTHON, "-m", "pip", "config", "list", quiet=True)[1].decode(errors="replace")
     for key, value in re.findall(r"^(?:install|global)\.(\S+?)=('.*')\s*$", listed, re.MULTILINE):
         if re.match(SOURCES, name := "PIP_" + key.upper().replace("-", "_")):
-            os.environ.setdefault(name, ast.literal_eval(value))
+            os.environ[name] = os.environ.get(name) or ast.literal_eval(value)
     for name, uv_name in UV_NAMES.items():
         if value := os.environ.get(f"PIP_{name}"):
             os.environ.setdefault(uv_name, ",".join(value.split()) if name == "FIND_LINKS" else value)
@@ -95,18 +95,19 @@ def choose_settings() -> None:
 
 def find_uv(scratch: Path) -> str:
     """The uv in .venv; or the one that requirements.txt locks, by pip; or one on the PATH; or none."""
-    lock, python = Path(__file__).resolve().with_name("requirements.txt"), PYTHON
+    lock = Path(__file__).resolve().with_name("requirements.txt")
     if run(own := str(lock.parent / ".venv" / BIN / "uv"), "--version", quiet=True)[0]:
         return own
     scratch.mkdir(parents=True, exist_ok=True)
     if locked := re.search(r"^uv==(?:.*\\\n)*.*$", lock.read_text(encoding="utf-8"), re.MULTILINE):
         (scratch / "uv.txt").write_text(locked[0])
-        if not run(python, "-m", "pip", "--version", quiet=True)[0]:
-            run(python, "-m", "venv", scratch / "venv", quiet=True)
-            python = scratch / "venv" / BIN / "python"
-        exact = ("--require-hashes", "--no-deps", "--only-binary=:all:", f"--requirement={scratch / 'uv.txt'}")
-        done, said = run(python, "-m", "pip", "install", f"--target={scratch}", *exact, quiet=True)
-        if not done and b"Retrying" in said:
+        options = ("--require-hashes", "--no-deps", "--only-binary=:all:", f"--requirement={scratch / 'uv.txt'}")
+        command = ("-m", "pip", "install", f"--target={scratch}", *options)
+        _, said = run(PYTHON, *command, quiet=True)
+        if b"No module named pip" in said:
+            run(PYTHON, "-m", "venv", scratch / "venv", quiet=True)
+            _, said = run(scratch / "venv" / BIN / "python", *command, quiet=True)
+        if b"Retrying" in said and b"Successfully" not in said:
             sys.exit("error: pip reaches no package index, so nothing can be installed; is there a network?")
     return shutil.which("uv", path=scratch / "bin") or shutil.which("uv") or "uv"
 
@@ -123,6 +124,7 @@ def run(*command, quiet=False) -> tuple:
                     process.kill()
                 else:
                     os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
                 raise
     except (FileNotFoundError, PermissionError):
         return False, b""
