@@ -64,7 +64,7 @@ def install(environment: Path, locks, fresh: bool) -> None:
     if not (made and run(uv, "pip", "install", "--compile-bytecode", "--python", python, *options)[0]):
         if fresh and not suits:
             sys.exit(f"error: uv fails, and pip needs Python 3.10 to 3.13, not {this}; install one of them")
-        print("uv fails; pip takes its place, and longer", file=sys.stderr)
+        print("uv does not work here; pip installs instead, which takes longer", file=sys.stderr)
         if fresh:
             shutil.rmtree(environment)
             if not run(PYTHON, "-c", "import ensurepip, venv; ensurepip.version()", quiet=True)[0]:

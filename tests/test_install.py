@@ -58,6 +58,7 @@ def package(wheels: Path, name: str, script: str = "") -> str:
 
 def start(project: Path, target="setup", python=sys.executable, stops=signal.SIG_DFL, **environment: str):
     """`make setup` by a Python, in a process group of its own, which signals end or, as under nohup, do not."""
+    assert sys.platform != "win32"  # it has no make, without which all tests here are skipped
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PIP_"))}
     wheels = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": (project.parent / "wheels").as_uri(), "LC_ALL": "C"}
     before = {name: signal.signal(name, stops) for name in (signal.SIGINT, signal.SIGHUP)}
@@ -195,6 +196,7 @@ def test_an_environment_that_is_a_link_is_never_emptied(project, tmp_path, exist
 
 
 def test_set_up_interrupted_leaves_no_process_and_starts_afresh(project):
+    assert sys.platform != "win32"
     (project / "wait").touch()
     process = start(project)
     wait_until(process, project / "waiting")
@@ -209,6 +211,7 @@ def test_set_up_interrupted_leaves_no_process_and_starts_afresh(project):
 
 
 def test_set_up_goes_on_under_nohup(project):
+    assert sys.platform != "win32"
     (project / "wait").touch()
     process = start(project, stops=signal.SIG_IGN)
     wait_until(process, project / "waiting")

@@ -304,6 +304,7 @@ def test_bad_options_are_one_line(project, monkeypatch):
 def test_an_answer_comes_while_the_input_is_open_and_a_reader_that_goes_away_or_an_interrupt_ends_it_without_a_word(
     project,
 ):
+    assert sys.platform != "win32"
     ignored = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for what it runs in the background
     processes = [start(project, "--json") for _ in range(2)]
     signal.signal(signal.SIGINT, ignored)
