@@ -99,6 +99,19 @@ def pytest_addoption(parser):
     )
 
 
+SLOW = {
+    "bits", "blocks", "cache", "checks", "experiments", "export", "gate", "install", "keras_trainer", "noise", "pipeline",
+    "processes", "report", "surroundings", "verify",
+}  # fmt: skip
+"""Test files that train, run DVC or start many processes; `make check` leaves them out."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem.removeprefix("test_") in SLOW or "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_generate_tests(metafunc):
     if "emulator" in metafunc.fixturenames:
         emulators = [emulator for emulator in metafunc.config.getoption("emulators").split(",") if emulator]
