@@ -100,8 +100,8 @@ def pytest_addoption(parser):
 
 
 SLOW = {
-    "bits", "blocks", "cache", "checks", "experiments", "export", "gate", "install", "keras_trainer", "noise", "pipeline",
-    "processes", "report", "surroundings", "verify",
+    "bits", "blocks", "cache", "checks", "experiments", "export", "gate", "install", "keras_trainer", "noise",
+    "pipeline", "processes", "report", "surroundings", "verify",
 }  # fmt: skip
 """Test files that train, run DVC or start many processes; `make check` leaves them out."""
 
