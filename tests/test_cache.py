@@ -108,11 +108,11 @@ def test_copies_of_the_code_share_a_cache_that_the_environment_names(plain, tmp_
     assert not [*tmp_path.glob("o*/sentiment/engine/__pycache__/*/*")]
 
 
-def test_processes_that_compile_at_once_leave_one_whole_cache(plain, tmp_path):
+def test_processes_that_compile_at_once_leave_one_whole_cache(warm, plain, tmp_path):
     folder = copy(tmp_path / "library")
     ended = {end(process)._replace(hits=0) for process in [start(folder) for _ in range(4)]}
     assert ended == {plain._replace(hits=0)}
-    assert len(kept(folder)) == 2
+    assert sorted(path.name for path in kept(folder)) == sorted(path.name for path in kept(warm))
     assert run(folder) == plain
 
 
