@@ -7,21 +7,25 @@ else
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 endif
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH # of the user's other programs
 MODEL ?=
 BASELINE ?=
 TARGET = $(if $(MODEL),evaluate@$(MODEL)) $(if $(BASELINE),score@$(BASELINE))
+PYTEST = python -m pytest --numprocesses 2 --dist worksteal --max-worker-restart 0
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 
-.PHONY: help setup mpi demo repro predict export verify-export test test-processors gate verify report plots noise bench \
-  compare lint lock
+.PHONY: help setup mpi demo repro predict export verify-export check test test-processors gate verify report plots noise \
+  bench compare lint lock .venv-bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/installed ## create .venv from requirements.txt
+setup: ## create .venv from requirements.txt, unless it is there
+	@$(PYTHON) install.py .venv requirements.txt
 
-mpi: setup .venv/installed-mpi ## add MPI to .venv, for LAUNCHER="mpiexec -n 4" make repro
+mpi: ## add MPI to .venv, for LAUNCHER="mpiexec -n 4" make repro
+	@$(PYTHON) install.py .venv requirements.txt requirements-mpi.txt
 
 demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, offline
 	@python -m demo
@@ -40,11 +44,14 @@ export: setup ## MODEL=small as one folder for people without this project: expo
 verify-export: setup ## prove an exported folder by its own recipe: FOLDER=exported/small
 	@python -m export.verify $(FOLDER)
 
-test: setup .venv/installed-mpi ## all tests
-	@python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
+check: lint ## lint, types and the tests that neither train nor run DVC: after each change, under a minute
+	@$(PYTEST) -m 'not slow'
+
+test: mpi ## all tests but those on emulated processors
+	@$(PYTEST)
 
 test-processors: setup ## training and scoring on emulated processors: EMULATORS="qemu-x86_64 -cpu Haswell,..."
-	@python -m pytest --numprocesses 2 -k emulated --emulators '$(EMULATORS)'
+	@$(PYTEST) -k emulated --emulators '$(EMULATORS)'
 
 gate: setup ## does dvc.lock describe this tree? in a second, without data
 	@python -m checks.gate
@@ -61,7 +68,7 @@ plots: setup ## all plots of the working tree on a page that needs no network, r
 noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5 ENGINE=keras or BASELINE=nb-adam
 	@python -m benchmarks.noise $(MODEL) $(BASELINE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(ENGINE),--engine $(ENGINE))
 
-bench: setup .venv-bench/installed ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
+bench: .venv-bench ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks
 
 compare: setup ## accuracy of networks and baselines by time and by reviews, in experiments/; needs `make repro`
@@ -73,19 +80,10 @@ lint: setup ## ruff: check and format; ty: names that are not there, on any plat
 	$(foreach platform,linux darwin win32,ty check --output-format concise --python-platform $(platform) &&) true
 
 lock: setup ## resolve pyproject.toml into requirements.txt again, one version of each package for every Python
-	python -m pip --require-virtualenv install --quiet uv
 	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
 	  --group dev --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements.txt pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
 	  --group mpi --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements-mpi.txt
 
-# What `install.py` leaves unfinished has no `installed`.
-.venv/installed: requirements.txt
-	@$(PYTHON) install.py .venv requirements.txt
-
-.venv/installed-mpi: requirements-mpi.txt .venv/installed
-	@python -m pip --require-virtualenv --disable-pip-version-check install --quiet --requirement $<
-	@cp $< $@
-
-.venv-bench/installed: benchmarks/requirements.txt
+.venv-bench: setup
 	@$(PYTHON) install.py .venv-bench benchmarks/requirements.txt

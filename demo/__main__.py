@@ -13,15 +13,19 @@ from demo.project import write_project
 from sentiment import InputError
 from stages.params import parse
 
-REVIEWS = 4000
 
+def main(folder: Path, reviews: int, *, kept: bool) -> None:
+    """Build the project in an empty or new folder, run it and print its metrics.
 
-def main(folder: Path, *, kept: bool) -> None:
-    """Build the project in an empty or new folder, run it and print its metrics."""
-    environment = write_project(folder, REVIEWS)
+    Args:
+        folder: Folder of the project.
+        reviews: Number of reviews in each split.
+        kept: Whether the folder stays after the run.
+    """
+    environment = write_project(folder, reviews)
     params = parse((folder / "params.yaml").read_text(encoding="utf-8"))
     files = [f"metrics/{name}.json" for name in (*params.models, *params.baselines)]
-    print(f"`dvc repro` in {folder}, {REVIEWS:,} made-up reviews to train on and as many to test on:\n", flush=True)
+    print(f"`dvc repro` in {folder}, {reviews:,} made-up reviews to train on and as many to test on:\n", flush=True)
     run(["dvc", "repro", *([] if kept else ["--quiet"])], folder, environment)  # its hints are of a folder that goes
     print(f"\nThe made-up reviews, as `dvc metrics show {' '.join(files)}` has them:\n", flush=True)
     run(["dvc", "metrics", "show", *files], folder, environment)
@@ -52,15 +56,19 @@ if __name__ == "__main__":
             signal.signal(getattr(signal, name), signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="an empty folder to keep it in; a scratch one by default")
-    kept = parser.parse_args().folder
+    parser.add_argument("--reviews", type=int, default=4000, help="reviews in each split; 4000 by default")
+    options = parser.parse_args()
+    if options.reviews < 20:
+        parser.error(f"--reviews: expected at least 20, got {options.reviews}")
+    kept = options.folder
     try:
         if kept is None:
             with tempfile.TemporaryDirectory(prefix="imdb-demo-", ignore_cleanup_errors=True) as scratch:
-                main(Path(scratch), kept=False)
+                main(Path(scratch), options.reviews, kept=False)
         elif kept.exists() and (not kept.is_dir() or any(kept.iterdir())):
             sys.exit(f"error: {kept} is not an empty folder; name one, or none to use a scratch folder")
         else:
-            main(kept.resolve(), kept=True)
+            main(kept.resolve(), options.reviews, kept=True)
     except InputError as error:
         sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
     except subprocess.CalledProcessError as error:

@@ -36,7 +36,7 @@ def write_project(folder: Path, reviews: int) -> dict[str, str]:
         reviews: In each split.
 
     Returns:
-        The environment in which ``dvc`` commands there find the corpus and this Python.
+        See ``environment_of``.
     """
     for name in PIPELINE:
         source, target = ROOT / name, folder / name
@@ -47,14 +47,24 @@ def write_project(folder: Path, reviews: int) -> dict[str, str]:
             shutil.copy(source, target)
     write_corpus(folder / "corpus", reviews)
     adapt(folder / "params.yaml", folder / "corpus")
-    (folder / ".gitignore").write_text("/corpus/\n/.checkpoints/\n__pycache__/\n")
+    (folder / ".gitignore").write_text("/corpus/\n/exported/\n/.checkpoints/\n__pycache__/\n")
+    environment = environment_of(folder)
+    own = ("user.name=demo", "user.email=demo@example.org", "commit.gpgsign=false", f"core.hooksPath={os.devnull}")
+    git = ["git", *(word for setting in own for word in ("-c", setting))]  # whatever the user's Git settings are
+    for command in (["init", "--quiet", "--template="], ["add", "."], ["commit", "--quiet", "--message", "Pipeline"]):
+        subprocess.run([*git, *command], cwd=folder, env=environment, check=True)
+    return environment
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """The environment variables under which ``dvc`` runs in a project that ``write_project`` has made.
+
+    Compiled code is shared with this checkout, which has the same code.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_"))}
+    environment.setdefault("NUMBA_CACHE_DIR", str(ROOT / "sentiment/engine/__pycache__"))
     environment["IMDB_SOURCE"] = str(folder / "corpus")
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    settings = ("user.name=demo", "user.email=demo@example.org", "commit.gpgsign=false", f"core.hooksPath={os.devnull}")
-    git = ["git", *(word for setting in settings for word in ("-c", setting))]
-    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "The pipeline"]):
-        subprocess.run([*git, *command], cwd=folder, env=environment, check=True)
     return environment
 
 

@@ -15,7 +15,7 @@ from sentiment import InputError
 
 # What a user sets for other programs of these libraries would reach the results, or end a stage in a traceback.
 LIBRARIES = ("DVCLIVE_", "KERAS_", "NPY_", "NUMBA_", "SCIPY_", "SKLEARN_", "TF_", "TQDM_", "XLA_")
-HARMLESS = ("KERAS_HOME", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR")  # where things lie
+HARMLESS = ("KERAS_HOME", "NUMBA_CACHE_DIR", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR")  # where things lie
 NUMBA_SETTINGS = Path(".numba_config.yaml")  # which Numba reads as it is imported, and fails if it can't
 
 LARGE = 2**20

@@ -1,11 +1,15 @@
-"""What the tests share."""
+"""Fixtures and settings of all tests."""
 
 import os
+import re
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from demo.project import shown
@@ -13,6 +17,17 @@ from stages.download import locate
 from stages.params import parse
 
 ROOT = Path(__file__).parents[1]
+
+# The shell in which the tests run must not change their result: neither its settings of DVC, Git, Python, pip and uv,
+# except where packages come from, nor a SIGINT that it ignores in background jobs. A test of such a setting sets it.
+for _name in [*os.environ]:
+    if re.match(r"(DVC_|GIT_|PYTHON|(PIP|UV)_(?!.*(CACHE|CERT|CONFIG|HOST|INDEX|LINKS|PROXY)))", _name):
+        del os.environ[_name]
+os.environ["GIT_CONFIG_GLOBAL"] = os.environ["GIT_CONFIG_SYSTEM"] = os.devnull
+os.environ["NUMBA_CACHE_DIR"] = str(ROOT / "sentiment/engine/__pycache__")  # copies of the code compile nothing again
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PARAMS = parse((ROOT / "params.yaml").read_text(encoding="utf-8"))
 MODELS, BASELINES = [*PARAMS.models], PARAMS.baselines
 SHOWN = shown(BASELINES)  # those in the projects that `write_project` makes
@@ -20,6 +35,31 @@ SHOWN = shown(BASELINES)  # those in the projects that `write_project` makes
 # A commit passes or fails, whoever tests it and however busy the machine; `--hypothesis-profile default` explores.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, worker_id):
+    """A project in which `dvc repro` has run, its results committed; tests that change it take a copy.
+
+    It is made by `python -m demo`, once for all processes of pytest-xdist. What the demo prints is in `demo.out`.
+    """
+    from tests.projects import REVIEWS, Project
+
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+    folder, printed = base / "finished", base / "demo.out"
+    with FileLock(base / "finished.lock"):
+        if not printed.exists():
+            status = ["git", "status", "--porcelain", "data", "dvc.lock", "metrics", "models", "plots"]
+            before = subprocess.check_output(status, cwd=ROOT)
+            command = [sys.executable, "-m", "demo", "--reviews", str(REVIEWS), str(folder)]
+            run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            assert run.returncode == 0, run.stdout + run.stderr
+            assert subprocess.check_output(status, cwd=ROOT) == before
+            project = Project(folder)
+            project.commit()
+            printed.write_text(run.stdout)
+    return Project(folder)
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +97,19 @@ def pytest_addoption(parser):
         default="",
         help="commands that run a program on another processor, comma-separated: 'qemu-x86_64 -cpu Haswell,...'",
     )
+
+
+SLOW = {
+    "bits", "blocks", "cache", "checks", "experiments", "export", "gate", "install", "keras_trainer", "noise",
+    "pipeline", "processes", "report", "surroundings", "verify",
+}  # fmt: skip
+"""Test files that train, run DVC or start many processes; `make check` leaves them out."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem.removeprefix("test_") in SLOW or "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_generate_tests(metafunc):

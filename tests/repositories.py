@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ import pytest
 from dvc.repo import Repo
 
 from checks.shell import command
-from tests.conftest import ROOT
 
 PROGRAMS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 """A search path on which `python` is this one."""
@@ -134,9 +132,3 @@ def clone(folder: Path, target: Path, *options: str) -> Path:
     """What a reader has: no data and no cache."""
     git(folder, "clone", "--quiet", *options, folder.as_uri(), str(target))
     return target
-
-
-def lend_kernels(folder: Path, lender: Path = ROOT) -> None:
-    """Give a project the kernels that another one has compiled of the same code."""
-    for kernels in (lender / "sentiment/engine/__pycache__").glob("[0-9a-f]" * 16):
-        shutil.copytree(kernels, folder / kernels.relative_to(lender), dirs_exist_ok=True)

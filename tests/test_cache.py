@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
 SCRIPT = """\
 import sys
 exec(sys.argv[1])
@@ -31,18 +32,28 @@ class Run(NamedTuple):
 
     bits: str
     hits: int
-    said: list[str]
+    said: tuple[str, ...]
 
 
 def run(folder: Path, before: str = "", between: str = "", **environment: str) -> Run:
     """Compile in a process of its own, or take what an earlier one compiled."""
-    process = subprocess.run(
+    return end(start(folder, before, between, **environment))
+
+
+def start(folder: Path, before: str = "", between: str = "", **environment: str) -> subprocess.Popen:
+    """Start such a process, which has its cache in the folder unless the environment names another one."""
+    return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, before, between],
-        cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False,
+        cwd=folder, env=ENVIRONMENT | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert process.returncode == 0, process.stderr
-    bits, hits = process.stdout.split()
-    return Run(bits, int(hits), process.stderr.splitlines())
+
+
+def end(process: subprocess.Popen) -> Run:
+    """Wait for such a process."""
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    bits, hits = printed.split()
+    return Run(bits, int(hits), tuple(errors.splitlines()))
 
 
 def copy(folder: Path) -> Path:
@@ -62,7 +73,7 @@ def kept(folder: Path) -> list[Path]:
 def warm(tmp_path_factory) -> Path:
     """A library whose cache has what the script compiles."""
     folder = copy(tmp_path_factory.mktemp("warm"))
-    assert run(folder)[1:] == (0, [])
+    assert run(folder)[1:] == (0, ())
     return folder
 
 
@@ -86,8 +97,23 @@ def edit_a_helper(folder: Path) -> None:
 
 
 def test_what_an_earlier_process_compiled_is_not_compiled_again(plain, library):
-    assert plain[1:] == (2, [])
+    assert plain[1:] == (2, ())
     assert run(library) == plain
+
+
+def test_copies_of_the_code_share_a_cache_that_the_environment_names(plain, tmp_path):
+    cache = str(tmp_path / "shared")
+    hits = [run(copy(tmp_path / name), NUMBA_CACHE_DIR=cache).hits for name in ("one", "another")]
+    assert hits == [0, 2]
+    assert not [*tmp_path.glob("o*/sentiment/engine/__pycache__/*/*")]
+
+
+def test_processes_that_compile_at_once_leave_one_whole_cache(warm, plain, tmp_path):
+    folder = copy(tmp_path / "library")
+    ended = {end(process)._replace(hits=0) for process in [start(folder) for _ in range(4)]}
+    assert ended == {plain._replace(hits=0)}
+    assert {path.name for path in kept(folder)} <= {path.name for path in kept(warm)}  # nothing half-written
+    assert run(folder) == plain
 
 
 def test_stale_code_never_runs(plain, library, tmp_path):
@@ -108,8 +134,8 @@ def test_a_function_outside_the_engine_is_known_by_its_own_file(library):
         code.write_text(
             f"from sentiment.engine.vectors import compiled\n\n@compiled\ndef f(x):\n    return {factor} * x\n"
         )
-        run = subprocess.run([sys.executable, "-B", "-c", ask], cwd=library, capture_output=True, text=True, check=True)
-        found.append(run.stdout)
+        command = [sys.executable, "-B", "-c", ask]
+        found.append(subprocess.check_output(command, cwd=library, env=ENVIRONMENT, text=True))
     assert found == ["6.0 0\n", "6.0 1\n", "10.0 0\n"]
 
 
@@ -129,7 +155,7 @@ def test_another_compiler_has_a_cache_of_its_own(before, environment):
     code = "; from sentiment.engine import cache; print(cache.FOLDER)"
     found = {
         subprocess.run(
-            [sys.executable, "-c", first + code], cwd=ROOT, env=os.environ | more, capture_output=True, check=True
+            [sys.executable, "-c", first + code], cwd=ROOT, env=ENVIRONMENT | more, capture_output=True, check=True
         ).stdout
         for first, more in (("pass", {}), (before or "pass", environment))
     }
@@ -143,7 +169,7 @@ def test_for_another_processor_it_compiles_anew_to_the_same_bits(warm, plain):
 def test_code_that_was_edited_while_it_was_imported_is_neither_taken_from_the_cache_nor_kept(library):
     before = kept(library)
     touch = "open('sentiment/engine/functions.py', 'a').write('#')"
-    assert run(library, between=touch)[1:] == (1, [])  # the product was compiled before
+    assert run(library, between=touch)[1:] == (1, ())  # the product was compiled before
     assert kept(library) == before
 
 
@@ -163,10 +189,11 @@ def test_a_damaged_cache_is_made_anew(plain, library, damage: Callable[[bytes], 
     assert run(library) == plain
 
 
-def test_where_no_cache_can_be_had_it_compiles_without_and_says_so_once(plain, library):
+@pytest.mark.parametrize("environment", [{}, {"NUMBA_CACHE_DIR": os.devnull}], ids=str)
+def test_where_no_cache_can_be_had_it_compiles_without_and_says_so_once(plain, library, environment):
     shutil.rmtree(library / "sentiment/engine/__pycache__")
     (library / "sentiment/engine/__pycache__").touch()
-    found = run(library, HOME=os.devnull)
+    found = run(library, HOME=os.devnull, **environment)
     assert found[:2] == (plain.bits, 0)
     assert len(found.said) == 1
     assert found.said[0].startswith("compiled code is not kept, and compiled again by each process: ")

@@ -230,10 +230,13 @@ def test_numbers_that_are_no_python_integers_are_refused():
         read(of_reviews([[np.int64(5)]]))
 
 
+@pytest.mark.parametrize("block", [1, corpus.BLOCK])
 @pytest.mark.parametrize("rank", [0, -1, -(2**31)])
-def test_a_rank_below_one_is_refused_with_its_review(rank):
-    with pytest.raises(InputError, match=f"x_train: review 3 holds {rank}, ranks start at 1"):
-        read(of_reviews([[1, 2], [], [3], [rank, 4], [5]]))
+@pytest.mark.usefixtures("tiny")
+def test_a_rank_below_one_is_refused_with_its_review(rank, block, monkeypatch):
+    monkeypatch.setattr(corpus, "BLOCK", block)
+    with pytest.raises(InputError, match=f"x_train: review 102 holds {rank}, ranks start at 1"):
+        read(of_reviews([[n, 2] for n in range(1, 101)] + [[], [3], [rank, 4], [5]]))
 
 
 @pytest.mark.parametrize(("promised", "found"), [(2, "more"), (4, 3)])
@@ -364,6 +367,17 @@ def test_opcodes_in_any_order_mean_what_pickle_says_or_are_refused(body):
     except InputError:
         return
     assert found == meant
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_every_version_of_numpys_format_is_read(version):
+    members = {}
+    for name, array in {"x_train": objects([[5], [], [6, 7]]), "y_train": np.array([1, 0, 1])}.items():
+        np.lib.format.write_array(file := io.BytesIO(), array, version)
+        members[name] = file.getvalue()
+    file = archive(**members)
+    assert read(file) == [[5], [], [6, 7]]
+    assert corpus.labels(file, "train").tolist() == [1, 0, 1]
 
 
 def test_labels_are_read_in_any_integer_type():

@@ -1,5 +1,6 @@
 """Only the pinned bytes are accepted, from the sources in their order, and every failure is named in a line."""
 
+import errno
 import hashlib
 import json
 import os
@@ -188,6 +189,12 @@ def test_a_failure_that_may_pass_is_tried_again_ever_later(server, waits, failur
     assert raw() == CONTENT
 
 
+def test_no_wait_is_longer_than_ten_seconds(server, waits):
+    server.scripts = {"/a": [503] * 12 + [CONTENT["imdb.npz"]]}
+    run(server.url("/a"), retries=12)
+    assert waits == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10]
+
+
 @pytest.mark.parametrize(("failure", "named"), [(500, "500 Server Error"), ("cut", "IncompleteRead")])
 def test_tries_end(server, waits, failure, named):
     server.scripts = {"/a": [failure]}
@@ -334,6 +341,28 @@ def test_a_keras_cache_of_other_bytes_is_passed_over_with_a_warning_and_stays_as
     assert hashlib.sha256(OTHER).hexdigest() in warning
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == {"imdb.npz": OTHER}
     assert raw() == CONTENT
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG], ids=errno.errorcode.get)
+@pytest.mark.parametrize("full_at", ["named source", "Keras cache", "address"])
+def test_a_disk_that_takes_no_more_is_no_fault_of_the_source_and_no_other_is_asked(
+    monkeypatch, tmp_path, server, capsys, full_at, code
+):
+    def full(*arguments):
+        path = next(path for path in arguments if isinstance(path, Path) and path.name.startswith("."))
+        path.write_bytes(b"half")
+        raise OSError(code, os.strerror(code), str(path))
+
+    if full_at == "named source":
+        monkeypatch.setenv("IMDB_SOURCE", str(fill(tmp_path / "mine")))
+    server.scripts = {"/b": [CONTENT["imdb.npz"]]}
+    monkeypatch.setattr(download, "download" if full_at == "address" else "copyfile", full)
+    with pytest.raises(OSError, match=r"data/raw/imdb\.npz") as caught:
+        run(server.url("/a"), server.url("/b"))
+    assert (type(caught.value), caught.value.errno) == (OSError, code)
+    assert server.requests == []
+    assert capsys.readouterr().err == ""
+    assert raw_lacks_reviews()
 
 
 def test_an_interrupted_download_leaves_nothing_behind(server):

@@ -8,37 +8,30 @@ import sys
 import numpy as np
 import pytest
 
-from demo.project import write_project
 from experiments.compare import Run, chart, draw, mistakes, summarize, table
 from experiments.folds import deal, near
 from sentiment import corpus, padding
 from tests.conftest import BASELINES, MODELS, ROOT, SHOWN
-from tests.repositories import commit
 from tests.test_processes import NEEDS_MPI, on
 
 NAMES = [MODELS[0], *SHOWN]
 
 
 def run(project, module, *arguments, **more):
-    folder, environment = project
     return subprocess.run(
         [sys.executable, "-m", f"experiments.{module}", *arguments],
-        cwd=folder, env=environment | {"PYTHONPATH": str(ROOT)} | more, capture_output=True, text=True, check=False,
+        cwd=project.folder, env=project.environment | {"PYTHONPATH": str(ROOT)} | more,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("project")
-    environment = write_project(folder, 300)
-    targets = [f"evaluate@{NAMES[0]}", *(f"score@{name}" for name in NAMES[1:])]
-    subprocess.run(["dvc", "repro", *targets], cwd=folder, env=environment, check=True, capture_output=True)
-    commit(folder)
-    return folder, environment
+def project(finished, tmp_path_factory):
+    return finished.copy(tmp_path_factory.mktemp("experiments") / "project")
 
 
 def test_the_comparison_has_every_size_and_name_and_what_the_pipeline_found_on_all_reviews(project):
-    folder, _ = project
+    folder = project.folder
     done = run(project, "compare", "--names", ",".join(NAMES), "--sizes", "40,300", "--seeds", "1")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(NAMES) * 2
@@ -52,7 +45,7 @@ def test_the_comparison_has_every_size_and_name_and_what_the_pipeline_found_on_a
 
 
 def test_mistakes_are_those_counted_from_the_probabilities(project, monkeypatch):
-    folder, _ = project
+    folder = project.folder
     monkeypatch.chdir(folder)
     names = {name: "models" if name in MODELS else "baselines" for name in NAMES}
     with (folder / "data/raw/imdb.npz").open("rb") as file:

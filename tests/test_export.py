@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checks.scratch import checkout
 from checks.settings import Settings
 from checks.values import DIFFERENT, IDENTICAL, WITHIN
-from demo.project import write_project
 from export.__main__ import main as export
 from export.card import card
 from export.graph import save, served
@@ -29,8 +26,9 @@ from sentiment import archive, network, text
 from sentiment.answers import Answer, Asker
 from sentiment.network import keras, tf
 from sentiment.prediction import Predictor
-from tests.conftest import MODELS, ROOT
-from tests.repositories import call, commit, inside, lend_kernels
+from tests.conftest import MODELS
+from tests.projects import Project
+from tests.repositories import call, commit, inside
 
 NAME = MODELS[0]
 INDEX = (
@@ -192,37 +190,26 @@ def test_the_card_says_what_the_model_is_and_does():
     assert "an English film review" in card("tiny", about | {"corpus": "imdb"}, {"command": ""}, metrics, {})
 
 
-class Project:
-    """A project with a trained and exported model."""
+class Exporting(Project):
+    """A project whose first model is exported."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.environment = folder, write_project(folder, reviews=300)
-        lend_kernels(folder)
-        with (folder / ".gitignore").open("a") as file:
-            file.write("/exported/\n")
-        run = ("dvc", "repro", f"evaluate@{NAME}")
-        subprocess.run(run, cwd=folder, env=self.environment, capture_output=True, check=True)
-        lend_kernels(ROOT, folder)
-        commit(folder)
-        assert self.run(export) == (0, f"exported/{NAME}: {', '.join(sorted([*self.exported, 'saved_model']))}\n", "")
-
-    def copy(self, folder: Path) -> "Project":
-        shutil.copytree(self.folder, folder, symlinks=True)
-        copy = Project.__new__(Project)
-        copy.folder, copy.environment = folder, self.environment
-        return copy
-
-    def run(self, main, name: str = NAME) -> tuple[int, str, str]:
+    def call(self, main, name: str = NAME) -> tuple[int, str, str]:
+        """The exit code of a command line in this process, and what it prints."""
         return call(main, self.folder, name, IMDB_SOURCE=self.environment["IMDB_SOURCE"])
 
     @property
     def exported(self) -> dict[str, bytes]:
+        """The files of the exported folder by name."""
         return {path.name: path.read_bytes() for path in (self.folder / "exported" / NAME).iterdir() if path.is_file()}
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Project:
-    return Project(tmp_path_factory.mktemp("exporting") / "project")
+def project(finished, tmp_path_factory) -> Exporting:
+    project = Exporting(finished.copy(tmp_path_factory.mktemp("exporting") / "project").folder)
+    code, printed, errors = project.call(export)
+    assert (code, errors) == (0, "")
+    assert printed == f"exported/{NAME}: {', '.join(sorted([*project.exported, 'saved_model']))}\n"
+    return project
 
 
 def test_an_export_has_the_model_its_settings_results_card_and_recipe(project):
@@ -283,7 +270,7 @@ def test_an_export_replaces_the_one_before_as_a_whole(project, tmp_path):
     before = project.exported
     (project.folder / "exported" / NAME / "left-over").write_text("of another version")
     (project.folder / "exported" / NAME / "LICENSE").unlink()
-    assert project.run(export)[0] == 0
+    assert project.call(export)[0] == 0
     assert project.exported == before
 
 
@@ -326,7 +313,7 @@ def test_what_the_commit_does_not_record_is_not_exported(project, tmp_path, faul
     change, message = REFUSED[fault]
     change(project)
     before = project.exported
-    code, output, errors = project.run(export)
+    code, output, errors = project.call(export)
     assert (code, output) == (3, "")
     assert re.match(f"error: {message}", errors), errors
     assert errors.count("\n") == 1
@@ -334,26 +321,19 @@ def test_what_the_commit_does_not_record_is_not_exported(project, tmp_path, faul
 
 
 def test_no_such_model_is_one_line(project):
-    assert project.run(export, "nobody") == (
+    assert project.call(export, "nobody") == (
         3, "", f"error: model: expected one of {', '.join(MODELS)}, got 'nobody'\n",
     )  # fmt: skip
 
 
-def test_the_recipe_makes_the_same_files_and_shows_what_was_changed(project, tmp_path, monkeypatch):
-    @contextmanager
-    def with_kernels(commit: str):
-        with checkout(commit) as scratch:
-            lend_kernels(scratch.folder)
-            yield scratch
-
-    monkeypatch.setattr("export.verify.checkout", with_kernels)
+def test_the_recipe_makes_the_same_files_and_shows_what_was_changed(project, tmp_path):
     folder = shutil.copytree(project.folder / "exported" / NAME, tmp_path / "downloaded")
     keras_file = folder / f"{NAME}.keras"
     keras_file.write_bytes(keras_file.read_bytes() + b"\0")
     metrics = folder / "metrics.json"
     metrics.write_text(metrics.read_text().replace('"accuracy": 0.', '"accuracy": 1.'))
     (folder / "more").write_text("")
-    code, output, errors = project.run(verify, str(folder))
+    code, output, errors = project.call(verify, str(folder))
     assert code == 2, errors
     verdicts = dict(re.findall(r"^(\S+) +(identical|within tolerance|different)$", output, re.MULTILINE))
     # The card and the recipe speak of the model and metrics that were.
@@ -368,9 +348,9 @@ def test_a_folder_without_a_recipe_has_no_verdict(project, tmp_path):
     for content in (None, "", "{}", "[]"):
         if content is not None:
             (tmp_path / "reproduce.json").write_text(content)
-        code, _, errors = project.run(verify, str(tmp_path))
+        code, _, errors = project.call(verify, str(tmp_path))
         assert code == 3
         assert re.fullmatch(r"error: .*: expected a folder of `make export`, got no reproduce.json in it .*\n", errors)
     (tmp_path / "reproduce.json").write_text('{"commit": "c0", "model": "m"}')
-    _, _, errors = project.run(verify, str(tmp_path))
+    _, _, errors = project.call(verify, str(tmp_path))
     assert errors == f"error: {tmp_path}: expected m.keras, which reproduce.json names, got none; export it again\n"

@@ -14,49 +14,82 @@ import pytest
 
 from tests.conftest import ROOT
 
-BASE = sys._base_executable  # ty: ignore[missing-attribute]  # as install.py has it
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+
+UV = f"""#!/bin/sh
+while [ "$1" = venv ] && [ -e wait ]; do echo $$ >waiting; sleep 0.01; done
+case "$BROKEN" in *" $1 "*) exit 2;; esac
+case "$IDLE" in *" $1 "*) exit 0;; esac
+exec '{sys.prefix}/bin/uv' "$@"
+"""
+"""A uv that waits while there is a file, and fails or does nothing when told to."""
 
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """A fresh clone whose lock is one small package, which lies beside it."""
-    folder = tmp_path / "a clone"
+    """A fresh clone, and beside it the small packages of its two locks, uv among them."""
+    folder, wheels = tmp_path / "a clone", tmp_path / "wheels"
     folder.mkdir()
+    wheels.mkdir()
     for name in ("Makefile", "install.py"):
         shutil.copy(ROOT / name, folder)
-    wheel = folder / "tiny-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as file:
-        file.writestr("tiny.py", "")
-        file.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        file.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        file.writestr("tiny-1.0.dist-info/RECORD", "")
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    (folder / "requirements.txt").write_text(f"./{wheel.name} --hash=sha256:{digest}\n")
+    elsewhere = "windows_only==1.0 ; sys_platform == 'win32' \\\n    --hash=sha256:00\n"
+    (folder / "requirements.txt").write_text(elsewhere + package(wheels, "uv", UV) + package(wheels, "tiny_one"))
+    (folder / "requirements-mpi.txt").write_text(package(wheels, "more"))
     return folder
 
 
-def start(project: Path, **environment: str) -> subprocess.Popen:
-    """`make setup` by this Python, in a process group of its own, whatever make runs the tests."""
-    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    return subprocess.Popen(
-        ["make", "--silent", f"PYTHON={environment.pop('python', sys.executable)}", "setup"],
-        cwd=project, env=outside | {"LC_ALL": "C"} | environment, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def package(wheels: Path, name: str, script: str = "") -> str:
+    """Make a wheel with a command, a script or of Python, and return its block of a lock."""
+    wheel, about = wheels / f"{name}-1.0-py3-none-any.whl", f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as file:
+        if script:
+            program = zipfile.ZipInfo(f"{name}-1.0.data/scripts/{name}")
+            program.external_attr = 0o100755 << 16
+            file.writestr(program, script)
+        else:
+            file.writestr(f"{name}.py", "def main(): pass")
+            file.writestr(f"{about}/entry_points.txt", f"[console_scripts]\n{name} = {name}:main\n")
+        file.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        file.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{about}/RECORD", "")
+    return f"{name.replace('_', '-')}==1.0 \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
 
 
-def setup(project: Path, **environment: str) -> tuple[int, list[str]]:
+def start(project: Path, target="setup", python=sys.executable, stops=signal.SIG_DFL, **environment: str):
+    """`make setup` by a Python, in a process group of its own, which signals end or, as under nohup, do not."""
+    assert sys.platform != "win32"  # it has no make, without which all tests here are skipped
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PIP_"))}
+    wheels = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": (project.parent / "wheels").as_uri(), "LC_ALL": "C"}
+    before = {name: signal.signal(name, stops) for name in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        return subprocess.Popen(
+            ["make", "--silent", f"PYTHON={python}", target],
+            cwd=project, env=outside | wheels | environment, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def setup(project: Path, target="setup", **more) -> tuple[int, list[str]]:
     """The exit code and what it says, but for make's own lines."""
-    process = start(project, **environment)
-    _, errors = process.communicate()
+    process = start(project, target, **more)
+    output, errors = process.communicate()
+    assert output == ""
     return process.returncode, [line for line in errors.splitlines() if not line.startswith("make: ")]
 
 
-def has_tiny(project: Path) -> bool:
-    """Whether the package is in the project's own environment, and by its marker wholly so."""
-    found = [*project.glob(".venv/lib/python*/site-packages/tiny.py")]
-    return len(found) == 1 and (project / ".venv/installed").exists()
+def holds(project: Path, *names: str) -> bool:
+    """Whether the project's own environment, by its marker complete, has commands that start."""
+    runs = [subprocess.run([project / ".venv/bin" / name], check=False) for name in names]
+    return (project / ".venv/installed").exists() and not any(run.returncode for run in runs)
+
+
+def by_uv(project: Path) -> bool:
+    """Whether it was uv that made the environment."""
+    return "\nuv = " in (project / ".venv/pyvenv.cfg").read_text()
 
 
 def script(path: Path, text: str) -> Path:
@@ -67,47 +100,88 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def old_python(path: Path) -> Path:
-    """A Python that says it is 3.14."""
+def python(path: Path, **attributes: object) -> Path:
+    """A Python whose module `sys` has other attributes."""
     program = (
-        "import runpy, sys; sys.version_info = (3, 14, 0, 'final', 0); sys.argv = sys.argv[1:];"
+        f"import runpy, sys; vars(sys).update({attributes!r}); sys.argv = sys.argv[1:];"
         " runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     return script(path, f'exec "{sys.executable}" -c "{program}" "$@"')
+
+
+def wait_until(process: subprocess.Popen, path: Path) -> None:
+    """Wait for a file that a process writes."""
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
 
 
 def test_two_runs_at_once_install_once_and_nothing_anywhere_else(project):
     runs = [start(project) for _ in range(2)]
     said = [run.communicate()[1] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
-    assert "".join(said).count("what requirements.txt lists") == 1
-    assert has_tiny(project)
-    nowhere = subprocess.run([sys.executable, "-c", "import tiny"], capture_output=True, check=False)
-    assert b"No module named 'tiny'" in nowhere.stderr
+    assert "".join(said).count("installing requirements.txt") == 1
+    assert holds(project, "tiny_one")
+    assert by_uv(project)
+    nowhere = subprocess.run([sys.executable, "-c", "import tiny_one"], capture_output=True, check=False)
+    assert b"No module named 'tiny_one'" in nowhere.stderr
 
 
-def test_settings_of_pip_and_python_do_not_lead_elsewhere(project, tmp_path):
-    config = tmp_path / "pip.conf"
-    config.write_text(f"[install]\ntarget = {tmp_path}/elsewhere\nuser = true\n")
-    more = {"PIP_PREFIX": str(tmp_path / "elsewhere"), "PYTHONPATH": str(tmp_path), "PIP_PYTHON": "/usr/bin/python3"}
-    assert setup(project, PIP_CONFIG_FILE=str(config), **more)[0] == 0
-    assert has_tiny(project)
-    assert not (tmp_path / "elsewhere").exists()
+@pytest.mark.parametrize("uv", [True, False])
+def test_settings_of_pip_uv_and_python_do_not_lead_elsewhere_but_say_where_packages_are(project, tmp_path, uv):
+    config, away = tmp_path / "pip.conf", f"{tmp_path}/elsewhere"
+    source = f"[global]\nno-index = true\nfind-links = \n    {(tmp_path / 'wheels').as_uri()}\n    {tmp_path}\n"
+    config.write_text(f"{source}target = {away}\n[install]\ndry-run = true\nroot = {away}\n")
+    (tmp_path / "uv.toml").write_text(f'[pip]\ntarget = "{away}"\n')
+    (tmp_path / "none").write_text("tiny-one==2\nmore==2\n")
+    lead = dict.fromkeys(["PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PYTHONHOME", "PYTHONPATH"], away)
+    lead |= dict.fromkeys(["PIP_DRY_RUN", "PIP_USER", "UV_SYSTEM_PYTHON", "UV_NO_BINARY", "PYTHONSAFEPATH"], "1")
+    lead |= {"PIP_PYTHON": "/usr/bin/python3", "UV_CONFIG_FILE": f"{tmp_path}/uv.toml", "PIP_CONFIG_FILE": str(config)}
+    lead |= dict.fromkeys(["UV_CONSTRAINT", "PIP_CONSTRAINT"], f"{tmp_path}/none")
+    code, lines = setup(project, "mpi", PIP_FIND_LINKS="", BROKEN="" if uv else " venv ", **lead)
+    assert code == 0, lines
+    assert holds(project, "tiny_one", "more")
+    assert by_uv(project) == uv
+    assert not Path(away).exists()
 
 
-def test_a_lock_touched_but_not_changed_installs_nothing(project):
+def test_mpi_joins_an_environment_and_stays_when_that_is_set_up_again(project):
     assert setup(project)[0] == 0
-    os.utime(project / "requirements.txt", (2e9, 2e9))
-    assert setup(project) == (0, [])
-    assert has_tiny(project)
+    assert not (project / ".venv/bin/more").exists()
+    created = (project / ".venv/pyvenv.cfg").stat().st_ino
+    assert setup(project, "mpi", PIP_TARGET=str(project / "elsewhere"))[0] == 0
+    for target in ("setup", "mpi"):
+        assert setup(project, target) == (0, [])
+    assert holds(project, "tiny_one", "more")
+    assert (project / ".venv/pyvenv.cfg").stat().st_ino == created
 
 
 def test_a_changed_lock_makes_the_environment_anew_though_its_own_python_is_first_on_the_path(project):
-    for _ in range(2):
-        assert setup(project, python="python3")[0] == 0
-        assert has_tiny(project)
-        lock = project / "requirements.txt"
-        lock.write_text(f"# changed\n{lock.read_text()}")
+    lock = project / "requirements.txt"
+    lock.write_text(lock.read_text() + (project / "requirements-mpi.txt").read_text())
+    assert setup(project, python="python3")[0] == 0
+    assert holds(project, "tiny_one", "more")
+    lock.write_text("".join(lock.read_text().splitlines(keepends=True)[:-2]))  # the old one starts with the new one
+    assert setup(project, python="python3")[0] == 0
+    assert holds(project, "tiny_one")
+    assert not (project / ".venv/bin/more").exists()
+
+
+@pytest.mark.parametrize("change", ["moved", "python gone", "python of another version"])
+def test_an_environment_that_does_not_work_any_more_is_made_anew(project, tmp_path, change):
+    assert setup(project)[0] == 0
+    interpreter = project / ".venv/bin/python"
+    if change == "moved":
+        project = project.rename(tmp_path / "moved")
+    elif change == "python gone":
+        interpreter.unlink()
+        interpreter.symlink_to(tmp_path / "gone")
+    else:
+        interpreter.unlink()
+        script(interpreter, f'echo "{project / ".venv"} (3, 9)"')
+    assert setup(project)[0] == 0
+    assert holds(project, "tiny_one")
+    assert setup(project) == (0, [])
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -121,72 +195,89 @@ def test_an_environment_that_is_a_link_is_never_emptied(project, tmp_path, exist
     assert not exists or [path.name for path in mine.iterdir()] == ["thesis.txt"]
 
 
-def test_set_up_interrupted_starts_afresh(project, tmp_path):
-    half = """
-if [ "$2" = venv ]; then
-  trap "echo Traceback >&2" INT # as those of pip and venv are
-  mkdir -p .venv/bin; touch .venv/bin/pip; sleep 60
-fi"""
-    slow = script(tmp_path / "slow/python", f'{half}\nexec "{sys.executable}" "$@"')
-    (project / "install.py").write_text(
-        (ROOT / "install.py").read_text().replace("sys._base_executable", repr(str(slow)), 1)
-    )
+def test_set_up_interrupted_leaves_no_process_and_starts_afresh(project):
+    assert sys.platform != "win32"
+    (project / "wait").touch()
     process = start(project)
-    while not (project / ".venv/bin/pip").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    assert sys.platform != "win32"  # it has no process groups; nor make, without which all this is skipped
+    wait_until(process, project / "waiting")
     os.killpg(process.pid, signal.SIGINT)
     assert "Traceback" not in process.communicate()[1]
     assert process.returncode != 0
-    shutil.copy(ROOT / "install.py", project)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((project / "waiting").read_text()), 0)
+    (project / "wait").unlink()
     assert setup(project)[0] == 0
-    assert has_tiny(project)
+    assert holds(project, "tiny_one")
+
+
+def test_set_up_goes_on_under_nohup(project):
+    assert sys.platform != "win32"
+    (project / "wait").touch()
+    process = start(project, stops=signal.SIG_IGN)
+    wait_until(process, project / "waiting")
+    for name in (signal.SIGINT, signal.SIGHUP):
+        os.killpg(process.pid, name)
+    (project / "wait").unlink()
+    process.communicate()
+    assert process.returncode == 0
+    assert holds(project, "tiny_one")
 
 
 def test_a_failed_installation_is_not_taken_for_done(project):
     lock = project / "requirements.txt"
     right = lock.read_text()
-    lock.write_text(right.replace("sha256:", "sha256:00", 1)[:-3] + "\n")
-    for _ in range(2):
-        code, lines = setup(project)
-        assert code == 2
-        assert lines[-1].startswith("error: `.venv/bin/python -m pip ")
+    lock.write_text(right[:-5] + "0000\n")
+    code, lines = setup(project)
+    assert (code, lines[-1]) == (2, "error: pip cannot install requirements.txt; its own error is above")
     lock.write_text(right)
     assert setup(project)[0] == 0
-    assert has_tiny(project)
+    assert holds(project, "tiny_one")
 
 
-def test_a_python_too_new_gives_way_to_the_newest_on_the_path_that_works(project, tmp_path):
-    new = old_python(tmp_path / "bin/python3")
+def test_an_installation_of_nothing_is_not_taken_for_done(project):
+    code, lines = setup(project, IDLE=" pip ")
+    assert (code, lines[-1].split(",")[0]) == (2, "error: .venv lacks that package of requirements.txt")
+    assert not (project / ".venv/installed").exists()
+
+
+def test_a_python_too_new_gives_way_to_one_that_uv_finds(project, tmp_path):
+    new = python(tmp_path / "bin/python3", version_info=(3, 14, 0, "final", 0))
     script(tmp_path / "bin/python3.13", "exit 127  # as that of a version manager")
     script(tmp_path / "bin/python3.12", f'exec "{sys.executable}" "$@"')
     code, lines = setup(project, python=str(new), PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    assert (code, lines[0].split(" and ")[0]) == (0, f".venv: {BASE}")
-    assert has_tiny(project)
+    assert code == 0
+    assert "Python 3.14: TensorFlow has no release for it; using Python 3.1" in "\n".join(lines)
+    assert holds(project, "tiny_one")
 
 
-@pytest.mark.parametrize("uv", [True, False])
-def test_a_python_too_new_and_alone_has_uv_bring_one_or_gives_up_in_one_line(project, tmp_path, uv):
-    new, tools = old_python(tmp_path / "bin/python3"), tmp_path / "bin"
-    for name in ("sh", "make", "mkdir"):
-        (tools / name).symlink_to(shutil.which(name))
-    if uv:
-        script(tools / "uv", f'[ "$2" = install ] || echo "{sys.executable}"')
-    code, lines = setup(project, python=str(new), PATH=str(tools))
-    if uv:
-        assert code == 0
-        assert has_tiny(project)
-    else:
-        why = "error: expected Python 3.10 to 3.13, got 3.14; install one, or uv, which brings one"
-        assert (code, lines) == (2, [why])
-        assert not (project / ".venv").exists()
+def test_a_python_too_new_and_alone_gives_up_in_one_line(project, tmp_path):
+    new = python(tmp_path / "bin/python3", version_info=(3, 14, 0, "final", 0))
+    code, lines = setup(project, python=str(new), BROKEN=" venv ")
+    why = "error: uv fails, and pip needs Python 3.10 to 3.13, not Python 3.14; install one of them"
+    assert (code, lines[1:]) == (2, [why])
+    assert not (project / ".venv/installed").exists()
+
+
+def test_a_python_that_has_neither_pip_nor_venv_names_the_package_that_has_them(project, tmp_path):
+    lacks = 'case "$*" in *-m?pip*) echo No module named pip; exit 1;; *-m?venv*|*ensurepip*) exit 1;; esac'
+    bare = script(tmp_path / "bare", f'{lacks}; exec "{sys.executable}" "$@"')
+    tools = script(tmp_path / "bin/uv", "exit 2").parent
+    new = python(tools / "python3", _base_executable=str(bare))
+    code, lines = setup(project, python=str(new), PATH=f"{tools}:{os.environ['PATH']}")
+    why = f"error: {bare} cannot make environments; on Debian and Ubuntu: apt install python3-venv"
+    assert (code, lines[-1]) == (2, why)
+
+
+def test_no_network_is_said_in_one_line(project):
+    server = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"}
+    why = "error: pip reaches no package index, so nothing can be installed; is there a network?"
+    code, lines = setup(project, PIP_NO_INDEX="", PIP_FIND_LINKS="", **server)
+    assert (code, lines[1:]) == (2, [why])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_disk_too_full_for_the_marker_is_not_taken_for_done(project, tmp_path):
-    """The copy that becomes the marker is the first thing that fails; none is left that make would look at."""
-    broken = (ROOT / "install.py").read_text().replace('environment / "installed.partial"', '"/dev/full"')
+def test_a_disk_too_full_for_the_marker_is_not_taken_for_done(project):
+    broken = (ROOT / "install.py").read_text().replace('environment / "installed.partial"', 'Path("/dev/full")')
     (project / "install.py").write_text(broken)
     code, lines = setup(project)
     assert (code, lines[-1]) == (2, "error: [Errno 28] No space left on device")

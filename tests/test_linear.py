@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
+from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from demo.corpus import make_corpus
@@ -101,6 +102,32 @@ def test_interpolation_goes_from_naive_bayes_to_the_machine():
         np.testing.assert_allclose(weights, share * machine + (1 - share) * np.mean(np.abs(machine)))
 
 
+SETTINGS = {
+    "logistic": {"c": 0.7, "seed": 5},
+    "svm": {"c": 0.3, "interpolation": 0.6, "seed": 5},
+    "adam": {"epochs": 2, "batch": 7, "learning_rate": 0.02, "seed": 5},
+}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_seed_decides_the_weights_of_every_solver(solver):
+    _, counts, labels = made_up(60)
+    features = Features.learn("naive-bayes", counts, labels)
+    fits = [linear.fit(features, counts, labels, solver=solver, **SETTINGS[solver] | {"seed": n}) for n in (5, 5, 6)]
+    first, again, other = (weights.tobytes() for weights, _ in fits)
+    assert first == again != other
+
+
+def test_the_logistic_weights_and_bias_are_those_of_scikit_learn():
+    _, counts, labels = made_up(60)
+    features = Features.learn("naive-bayes", counts, labels)
+    theirs = LogisticRegression(solver="liblinear", dual=True, C=0.7, max_iter=1000, random_state=5)
+    theirs.fit(features.compute(counts), labels)
+    weights, bias = linear.fit(features, counts, labels, solver="logistic", **SETTINGS["logistic"])
+    np.testing.assert_array_equal(weights, theirs.coef_[0].astype("f4"))
+    assert bias == np.float32(theirs.intercept_[0])
+
+
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_of_params_yaml_learns_reviews_it_has_not_seen(name):
     baseline = BASELINES[name]
@@ -162,6 +189,25 @@ def test_a_damaged_model_file_is_refused_in_one_line(damage):
     broken.seek(0)
     with pytest.raises(InputError, match=r"^not a readable file of n-grams \(.*\)$"):
         linear.read(broken)
+
+
+class Call:
+    """Pickled as a call that makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_model_file_of_pickles_is_refused_and_nothing_in_it_is_called(tmp_path):
+    grams = np.array([Call(tmp_path / "called")], object)
+    np.savez(file := io.BytesIO(), grams=grams, scale=grams, weights=grams, values="presence", bias=0)
+    file.seek(0)
+    with pytest.raises(InputError, match=r"^not a readable file of n-grams \(Object arrays cannot be loaded"):
+        linear.read(file)
+    assert [*tmp_path.iterdir()] == []
 
 
 def bits(*prefix: str, **environment: str) -> str:

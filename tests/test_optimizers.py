@@ -9,14 +9,15 @@ from sentiment.network import keras
 KERAS = {"adam": keras.optimizers.Adam, "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9)}
 
 
+@pytest.mark.parametrize("smallest", [-6, -12], ids=["large", "of the size of epsilon"])
 @pytest.mark.parametrize(("name", "settings"), [*((name, {}) for name in OPTIMIZERS), ("adam", {"beta_2": 0.9})])
-def test_fifty_steps_are_those_of_keras(name, settings):
+def test_fifty_steps_are_those_of_keras(name, settings, smallest):
     random = np.random.default_rng(1)
     ours, optimizer = random.standard_normal(48, "f4"), OPTIMIZERS[name](**settings)
     slots = {slot: np.zeros(48, "f4") for slot in optimizer.slots}
     weights, theirs = keras.Variable(ours.copy()), KERAS[name](0.01, **settings)
     for step in range(50):
-        gradient = random.standard_normal(48, "f4") * 10 ** random.uniform(-6, 1)
+        gradient = random.standard_normal(48, "f4") * 10 ** random.uniform(smallest, smallest + 7)
         optimizer.update(ours, slots, gradient.astype("f4"), step, 0.01)
         theirs.apply([gradient.astype("f4")], [weights])
     np.testing.assert_allclose(ours, weights.numpy(), rtol=1e-5, atol=1e-5)

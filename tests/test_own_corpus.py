@@ -7,8 +7,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 import tracemalloc
 from collections import Counter
 from itertools import cycle
@@ -30,7 +28,7 @@ from stages import corpus as stage
 from stages.params import parse
 from stages.settings.corpus import Settings
 from tests.conftest import ROOT
-from tests.test_pipeline import GIT
+from tests.projects import Project
 
 LABELS = ["bad", "good"]
 DRAWN = {"test_fraction": 0.5, "seed": 1}
@@ -257,6 +255,18 @@ def test_a_bad_row_is_named_by_its_line_and_left_out_only_if_that_is_allowed(
     assert len(arrays["x_train"] + arrays["x_test"]) == len(GOOD) + (form is table)
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "after a byte order mark"])
+@pytest.mark.parametrize("letter", ["a", "\u00e9", "\u4e00", "\U00020000"], ids=["1", "2", "3", "4 bytes"])
+def test_a_review_in_a_file_of_its_own_is_whole_or_refused_however_many_bytes_its_characters_have(letter, mark):
+    most = 131_072
+    longest = letter * (most - 4) + " end"
+    row = labelled.judge(labelled.plain(io.BytesIO(mark + longest.encode())), "good", LABELS)
+    assert row == Row([letter * (most - 4), "end"], 1)
+    for longer in (longest + "s", letter * (most + 1), letter * (2 * most + 1), letter * (4 * most + 9)):
+        fault = labelled.judge(labelled.plain(io.BytesIO(mark + longer.encode())), "good", LABELS)
+        assert fault.kind == "text too long"
+
+
 def test_all_bad_rows_are_counted_by_kind_and_the_first_ten_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = GOOD + [("a film", "x")] * 7 + [("!", "good")] * 2 + [("a film", "x")] * 4
@@ -367,11 +377,10 @@ def test_texts_on_both_sides_are_counted_and_none_is_drawn(tmp_path, monkeypatch
     rows = reviews_of(40)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/train.csv").write_bytes(table(rows))
-    (tmp_path / "mine/test.csv").write_bytes(
-        table([("Else", "bad"), *[(written.upper(), label) for written, label in rows[:9]], rows[-1], ("One", "bad")])
-    )
+    common = [*((written.upper(), label) for written, label in rows[:9]), *rows[-1:] * 3]
+    (tmp_path / "mine/test.csv").write_bytes(table([("Else", "bad"), *common, ("One", "bad")]))
     made(tmp_path, monkeypatch, settings("mine", **COLUMNS))
-    assert "warning: 10 of 12 test reviews are in the training split too" in capsys.readouterr().err
+    assert "warning: 12 of 14 test reviews are in the training split too" in capsys.readouterr().err
     (tmp_path / "mine.csv").write_bytes(table(rows * 3))
     arrays, _ = made(tmp_path, monkeypatch, settings("mine.csv", **COLUMNS, **DRAWN))
     assert capsys.readouterr().err == ""
@@ -440,14 +449,9 @@ def test_the_readmes_ten_lines_are_a_corpus(tmp_path, monkeypatch, capsys):
 
 
 def test_a_strangers_table_is_trained_on_verified_and_followed_without_the_imdb_reviews(tmp_path):
-    environment = write_project(tmp_path, 10)
-    source = {"IMDB_SOURCE": environment.pop("IMDB_SOURCE")}
-
-    def run(*command, **more):
-        run = subprocess.run(command, cwd=tmp_path, env=environment | more, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stdout + run.stderr
-        return run.stdout
-
+    write_project(tmp_path, 10)
+    project = Project(tmp_path)
+    source = {"IMDB_SOURCE": project.environment.pop("IMDB_SOURCE")}
     take_over(tmp_path / "params.yaml")
     with modify_yaml(tmp_path / "params.yaml") as values:
         values["models"] = {"mine": values["models"]["mine"]}
@@ -459,15 +463,14 @@ def test_a_strangers_table_is_trained_on_verified_and_followed_without_the_imdb_
         for number, (word, good, bad) in zip(range(500), cycle(tales))
     ]
     (tmp_path / "mine.csv").write_bytes(table(rows))
-    run("dvc", "repro", "evaluate@mine", "score@grams")
+    project.repro("evaluate@mine", "score@grams")
     assert not (tmp_path / "data/raw/imdb.npz").exists()
     for name in ("mine", "grams"):
         assert json.loads((tmp_path / f"metrics/{name}.json").read_text())["accuracy"] > 0.9
-    assert re.findall("Running stage '(.*)'", run("dvc", "repro", **source)) == ["download"]
-    run(*GIT, "add", ".")
-    run(*GIT, "commit", "--quiet", "--message", "Mine")
-    run(sys.executable, "-m", "checks.gate", PYTHONPATH=str(ROOT))
-    run(sys.executable, "-m", "checks.verify", "evaluate@mine", "score@grams", PYTHONPATH=str(ROOT))
+    assert re.findall("Running stage '(.*)'", project.run("dvc", "repro", **source).stdout) == ["download"]
+    project.commit()
+    project.tool("checks.gate")
+    project.tool("checks.verify", "evaluate@mine", "score@grams")
     with (tmp_path / "mine.csv").open("a") as file:
         file.write("one more film,good\n")
-    assert re.findall("Running stage '(.*)'", run("dvc", "repro", "pad@mine")) == ["corpus@mine", "pad@mine"]
+    assert project.repro("pad@mine") == ["corpus@mine", "pad@mine"]

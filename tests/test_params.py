@@ -1,11 +1,14 @@
+import copy
+import functools
 import re
 
 import pytest
 
 from sentiment import InputError
 from stages import settings
-from stages.params import TAKEN, parse
-from stages.settings import corpus, fit, pad, train
+from stages.params import Params, parse
+from stages.settings import check, corpus, fit, pad, train
+from stages.settings.reader import load
 from tests.conftest import ROOT
 
 OWN = """corpora:
@@ -127,6 +130,72 @@ def test_a_fault_is_one_line_that_names_the_key_and_what_is_allowed(old, new, ex
     assert lines[0].startswith("params.yaml: ")
 
 
+SMALL, ADAM, SVM = "models.small", "baselines.nb-adam.fit", "baselines.nbsvm-2.fit"
+LEAST, MOST = 5e-324, 1.7e308
+RANGES = {  # where it stands: the least and the most that may be, and what is one too few and one too many
+    "download.timeout": (LEAST, 86_400.0, 0.0, 86_400.1),
+    "download.retries": (0, 100, -1, 101),
+    "corpora.own.bad_rows": (0, 10**12, -1, None),
+    "corpora.own.test_fraction": (LEAST, 0.999, 0.0, 1.0),
+    "corpora.own.seed": (0, 2**31 - 1, -1, 2**31),
+    f"{SMALL}.pad.max_length": (5, 10_000, 4, 10_001),  # a kernel's length
+    f"{SMALL}.pad.vocabulary": (4, 10**6, 3, 10**6 + 1),
+    f"{SMALL}.network.embedding": (1, 4096, 0, 4097),
+    f"{SMALL}.network.filters": (1, 4096, 0, 4097),
+    f"{SMALL}.network.kernel": (1, 99, 0, 101),  # odd, and at most max_length
+    f"{SMALL}.network.pool": (1, 100, 0, 101),
+    f"{SMALL}.network.units": (1, 4096, 0, 4097),
+    f"{SMALL}.network.dropout": (0.0, 0.999, -0.001, 1.0),
+    f"{SMALL}.network.dense": (0, 4096, -1, 4097),
+    f"{SMALL}.train.epochs": (1, 100_000, 0, 100_001),
+    f"{SMALL}.train.batch": (4, 100_000, 3, 100_001),  # the number of shards
+    f"{SMALL}.train.shards": (1, 64, 0, 65),  # the batch
+    f"{SMALL}.train.learning_rate": (LEAST, MOST, 0.0, None),
+    f"{SMALL}.train.beta_2": (LEAST, 0.9999, 0.0, 0.99991),
+    f"{SMALL}.train.word_dropout": (0.0, 0.99, -0.001, 0.991),
+    f"{SMALL}.train.validation_fraction": (0.0, 0.999, -0.001, 1.0),
+    f"{SMALL}.train.seed": (0, 2**31 - 1, -1, 2**31),
+    f"{SMALL}.evaluate.batch": (1, 10**6, 0, 10**6 + 1),
+    f"{SMALL}.evaluate.calibration_bins": (2, 1000, 1, 1001),
+    "baselines.words.grams.longest": (1, 3, 0, 4),
+    "baselines.words.grams.minimum": (1, 10**6, 0, 10**6 + 1),
+    "baselines.words.grams.most": (1, 10**8, 0, 10**8 + 1),
+    "baselines.words.score.calibration_bins": (2, 1000, 1, 1001),
+    f"{ADAM}.epochs": (1, 10_000, 0, 10_001),
+    f"{ADAM}.batch": (1, 100_000, 0, 100_001),
+    f"{ADAM}.learning_rate": (LEAST, MOST, 0.0, None),
+    f"{ADAM}.seed": (0, 2**31 - 1, -1, 2**31),
+    f"{SVM}.c": (LEAST, 1e6, 0.0, 1_000_001.0),
+    f"{SVM}.interpolation": (0.0, 1.0, -0.001, 1.001),
+    f"{SVM}.seed": (0, 2**31 - 1, -1, 2**31),
+}
+
+
+@pytest.fixture(scope="module")
+def values():
+    return load(TEXT)
+
+
+@pytest.mark.parametrize("place", RANGES)
+def test_the_ends_of_each_range_are_legal_and_what_is_beyond_them_is_not(values, place):
+    *above, key = place.split(".")
+
+    def with_value(value):
+        changed = copy.deepcopy(values)
+        section = functools.reduce(dict.__getitem__, above, changed)
+        assert key in section
+        section[key] = value
+        return check(Params, changed)
+
+    least, most, *beyond = RANGES[place]
+    for value in (least, most):
+        with_value(value)
+    for value in beyond:
+        if value is not None:
+            with pytest.raises(InputError, match=rf"^params\.yaml: .*\b{key}\b.*$"):
+                with_value(value)
+
+
 BOMB = "x0: &x0 [1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 8)}]\n" for n in range(1, 30)
 )
@@ -205,7 +274,7 @@ def test_a_corpus_of_ones_own_is_read_by_its_name_and_an_unknown_one_lists_those
         settings.read(corpus.Settings, corpus="small")
 
 
-@pytest.mark.parametrize("name", TAKEN)
+@pytest.mark.parametrize("name", ["raw", "noise"])  # data/raw, and metrics/noise of `make noise`
 @pytest.mark.parametrize("renamed", ["small", "words"])
 def test_a_model_or_baseline_may_not_have_the_name_of_a_folder_that_stands_among_those_of_models(name, renamed):
     with pytest.raises(InputError, match=f"nothing here can be called '{name}'.*rename it"):

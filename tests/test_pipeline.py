@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import os
 import platform
 import re
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,11 @@ from dvc.repo import Repo
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
-from demo.project import write_project
+from demo import __main__ as demo
 from sentiment import InputError
 from stages.common import create_array, read_split
 from tests.conftest import BASELINES, MODELS, ROOT, SHOWN, on_cores
 
-REVIEWS = 300
 OWN = "own"  # a corpus that params.yaml has here, so that every stage is there
 NAMES = [*MODELS, *BASELINES]
 
@@ -47,9 +48,9 @@ def pipeline() -> dict:
 STAGES = pipeline()
 SECTIONS = {"corpus", "download", "pad", "network", "train", "evaluate", "grams", "fit", "score"}
 FIRST, LAST = MODELS[0], MODELS[-1]
-GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
 
 
+@cache
 def imported(module: str) -> set[str]:
     """The project's files that importing a module runs, as paths from the root."""
     parts = module.split(".")
@@ -164,11 +165,11 @@ def test_only_evaluate_reads_the_test_split():
     assert {name.partition("@")[0] for name in readers} == {"evaluate"}
 
 
-def test_a_fit_needs_no_test_split(project, tmp_path):
+def test_a_fit_needs_no_test_split(finished, tmp_path):
     """It reads the raw file, which holds both."""
-    folder, name = tmp_path / "train only", next(iter(BASELINES))
-    shutil.copytree(project.folder, folder, symlinks=True)
-    raw, model = folder / "data/raw/imdb.npz", folder / "models" / f"{name}.npz"
+    name = next(iter(BASELINES))
+    project = finished.copy(tmp_path / "train only")
+    raw, model = project.folder / "data/raw/imdb.npz", project.folder / "models" / f"{name}.npz"
     with np.load(raw, allow_pickle=False) as saved, zipfile.ZipFile(tmp_path / "raw.npz", "w") as archive:
         for member in (member for member in saved.zip.namelist() if "test" not in member):
             archive.writestr(member, saved.zip.read(member))
@@ -176,116 +177,66 @@ def test_a_fit_needs_no_test_split(project, tmp_path):
     for path in (raw, model):
         path.unlink()
     shutil.copy(tmp_path / "raw.npz", raw)
-    subprocess.run([sys.executable, "-m", "stages.fit", name], cwd=folder, check=True, capture_output=True)
+    project.stage("fit", name)
     assert model.read_bytes() == expected
 
 
-class Project:
-    """A copy of the pipeline in a folder of its own, with a Git repository and a made-up corpus."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.environment = folder, write_project(folder, REVIEWS)
-        self.before = set(self.files())
-
-    def copy(self, folder: Path) -> "Project":
-        """The same elsewhere, results included, all of it committed."""
-        shutil.copytree(self.folder, folder, symlinks=True)
-        copy = Project.__new__(Project)
-        copy.folder, copy.environment, copy.before = folder, self.environment, self.before
-        copy.run(*GIT, "add", ".")
-        copy.run(*GIT, "commit", "--quiet", "--message", "Results")
-        return copy
-
-    def edit(self, old: str, new: str) -> None:
-        """Replace the first ``old`` in params.yaml."""
-        path = self.folder / "params.yaml"
-        assert old in path.read_text()
-        path.write_text(path.read_text().replace(old, new, 1))
-
-    def repro(self, *targets: str) -> list[str]:
-        """The stages that `dvc repro` runs; those it finds unchanged or in the run cache are not among them."""
-        return re.findall(r"Running stage '(.*)'", self.run("dvc", "repro", *targets).stdout)
-
-    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
-        run = subprocess.run(
-            command, cwd=self.folder, env=self.environment | environment, capture_output=True, text=True, check=False
-        )
-        assert not check or run.returncode == 0, run.stdout + run.stderr
-        return run
-
-    def files(self) -> dict[str, bytes]:
-        """Everything below the folder but caches, by path."""
-        hidden = re.compile(r"(^|/)(\.git|\.dvc|__pycache__|corpus)/")
-        paths = [path for path in self.folder.rglob("*") if path.is_file()]
-        names = {path.relative_to(self.folder).as_posix(): path for path in paths}
-        return {name: path.read_bytes() for name, path in names.items() if not hidden.search(name)}
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Project:
-    """A project that has been run once."""
-    project = Project(tmp_path_factory.mktemp("project"))
-    project.run("dvc", "repro")
-    return project
-
-
-def test_a_run_writes_its_outputs_and_nothing_else(project):
+def test_a_run_writes_its_outputs_and_nothing_else(finished):
     stages = [stage for name, stage in STAGES.items() if name.partition("@")[2] in ("", *MODELS, *SHOWN)]
     outputs = [out.def_path for stage in stages for out in stage.outs]
-    written = set(project.files()) - project.before - {"dvc.lock"}
-    written = {name for name in written if not name.endswith(".gitignore")}
-    assert all(any(name == out or name.startswith(f"{out}/") for out in outputs) for name in written)
-    assert all((project.folder / out).exists() for out in outputs)
+    before = finished.run("git", "ls-tree", "-r", "--name-only", "HEAD~1").stdout.splitlines()
+    written = {name for name in set(finished.files()) - {*before, "dvc.lock"} if not name.endswith(".gitignore")}
+    assert {name for name in written if not any(name == out or name.startswith(f"{out}/") for out in outputs)} == set()
+    assert all((finished.folder / out).exists() for out in outputs)
 
 
-def test_a_cold_run_elsewhere_gives_the_same_bytes(project, tmp_path):
-    """Another folder, hash seed, core count and thread count."""
-    other = Project(tmp_path / "a folder with spaces")
-    other.run(*on_cores(1), "dvc", "repro", PYTHONHASHSEED="1", OMP_NUM_THREADS="5")
-    theirs, ours = other.files(), project.files()
-    assert set(theirs) == set(ours)
-    assert [name for name in ours if ours[name] != theirs[name]] == []
-
-
-def test_nothing_tracked_names_a_folder_a_host_or_a_time(project):
+def test_nothing_tracked_names_a_folder_a_host_or_a_time(finished):
     ignored = ("data/", "models/")
-    text = b"".join(content for name, content in project.files().items() if not name.startswith(ignored))
-    assert str(project.folder).encode() not in text
+    text = b"".join(content for name, content in finished.files().items() if not name.startswith(ignored))
+    assert str(finished.folder).encode() not in text
     assert not re.search(rf"\b{re.escape(platform.node())}\b".encode(), text)
     assert time.strftime("%Y-%m-%d").encode() not in text
 
 
-def test_a_second_run_does_nothing(project):
-    before = project.files()
-    assert "up to date" in project.run("dvc", "repro").stdout
-    assert project.files() == before
+def test_a_run_elsewhere_gives_the_same_bytes_and_a_second_run_does_nothing(finished, tmp_path):
+    """Another folder, hash seed, core count and thread count; nothing of the first run's cache."""
+    other = finished.copy(tmp_path / "a folder with spaces")
+    for path in ("dvc.lock", ".dvc/cache", ".dvc/tmp", "data", "models", "metrics", "plots"):
+        path = other.folder / path
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    targets = [f"evaluate@{FIRST}", f"score@{SHOWN[-1]}"]
+    other.run(*on_cores(1), "dvc", "repro", *targets, PYTHONHASHSEED="1", OMP_NUM_THREADS="5")
+    theirs, ours, yaml = other.files(), finished.files(), YAML(typ="safe")
+    lock, other_lock = (yaml.load(files["dvc.lock"].decode())["stages"] for files in (ours, theirs))
+    assert {name.partition("@")[0] for name in other_lock} == {name.partition("@")[0] for name in STAGES} - {"corpus"}
+    assert {name: lock[name] for name in other_lock} == other_lock
+    same = [name for name in theirs if name != "dvc.lock" and not name.endswith(".gitignore")]
+    assert [name for name in same if ours[name] != theirs[name]] == []
+    assert other.repro(*targets) == []
+    assert other.files() == theirs
 
 
-def test_a_changed_param_reruns_its_readers_alone_and_shows_in_the_diff(project, tmp_path):
-    project = project.copy(tmp_path / "changed")
-    project.edit("epochs: 4", "epochs: 3")
-    assert project.repro() == ["params", f"train@{FIRST}", f"evaluate@{FIRST}"]
-    assert f"models.{FIRST}.train.epochs" in project.run("dvc", "params", "diff").stdout
-    diff = project.run("dvc", "metrics", "diff").stdout
-    assert f"metrics/{FIRST}.json" in diff
-    assert f"metrics/{LAST}.json" not in diff
-
-
-def test_what_was_trained_once_is_not_trained_again(project, tmp_path):
-    project = project.copy(tmp_path / "cached")
+def test_a_changed_param_reruns_its_readers_alone_shows_in_the_diff_and_changed_back_trains_nothing(finished, tmp_path):
+    project = finished.copy(tmp_path / "changed")
     before = project.files()
     (project.folder / "models" / f"{FIRST}.keras").unlink()
     shutil.rmtree(project.folder / "plots" / FIRST)
     assert project.repro() == []
-    project.edit("epochs: 4", "epochs: 1")
-    assert project.repro() == ["params", f"train@{FIRST}", f"evaluate@{FIRST}"]
-    project.edit("epochs: 1", "epochs: 4")
+    assert project.files() == before
+    changed = f"models.{FIRST}.train.epochs"
+    run = project.run("dvc", "exp", "run", "--set-param", f"{changed}=1")
+    assert re.findall(r"Running stage '(.*)'", run.stdout) == ["params", f"train@{FIRST}", f"evaluate@{FIRST}"]
+    assert changed in project.run("dvc", "params", "diff").stdout
+    diff = project.run("dvc", "metrics", "diff").stdout
+    assert f"metrics/{FIRST}.json" in diff
+    assert f"metrics/{LAST}.json" not in diff
+    project.edit(epochs=4)
     assert project.repro() == []
     assert project.files() == before
 
 
-def test_a_new_model_is_one_section(project, tmp_path):
-    project = project.copy(tmp_path / "more")
+def test_a_new_model_is_one_section(finished, tmp_path):
+    project = finished.copy(tmp_path / "more")
     before = project.files()
     text = before["params.yaml"].decode()
     section = re.search(rf"^  {FIRST}:.*\n(    .*\n|\n)+", text, re.MULTILINE)[0]
@@ -297,16 +248,12 @@ def test_a_new_model_is_one_section(project, tmp_path):
     assert {name for name in results if project.files()[name] != before[name]} == set()
     assert "metrics/no-mask_2.json" in project.run("dvc", "metrics", "show").stdout
     assert "plots/no-mask_2/roc.csv" in project.run("dvc", "plots", "show", "--json").stdout
-    assert project.run(sys.executable, "-m", "checks.gate", PYTHONPATH=str(ROOT)).returncode == 0
-    project.run(*GIT, "add", ".")
-    project.run(*GIT, "commit", "--quiet", "--message", "One more")
-    run = project.run("dvc", "exp", "run", "--set-param", "models.no-mask_2.train.epochs=1", "evaluate@no-mask_2")
-    assert "Running stage 'train@no-mask_2'" in run.stdout
+    project.tool("checks.gate")
 
 
-def test_one_model_goes_to_a_remote_and_comes_back(project, tmp_path):
+def test_one_model_goes_to_a_remote_and_comes_back(finished, tmp_path):
     """Though the others of the pipeline are nowhere."""
-    project = project.copy(tmp_path / "shared")
+    project = finished.copy(tmp_path / "shared")
     project.run("dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
     model, other = (project.folder / "models" / f"{name}.keras" for name in (FIRST, LAST))
     before = model.read_bytes()
@@ -319,21 +266,20 @@ def test_one_model_goes_to_a_remote_and_comes_back(project, tmp_path):
     assert not other.exists()
 
 
-def test_another_python_than_that_of_the_environment_is_told_to_activate_it(project, tmp_path):
+def test_another_python_than_that_of_the_environment_is_told_to_activate_it(finished):
     """As where `.venv/bin/dvc repro` is run by its path, and DVC finds the system's Python."""
     bare = [sys.executable, "-S", "-m", "stages.params"]  # without site-packages
-    run = subprocess.run(bare, cwd=project.folder, capture_output=True, text=True, check=False)
+    run = subprocess.run(bare, cwd=finished.folder, capture_output=True, text=True, check=False)
     line = "is not the Python of .venv; run `source .venv/bin/activate` first"
     assert (run.returncode, run.stderr) == (1, f"error: {sys.executable} {line}\n")
 
 
-def test_a_mistyped_param_costs_nothing(project, tmp_path):
+def test_a_mistyped_param_costs_nothing(finished, tmp_path):
     """DVC deletes what a stage makes before the stage can refuse."""
-    project = project.copy(tmp_path / "mistyped")
+    project = finished.copy(tmp_path / "mistyped")
     before = project.files()
     wrong = f"models.{FIRST}.train.epochs=banana"
-    run = project.run("dvc", "exp", "run", "--set-param", wrong, f"evaluate@{FIRST}", check=False)
-    assert run.returncode != 0
+    run = project.run("dvc", "exp", "run", "--set-param", wrong, f"evaluate@{FIRST}", code=255)
     assert f"error: params.yaml: models.{FIRST}.train.epochs = 'banana': Input should be a valid integer" in run.stderr
     assert "Traceback" not in run.stderr
     after = project.files()
@@ -346,16 +292,21 @@ def test_a_mistyped_param_costs_nothing(project, tmp_path):
     assert re.search(r"epochs: banana +#", changed[0][1])
 
 
-def test_dependencies_edited_while_their_stage_runs_end_it_in_one_line_and_are_not_recorded(project, tmp_path):
-    project = project.copy(tmp_path / "moved")
-    project.edit("seed: 1", "seed: 7")
+def start_training(project, *command: str) -> subprocess.Popen:
+    """Start the training of the first model, and return when its first epoch has been kept."""
     process = subprocess.Popen(
-        ["dvc", "repro", f"train@{FIRST}"], cwd=project.folder, env=project.environment,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command or [sys.executable, "-m", "stages.train", FIRST],
+        cwd=project.folder, env=project.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while not (project.folder / ".checkpoints" / f"{FIRST}.npz").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.001)
+    return process
+
+
+def test_dependencies_edited_while_their_stage_runs_end_it_in_one_line_and_are_not_recorded(finished, tmp_path):
+    project = finished.copy(tmp_path / "moved", seed=7)
+    process = start_training(project, "dvc", "repro", f"train@{FIRST}")
     entry = re.compile(rf"^  train@{FIRST}:\n(    .*\n)+", re.MULTILINE)
     recorded = entry.search((project.folder / "dvc.lock").read_text())[0]
     edited = ["data/environment.json", f"data/{FIRST}/x_train.npy", "sentiment/engine/groups.py", "params.yaml"]
@@ -364,7 +315,7 @@ def test_dependencies_edited_while_their_stage_runs_end_it_in_one_line_and_are_n
         path.unlink()  # DVC's are links to its cache
         path.write_bytes(content + b"\n")
     (project.folder / "sentiment/engine/new.py").touch()
-    project.edit("learning_rate: 0.001", "learning_rate: 0.002")
+    project.edit(learning_rate=0.002)
     _, errors = process.communicate()
     assert process.returncode != 0
     found = re.search(
@@ -376,110 +327,43 @@ def test_dependencies_edited_while_their_stage_runs_end_it_in_one_line_and_are_n
     assert f"train@{FIRST}" in project.run("dvc", "status").stdout
 
 
-def copy_with_epochs(project, folder: Path, epochs: int) -> Path:
-    """A copy of a project whose models train for longer, or shorter."""
-    shutil.copytree(project.folder, folder, symlinks=True)
-    params = folder / "params.yaml"
-    params.write_text(params.read_text().replace("epochs: 4", f"epochs: {epochs}"))
-    return folder
-
-
-def start_training(folder: Path, model: str) -> subprocess.Popen:
-    """Training, at least one of whose epochs has been kept."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stages.train", model],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while not (folder / ".checkpoints" / f"{model}.npz").exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.001)
-    return process
-
-
-def take_a_gru(folder: Path) -> None:
-    """Give a project a network that the compiled trainer does not have."""
-    code = folder / "sentiment/network.py"
-    assert "layers.LSTM(" in code.read_text()
-    code.write_text(code.read_text().replace("layers.LSTM(", "layers.GRU("))
-
-
-def take_keras(folder: Path) -> None:
-    """Let Keras train all models."""
-    params = folder / "params.yaml"
-    params.write_text(params.read_text().replace("engine: compiled", "engine: keras"))
-
-
-def test_another_network_is_a_line_of_code_and_keras_trains_it(project, tmp_path):
-    project = project.copy(tmp_path / "gru")
-    take_a_gru(project.folder)
-    refused = project.run("dvc", "repro", f"evaluate@{FIRST}", check=False)
-    assert re.search(r"^error: layer 'lstm' \(GRU\): .*; set train.engine: keras", refused.stderr, re.MULTILINE)
-    assert "Traceback" not in refused.stderr
-    take_keras(project.folder)
+def test_another_network_is_a_line_of_code_and_keras_trains_it_killed_or_not_to_the_same_bytes(finished, tmp_path):
+    project = finished.copy(tmp_path / "gru")
+    project.take_a_gru()
+    refused = project.stage("train", FIRST, code=1)
+    assert re.match(r"error: layer 'lstm' \(GRU\): .*; set train.engine: keras", refused.stderr)
+    assert refused.stderr.count("\n") == 1
+    project.edit(engine="keras", epochs=12)
     run = project.run("dvc", "repro", f"evaluate@{FIRST}")
     assert run.stdout.count(f"{FIRST}: Keras on the CPU: the bits are this machine's;") == 2
     assert "  GRU  " in (project.folder / "models" / f"{FIRST}.txt").read_text()
-    before = project.files()
-    project.run("dvc", "repro", "--force", "--single-item", f"train@{FIRST}")
-    assert project.files() == before
+    killed_and_resumed_ends_the_same(project)
 
 
-@pytest.mark.parametrize("engine", ["compiled", "keras"])
-def test_killed_training_resumes_and_ends_with_the_same_bytes(project, tmp_path, engine):
-    folder = copy_with_epochs(project, tmp_path / "killed", 12)
-    if engine == "keras":
-        take_a_gru(folder)
-        take_keras(folder)
-    command = [sys.executable, "-m", "stages.train", FIRST]
-
-    def results():
-        plots = folder / "plots" / FIRST
-        paths = [*(folder / "models").glob(f"{FIRST}.*"), *(plots / "history").rglob("*"), plots / "weights.csv"]
-        return {path: path.read_bytes() for path in paths if path.is_file()}
-
-    subprocess.run(command, cwd=folder, capture_output=True, check=True)
-    expected = results()
-    assert len(expected) == 7
-    process = start_training(folder, FIRST)
+def killed_and_resumed_ends_the_same(project) -> None:
+    """Kill a training, start it again, and expect the files that are there."""
+    expected = project.files()
+    for path in [*(project.folder / "models").glob(f"{FIRST}.*"), project.folder / "plots" / FIRST / "weights.csv"]:
+        path.unlink()
+    shutil.rmtree(project.folder / "plots" / FIRST / "history")
+    process = start_training(project)
     process.kill()
     process.communicate()
-    for path in expected:
-        path.unlink(missing_ok=True)
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    assert "resuming after epoch" in run.stdout
-    assert results() == expected
-    assert not (folder / ".checkpoints" / f"{FIRST}.npz").exists()
+    assert not (project.folder / "models" / f"{FIRST}.keras").exists()
+    assert "resuming after epoch" in project.stage("train", FIRST).stdout
+    assert project.files() == expected
 
 
-def test_a_checkpoint_of_other_params_data_or_code_is_ignored_and_a_damaged_one_is_named(project, tmp_path):
-    folder = tmp_path / "stale"
-    shutil.copytree(project.folder, folder, symlinks=True)
-    checkpoint, command = folder / ".checkpoints" / f"{FIRST}.npz", [sys.executable, "-m", "stages.train", FIRST]
-    checkpoint.parent.mkdir(exist_ok=True)
-
-    def train():
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-    np.savez(checkpoint, fingerprint="of something else")
-    run = train()
-    assert run.returncode == 0
-    assert "resuming" not in run.stdout
-    checkpoint.write_bytes(b"PK damaged")
-    run = train()
-    assert run.returncode == 1
-    assert run.stderr.startswith(f"error: .checkpoints/{FIRST}.npz: a damaged checkpoint")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_training_says_how_to_go_on(project, tmp_path, number):
-    folder = copy_with_epochs(project, tmp_path / "interrupted", 10_000)
-    process = start_training(folder, LAST)
-    process.send_signal(number)
+def test_an_interrupted_training_says_how_to_go_on(finished, tmp_path):
+    project = finished.copy(tmp_path / "interrupted", epochs=10_000)
+    process = start_training(project)
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + signal.SIGINT
     assert errors.endswith("\ninterrupted; run the same command again to go on from the last finished epoch\n")
     assert "Traceback" not in errors
-    assert list((folder / ".checkpoints").iterdir()) == [folder / ".checkpoints" / f"{LAST}.npz"]
+    checkpoints = project.folder / ".checkpoints"
+    assert [*checkpoints.iterdir()] == [checkpoints / f"{FIRST}.npz"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -596,16 +480,15 @@ def test_damaged_arrays_are_refused_in_one_line_that_names_them_and_the_remedy(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no ulimit")
 @pytest.mark.parametrize("stage", ["params", "download", "environment", "pad"])
-def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing_half_made(project, tmp_path, stage):
+def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing_half_made(finished, tmp_path, stage):
     """No file may have a byte. The bytes of an array and of a model are written by the same functions."""
-    folder = tmp_path / "full"
-    shutil.copytree(project.folder, folder, symlinks=True)
+    folder = finished.copy(tmp_path / "full").folder
     (folder / "data/raw/imdb_word_index.json").unlink()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     model = FIRST if stage == "pad" else ""
     run = subprocess.run(
         ["sh", "-c", f"ulimit -f 0; exec {shlex.quote(sys.executable)} -B -m stages.{stage} {model}"],
-        cwd=folder, env=project.environment, capture_output=True, text=True, check=False,
+        cwd=folder, env=finished.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 1
     line = r"error: \[Errno \d+\] File too large: '(\S+)'; make room and run the same command again\n"
@@ -651,16 +534,25 @@ def test_a_folder_without_params_is_told_where_to_run(tmp_path):
     assert "run from the project's root" in run.stderr
 
 
-def test_the_demo_ends_in_a_table_and_touches_nothing_tracked():
-    before = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=True).stdout
-    run = subprocess.run([sys.executable, "-m", "demo"], cwd=ROOT, capture_output=True, text=True, check=True)
-    table = run.stdout[run.stdout.rindex("Path") :].splitlines()
+def test_the_demo_ends_in_a_table_of_every_model(finished):
+    """`finished` has been made by it."""
+    printed = finished.folder.with_name("demo.out").read_text()
+    table = printed[printed.rindex("Path") :].splitlines()
     header = table[0].split()
-    for line in table[1:]:
-        assert float(line.split()[header.index("accuracy")]) > 0.8
-    assert len(table) == 1 + len(MODELS) + len(SHOWN)
-    assert not re.search("git add|dvc push|autostage", run.stdout + run.stderr)  # in a folder that is gone
-    assert subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=True).stdout == before
+    rows = {line.split()[0]: line.split() for line in table[1:]}
+    assert [*rows] == [f"metrics/{name}.json" for name in (*MODELS, *SHOWN)]
+    for file, row in rows.items():
+        accuracy = json.loads((finished.folder / file).read_text())["accuracy"]
+        assert float(row[header.index("accuracy")]) == pytest.approx(accuracy, abs=1e-5)
+
+
+def test_the_demo_in_a_scratch_folder_gives_no_hints_of_what_to_do_there(monkeypatch, tmp_path):
+    """Such as `git add`, in a folder that is gone."""
+    commands = []
+    monkeypatch.setattr(demo, "run", lambda command, folder, environment: commands.append(command))
+    for kept in (False, True):
+        demo.main(tmp_path / str(kept), 20, kept=kept)
+    assert [command for command in commands if "repro" in command] == [["dvc", "repro", "--quiet"], ["dvc", "repro"]]
 
 
 @pytest.mark.parametrize("kept", [(), ("kept",)], ids=len)

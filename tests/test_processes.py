@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import pytest
 from tests.bits import TUNING, Run
 from tests.cases import CASES, Sizes, plain
 from tests.conftest import MODELS, ROOT
-from tests.test_pipeline import Project, take_keras
+from tests.projects import Project
+from tests.test_pipeline import start_training
 
 WINDOWS = sys.platform == "win32"
 NEEDS_MPI = pytestmark = pytest.mark.skipif(
@@ -62,15 +62,11 @@ def test_any_number_of_processes_gives_the_bits_of_one(runs, alone, processes):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Project:
+def project(finished, tmp_path_factory) -> Project:
     """A project that has been run once, in one process; the last batch has fewer reviews than there are shards."""
-    project = Project(tmp_path_factory.mktemp("project"))
-    project.edit("batch: 64 ", "batch: 29 ")
-    project.edit("schedule: constant", "schedule: linear")
-    project.edit("word_dropout: 0.0", "word_dropout: 0.3")
-    project.edit("validation_fraction: 0.0", "validation_fraction: 0.12")
-    project.edit("epochs: 4", "epochs: 12")
-    project.run("dvc", "repro", f"evaluate@{NAME}")
+    changes = {"batch": 29, "schedule": "linear", "word_dropout": 0.3, "validation_fraction": 0.12, "epochs": 12}
+    project = finished.copy(tmp_path_factory.mktemp("processes") / "project", **changes)
+    project.repro(f"evaluate@{NAME}")
     return project
 
 
@@ -90,22 +86,14 @@ def processes_of(folder: Path) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the processes in /proc")
-def test_training_killed_on_four_processes_and_resumed_on_two_ends_with_the_bytes_of_one(project):
-    """Four compile at once, since no other process has left its code there."""
+def test_training_killed_on_four_processes_and_resumed_on_two_ends_with_the_bytes_of_one(project, tmp_path):
+    project = project.copy(tmp_path / "killed")
     before, folder = project.files(), project.folder.resolve()
-    for cache in folder.rglob("__pycache__"):
-        shutil.rmtree(cache)
-    command = [sys.executable, "-m", "stages.train", NAME]
-    environment = project.environment | on(4)
     for path in (f"models/{NAME}.keras", f"models/{NAME}.txt"):
         (folder / path).unlink()
     shutil.rmtree(folder / "plots" / NAME / "history")
-    killed = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while not (folder / f".checkpoints/{NAME}.npz").exists():
-        assert killed.poll() is None, killed.stderr.read()
-        time.sleep(0.001)
+    project.environment |= on(4)
+    killed = start_training(project)
     ours = processes_of(folder)
     assert len(ours) == 4
     assert sys.platform != "win32"
@@ -117,7 +105,7 @@ def test_training_killed_on_four_processes_and_resumed_on_two_ends_with_the_byte
     )
     assert all(line.startswith((NAME, "epoch ")) for line in printed.splitlines())
     assert processes_of(folder) == []
-    resumed = project.run(*command, **on(2))
+    resumed = project.stage("train", NAME, **on(2))
     assert f"{NAME}: the compiled trainer: " in resumed.stdout
     assert re.search(r"^resuming after epoch \d+ of 12$", resumed.stdout, re.MULTILINE)
     assert project.files() == before
@@ -130,12 +118,9 @@ def test_dvc_records_of_three_processes_what_it_does_of_one(project):
     assert project.files() == before
 
 
-def test_keras_trains_in_one_process_and_says_so(project, tmp_path):
-    project = project.copy(tmp_path / "keras")
-    take_keras(project.folder)
-    project.edit("epochs: 12", "epochs: 1")
-    run = project.run(sys.executable, "-m", "stages.train", NAME, **on(2))
-    lines = [line for line in run.stdout.splitlines() if "process" in line]
+def test_keras_trains_in_one_process_and_says_so(finished, tmp_path):
+    project = finished.copy(tmp_path / "keras", engine="keras", epochs=1)
+    lines = [line for line in project.stage("train", NAME, **on(2)).stdout.splitlines() if "process" in line]
     assert lines == [
         f"{NAME}: Keras trains in one process, so the launcher is not used; train.engine: compiled uses it"
     ]

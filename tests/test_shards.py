@@ -1,8 +1,10 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from sentiment.engine import shards as module
 from sentiment.engine.groups import deal
 from sentiment.engine.shards import side_by_side
 
@@ -19,14 +21,51 @@ def test_side_by_side_runs_each_task_once(count):
     assert sorted(done) == list(range(count))
 
 
-@pytest.mark.parametrize("fails", [0, 3])
-def test_what_fails_side_by_side_is_raised(fails):
+@pytest.fixture
+def three_cores(monkeypatch):
+    """Two threads beside that of the caller, however many cores there are."""
+    with ThreadPoolExecutor(3) as threads:
+        monkeypatch.setattr(module, "_CORES", 3)
+        monkeypatch.setattr(module, "_threads", threads)
+        yield
+
+
+@pytest.mark.usefixtures("three_cores")
+@pytest.mark.parametrize("fails", ["caller", "helper"])
+def test_what_fails_side_by_side_is_raised_whichever_thread_it_fails_in(fails):
+    caller, both = threading.current_thread(), threading.Barrier(2)  # each takes a task before either goes on
+
     def run(task):
-        if task == fails:
+        both.wait(60)
+        if (threading.current_thread() is caller) == (fails == "caller"):
             raise ArithmeticError(task)
 
-    with pytest.raises(ArithmeticError, match=str(fails)):
-        side_by_side(run, 4)
+    with pytest.raises(ArithmeticError):
+        side_by_side(run, 2)
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_a_failure_is_raised_after_the_other_threads_have_ended(monkeypatch):
+    caller, both, released, ended = threading.current_thread(), threading.Barrier(2), threading.Event(), []
+
+    def run(task):
+        both.wait(60)
+        if threading.current_thread() is caller:
+            raise ArithmeticError(task)
+        released.wait(60)
+        ended.append(task)
+
+    def release(others, wait=module.wait):
+        released.set()
+        wait(others)
+
+    monkeypatch.setattr(module, "wait", release)
+    try:
+        with pytest.raises(ArithmeticError):
+            side_by_side(run, 2)
+        assert len(ended) == 1
+    finally:
+        released.set()
 
 
 @pytest.mark.parametrize(("reviews", "shards"), [(1, 1), (1, 4), (3, 4), (4, 4), (13, 4)])

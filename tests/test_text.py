@@ -75,6 +75,7 @@ def test_a_word_that_the_vocabulary_has_stays_as_it_stands_and_a_rarer_one_is_pu
     for word in index:
         assert text.encode(text.clean(word, index, 100), index, 100) == [1, index[word] + 3]
     assert text.encode(text.clean("it\u2019s", index, 40), index, 40) == [1, 5]
+    assert [text.encode(text.clean("it\u2019s", index, size), index, size) for size in (53, 54)] == [[1, 5], [1, 53]]
     assert text.encode(text.clean("\x96", index, 40), index, 40) == [1, 2]  # nothing better is to be had
 
 

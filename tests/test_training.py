@@ -1,19 +1,32 @@
 """Epochs, with the compiled trainer: what is learned, what is held out, what is random, and resuming."""
 
+import csv
+import hashlib
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from sentiment import InputError, network, training
+from sentiment import InputError, archive, keras_trainer, network, scoring, training
+from sentiment.engine import trainer as compiled_trainer
 from sentiment.engine.network import FIRST_WEIGHTS, Network
 from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
 from sentiment.keras_trainer import KerasTrainer
 from sentiment.network import keras
 from sentiment.padding import FIRST_WORD, UNKNOWN
+from stages import evaluate
+from stages import train as train_stage
 from stages.settings.train import Train
-from stages.train import make_trainer
+from stages.train import Checkpoint, make_trainer, train
 from tests.cases import Sizes, build, plain, reviews
+from tests.conftest import ROOT
 from tests.test_blocks import keras_loss
+from tests.test_linear import Call
 
 LAYERS = plain("dropout", Sizes())
 SETTINGS = {"batch": 10, "shards": 3, "optimizer": "adam", "learning_rate": 0.01, "seed": 4}
@@ -91,7 +104,7 @@ def test_training_resumed_after_any_epoch_ends_with_the_same_bits(stop, changes)
         np.testing.assert_array_equal(resumed[-1].state[name], array)
 
 
-@pytest.mark.parametrize(("batch", "shards"), [(1, 1), (7, 3), (64, 5), (40, 1)])
+@pytest.mark.parametrize(("batch", "shards"), [(1, 1), (7, 3), (7, 7), (64, 5), (40, 1)])
 def test_any_batch_and_shards_train(batch, shards):
     seen = []
     *_, last = fit(*labelled(33), batch=batch, shards=shards, progress=seen.append)
@@ -146,6 +159,237 @@ def test_no_two_random_choices_share_a_stream():
     tags += [[1, DRAWS, number, dropout] for number in range(3) for dropout in range(2)]
     drawn = {np.random.default_rng(tag).random() for tag in tags}
     assert len(drawn) == len(tags)
+
+
+class Recorder:
+    """A trainer that notes what it is given; its loss falls by half each epoch."""
+
+    promise = "nothing"
+
+    def __init__(self, done=0):
+        self.done, self.epochs, self.orders, self.predicted = done, [], [], []
+
+    def epoch(self, ids, labels, order, epoch, progress=lambda reviews: None):
+        self.epochs.append(epoch)
+        self.orders.append(order)
+        self.done += 1
+        progress(len(order))
+        return {"loss": 0.5**self.done, "accuracy": 1 - 0.5**self.done}
+
+    def predict(self, ids):
+        self.predicted.append(ids)
+        return np.linspace(0.25, 0.75, len(ids), dtype="f4")
+
+    def state(self):
+        return {"weights": np.float32([self.done, 3]), "slot": np.float32([7, 8, 9])}
+
+
+def test_each_epoch_has_an_order_of_its_own_that_the_seed_decides():
+    """The numbers that name the stream are part of the bits of all results."""
+    ids, labels = labelled(40)
+    orders = {}
+    for seed in (5, 6):
+        recorder = Recorder()
+        list(training.fit(recorder, ids, labels, epochs=range(1, 4), validation_fraction=0.25, seed=seed))
+        assert recorder.epochs == [1, 2, 3]
+        for epoch, order in zip((1, 2, 3), recorder.orders, strict=True):
+            np.testing.assert_array_equal(order, np.random.default_rng([seed, 2, epoch]).permutation(30))
+            orders[seed, epoch] = tuple(order)
+    assert len(set(orders.values())) == len(orders)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "keras"])
+def test_the_updates_are_numbered_through_all_epochs(engine, monkeypatch):
+    """33 reviews in batches of 10 are 4 updates an epoch, of which each draws the words to drop from its number."""
+    ids, labels = labelled(33)
+    drawn, found, taken = [], [], []
+    module = {"compiled": compiled_trainer, "keras": keras_trainer}[engine]
+    monkeypatch.setattr(module, "drop_words", lambda ids, share, draw: drawn.append((share, tuple(draw))))
+    settings = {"batch": 10, "optimizer": "sgd", "learning_rate": 0.01, "word_dropout": 0.5, "seed": 4}
+    if engine == "compiled":
+        trainer = CompiledTrainer(LAYERS, shards=3, **settings)
+        find_gradient, update = trainer.find_gradient, trainer.update
+        trainer.find_gradient = lambda *given: found.append(given[2]) or find_gradient(*given)
+        trainer.update = lambda number: taken.append(number) or update(number)
+    else:
+        trainer = KerasTrainer(lambda: build("dropout", Sizes()), **settings)
+    for epoch in range(2):
+        trainer.epoch(ids, labels, np.arange(33), epoch)
+    assert sorted(set(drawn)) == [(0.5, (4, 4, update)) for update in range(8)]  # Keras looks at some batches twice
+    if engine == "compiled":
+        assert found == taken == [*range(8)]
+        assert len(drawn) == 8
+
+
+def test_a_trainer_that_gets_other_reviews_knows_no_more_of_the_first_ones():
+    ids, labels = labelled(40)
+    others = reviews(Sizes(), 40, seed=1)
+    trainer = CompiledTrainer(LAYERS, **SETTINGS)
+    trainer.epoch(ids, labels, np.arange(40), 0)
+    fresh = CompiledTrainer(LAYERS, trainer.state(), **SETTINGS)
+    for one in (trainer, fresh):
+        one.epoch(others, labels, np.arange(40), 1)
+    np.testing.assert_array_equal(trainer.state()["weights"], fresh.state()["weights"])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 39, 40])
+def test_the_first_steps_of_many_reviews_are_those_of_each(chunk, monkeypatch):
+    monkeypatch.setattr(compiled_trainer, "CHUNK", chunk)
+    network_, ids = Network(LAYERS), reviews(Sizes(), 40)
+    expected = [network_.first_steps(row[None])[0] for row in ids]
+    assert compiled_trainer.first_steps(network_, ids).tolist() == expected
+
+
+def test_the_learning_rate_falls_evenly_to_what_the_last_update_leaves():
+    trainer, rates = CompiledTrainer(LAYERS, decay=8, **SETTINGS), []
+    trainer.optimizer = type(
+        "", (), {"update": lambda self, weights, slots, gradient, step, rate: rates.append(rate)}
+    )()
+    for number in range(8):
+        trainer.update(number)
+    np.testing.assert_allclose(rates, 0.01 * np.arange(8, 0, -1) / 8, rtol=1e-12)
+
+
+def test_a_certain_mistake_costs_the_logarithm_of_a_ten_millionth():
+    positive = np.float32([1, 0, 0.75, 0.5])
+    for labels, losses, accuracy in (
+        ([0, 1, 1, 1], [16.118096, 16.118096, 0.287682, 0.693147], 0.25),
+        ([1, 0, 0, 0], [0, 0, 1.386294, 0.693147], 0.75),
+    ):
+        found = training.measure(positive, np.array(labels, "u1"))
+        assert found == pytest.approx({"loss": np.mean(losses), "accuracy": accuracy}, abs=1e-6)
+
+
+def test_certain_mistakes_do_not_end_training_as_diverged():
+    ids, labels = labelled(33)  # 17 of them with label 0
+    state = CompiledTrainer(LAYERS, **SETTINGS).state()
+    state["weights"][-1] = 100  # the last bias: every probability is 1
+    (epoch,) = fit(ids, labels, epochs=range(1), state=state, batch=33, optimizer="adam", learning_rate=1e-9)
+    assert epoch.metrics == pytest.approx({"loss": 16.118096 * 17 / 33, "accuracy": 16 / 33}, rel=1e-6)
+
+
+def rows(path: str) -> list[list[str]]:
+    """The rows of a table in a file."""
+    text = Path(path).read_text().splitlines()
+    return [*csv.reader(text, delimiter="\t" if path.endswith("tsv") else ",")]
+
+
+@pytest.mark.parametrize("done", [0, 2])
+def test_a_training_logs_and_keeps_each_epoch_from_1_on_and_goes_on_from_those_it_has(tmp_path, monkeypatch, done):
+    monkeypatch.chdir(tmp_path)
+    settings = Train(
+        engine="compiled", optimizer="adam", epochs=3, batch=10, shards=2, learning_rate=0.02, schedule="constant",
+        beta_2=0.95, word_dropout=0.0, validation_fraction=0.25, seed=1,
+    )  # fmt: skip
+    ids, labels = labelled(40)
+    whole = training.fit(Recorder(), ids, labels, epochs=range(3), validation_fraction=0.25, seed=1)
+    expected = [{"metrics": epoch.metrics, "weights": training.digest(epoch.state["weights"])} for epoch in whole]
+    checkpoint, recorder, history = Checkpoint(Path("kept.npz"), "of this"), Recorder(done), expected[:done]
+    train("m", settings, recorder, ids, labels, history, checkpoint)
+    assert recorder.epochs == [*range(done, 3)]
+    np.testing.assert_array_equal(recorder.predicted[-1], ids[30:])
+    state, kept = checkpoint.load()
+    assert state is not None
+    assert {name: array.tolist() for name, array in state.items()} == {"weights": [3, 3], "slot": [7, 8, 9]}
+    assert Checkpoint(Path("kept.npz"), "of another").load() == (None, [])
+    assert [epoch["weights"] for epoch in kept] == [epoch["weights"] for epoch in expected]
+    for epoch, one in zip(kept, expected, strict=True):
+        assert epoch["metrics"] == pytest.approx(one["metrics"], abs=5e-7)
+    assert rows("plots/m/weights.csv") == [
+        ["epoch", "weights"], *([str(n), epoch["weights"]] for n, epoch in enumerate(expected, 1))
+    ]  # fmt: skip
+    plots = "plots/m/history/plots/metrics"
+    assert rows(f"{plots}/train/loss.tsv") == [["step", "loss"], ["1", "0.5"], ["2", "0.25"], ["3", "0.125"]]
+    assert rows(f"{plots}/train/accuracy.tsv")[1:] == [["1", "0.5"], ["2", "0.75"], ["3", "0.875"]]
+    for name in ("loss", "accuracy"):
+        held = [[str(n), str(epoch["metrics"][f"val_{name}"])] for n, epoch in enumerate(kept, 1)]
+        assert rows(f"{plots}/eval/{name}.tsv") == [["step", name], *held]
+
+
+def test_the_stages_train_on_the_training_split_and_score_the_test_split(tmp_path, monkeypatch):
+    """Of other sizes, so that neither could stand for the other."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LAUNCHER", raising=False)
+    splits = {"train": labelled(33), "test": labelled(14)}
+    for folder in ("data/m", "data/raw"):
+        Path(folder).mkdir(parents=True)
+    for split, arrays in splits.items():
+        for kind, array in zip("xy", arrays, strict=True):
+            np.save(f"data/m/{kind}_{split}.npy", array)
+    Path("data/raw/own_labels.json").write_text('["bad", "good"]')
+    Path("data/raw/own_word_index.json").write_text('{"a": 1}')
+    pad = {"max_length": 17, "vocabulary": 300}
+    sizes = {"embedding": 6, "filters": 7, "kernel": 5, "pool": 2, "units": 9, "dense": 4, "dropout": 0.1}
+    layers = sizes | {"bidirectional": False, "over_time": "last"}
+    settings = SETTINGS | {"engine": "compiled", "epochs": 2, "schedule": "linear", "beta_2": 0.9}
+    settings |= {"word_dropout": 0.1, "validation_fraction": 0.0}
+    train_stage.main(train_stage.Settings(corpus="own", pad=pad, network=layers, train=settings), "m")
+    evaluate.main(evaluate.Settings(evaluate={"batch": 5, "calibration_bins": 3}), "m")
+    own = {"decay": 2 * 4, "beta_2": 0.9, "word_dropout": 0.1}
+    trainer = CompiledTrainer(network.to_layers(network.build(**pad, **layers)), **SETTINGS, **own)
+    *_, last = training.fit(trainer, *splits["train"], epochs=range(2), validation_fraction=0.0, seed=SETTINGS["seed"])
+    model = archive.unpack(Path("models/m.keras").read_bytes())
+    np.testing.assert_array_equal(network.get_weights(model), last.state["weights"])
+    digest = training.digest(last.state["weights"])
+    assert rows("plots/m/weights.csv")[-1] == ["2", digest]
+    assert json.loads(Path("models/m.json").read_text()) == pad | {
+        "corpus": "own",
+        "labels": ["bad", "good"],
+        "weights": digest,
+        "word_index": hashlib.sha256(b'{"a": 1}').hexdigest(),
+    }
+    assert Path("models/m.txt").read_text() == archive.table(model)
+    assert [*Path(".checkpoints").iterdir()] == []
+    ids, labels = splits["test"]
+    predicted = np.load("data/m/predicted.npy")
+    np.testing.assert_allclose(predicted, model.predict(ids.astype("i4"), verbose=0)[:, 0], atol=1e-5)
+    metrics = json.loads(Path("metrics/m.json").read_text())
+    assert (metrics["parameters"], metrics["weights"]) == (model.count_params(), digest)
+    assert {name: metrics[name] for name in scoring.METRICS} == scoring.figures(labels, predicted)
+
+
+def test_a_checkpoint_is_good_for_its_own_params_data_versions_and_code_alone(monkeypatch):
+    ids, labels = labelled(9)
+
+    def found(settings="{}", ids=ids, labels=labels):
+        return train_stage.fingerprint(settings, ids, labels)
+
+    other_ids, other_labels = ids.copy(), labels.copy()
+    other_ids[-1, -1] += 1
+    other_labels[-1] ^= 1
+    before = found()
+    others = [found("[]"), found(ids=other_ids), found(labels=other_labels)]
+    for changed in ("numba", "keras", "tensorflow"):
+        with monkeypatch.context() as patch:
+            patch.setattr(train_stage, "version", lambda name, new=changed: "0" if name == new else version(name))
+            others.append(found())
+    for path, counts in (("sentiment/__main__.py", True), ("stages/pad.py", True), ("demo/corpus.py", False)):
+        with monkeypatch.context() as patch:
+            modules = [
+                name for name, module in sys.modules.items() if getattr(module, "__file__", "") == str(ROOT / path)
+            ]
+            for name in modules:
+                patch.delitem(sys.modules, name)
+            without = found()
+            patch.setitem(sys.modules, "one more", SimpleNamespace(__file__=str(ROOT / path)))
+            assert (found() != without) == counts
+    assert found() == before
+    assert len({before, *others}) == 1 + 3 + 3
+
+
+def test_a_checkpoint_of_pickles_is_refused_and_nothing_in_it_is_called(tmp_path):
+    called = np.array([Call(tmp_path / "called")], object)
+    np.savez(tmp_path / "kept.npz", fingerprint="of this", history="[]", **{"state/weights": called})
+    with pytest.raises(InputError, match=r"kept\.npz: a damaged checkpoint \(Object arrays cannot be loaded"):
+        Checkpoint(tmp_path / "kept.npz", "of this").load()
+    assert [file.name for file in tmp_path.iterdir()] == ["kept.npz"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_first_weights_are_drawn_from_a_stream_of_the_seed(seed):
+    """The embedding comes first; the numbers that name the stream are part of the bits of all results."""
+    drawn = 0.05 * (2 * np.random.default_rng([seed, 1]).random(300 * 6) - 1)
+    np.testing.assert_array_equal(Network(LAYERS).first_weights(seed)[: 300 * 6], drawn.astype("f4"))
 
 
 def test_training_that_diverges_is_refused_in_one_line():

@@ -2,7 +2,8 @@
 
 Numba's own cache looks at the file of a function for what it compiled before, not at those of the functions it calls;
 it goes to another folder where it may not write, and takes what a power cut left for whole. This one knows a function
-by all that shapes its code, and a file by its digest. Like Python's bytecode it lies in ``__pycache__``.
+by all that shapes its code, and a file by its digest. It lies in ``NUMBA_CACHE_DIR`` if that variable is set, so that
+copies of this code can share it, and otherwise beside Python's bytecode in ``__pycache__``.
 """
 
 import hashlib
@@ -26,11 +27,17 @@ def _code() -> str:
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py")))).hexdigest()
 
 
-# The number of threads shapes no code here, and a machine has as many as it has.
-_SETTINGS = {name: str(value) for name, value in vars(numba.config).items() if name.isupper() and "THREADS" not in name}
+# Neither the number of threads nor the folder of the cache changes the compiled code.
+_SETTINGS = {
+    name: str(value)
+    for name, value in vars(numba.config).items()
+    if name.isupper() and "THREADS" not in name and name != "CACHE_DIR"
+}
 _CODE = _code()
 _VERSION = (_CODE, sys.version, numba.__version__, llvmlite.__version__, sorted(_SETTINGS.items()))
-FOLDER = _PACKAGE / "__pycache__" / hashlib.sha256(repr(_VERSION).encode()).hexdigest()[:16]
+FOLDER = (
+    Path(numba.config.CACHE_DIR or _PACKAGE / "__pycache__") / hashlib.sha256(repr(_VERSION).encode()).hexdigest()[:16]
+)
 """A folder for each version of the code, of Python, of the compiler and of its settings."""
 
 _unusable: OSError | None = None  # why there is no cache; said once

@@ -1,0 +1,72 @@
+"""What computes is recorded, and is what the lock says."""
+
+import ast
+import json
+import platform
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import pytest
+
+from sentiment import InputError
+from stages import environment
+from tests.conftest import ROOT
+
+COMPUTING = ("dvclive", "h5py", "keras", "llvmlite", "numba", "numpy", "scikit-learn", "scipy", "tensorflow")
+HARMLESS = {"mpi4py", "pooch", "pydantic", "pyyaml", "requests", "scmrepo", "tqdm"}
+"""Packages that read params, fetch checked bytes, pass bytes on or show progress."""
+
+
+@pytest.fixture(autouse=True)
+def lock(tmp_path, monkeypatch) -> Path:
+    """A lock of the installed versions in a folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "requirements.txt"
+    lines = ["keras-nlp==9.9 \\\n    --hash=sha256:00", *(f"{name}=={version(name)} \\" for name in COMPUTING)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_the_architecture_and_the_version_of_each_package_that_computes_are_recorded():
+    environment.main()
+    recorded = json.loads(Path("data/environment.json").read_text())
+    assert recorded == {
+        "architecture": platform.machine(),
+        "packages": {name: version(name) for name in COMPUTING},
+    }
+
+
+@pytest.mark.parametrize("name", COMPUTING)
+def test_another_version_than_the_locks_and_a_missing_package_are_refused(lock, name):
+    line = f"{name}=={version(name)} "
+    lock.write_text(lock.read_text().replace(f"\n{line}", f"\n{name}==0.0.1 "))
+    with pytest.raises(InputError, match=f"^{name}: requirements.txt locks 0.0.1, installed is {version(name)}; run"):
+        environment.main()
+    assert not Path("data").exists()
+    lock.write_text(lock.read_text().replace(f"\n{name}==0.0.1 ", f"\nno-{line}"))
+    with pytest.raises(InputError, match=rf"expected one version of {name}, got \[\]; run `make lock`"):
+        environment.main()
+
+
+def test_a_package_that_is_not_installed_has_no_version(lock, monkeypatch):
+    monkeypatch.setattr(environment, "COMPUTING", ("no-such-package",))
+    lock.write_text("no-such-package==1.0\n")
+    with pytest.raises(InputError, match=r"^no-such-package: requirements\.txt locks 1\.0, installed is none; run"):
+        environment.main()
+
+
+def test_a_version_for_each_python_is_refused(lock):
+    lock.write_text(lock.read_text() + "numpy==1.0 ; python_version < '3.11'\n")
+    with pytest.raises(InputError, match=r"expected one version of numpy, got \['1.0', "):
+        environment.main()
+
+
+def test_all_packages_that_the_code_of_the_stages_imports_are_recorded_but_those_that_cannot_change_a_result():
+    distributions, imported = packages_distributions(), set()
+    for file in [*ROOT.glob("sentiment/**/*.py"), *ROOT.glob("stages/**/*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            imported |= {name.partition(".")[0] for name in names}
+    found = {distributions[name][0].lower() for name in imported if name in distributions}
+    assert found - HARMLESS == set(environment.COMPUTING)
