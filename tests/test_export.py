@@ -246,7 +246,7 @@ def test_the_code_in_the_card_answers_with_tensorflow_alone(project, tmp_path):
     assert run.returncode == 0, run.stderr
     texts = ["A wonderful film.", "The worst acting I have seen."]
     with inside(project.folder):
-        expected = sentiment.load(sentiment.find(None))([*texts, texts[0]], 0)
+        expected = sentiment.load(sentiment.find(NAME))([*texts, texts[0]], 0)
     for line, answer in zip(run.stdout.splitlines(), expected, strict=True):
         label, probability = line.split()
         assert label == answer.label
