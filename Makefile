@@ -44,7 +44,7 @@ export: setup ## MODEL=small as one folder for people without this project: expo
 verify-export: setup ## prove an exported folder by its own recipe: FOLDER=exported/small
 	@python -m export.verify $(FOLDER)
 
-check: lint ## lint, types and the tests that neither train nor run DVC: after each change, under a minute
+check: lint ## lint, types and the tests that run no pipeline: after each change
 	@$(PYTEST) -m 'not slow'
 
 test: mpi ## all tests but those on emulated processors

@@ -104,7 +104,7 @@ def save(served: Served, folder: Path) -> None:
 
 @cache
 def _folded() -> dict[str, str]:
-    """What ``text.fold`` puts in place of each character that it changes."""
+    """The replacement of each character that ``text.fold`` changes."""
     letters = (chr(point) for point in range(CHARACTERS) if not 0xD800 <= point < 0xE000)
     return {letter: put for letter in letters if (put := fold_character(letter)) != letter}
 

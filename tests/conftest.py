@@ -100,10 +100,10 @@ def pytest_addoption(parser):
 
 
 SLOW = {
-    "bits", "blocks", "cache", "checks", "experiments", "export", "gate", "install", "keras_trainer", "noise",
-    "pipeline", "processes", "report", "surroundings", "verify",
+    "archive", "bits", "blocks", "cache", "checks", "experiments", "export", "gate", "install", "keras_trainer",
+    "noise", "pipeline", "processes", "report", "surroundings", "verify",
 }  # fmt: skip
-"""Test files that train, run DVC or start many processes; `make check` leaves them out."""
+"""Test files that run DVC, compile much or start processes that do; `make check` leaves them out."""
 
 
 def pytest_collection_modifyitems(items):

@@ -108,6 +108,13 @@ def test_copies_of_the_code_share_a_cache_that_the_environment_names(plain, tmp_
     assert not [*tmp_path.glob("o*/sentiment/engine/__pycache__/*/*")]
 
 
+def test_a_stage_keeps_the_folder_of_the_cache_and_drops_other_settings_of_numba(tmp_path):
+    code = "import os, sys; sys.argv[0] = '-m'; import stages; print([n for n in os.environ if n.startswith('NUMBA_')])"
+    environment = ENVIRONMENT | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_OPT": "1"}
+    found = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True)
+    assert found == "['NUMBA_CACHE_DIR']\n"
+
+
 def test_processes_that_compile_at_once_leave_one_whole_cache(warm, plain, tmp_path):
     folder = copy(tmp_path / "library")
     ended = {end(process)._replace(hits=0) for process in [start(folder) for _ in range(4)]}

@@ -448,6 +448,7 @@ def test_the_readmes_ten_lines_are_a_corpus(tmp_path, monkeypatch, capsys):
     assert ("i laughed i cried i loved it", 1) in found["train"] + found["test"]
 
 
+@pytest.mark.slow
 def test_a_strangers_table_is_trained_on_verified_and_followed_without_the_imdb_reviews(tmp_path):
     write_project(tmp_path, 10)
     project = Project(tmp_path)
