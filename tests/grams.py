@@ -9,8 +9,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from demo.corpus import make_corpus
-from sentiment import linear, ngrams
-from sentiment.linear import Features, Model
+from sentiment.data import ngrams
+from sentiment.kinds import ngrams
+from sentiment.kinds.ngrams import Features, Model
 
 
 def made_up(reviews: int, longest: int = 2) -> tuple[np.ndarray, csr_matrix, np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sentiment.answers import Asker, strongest
+from sentiment.model import Asker, strongest
 
 INDEX = {"good": 1, "film": 2, "rare": 3}
 

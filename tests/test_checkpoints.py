@@ -11,10 +11,10 @@ from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+from stages.settings.train import Settings
 
 from sentiment import InputError
 from stages import train
-from stages.settings.train import Settings
 from stages.train import Checkpoint
 from tests.repositories import inside
 

@@ -10,7 +10,7 @@ import pytest
 
 from experiments.compare import Run, chart, draw, mistakes, summarize, table
 from experiments.folds import deal, near
-from sentiment import corpus, padding
+from sentiment.data import padding, raw
 from tests.conftest import BASELINES, MODELS, ROOT, SHOWN
 from tests.test_processes import NEEDS_MPI, on
 
@@ -49,7 +49,7 @@ def test_mistakes_are_those_counted_from_the_probabilities(project, monkeypatch)
     monkeypatch.chdir(folder)
     names = {name: "models" if name in MODELS else "baselines" for name in NAMES}
     with (folder / "data/raw/imdb.npz").open("rb") as file:
-        labels = corpus.labels(file, "test")[padding.orders(300, 300)[1]]
+        labels = raw.labels(file, "test")[padding.orders(300, 300)[1]]
     wrong = {name: (np.load(folder / "data" / name / "predicted.npy") > 0.5) != labels for name in names}
     for name in names:
         accuracy = json.loads((folder / "metrics" / f"{name}.json").read_text())["accuracy"]

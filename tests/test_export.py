@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sentiment.prediction import Predictor
 
 from checks.settings import Settings
 from checks.values import DIFFERENT, IDENTICAL, WITHIN
@@ -22,10 +23,10 @@ from export.graph import save, served
 from export.verify import compare_answers, compare_files
 from export.verify import main as verify
 from sentiment import __main__ as sentiment
-from sentiment import archive, network, text
-from sentiment.answers import Answer, Asker
-from sentiment.network import keras, tf
-from sentiment.prediction import Predictor
+from sentiment.data import text
+from sentiment.keras import archive
+from sentiment.keras.backend import keras, tf
+from sentiment.model import Answer, Asker
 from tests.conftest import MODELS
 from tests.projects import Project
 from tests.repositories import call, commit, inside

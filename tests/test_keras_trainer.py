@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-
-from sentiment import keras_trainer, network, training
-from sentiment.engine.trainer import CompiledTrainer
-from sentiment.keras_trainer import KerasTrainer
-from sentiment.network import keras, layers
 from sentiment.prediction import Predictor
-from tests.cases import Sizes, build, reviews
+
+from benchmarks.cases import Sizes, build, reviews
+from sentiment import training
+from sentiment.engine.trainer import CompiledTrainer
+from sentiment.keras import backend, trainer
+from sentiment.keras.backend import keras
+from sentiment.keras.trainer import KerasTrainer
 from tests.test_training import labelled
 
 SETTINGS = {"batch": 10, "optimizer": "adam", "learning_rate": 0.01, "seed": 4}
@@ -81,9 +82,9 @@ def test_without_dropout_both_trainers_find_nearly_the_same_weights():
     """From the same first weights, by SGD: Keras's Adam squares the gradients of a repeated word apart."""
     ids, labels = labelled(33)
     settings = SETTINGS | {"optimizer": "sgd", "decay": 4}
-    compiled = CompiledTrainer(network.to_layers(build("average", Sizes())), shards=3, **settings)
+    compiled = CompiledTrainer(backend.to_layers(build("average", Sizes())), shards=3, **settings)
     plain = KerasTrainer(lambda: build("average", Sizes()), **settings)
-    network.set_weights(plain.model, compiled.state()["weights"])
+    backend.set_weights(plain.model, compiled.state()["weights"])
     order = np.random.default_rng(0).permutation(33)
     figures = [trainer.epoch(ids, labels, order, 0) for trainer in (compiled, plain)]
     np.testing.assert_allclose(compiled.state()["weights"], plain.state()["weights"], atol=1e-5)
@@ -104,4 +105,4 @@ def test_what_the_compiled_trainer_has_all_layers_for_it_predicts_and_keras_the_
 
 
 def test_keras_promises_the_bits_of_this_machine_alone():
-    assert "the bits are this machine's; elsewhere the metrics" in keras_trainer.promise()
+    assert "the bits are this machine's; elsewhere the metrics" in trainer.promise()

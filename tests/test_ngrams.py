@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
-from sentiment import InputError, ngrams
+from sentiment import InputError
+from sentiment.data import ngrams
+from sentiment.data.ngrams import BITS, LONGEST
+from sentiment.data.padding import FIRST_WORD
+from sentiment.data.text import decode
 from sentiment.engine.functions import log
-from sentiment.linear import Features
-from sentiment.ngrams import BITS, LONGEST
-from sentiment.padding import FIRST_WORD
-from sentiment.text import decode
+from sentiment.kinds.ngrams import Features
 
 INDEX = {f"w{rank}": rank for rank in range(1, 40)}
 ALL = {"minimum": 1, "most": 10**9}

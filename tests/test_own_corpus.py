@@ -18,15 +18,16 @@ from dvc.utils.serialize import modify_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from stages.settings.corpus import Settings
 
 from demo.corpus import BLAME, NEUTRAL, PRAISE, make_corpus, word_index
 from demo.project import write_project
-from sentiment import InputError, corpus, labelled, text
-from sentiment.archive import keras
-from sentiment.labelled import Row
+from sentiment import InputError, labelled
+from sentiment.data import raw, text
+from sentiment.data.labelled import Row
+from sentiment.keras.backend import keras
 from stages import corpus as stage
 from stages.params import parse
-from stages.settings.corpus import Settings
 from tests.conftest import ROOT
 from tests.projects import Project
 
@@ -182,19 +183,17 @@ def test_any_text_comes_out_of_a_file_and_of_the_archive_as_its_words(rows, deli
         assert found == expected
     index = text.make_index(Counter(word for words, _ in found for word in words))
     labels = np.array([label for _, label in found], np.uint8)
-    corpus.write(file := io.BytesIO(), {"train": ([[index[word] for word in words] for words, _ in found], labels)})
+    raw.write(file := io.BytesIO(), {"train": ([[index[word] for word in words] for words, _ in found], labels)})
     names = {rank: word for word, rank in index.items()}
-    read = [
-        part for ranks, lengths in corpus.reviews(file, "train") for part in np.split(ranks, np.cumsum(lengths)[:-1])
-    ]
+    read = [part for ranks, lengths in raw.reviews(file, "train") for part in np.split(ranks, np.cumsum(lengths)[:-1])]
     assert [[names[rank] for rank in part.tolist()] for part in read] == [words for words, _ in expected]
-    assert corpus.labels(file, "train").tolist() == labels.tolist()
+    assert raw.labels(file, "train").tolist() == labels.tolist()
 
 
 def test_a_corpus_whose_reviews_and_labels_differ_in_number_is_refused():
     for count in (1, 3):
         with pytest.raises(InputError, match=f"expected a review for each of 2 labels, got {count}"):
-            corpus.write(io.BytesIO(), {"train": ([[1]] * count, np.array([0, 1]))})
+            raw.write(io.BytesIO(), {"train": ([[1]] * count, np.array([0, 1]))})
 
 
 LONG = "w" * (labelled.LONGEST + 1)

@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from sentiment import corpus, linear, ngrams, padding, scoring
-from sentiment.archive import keras
-from stages import fit, score
-from stages import pad as stage
 from stages.settings.fit import Settings as Fit
 from stages.settings.pad import Settings as Pad
 from stages.settings.score import Settings as Score
+
+from sentiment import scoring
+from sentiment.data import ngrams, padding, raw
+from sentiment.keras.backend import keras
+from sentiment.kinds import ngrams
+from stages import fit, score
+from stages import pad as stage
 
 reviews = st.lists(st.lists(st.integers(1, 40), max_size=12), max_size=8)
 
@@ -89,7 +91,7 @@ def raw(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "PREAMBLE", 320)
     Path("data/raw").mkdir(parents=True)
     with open("data/raw/own.npz", "wb") as file:
-        corpus.write(file, splits)
+        raw.write(file, splits)
     monkeypatch.setattr("keras.src.datasets.imdb.get_file", lambda **download: "data/raw/own.npz")
     return splits, keras.datasets.imdb.load_data(num_words=30)
 
@@ -141,10 +143,10 @@ def test_the_real_arrays_are_those_of_keras(imdb, monkeypatch, max_length, vocab
     monkeypatch.setattr("keras.src.datasets.imdb.get_file", lambda **download: str(imdb / "imdb.npz"))
     (x_train, y_train), (x_test, y_test) = keras.datasets.imdb.load_data(num_words=vocabulary)
     with (imdb / "imdb.npz").open("rb") as file:
-        orders = padding.orders(corpus.count(file, "train"), corpus.count(file, "test"))
+        orders = padding.orders(raw.count(file, "train"), raw.count(file, "test"))
         for split, order, x, y in zip(("train", "test"), orders, (x_train, x_test), (y_train, y_test), strict=True):
-            blocks = [padding.pad(*block, max_length, vocabulary) for block in corpus.reviews(file, split)]
+            blocks = [padding.pad(*block, max_length, vocabulary) for block in raw.reviews(file, split)]
             np.testing.assert_array_equal(
                 np.concatenate(blocks)[order], keras.utils.pad_sequences(x, maxlen=max_length)
             )
-            np.testing.assert_array_equal(corpus.labels(file, split)[order], y)
+            np.testing.assert_array_equal(raw.labels(file, split)[order], y)

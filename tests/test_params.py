@@ -3,12 +3,12 @@ import functools
 import re
 
 import pytest
+from stages.settings import check, corpus, fit, pad, train
 
 from sentiment import InputError
 from stages import settings
+from stages.common.reader import load
 from stages.params import Params, parse
-from stages.settings import check, corpus, fit, pad, train
-from stages.settings.reader import load
 from tests.conftest import ROOT
 
 OWN = """corpora:

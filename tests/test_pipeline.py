@@ -25,7 +25,7 @@ from ruamel.yaml import YAML
 
 from demo import __main__ as demo
 from sentiment import InputError
-from stages.common import create_array, read_split
+from stages.common.files import create_array, read_split
 from tests.conftest import BASELINES, MODELS, ROOT, SHOWN, on_cores
 
 OWN = "own"  # a corpus that params.yaml has here, so that every stage is there
@@ -373,7 +373,8 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from stages.common import command, replacing
+from stages.common.command import command
+from stages.common.files import replacing
 
 def main():
     lock, pool = Lock(), ThreadPoolExecutor(1)
@@ -507,7 +508,7 @@ def test_a_mapped_array_has_its_room_on_the_disk_before_it_is_written(tmp_path):
 def test_a_stage_that_runs_out_of_memory_says_so_in_one_line(tmp_path):
     (tmp_path / "stage.py").write_text('''"""A stage."""
 import numpy as np
-from stages.common import command
+from stages.common.command import command
 
 def main():
     np.empty(2**56)  # more than any machine addresses

@@ -15,15 +15,16 @@ from threading import Timer
 
 import numpy as np
 import pytest
-
-from sentiment import InputError, archive, network, saved
-from sentiment import __main__ as command
-from sentiment.answers import Asker
-from sentiment.network import keras
-from sentiment.padding import FIRST_WORD, UNKNOWN
 from sentiment.prediction import Predictor
+
+from benchmarks.cases import CASES, Sizes, build
+from sentiment import InputError
+from sentiment import __main__ as command
+from sentiment.data.padding import FIRST_WORD, UNKNOWN
+from sentiment.keras import archive, backend
+from sentiment.keras.backend import keras
+from sentiment.model import Asker
 from sentiment.training import digest
-from tests.cases import CASES, Sizes, build
 from tests.conftest import MODELS
 from tests.repositories import ENVIRONMENT, inside
 
@@ -212,9 +213,9 @@ def test_it_needs_no_tensorflow_where_there_are_blocks_for_all_layers(project):
 def test_a_file_read_without_keras_is_the_one_that_keras_reads(case):
     keras.utils.set_random_seed(1)
     model = build(case, Sizes())
-    layers, weights = saved.read(archive.pack(model))
-    assert layers == network.to_layers(model)
-    np.testing.assert_array_equal(weights, network.get_weights(model))
+    layers, weights = archive.read(archive.pack(model))
+    assert layers == backend.to_layers(model)
+    np.testing.assert_array_equal(weights, backend.get_weights(model))
 
 
 def change(path: Path, **values) -> None:
@@ -243,7 +244,7 @@ def test_keras_answers_for_a_network_without_blocks(copy):
     file = copy / "models/other.keras"
     file.write_bytes(archive.pack(model))
     shutil.copy(copy / f"models/{NAME}.json", file.with_suffix(".json"))
-    weights = digest(network.get_weights(model))
+    weights = digest(backend.get_weights(model))
     change(file.with_suffix(".json"), max_length=9, vocabulary=30, weights=weights)
     with inside(copy):
         (answer,) = command.load(file)(["awful film the"], 0)

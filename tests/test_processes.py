@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.cases import CASES, Sizes, plain
 from tests.bits import TUNING, Run
-from tests.cases import CASES, Sizes, plain
 from tests.conftest import MODELS, ROOT
 from tests.projects import Project
 from tests.test_pipeline import start_training
@@ -130,8 +130,9 @@ STAGE = '''"""A stage."""
 import os, signal, sys, time
 from pathlib import Path
 from sentiment import InputError
-from stages.common import command, replacing
-from stages.launcher import launch
+from stages.common.command import command
+from stages.common.files import replacing
+from stages.common.launcher import launch
 
 def main():
     if launch():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stages.scores import write_scores
 
 from sentiment import InputError, scoring
-from stages.scores import write_scores
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 1], "u1")
 POSITIVE = np.array([0.6, 0.7, 0.1, 0.9, 0.4, 0.8, 0.95], "f4")  # calls: 2 of 3 negatives wrong, 3 of 4 positives right

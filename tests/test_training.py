@@ -11,19 +11,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from stages.settings.train import Train
 
-from sentiment import InputError, archive, keras_trainer, network, scoring, training
+from benchmarks.cases import Sizes, build, plain, reviews
+from sentiment import InputError, scoring, training
+from sentiment.data.padding import FIRST_WORD, UNKNOWN
 from sentiment.engine import trainer as compiled_trainer
 from sentiment.engine.network import FIRST_WEIGHTS, Network
 from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
-from sentiment.keras_trainer import KerasTrainer
-from sentiment.network import keras
-from sentiment.padding import FIRST_WORD, UNKNOWN
+from sentiment.keras import archive, backend
+from sentiment.keras.backend import keras
+from sentiment.keras.trainer import KerasTrainer
 from stages import evaluate
 from stages import train as train_stage
-from stages.settings.train import Train
 from stages.train import Checkpoint, make_trainer, train
-from tests.cases import Sizes, build, plain, reviews
 from tests.conftest import ROOT
 from tests.test_blocks import keras_loss
 from tests.test_linear import Call
@@ -57,7 +58,7 @@ def test_fifty_steps_give_the_weights_of_keras(name, settings):
     (epoch,) = fit(ids, labels, epochs=range(1), optimizer=name, **settings)
     order = np.random.default_rng([SETTINGS["seed"], training.ORDER, 0]).permutation(500)
     model = build("dropout", Sizes())
-    network.set_weights(model, Network(LAYERS).first_weights(SETTINGS["seed"]))
+    backend.set_weights(model, Network(LAYERS).first_weights(SETTINGS["seed"]))
     rate, decay = SETTINGS["learning_rate"], settings.get("decay")
     rate = keras.optimizers.schedules.PolynomialDecay(rate, decay, end_learning_rate=0.0) if decay else rate
     adam = keras.optimizers.Adam(rate, beta_2=settings.get("beta_2", 0.999))
@@ -70,7 +71,7 @@ def test_fifty_steps_give_the_weights_of_keras(name, settings):
         # Dense gradients: given IndexedSlices, Keras squares each occurrence of a word on its own, which is not Adam.
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)]
         optimizer.apply(gradients, model.trainable_variables)
-    np.testing.assert_allclose(epoch.state["weights"], network.get_weights(model), atol=1e-4)
+    np.testing.assert_allclose(epoch.state["weights"], backend.get_weights(model), atol=1e-4)
 
 
 def test_the_loss_falls_and_a_telling_word_is_learned():
@@ -326,10 +327,10 @@ def test_the_stages_train_on_the_training_split_and_score_the_test_split(tmp_pat
     train_stage.main(train_stage.Settings(corpus="own", pad=pad, network=layers, train=settings), "m")
     evaluate.main(evaluate.Settings(evaluate={"batch": 5, "calibration_bins": 3}), "m")
     own = {"decay": 2 * 4, "beta_2": 0.9, "word_dropout": 0.1}
-    trainer = CompiledTrainer(network.to_layers(network.build(**pad, **layers)), **SETTINGS, **own)
+    trainer = CompiledTrainer(backend.to_layers(network.build(**pad, **layers)), **SETTINGS, **own)
     *_, last = training.fit(trainer, *splits["train"], epochs=range(2), validation_fraction=0.0, seed=SETTINGS["seed"])
     model = archive.unpack(Path("models/m.keras").read_bytes())
-    np.testing.assert_array_equal(network.get_weights(model), last.state["weights"])
+    np.testing.assert_array_equal(backend.get_weights(model), last.state["weights"])
     digest = training.digest(last.state["weights"])
     assert rows("plots/m/weights.csv")[-1] == ["2", digest]
     assert json.loads(Path("models/m.json").read_text()) == pad | {

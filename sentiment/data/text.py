@@ -1,14 +1,29 @@
-"""Text -> words -> ids and back."""
+"""Text -> words -> ids and back: the one definition, from which the exported graph and the model card derive theirs."""
 
 import re
 import string
 import unicodedata
 from collections import Counter
+from functools import cache
+from typing import NamedTuple
 
-from sentiment.padding import FIRST_WORD, START, UNKNOWN
+from sentiment.data.padding import FIRST_WORD, START, UNKNOWN
 
-SEPARATORS = string.punctuation.replace("'", "") + "\t\n"
-"""What parts words, beside the space."""
+
+class Tokens(NamedTuple):
+    """How a text is split into words; recorded with each model.
+
+    Attributes:
+        lowercase: Whether ASCII letters are lower-cased. Others are only where ``clean`` folds them.
+        separators: Characters that separate words, beside the space.
+    """
+
+    lowercase: bool
+    separators: str
+
+
+IMDB = Tokens(lowercase=True, separators=string.punctuation.replace("'", "") + "\t\n")
+"""The rules by which the data set's authors split the reviews."""
 
 RULES = (
     (r"[\r\x0b\x0c\x1c-\x1f]", " "),
@@ -27,8 +42,6 @@ They are the same to Python's ``re`` (with ``re.ASCII``) and to RE2, which Tenso
 
 _RULES = [(re.compile(pattern, re.ASCII), replacement) for pattern, replacement in RULES]
 _MARKED = re.compile(r"[\r\x0b\x0c\x1c-\x1f&<]")
-_NORMAL = str.maketrans(string.ascii_uppercase + SEPARATORS, string.ascii_lowercase + " " * len(SEPARATORS))
-_WORD = re.compile(f"[^ {re.escape(SEPARATORS)}]+")
 _SPECIAL = {0: "", START: "", UNKNOWN: "?"}
 _KIN = {
     **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u02b9\u02bc\xb4", "'"),
@@ -38,15 +51,28 @@ _KIN = {
 }
 
 
-def words(text: str) -> list[str]:
-    """The words of a text, as the data set's authors cut the reviews.
-
-    Lower-cased (ASCII), every ASCII punctuation character but the apostrophe a space, split at spaces.
+def words(text: str, tokens: Tokens = IMDB) -> list[str]:
+    """The words of a text: separators become spaces, and spaces separate words.
 
     >>> words("A film, isn't it?")
     ['a', 'film', "isn't", 'it']
+    >>> words("A film, isn't it?", Tokens(lowercase=False, separators="?"))
+    ['A', 'film,', "isn't", 'it']
     """
-    return [word for word in text.translate(_NORMAL).split(" ") if word]
+    return [word for word in text.translate(_table(tokens)).split(" ") if word]
+
+
+@cache
+def _table(tokens: Tokens) -> dict:
+    """The translation of a text to words and spaces."""
+    upper, lower = (string.ascii_uppercase, string.ascii_lowercase) if tokens.lowercase else ("", "")
+    return str.maketrans(upper + tokens.separators, lower + " " * len(tokens.separators))
+
+
+@cache
+def _word(tokens: Tokens) -> re.Pattern:
+    """A word before it is lower-cased."""
+    return re.compile(f"[^ {re.escape(tokens.separators)}]+")
 
 
 def make_index(counts: Counter[str]) -> dict[str, int]:
@@ -58,13 +84,14 @@ def make_index(counts: Counter[str]) -> dict[str, int]:
     return {word: rank for rank, word in enumerate(sorted(counts, key=lambda word: (-counts[word], word)), start=1)}
 
 
-def encode(text: str, index: dict[str, int], vocabulary: int) -> list[int]:
+def encode(text: str, index: dict[str, int], vocabulary: int, tokens: Tokens = IMDB) -> list[int]:
     """The ids of a text, as the data set's authors made them from the reviews; words that the index lacks are dropped.
 
     Args:
         text: Any text.
         index: The rank of each word, from 1.
         vocabulary: Ids from here on become ``UNKNOWN``.
+        tokens: How the text is split.
 
     Returns:
         ``START``, then an id per word.
@@ -72,11 +99,11 @@ def encode(text: str, index: dict[str, int], vocabulary: int) -> list[int]:
     >>> encode("A film, isn't it?", {"a": 1, "film": 2, "isn't": 9}, vocabulary=10)
     [1, 4, 5, 2]
     """
-    ranks = [index[word] for word in words(text) if word in index]
+    ranks = [index[word] for word in words(text, tokens) if word in index]
     return [START, *(rank + FIRST_WORD if rank + FIRST_WORD < vocabulary else UNKNOWN for rank in ranks)]
 
 
-def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0) -> str:
+def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0, tokens: Tokens = IMDB) -> str:
     """Text from the world, so that ``words`` and ``encode`` find the words that a reader sees.
 
     White space of any kind, ``<br>`` however spelt, and the usual HTML entities part words, or are the apostrophe they
@@ -88,6 +115,7 @@ def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0) -
         text: Any text.
         index: As for ``encode``; without one, as where an index is to be made, every word is folded.
         vocabulary: As for ``encode``.
+        tokens: As for ``encode``.
 
     >>> clean("It wasn\\u2019t good\\u2026<BR>It", {"wasn't": 1, "good": 2}, vocabulary=10)
     "It wasn't good...\\nIt"
@@ -99,10 +127,10 @@ def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0) -
             return word
         if index is None:
             return fold(word)
-        if index.get(word.translate(_NORMAL), vocabulary) + FIRST_WORD < vocabulary:
+        if index.get(word.translate(_table(tokens)), vocabulary) + FIRST_WORD < vocabulary:
             return word
         folded = fold(word)
-        return folded if any(part in index for part in words(folded)) else word
+        return folded if any(part in index for part in words(folded, tokens)) else word
 
     before = None
     while text != before and not (text.isascii() and _MARKED.search(text) is None):
@@ -110,7 +138,7 @@ def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0) -
         for pattern, replacement in _RULES:
             text = pattern.sub(replacement, text)
         if not text.isascii():
-            text = _WORD.sub(known, text)
+            text = _word(tokens).sub(known, text)
     return text
 
 

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sentiment import network
-from sentiment.network import keras, layers
+from sentiment.keras import backend
+from sentiment.keras.backend import keras
+
+layers = keras.layers
 
 
 class Sizes(NamedTuple):
@@ -84,7 +86,7 @@ def build(case: str, sizes: Sizes) -> keras.Sequential:
 
 def plain(case: str, sizes: Sizes) -> list[dict]:
     """The layers of a case as the compiled trainer reads them."""
-    return network.to_layers(build(case, sizes))
+    return backend.to_layers(build(case, sizes))
 
 
 def reviews(sizes: Sizes, count: int, seed: int = 0) -> np.ndarray:

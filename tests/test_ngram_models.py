@@ -14,9 +14,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from demo.corpus import make_corpus
-from sentiment import InputError, linear, ngrams
-from sentiment.linear import SOLVERS, Features, Model
-from sentiment.network import keras
+from sentiment import InputError
+from sentiment.data import ngrams
+from sentiment.keras.backend import keras
+from sentiment.kinds import ngrams
+from sentiment.kinds.ngrams import SOLVERS, Features, Model
 from sentiment.training import ORDER
 from tests.conftest import BASELINES, ROOT, on_cores
 from tests.grams import made_up
@@ -183,7 +185,7 @@ def test_a_damaged_model_file_is_refused_in_one_line(damage):
     elif damage == "no weights":
         with zipfile.ZipFile(io.BytesIO(whole)) as saved, zipfile.ZipFile(broken, "w") as archive:
             for name in set(saved.namelist()) - {"weights.npy"}:
-                archive.writestr(name, saved.read(name))
+                archive.writestr(name, archive.read(name))
     else:
         broken = io.BytesIO({"nothing": b"", "half": whole[: len(whole) // 2]}[damage])
     broken.seek(0)

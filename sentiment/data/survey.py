@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sentiment import InputError
-from sentiment.labelled import Fault, Row, fingerprint
+from sentiment.data.labelled import Fault, Row, fingerprint
 
 SHOWN = 10  # faults, each in a line
 MOST_WORDS = 10_000_000  # different ones, whose counts take about a gigabyte

@@ -1,7 +1,7 @@
 """A stage on several processes: `LAUNCHER="mpiexec -n 4" dvc repro` runs it under that launcher of MPI.
 
 DVC starts one process, as ever. That one starts the launcher, which starts the same stage several times, each watched
-by a process of its own (`python -m stages.launcher`) that can say how it ended even if it was killed.
+by a process of its own (`python -m stages.common.launcher`) that can say how it ended even if it was killed.
 """
 
 import json
@@ -34,7 +34,7 @@ def launch() -> bool:
         sys.exit(f"error: {NAME}: expected the package mpi4py, which is not installed; `make mpi` brings it and an MPI")
     words = _words()
     # The module and its arguments stand behind -m.
-    command = [*words, *_python(), "-m", "stages.launcher", *sys.orig_argv[sys.orig_argv.index("-m") + 1 :]]
+    command = [*words, *_python(), "-m", "stages.common.launcher", *sys.orig_argv[sys.orig_argv.index("-m") + 1 :]]
     try:
         process = subprocess.Popen(
             command, env=os.environ | {"SLURM_KILL_BAD_EXIT": "1"}, stdin=subprocess.DEVNULL,

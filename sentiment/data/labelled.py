@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from sentiment import InputError
-from sentiment.text import clean, words
+from sentiment.data.text import clean, words
 
 LONGEST = 1 << 17  # characters of a text, ten times the longest IMDB review
 LONGEST_LINE = 1 << 22  # bytes of a line, and characters of a quoted text before a quote counts as never closed

@@ -2,22 +2,33 @@
 
 import io
 import json
+import re
 import tempfile
 import zipfile
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from sentiment import InputError
-from sentiment.network import keras
+
+if TYPE_CHECKING:
+    import h5py
+    import keras
 
 DATE = "1980-01-01@00:00:00"
 """When every file says it was saved: the earliest time that its members can have. Keras's file editor wants one."""
 
-_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, RuntimeError)
+_UNREADABLE = (
+    ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
-def pack(model: keras.Model) -> bytes:
+def pack(model: "keras.Model") -> bytes:
     """The ``.keras`` file of a model, without the date and the memory addresses that Keras writes into it."""
+    import keras
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         model.save(path)
@@ -32,23 +43,54 @@ def pack(model: keras.Model) -> bytes:
     return packed.getvalue()
 
 
-def unpack(packed: bytes) -> keras.Model:
+def unpack(packed: bytes) -> "keras.Model":
     """The model in a ``.keras`` file.
 
     Raises:
         InputError: It is none, or damaged.
     """
+    from sentiment.keras.backend import keras
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         path.write_bytes(packed)
         try:
             return keras.models.load_model(path, compile=False)
-        except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
+        except _UNREADABLE as error:
             reason = str(error).splitlines()[0].replace(str(path), "it") if str(error) else type(error).__name__
             raise InputError(f"not a readable .keras file ({reason:.200})") from None
 
 
-def table(model: keras.Model) -> str:
+def read(packed: bytes) -> tuple[list[dict], np.ndarray]:
+    """The layers and the weights of a saved ``Sequential`` model, without Keras, whose import takes seconds.
+
+    The format: ``keras/src/saving/saving_lib.py``. The file names layers by class and number alone, so whoever must be sure compares the digest of the weights.
+
+    Returns:
+        The layers as ``backend.to_layers`` gives them, and the weights as ``backend.get_weights`` does.
+
+    Raises:
+        InputError: It is no ``.keras`` file of a ``Sequential`` model.
+    """
+    import h5py
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(packed)) as saved:
+            config = json.loads(saved.read("config.json"))
+            weights = saved.read("model.weights.h5")
+        layers, counts, arrays = config["config"]["layers"], {}, []
+        with h5py.File(io.BytesIO(weights)) as file:
+            for layer in layers:
+                name = _snake(layer["class_name"])
+                count = counts[name] = counts.get(name, -1) + 1
+                group = file["layers"].get(f"{name}_{count}" if count else name)
+                arrays += _arrays(group) if group is not None else []
+    except _UNREADABLE as error:
+        raise InputError(f"not a readable .keras file ({error})") from None
+    return layers, np.concatenate([array.ravel() for array in arrays] or [np.zeros(0, np.float32)])
+
+
+def table(model: "keras.Model") -> str:
     """The layers of a model, their output shapes and their numbers of parameters, as text.
 
     Not Keras's ``summary``, whose form follows the terminal.
@@ -71,3 +113,22 @@ def _stable(config: str | bytes) -> bytes:
         return {key: value for key, value in fields.items() if key != "shared_object_id"}
 
     return json.dumps(json.loads(config, object_hook=without_address), sort_keys=True).encode()
+
+
+def _arrays(group: "h5py.Group") -> list[np.ndarray]:
+    """The weights below a layer in Keras's order: its own, then its parts'; the seeds of dropout are none."""
+    variables = group.get("vars", {})
+    parts = sorted(set(group) - {"vars", "seed_generator"}, key=lambda name: (name != "forward_layer", name))
+    own = [variables[name][()] for name in sorted(variables, key=int)]
+    return own + [array for part in parts for array in _arrays(group[part])]
+
+
+def _snake(name: str) -> str:
+    """Keras's ``to_snake_case``.
+
+    >>> _snake("Conv1D"), _snake("LSTM"), _snake("MaxPooling1D")
+    ('conv1d', 'lstm', 'max_pooling1d')
+    """
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

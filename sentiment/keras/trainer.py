@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from sentiment import network
-from sentiment.network import keras
-from sentiment.padding import drop_words
+from sentiment.data.padding import drop_words
+from sentiment.keras import backend
+from sentiment.keras.backend import keras
 from sentiment.training import WORDS
 
 
@@ -22,7 +22,7 @@ def promise() -> str:
 
 
 class KerasTrainer:
-    """Trains by ``fit``; a ``training.Trainer``.
+    """Trains by ``fit``; a ``training.Trainer``, in one process.
 
     Args:
         build: Makes the model, whose first weights Keras draws.
@@ -35,6 +35,8 @@ class KerasTrainer:
         seed: Of the first weights and of what is dropped.
         settings: Of the optimizer, by Keras's names.
     """
+
+    parallel = False
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class KerasTrainer:
         self.model.compile(self.optimizer, "binary_crossentropy", metrics=["accuracy"])
         self.optimizer.build(self.model.trainable_variables)
         if state is not None:
-            network.set_weights(self.model, state["weights"])
+            backend.set_weights(self.model, state["weights"])
             for name, variable in self._variables().items():
                 variable.assign(state[name])
 
@@ -84,7 +86,7 @@ class KerasTrainer:
     def state(self):
         """As ``training.Trainer``; beside the weights, the optimizer's variables and the seeds of the dropout."""
         own = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables().items()}
-        return own | {"weights": network.get_weights(self.model)}
+        return own | {"weights": backend.get_weights(self.model)}
 
     def _variables(self) -> dict[str, keras.Variable]:
         """What training changes beside the weights."""
