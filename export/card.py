@@ -65,9 +65,9 @@ On the test split. The deviation is the standard deviation over random seeds, al
 
 ## Limits
 
-It was trained on the reviews of its corpus alone: of other texts it will be as sure, and less often right. Irony, a plot
-told at length and rare words mislead it{end}. It has whatever prejudice those reviews have; decide nothing about people
-by it.
+It was trained on the reviews of its corpus alone: of other texts it will be as sure, and less often right. Irony, a
+plot told at length and rare words mislead it{end}. It has whatever prejudice those reviews have; decide nothing about
+people by it.
 
 ## Make it again
 

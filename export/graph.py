@@ -24,11 +24,20 @@ TOLERANCE = 1e-5
 """Largest difference between two probabilities that are the same: TensorFlow sums in another order."""
 
 TEXTS = (
-    "A wonderful film.", "The worst acting I\u2019ve ever seen\u2026", "good\xa0and bad<br />and good", "",
-    "GREAT!!! isn't it?", "don`t\tsee-it,\r\nit's bad", "<BR/>fine&nbsp;film &amp; &quot;great&quot; story&#39;s end",
-    "cliche\u0301 caf\u00e9 na\u00efve fianc\u00e9e", "\uff27\uff2f\uff2f\uff24 \u201cmovie\u201d \u2014 a must\u2013see",
-    "I\u0307stanbul \u1e9e \ufb01lm \u00bd \u2603", "\u200bbad\ufeffmovie\u00ad time", "xqzzyx", "the " * 3000 + "end is bad",
-)  # fmt: skip
+    "A wonderful film.",
+    "The worst acting I\u2019ve ever seen\u2026",
+    "good\xa0and bad<br />and good",
+    "",
+    "GREAT!!! isn't it?",
+    "don`t\tsee-it,\r\nit's bad",
+    "<BR/>fine&nbsp;film &amp; &quot;great&quot; story&#39;s end",
+    "cliche\u0301 caf\u00e9 na\u00efve fianc\u00e9e",
+    "\uff27\uff2f\uff2f\uff24 \u201cmovie\u201d \u2014 a must\u2013see",
+    "I\u0307stanbul \u1e9e \ufb01lm \u00bd \u2603",
+    "\u200bbad\ufeffmovie\u00ad time",
+    "xqzzyx",
+    "the " * 3000 + "end is bad",
+)
 """Texts on which a graph and the model must agree: case, separators, markup, entities, accents, widths, lengths."""
 
 

@@ -59,7 +59,7 @@ def main() -> int:
             except InputError as error:
                 errors[at] = str(error)
         shown = dict(zip(contents, predict(model, [*contents.values()], words, as_objects=options.json), strict=True))
-        for at, (answer, text) in shown.items():
+        for at, (answer, _) in shown.items():
             if answer.error:
                 errors[at] = f"{texts[at].place}: {answer.error}"
         wrong = {at: as_json(error) if options.json else f"no answer: {error}" for at, error in errors.items()}

@@ -276,9 +276,7 @@ def read(folder: Path) -> tuple[Model, dict[str, Any], bytes]:
         path = folder / INDEX
         index = path.read_bytes()
         if (found := hashlib.sha256(index).hexdigest()) != about["word_index"]:
-            raise InputError(
-                f"expected the word index {about['word_index']} that the model was trained with, found {found}"
-            )
+            raise InputError(f"expected the word index {about['word_index']} that {ABOUT} names, found {found}")
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing; {REMEDY}") from None
     except InputError as error:

@@ -74,7 +74,7 @@ def make_trainer(
     reviews: np.ndarray,
     labels: np.ndarray,
     state: Mapping[str, np.ndarray] | None,
-) -> "CompiledNetwork | KerasNetwork":
+) -> "Saving":
     """The trainer that ``train.engine`` names.
 
     Args:
@@ -179,6 +179,7 @@ class _Network:
     """What both ways to predict share: effects by occlusion."""
 
     unit = "probability"
+    predict: Callable[..., np.ndarray]
 
     def effects(self, reviews: Reviews, positive: np.ndarray) -> list[list[tuple[tuple[int], float]]]:
         """As ``kinds.Model``: the effect of each word, by occlusion.

@@ -64,7 +64,8 @@ def unpack(packed: bytes) -> "keras.Model":
 def read(packed: bytes) -> tuple[list[dict], np.ndarray]:
     """The layers and the weights of a saved ``Sequential`` model, without Keras, whose import takes seconds.
 
-    The format: ``keras/src/saving/saving_lib.py``. The file names layers by class and number alone, so whoever must be sure compares the digest of the weights.
+    The format: ``keras/src/saving/saving_lib.py``. The file names layers by class and number alone, so whoever must be
+    sure compares the digest of the weights.
 
     Returns:
         The layers as ``backend.to_layers`` gives them, and the weights as ``backend.get_weights`` does.
