@@ -13,6 +13,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 from demo.project import shown
+from stages.common.reader import load
 from stages.download import locate
 from stages.params import parse
 
@@ -28,9 +29,18 @@ os.environ["NUMBA_CACHE_DIR"] = str(ROOT / "sentiment/engine/__pycache__")  # co
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-PARAMS = parse((ROOT / "params.yaml").read_text(encoding="utf-8"))
-MODELS, BASELINES = [*PARAMS.models], PARAMS.baselines
-SHOWN = shown(BASELINES)  # those in the projects that `write_project` makes
+_text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+PARAMS = parse(_text)
+MODELS = [*PARAMS.models]
+SHOWN = shown(load(_text)["models"])
+"""Models in the projects that `write_project` makes."""
+
+
+def shown_of(kind: str, engine: str) -> str:
+    """Name of the model in those projects that is of this kind and engine."""
+    models = {(PARAMS.models[name].architecture.kind, PARAMS.models[name].train.engine): name for name in SHOWN}
+    return models[kind, engine]
+
 
 # A commit passes or fails, whoever tests it and however busy the machine; `--hypothesis-profile default` explores.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -73,14 +83,14 @@ def imdb() -> Path:
 
 def real_models() -> dict:
     """The Keras models of params.yaml that the compiled trainer trains, by their names, with 5,000 words at most."""
-    from sentiment import network
+    from sentiment.kinds import cnn_lstm
 
     return {
-        name: network.build(
-            max_length=model.pad.max_length, vocabulary=min(model.pad.vocabulary, 5000), **model.network.model_dump()
+        name: cnn_lstm.build(
+            model.pad.model_copy(update={"vocabulary": min(model.pad.vocabulary, 5000)}), model.architecture
         )
         for name, model in PARAMS.models.items()
-        if model.train.engine == "compiled"
+        if (model.architecture.kind, model.train.engine) == ("cnn_lstm", "compiled")
     }
 
 
