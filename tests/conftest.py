@@ -13,7 +13,6 @@ from filelock import FileLock
 from hypothesis import settings
 
 from demo.project import shown
-from stages.common.reader import load
 from stages.download import locate
 from stages.params import parse
 
@@ -29,11 +28,10 @@ os.environ["NUMBA_CACHE_DIR"] = str(ROOT / "sentiment/engine/__pycache__")  # co
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-_text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-PARAMS = parse(_text)
+PARAMS = parse((ROOT / "params.yaml").read_text(encoding="utf-8"))
 MODELS = [*PARAMS.models]
-SHOWN = shown(load(_text)["models"])
-"""Models in the projects that `write_project` makes."""
+SHOWN = shown({name: model.model_dump() for name, model in PARAMS.models.items()})
+"""The models in the projects that `write_project` makes."""
 
 
 def shown_of(kind: str, engine: str) -> str:
