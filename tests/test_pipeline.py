@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +25,8 @@ from ruamel.yaml import YAML
 
 from demo import __main__ as demo
 from sentiment import InputError
-from stages.common.files import create_array, read_split
+from stages.common.files import create_array
+from stages.common.splits import read_split
 from tests.conftest import MODELS, PARAMS, ROOT, SHOWN, on_cores, shown_of
 
 OWN = "own"  # a corpus that params.yaml has here, so that every stage is there
@@ -51,40 +51,56 @@ FIRST, LAST = SHOWN[0], SHOWN[-1]
 KERAS, ADAM, LIBLINEAR = (
     shown_of(*pair) for pair in (("cnn_lstm", "keras"), ("ngrams", "compiled"), ("ngrams", "scikit-learn"))
 )
-WITHOUT_EFFECT = {  # on a value, as dvc.yaml says: no stage but `params` depends on these
+WITHOUT_EFFECT = frozenset({  # on a value, as dvc.yaml says: no stage but `params` depends on these
     "sentiment/__init__.py", "sentiment/kinds/__init__.py", "sentiment/schema.py", "stages/__init__.py",
     "stages/params.py",
-}  # fmt: skip
+})  # fmt: skip
+FREE = {
+    "stages.params": frozenset({"stages/__init__.py"}),
+    "stages.train": WITHOUT_EFFECT | {"stages/environment.py"},  # a list of packages' names
+}
+"""Files that a stage imports and does not depend on, where these are others."""
+
+
+def file_of(module: str) -> Path:
+    """The file of a module or package of the project."""
+    path = ROOT.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 @cache
-def imported(module: str, kind: str) -> set[str]:
-    """The project's files that importing a module runs for a kind of model, as paths from the root."""
-    parts = module.split(".")
-    path = ROOT.joinpath(*parts).with_suffix(".py")
-    if not path.exists():
-        path = ROOT.joinpath(*parts, "__init__.py")
-    packages = {"/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts))}
-    found = {path.relative_to(ROOT).as_posix(), *packages}
-    if module == "sentiment.kinds" and kind:
-        found |= imported(f"sentiment.kinds.{kind}", kind)
-    if found & WITHOUT_EFFECT & {path.relative_to(ROOT).as_posix()}:
-        return found
-    if "pkgutil.iter_modules" in path.read_text():  # the engine finds its blocks by their folder
-        for block in ROOT.glob("sentiment/engine/blocks/[a-z]*.py"):
-            found |= imported(f"sentiment.engine.blocks.{block.stem}", kind)
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
+def imports(module: str, kind: str) -> set[str]:
+    """The project's modules that a module imports itself; ``kind`` as in ``imported``."""
+    text, names = file_of(module).read_text(), [module.rpartition(".")[0]]
+    if "pkgutil.iter_modules" in text:  # kinds, and the engine's blocks, are found by their folder
+        folder = {"sentiment.kinds": "sentiment/kinds", "sentiment.engine.network": "sentiment/engine/blocks"}[module]
+        found = [file.stem for file in ROOT.glob(f"{folder}/[a-z]*.py")]
+        some = [kind] if kind and module == "sentiment.kinds" else found
+        names += [f"{folder.replace('/', '.')}.{name}" for name in some]
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom):
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            ours = name.split(".")[0] in ("sentiment", "stages") and name != module
-            target = ROOT.joinpath(*name.split("."))
-            if ours and (target.with_suffix(".py").exists() or target.is_dir()):
-                found |= imported(name, kind)
-    return found
+            names += [alias.name for alias in node.names]
+    return {name for name in names if name.split(".")[0] in ("sentiment", "stages") and file_of(name).exists()}
+
+
+def imported(module: str, kind: str, free: frozenset[str]) -> set[str]:
+    """The project's files that importing a module runs, as paths from the root.
+
+    Args:
+        module: Its name.
+        kind: The kind of model, whose file is found by its name; "" for all kinds.
+        free: Files whose own imports do not count, except those of the kind.
+    """
+    found, todo = set(), {module}
+    while todo:
+        found |= todo
+        own = {name for name in todo if file_of(name).relative_to(ROOT).as_posix() not in free}
+        todo = {name for part in own for name in imports(part, kind)} - found
+        if kind and "sentiment.kinds" in found:
+            todo |= {f"sentiment.kinds.{kind}"} - found
+    return {file_of(name).relative_to(ROOT).as_posix() for name in found}
 
 
 def dependencies(stage) -> tuple[dict[str, set[str]], set[str]]:
@@ -102,14 +118,16 @@ def dependencies(stage) -> tuple[dict[str, set[str]], set[str]]:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_the_code_a_stage_depends_on_is_the_code_it_imports_but_for_what_cannot_change_a_value(name):
+    """A path that only models of another kind import is there too, since `foreach` has one list for all."""
     module = re.search(r"python -E -m (\S+)", STAGES[name].cmd)[1]
+    free = FREE.get(module, WITHOUT_EFFECT)
+    code, _ = dependencies(STAGES[name])
     model = PARAMS.models.get(name.partition("@")[2])
-    used, (code, _) = imported(module, model.architecture.kind if model else ""), dependencies(STAGES[name])
-    free = {"stages/__init__.py"} if name == "params" else WITHOUT_EFFECT
-    free |= {"stages/environment.py"} if module == "stages.train" else set()  # a list of packages' names
-    assert used - free <= set().union(*code.values())
-    assert [path for path, files in code.items() if not files & used] == []
-    assert name == "params" or not free & set().union(*code.values())
+    used = imported(module, model.architecture.kind if model else "", free)
+    assert used - free == used & set().union(*code.values())
+    kinds = {model.architecture.kind for model in PARAMS.models.values()} if model else {""}
+    anywhere = set().union(*(imported(module, kind, free) for kind in kinds))
+    assert [path for path, files in code.items() if not files & anywhere] == []
 
 
 def declared(stage) -> set[str]:
@@ -119,12 +137,20 @@ def declared(stage) -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
 def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
-    module = re.search(r"python -E -m (\S+)", STAGES[name].cmd)[1]
-    tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text())
-    read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_settings(node.value)}
     own = name.partition("@")[2]
-    expected = {f"models.{own}.{section}" if own else section for section in read & SECTIONS}
-    assert declared(STAGES[name]) == ({f"corpora.{OWN}"} if own == OWN else expected)
+    module = re.search(r"python -E -m stages.(\S+)", STAGES[name].cmd)[1]
+    files = [f"stages/{module}.py"]
+    if module == "train":  # which gives its settings to the trainer of a kind
+        files += ["sentiment/network.py", f"sentiment/kinds/{PARAMS.models[own].architecture.kind}.py"]
+    nodes = [node for file in files for node in ast.walk(ast.parse((ROOT / file).read_text()))]
+    readers = {node.id for node in nodes if isinstance(node, ast.Name) and node.id.startswith("read_")}
+    read = {node.attr for node in nodes if isinstance(node, ast.Attribute) and is_settings(node.value)}
+    expected = {
+        "read_model": {f"models.{own}.{section}" for section in read & SECTIONS},
+        "read_corpus": {f"corpora.{own}"},
+        "read_download": {"download"},
+    }
+    assert declared(STAGES[name]) == set().union(*(expected[reader] for reader in readers & {*expected}))
 
 
 def is_settings(node: ast.expr) -> bool:
@@ -364,40 +390,49 @@ def test_another_network_is_a_line_of_code_and_keras_trains_it_killed_or_not_to_
     killed_and_resumed_ends_the_same(project)
 
 
-def add_a_model_of_a_new_kind(project, engine: str) -> None:
+def add_a_model_of_a_new_kind(project) -> None:
     """What a stranger does: copy the file of a kind, and add a section."""
     project.add_a_kind("mine")
     with modify_yaml(project.folder / "params.yaml") as values:
         own = copy.deepcopy(values["models"][KERAS])
         own["architecture"] = {"kind": "mine", "embedding": 3, "units": 5, "dropout": 0.2}
-        own["train"] |= {"engine": engine, "epochs": 1}
+        own["train"] |= {"epochs": 1}
         values["models"]["own"] = own
 
 
-def test_an_architecture_is_one_file_and_one_section_and_no_other_model_becomes_stale(finished, tmp_path):
-    project = finished.copy(tmp_path / "one more")
-    before = project.files()
-    add_a_model_of_a_new_kind(project, "keras")
-    assert project.repro() == ["params", "pad@own", "train@own", "evaluate@own"]
-    after = project.files()
+@pytest.fixture(scope="module")
+def grown(finished, tmp_path_factory):
+    """The project with one more model, of a kind of its own, and the stages that `dvc repro` then ran."""
+    project = finished.copy(tmp_path_factory.mktemp("pipeline") / "one more")
+    add_a_model_of_a_new_kind(project)
+    return project, project.repro()
+
+
+def test_an_architecture_is_one_file_and_one_section_and_no_other_model_becomes_stale(finished, grown, tmp_path):
+    project, ran = grown
+    assert ran == ["params", "pad@own", "train@own", "evaluate@own"]
+    before, after = finished.files(), project.files()
     changed = {name for name in before if after[name] != before[name] and not name.endswith(".gitignore")}
     assert changed == {"params.yaml", "dvc.lock"}
     assert "  GRU  " in (project.folder / "models/own/layers.txt").read_text()
-    (project.folder / "sentiment/kinds/mine.py").open("a").write("# edited\n")
-    status = project.run("dvc", "status").stdout
+    edited = project.copy(tmp_path / "edited")
+    with (edited.folder / "sentiment/kinds/mine.py").open("a") as file:
+        file.write("# edited\n")
+    status = edited.run("dvc", "status").stdout
     assert set(re.findall(r"^([\w@-]+):$", status, re.MULTILINE)) == {"params", "train@own", "evaluate@own"}
 
 
-def test_a_kind_that_the_compiled_trainer_has_no_block_for_is_refused_before_anything_is_deleted(finished, tmp_path):
-    project = finished.copy(tmp_path / "no block")
-    add_a_model_of_a_new_kind(project, "keras")
-    project.repro()
+def test_a_kind_that_the_compiled_trainer_has_no_block_for_is_refused_before_anything_is_deleted(grown, tmp_path):
+    project = grown[0].copy(tmp_path / "no block")
     before = project.files()
-    text = before["params.yaml"].decode()
-    (project.folder / "params.yaml").write_text(re.sub(r"(?s)(  own:.*?engine: )keras", r"\1compiled", text))
+    with modify_yaml(project.folder / "params.yaml") as values:
+        values["models"]["own"]["train"]["engine"] = "compiled"
     run = project.run("dvc", "repro", code=255)
     (line,) = (line for line in run.stderr.splitlines() if line.startswith("error: "))
-    assert re.match(r"error: params.yaml: models.own: layer 'gru' \(GRU\): .*; set train.engine: keras", line)
+    assert re.match(
+        r"error: params.yaml: models.own: layer '\w+' \(\w+\): the compiled trainer has no arith.*; set train.engine: keras",
+        line,
+    )
     after = project.files()
     assert {name for name in before | after if after.get(name) != before.get(name)} == {
         "params.yaml", "data/params-checked.txt"
@@ -522,30 +557,40 @@ def npy(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-IDS, LABELS = npy(np.ones((3, 5), np.uint16)), npy(np.zeros(3, np.uint8))
+WHOLE = {
+    "x": npy(np.ones((3, 5), np.uint16)), "y": npy(np.zeros(3, np.uint8)), "lengths": npy(np.full(3, 4, np.uint32))
+}  # fmt: skip
+IDS = WHOLE["x"]
 DAMAGED = {
-    "empty": (b"", LABELS, "not an array of numbers"),
-    "cut": (IDS[:-1], LABELS, "not an array of numbers"),
-    "header cut": (IDS.replace(b"}", b" "), LABELS, "not an array of numbers"),
-    "header of other keys": (IDS.replace(b"'descr'", b"b'desc'"), LABELS, "not an array of numbers"),
-    "archive": (b"PK\x03\x04" + IDS, LABELS, "not an array of numbers"),
-    "objects": (npy(np.array([[1, None]] * 3)), LABELS, "not an array of numbers"),
-    "fractions": (npy(np.ones((3, 5))), LABELS, "got train ids float64 [3, 5]"),
-    "fewer labels": (IDS, npy(np.zeros(2, np.uint8)), "and labels uint8 [2]"),
-    "no review": (npy(np.ones((0, 5), np.uint16)), npy(np.zeros(0, np.uint8)), "and labels uint8 [0]"),
-    "one row": (npy(np.ones(3, np.uint16)), LABELS, "got train ids uint16 [3]"),
-    "a third label": (IDS, npy(np.array([0, 1, 2], np.uint8)), "a label, 0 or 1"),
+    "empty": ({"x": b""}, "not an array of numbers"),
+    "cut": ({"x": IDS[:-1]}, "not an array of numbers"),
+    "header cut": ({"x": IDS.replace(b"}", b" ")}, "not an array of numbers"),
+    "header of other keys": ({"x": IDS.replace(b"'descr'", b"b'desc'")}, "not an array of numbers"),
+    "archive": ({"x": b"PK\x03\x04" + IDS}, "not an array of numbers"),
+    "objects": ({"x": npy(np.array([[1, None]] * 3))}, "not an array of numbers"),
+    "fractions": ({"x": npy(np.ones((3, 5)))}, "got train ids float64 [3, 5]"),
+    "fewer labels": ({"y": npy(np.zeros(2, np.uint8))}, "and labels uint8 [2]"),
+    "no review": (
+        {"x": npy(np.ones((0, 5), np.uint16)), "y": npy(np.zeros(0, np.uint8)), "lengths": npy(np.ones(0, np.uint32))},
+        "and labels uint8 [0]",
+    ),
+    "one row": ({"x": npy(np.ones(3, np.uint16))}, "got train ids uint16 [3]"),
+    "a third label": ({"y": npy(np.array([0, 1, 2], np.uint8))}, "a label, 0 or 1"),
+    "no lengths": ({"lengths": b""}, "not an array of numbers"),
+    "fewer lengths": ({"lengths": npy(np.full(2, 4, np.uint32))}, "lengths uint32 [2]"),
+    "negative lengths": ({"lengths": npy(np.full(3, -4))}, "lengths int64 [3]"),
+    "longer reviews": ({"x": npy(np.ones(11, np.uint16))}, "got train ids uint16 [11]"),
 }
 
 
-@pytest.mark.parametrize(("ids", "labels", "expected"), DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize(("damaged", "expected"), DAMAGED.values(), ids=DAMAGED)
 def test_damaged_arrays_are_refused_in_one_line_that_names_them_and_the_remedy(
-    tmp_path, monkeypatch, ids, labels, expected
+    tmp_path, monkeypatch, damaged, expected
 ):
     monkeypatch.chdir(tmp_path)
     Path("data/m").mkdir(parents=True)
-    Path("data/m/x_train.npy").write_bytes(ids)
-    Path("data/m/y_train.npy").write_bytes(labels)
+    for name, content in (WHOLE | damaged).items():
+        Path(f"data/m/{name}_train.npy").write_bytes(content)
     with pytest.raises(InputError, match=rf"^data/m.*{re.escape(expected)}.*; `dvc repro.*` makes (it|them) again$"):
         read_split("m", "train")
 
@@ -665,7 +710,7 @@ def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path):
 )
 def test_make_with_a_wrong_model_or_none_says_so_in_one_line(command, expected):
     run = subprocess.run(
-        ["make", "--silent", "--assume-old=.venv/installed", *command],
+        ["make", "--silent", "PYTHON=true", *command],  # which installs nothing
         cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"},
     )  # fmt: skip
     assert run.returncode == 2
