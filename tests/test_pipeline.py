@@ -429,10 +429,8 @@ def test_a_kind_that_the_compiled_trainer_has_no_block_for_is_refused_before_any
         values["models"]["own"]["train"]["engine"] = "compiled"
     run = project.run("dvc", "repro", code=255)
     (line,) = (line for line in run.stderr.splitlines() if line.startswith("error: "))
-    assert re.match(
-        r"error: params.yaml: models.own: layer '\w+' \(\w+\): the compiled trainer has no arith.*; set train.engine: keras",
-        line,
-    )
+    assert line.startswith("error: params.yaml: models.own: layer ")
+    assert re.search(r": the compiled trainer has no arithmetic for it here, .*; set train.engine: keras", line)
     after = project.files()
     assert {name for name in before | after if after.get(name) != before.get(name)} == {
         "params.yaml", "data/params-checked.txt"
