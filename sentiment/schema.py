@@ -83,4 +83,7 @@ def _one_line(at: tuple[str, ...], fault) -> str:
             return f"params.yaml: {key} = {value} is not a known key; remove it or correct its name"
         case "value_error":
             return f"params.yaml: {key}: {message}"
+        case "union_tag_invalid":
+            name, got, expected = (fault["ctx"][part] for part in ("discriminator", "tag", "expected_tags"))
+            return f"params.yaml: {key}.{name[1:-1]} = {SHORT.repr(got)}: expected one of {expected}"
     return f"params.yaml: {key} = {value}: {message}"

@@ -9,8 +9,9 @@ from sentiment.engine import shards
 from sentiment.schema import ModelSettings
 from sentiment.training import digest
 from stages.common.command import command
-from stages.common.files import read_split, write_array, write_csv, write_json
+from stages.common.files import write_array, write_csv, write_json
 from stages.common.launcher import launch
+from stages.common.splits import read_split
 from stages.params import read_model
 
 

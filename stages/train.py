@@ -25,8 +25,9 @@ from sentiment.engine import shards
 from sentiment.schema import ModelSettings
 from sentiment.training import DECIMALS, Epoch, Trainer, digest, fit, split
 from stages.common.command import command
-from stages.common.files import read_split, replacing, write_csv, write_json, write_text
+from stages.common.files import replacing, write_csv, write_json, write_text
 from stages.common.launcher import launch, requested
+from stages.common.splits import read_split
 from stages.environment import COMPUTING
 from stages.params import read_model
 

@@ -33,6 +33,13 @@ MODELS = [*PARAMS.models]
 SHOWN = shown({name: model.model_dump() for name, model in PARAMS.models.items()})
 """The models in the projects that `write_project` makes."""
 
+
+def shown_of(kind: str, engine: str) -> str:
+    """Name of the model in those projects that is of this kind and engine."""
+    models = {(PARAMS.models[name].architecture.kind, PARAMS.models[name].train.engine): name for name in SHOWN}
+    return models[kind, engine]
+
+
 # A commit passes or fails, whoever tests it and however busy the machine; `--hypothesis-profile default` explores.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")

@@ -7,11 +7,10 @@ the same bits on one machine; on another one they differ.
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import tensorflow as tf
 
 from sentiment.data.padding import drop_words
 from sentiment.keras import backend
-from sentiment.keras.backend import keras
+from sentiment.keras.backend import keras, tf
 from sentiment.training import WORDS
 
 
