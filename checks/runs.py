@@ -97,7 +97,7 @@ def freeze_external(scratch: Scratch) -> None:
 
 
 def forget(scratch: Scratch) -> None:
-    """Take the record of every stage that runs again out of the locks, so that none is taken as done."""
+    """Delete the record of every stage that runs again from the locks, so that DVC takes none as done."""
     with Repo(str(scratch.folder)) as repo:
         for path in {stage.path for stage in repo.index.stages if isinstance(stage, PipelineStage)}:
             stages = [stage for stage in repo.index.stages if stage.path == path]
@@ -105,6 +105,14 @@ def forget(scratch: Scratch) -> None:
             for stage in stages:
                 if not stage.frozen:
                     lock.remove_stage(stage)
+
+
+def remove_outputs(scratch: Scratch) -> None:
+    """Delete the outputs of every stage that runs again: with ``persist: true`` a stage could keep what Git has."""
+    with Repo(str(scratch.folder)) as repo:
+        for stage in repo.index.stages:
+            for out in stage.outs if stage.cmd and not stage.frozen else []:
+                out.remove(ignore_remove=False)
 
 
 def _pipelines(repo: Repo, folder: Path) -> dict[str, Pipeline]:

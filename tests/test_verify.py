@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from checks.runs import Output, Stage
 from checks.scratch import checkout
 from checks.settings import Settings, read_settings
 from checks.shell import InputError, command
-from checks.values import DIFFERENT, IDENTICAL, WITHIN, compare
+from checks.values import DIFFERENT, IDENTICAL, NOT_PROVED, SAME, WITHIN, compare
 from checks.verify import as_markdown, compare_files, compare_runs, downstream, judge, main, stale
 from tests.conftest import ROOT
 from tests.repositories import (
@@ -159,19 +160,26 @@ def test_an_attestation_names_every_file_by_its_digest_and_the_verdict(proved):
     assert predicate["resourceUri"] == f"https://example.org/x.git@{digests['commit']['gitCommit']}"
     policy = hashlib.sha256((proved.copy / "checks.yaml").read_bytes()).hexdigest()
     assert predicate["policy"] == {"uri": "checks.yaml", "digest": {"sha256": policy}}
-    assert predicate["dvc"] == {key: proved.report[key] for key in ("target", "verdict", "environment")}
+    assert predicate["dvc"] == {key: proved.report[key] for key in ("target", "verdict", "environment")} | {
+        "verdicts": verdicts(proved.report)
+    }
 
 
 @pytest.mark.parametrize(
     ("verdict", "result", "level"),
     [
         (IDENTICAL, "PASSED", "DVC_REPRODUCED_IDENTICALLY"),
+        (SAME, "PASSED", "DVC_REPRODUCED_SAME_VALUES"),
         (WITHIN, "PASSED", "DVC_REPRODUCED_WITHIN_TOLERANCE"),
+        (NOT_PROVED, "FAILED", "FAILED"),
         (DIFFERENT, "FAILED", "FAILED"),
     ],
 )
 def test_an_attestation_claims_the_level_of_its_verdict(project, verdict, result, level):
-    rows = [{"output": "o", "files": {"": "ab"}}, {"output": "p", "files": {}}]
+    rows = [
+        {"output": "o", "files": {"": "ab"}, "verdict": verdict},
+        {"output": "p", "files": {}, "verdict": "not rerun"},
+    ]
     report = {"results": rows, "verdict": verdict, "revision": "c0", "target": "", "environment": {}}
     with surrounded(), inside(project):
         made = statement(report)
@@ -180,6 +188,7 @@ def test_an_attestation_claims_the_level_of_its_verdict(project, verdict, result
     assert (made["predicate"]["verificationResult"], made["predicate"]["verifiedLevels"]) == (result, [level])
     assert [subject["name"] for subject in made["subject"]] == ["commit", "o"]
     assert made["predicate"]["resourceUri"] == "git@c0"
+    assert made["predicate"]["dvc"]["verdicts"] == {"o": verdict, "p": "not rerun"}
 
 
 def test_numbers_within_their_tolerance_are_tolerated_and_shown_with_the_largest_difference(project):
@@ -545,6 +554,84 @@ def test_a_signal_ends_a_check_unless_it_was_ignored_from_the_start(name, ignore
     assert end.value.code == (7 if ignored else 130)
 
 
+@pytest.mark.parametrize(
+    ("name", "was", "now", "verdict", "line"),
+    [
+        ("m.json", '{"a": 0.5}', '{"a": 0.50}', SAME, "form differs: number form"),
+        ("m.json", '{"a": 1}', '{"a":   1}', SAME, "form differs: white space, quotes or escapes"),
+        ("m.csv", "a\r\n1\r\n", "a\n1\n", SAME, "only line ends differ"),
+        ("m.csv", 'a\n"x\r\ny"\n', 'a\n"x\ny"\n', SAME, "only line ends differ"),
+        ("m.csv", "a\r\n1\r\n", "a\n1.0\n", SAME, "form differs: line ends, number form"),
+        ("t.py", "# 한글\n".encode("cp949"), "# 한글\r\n".encode("cp949"), SAME, "only line ends differ"),
+        ("t.txt", "a\n".encode("utf-16"), "a\r\n".encode("utf-16"), SAME, "only line ends differ"),
+        ("t.bin", b"\0\r\n", b"\0\n", DIFFERENT, "byte 1"),
+        ("m.yaml", "a: 0.5\nb: yes\n", "a: .50\nb: 'yes'\n", DIFFERENT, "b: recorded yes, found yes"),
+        ("m.yaml", "a: 1e-3\n", "a: 0.001\n", SAME, "the values are equal"),
+        ("m.yaml", "a: .nan\n", "a: .NaN\n", SAME, "the values are equal"),
+        ("m.yaml", "a: 007\n", "a: 7\n", DIFFERENT, "a: recorded 007, found 7"),
+        ("m.csv", "id\n007\n", "id\n7\n", DIFFERENT, "line 2, id: recorded 007, found 7"),
+        ("m.csv", "id\n9007199254740993\n", "id\n9007199254740992\n", DIFFERENT, "off by 1 (tolerance 0)"),
+        ("m.json", '{"rows": 12345678}', '{"rows": 12345679}', DIFFERENT, "off by 1 (tolerance 0)"),
+        ("m.json", '{"loss": 0.5}', '{"loss": 0.5000001}', WITHIN, "off by 1e-07"),
+        ("m.json", '{"a": true}', '{"a": 1}', DIFFERENT, "a: recorded True, found 1"),
+        ("m.json", '{"a": "1"}', '{"a": 1}', DIFFERENT, "a: recorded 1, found 1"),
+        ("m.json", '{"a": 1, "a": 2}', '{"a": 3, "a": 2}', DIFFERENT, "a: recorded 1, found 3"),
+        ("m.json", '{"a": 1, "a": 2}', '{"a": 1, "a": 3}', DIFFERENT, "a (again): recorded 2, found 3"),
+        ("m.yaml", "a: 1\na: 2\n", "a: 3\na: 2\n", DIFFERENT, "a: recorded 1, found 3"),
+        ("m.json", '{"a.b": 1}', '{"a": {"b": 1}}', DIFFERENT, "a.b: recorded 1, found nothing"),
+        ("m.json", '{"a": {"0": 1}}', '{"a": [1]}', DIFFERENT, "a.0: recorded 1, found nothing"),
+        ("m.json", '{"a": {}}', '{"a": []}', DIFFERENT, "a: recorded"),
+        ("m.csv", "0,0\n1,2\n", "0,0\n9,2\n", DIFFERENT, "line 2, column 1: recorded 1, found 9"),
+        ("m.csv", "a,2019\n1,2\n", "a,2020\n1,2\n", DIFFERENT, "line 1, column 2: recorded 2019, found 2020"),
+        ("m.csv", "a\n\n1\n", "a\n1\n", DIFFERENT, "line 2"),
+        ("m.csv", "a,b\n1,2\n3,4\n", "a,b\n3,4\n1,2\n", DIFFERENT, "the same rows in another order"),
+    ],
+)
+def test_a_verdict_by_default_claims_no_more_than_the_values_show(name, was, now, verdict, line):
+    sides = (side if isinstance(side, bytes) else side.encode() for side in (was, now))
+    found, lines = compare(name, *sides, Settings())
+    assert found == verdict
+    assert any(line in one for one in lines), lines
+
+
+ALIASES = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40))
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "now"),
+    [
+        ("m.json", '{"a": 1e400}', '{"a": 1e500}'),
+        ("m.json", '{"a": 1e999999999}', '{"a": 2e999999999}'),
+        ("m.json", '{"a": 1e99999999999999999999}', '{"a": 1}'),
+        ("m.json", '{"a": %s1}' % ("9" * 100_000), '{"a": %s2}' % ("9" * 100_000)),
+        ("m.json", "[" * 100_000, "[" * 100_001),
+        ("m.yaml", "[" * 100_000, "[" * 100_001),
+        ("m.yaml", "- " * 100_000, "- " * 100_001),
+        ("m.yaml", ALIASES, ALIASES + "b: 1\n"),
+        ("m.yaml", "&a [*a, 1]", "&a [*a, 2]"),
+        ("m.yaml", "a: 1" + ":59" * 100_000, "a: 1" + ":59" * 100_001),
+        ("m.csv", "a\nsNaN\n", "a\n1\n"),
+        ("m.csv", "a\n" + "1" * 200_000, "a\n" + "2" * 200_000),
+    ],
+)
+def test_numbers_of_any_size_and_aliases_of_any_depth_end_in_a_verdict(name, was, now):
+    for settings in (Settings(), LOOSE):
+        verdict, lines = compare(name, was.encode(), now.encode(), settings)
+        assert verdict == DIFFERENT
+        assert all(len(line) < 1000 for line in lines)
+
+
+def test_an_archive_that_cannot_be_read_or_unpacks_to_more_than_the_memory_is_different():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", npy(np.zeros(2**25, "f4")))
+    bomb, lie = file.getvalue(), npy(ONES).replace(b"(2, 3)", b"(2, 3" + b"0" * 9 + b")")
+    encrypted = npz(a=ONES).replace(b"PK\x01\x02-\x03-\x00\x00\x00", b"PK\x01\x02-\x03-\x00\x01\x00")
+    for broken in (bomb, lie, encrypted, b"\x89HDF\r\n\x1a\n" + bytes(99), npz(a=ONES)[:-9]):
+        verdict, (line,) = compare("model.bin", npz(a=ONES), broken, EXACT)
+        assert (verdict, "bytes, " in line) == (DIFFERENT, True)
+
+
 EXACT = Settings({"*": 0})
 LOOSE = Settings({"digest": "any", "parameters": 0, "list.z": 0.5, "*": 0.01})
 
@@ -552,7 +639,13 @@ LOOSE = Settings({"digest": "any", "parameters": 0, "list.z": 0.5, "*": 0.01})
 @pytest.mark.parametrize(
     ("name", "was", "now", "verdict", "line"),
     [
-        ("m.json", '{"a": 1, "b": 2}', '{"b": 2,\n"a": 1}', IDENTICAL, None),
+        (
+            "m.json",
+            '{"a": 1, "b": 2}',
+            '{"b": 2,\n"a": 1}',
+            SAME,
+            "the values are equal, their form differs: key order",
+        ),
         ("m.json", '{"a": 1.0}', '{"a": 1.01}', WITHIN, "a: recorded 1.0, found 1.01, off by 0.01 (tolerance 0.01)"),
         ("m.json", '{"a": 1.0}', '{"a": 1.011}', DIFFERENT, "a: recorded 1.0, found 1.011, off by 0.011"),
         ("m.json", '{"a": 1.0}', '{"a": "1.0"}', DIFFERENT, "a: recorded 1.0, found 1.0"),
@@ -563,20 +656,20 @@ LOOSE = Settings({"digest": "any", "parameters": 0, "list.z": 0.5, "*": 0.01})
         ("m.json", '{"parameters": 39053}', '{"parameters": 39054}', DIFFERENT, "parameters: recorded 39053"),
         ("m.json", '{"digest": "ab"}', '{"digest": "cd"}', WITHIN, "digest: recorded ab, found cd"),
         ("m.json", '{"a": [{"b": 1}]}', '{"a": [{"b": 1.001}]}', WITHIN, "a.0.b: recorded 1, found 1.001"),
-        ("m.json", '{"a": []}', '{"a": [1]}', DIFFERENT, "a.0: recorded nothing, found 1"),
+        ("m.json", '{"a": []}', '{"a": [1]}', DIFFERENT, "a: recorded [], found nothing"),
         ("m.json", "{", '{"a": 1}', DIFFERENT, "line 1: recorded '{', found"),
         ("m.yaml", "a: {b: 1.0}\n", "a: {b: 1.001}\n", WITHIN, "a.b: recorded 1.0, found 1.001"),
-        ("p.csv", "x,y\n1,2\n3,4\n", "x,y\n1,2.001\n3,4.005\n", WITHIN, "line 3, y: recorded 4.0, found 4.005, off by"),
-        ("p.csv", "x,y\n1,2\n", "x,y\n1,2\n3,4\n", DIFFERENT, "line 3, x: recorded nothing, found 3.0"),
+        ("p.csv", "x,y\n1,2\n3,4\n", "x,y\n1,2.001\n3,4.005\n", WITHIN, "line 3, y: recorded 4, found 4.005, off by"),
+        ("p.csv", "x,y\n1,2\n", "x,y\n1,2\n3,4\n", DIFFERENT, "line 3, x: recorded nothing, found 3"),
         ("p.csv", "x,y\n1,2\n", "x,z\n1,2\n", DIFFERENT, "line 1, column 2: recorded y, found z"),
-        ("p.csv", "x,y\n1,2,3,4\n", "x,y\n1,2,9,4\n", DIFFERENT, "line 2, column 3: recorded 3.0, found 9.0"),
-        ("p.csv", "x,x\n1,2\n", "x,x\n9,2\n", DIFFERENT, "line 2, column 1: recorded 1.0, found 9.0"),
+        ("p.csv", "x,y\n1,2,3,4\n", "x,y\n1,2,9,4\n", DIFFERENT, "line 2, column 3: recorded 3, found 9"),
+        ("p.csv", "x,x\n1,2\n", "x,x\n9,2\n", DIFFERENT, "line 2, column 1: recorded 1, found 9"),
         ("m.json", '{"a": 1.0, "b": 1.0}', '{"a": 2.0, "b": 1.001}', DIFFERENT, "b: recorded 1.0, found 1.001"),
         ("m.json", '{"list": [0, {"z": 1}]}', '{"list": [0, {"z": 1.4}]}', WITHIN, "list.1.z: recorded 1, found 1.4"),
         ("m.yml", "a: 1.0\n", "a: 1.001\n", WITHIN, "a: recorded 1.0, found 1.001"),
-        ("p.tsv", "x\ty\n1\ta\n", "x\ty\n1.01\ta\n", WITHIN, "line 2, x: recorded 1.0, found 1.01"),
+        ("p.tsv", "x\ty\n1\ta\n", "x\ty\n1.01\ta\n", WITHIN, "line 2, x: recorded 1, found 1.01"),
         ("t.txt", "a\nb\n", "a\nc\n", DIFFERENT, "line 2: recorded 'b', found 'c'"),
-        ("t.txt", "a\r\n", "a\n", DIFFERENT, "only line ends differ"),
+        ("t.txt", "a\r\n", "a\n", SAME, "only line ends differ"),
     ],
 )
 def test_files_are_compared_as_what_they_hold(name, was, now, verdict, line):
@@ -639,7 +732,7 @@ def test_the_first_row_of_a_table_that_differs_is_named(was, now, line):
 
 def test_the_worst_of_a_column_stands_for_it():
     _, (line,) = compare("p.csv", b"x\n1\n2\n3\n", b"x\n1.1\n2.5\n3.2\n", EXACT)
-    assert line == "line 3, x: recorded 2.0, found 2.5, off by 0.5 (tolerance 0); 2 more of this key"
+    assert line == "line 3, x: recorded 2, found 2.5, off by 0.5 (tolerance 0); 2 more of this key"
 
 
 def test_a_default_tolerance_is_for_last_digits_and_else_the_first_that_fits_holds():
@@ -723,7 +816,7 @@ def test_a_verdict_is_by_bytes_even_where_bytes_are_free(tmp_path):
     for other in (Output("1", files[0]), now):
         verdict, (first, *_) = judge("d/o", edited, other, free)
         assert (verdict, first) == (DIFFERENT, "Git keeps another than the lock records")
-    assert judge("o", was, Output("2"), EXACT) == (DIFFERENT, ["recorded 1, found 2; the recorded file is not here"])
+    assert judge("o", was, Output("2"), EXACT) == (NOT_PROVED, ["recorded 1, found 2; the recorded file is not here"])
 
 
 def test_an_output_that_a_side_lacks_is_different():
