@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dvc.dependency.db import AbstractDependency
 from dvc.dependency.param import ParamsDependency
 from dvc.output import Output as Item
 from dvc.repo import Repo
@@ -13,7 +14,7 @@ from dvc.stage import PipelineStage
 from dvc.stage import Stage as Pipeline
 
 from .judge import MD5, read_lock
-from .scratch import Scratch, keep, project
+from .scratch import Scratch, cache_folder, keep, project
 from .tree import Tree, name_of, within
 
 
@@ -45,7 +46,8 @@ def recorded(scratch: Scratch, kept: Path) -> dict[str, Stage]:
 
     What DVC keeps is looked up in the user's cache.
     """
-    with Repo(str(scratch.folder)) as repo, Repo(str(project())) as user:
+    user = cache_folder(project())
+    with Repo(str(scratch.folder)) as repo:
         stages, tree = _stages(repo), Tree(repo)
         for name, out in _outputs(repo, stages):
             path = _path(out, scratch.folder)
@@ -70,6 +72,19 @@ def rerun(scratch: Scratch) -> dict[str, Stage]:
                 output = stages[name].outputs[_path(out, scratch.folder)]
                 output.files = _files(tree, out.fs_path, Path(out.fs_path))
     return stages
+
+
+def named(scratch: Scratch, targets: list[str]) -> list[str]:
+    """The stages that these targets name in the current folder, by their names at the root; others as they are."""
+    here = Path(os.path.relpath(Path.cwd(), project()))
+    names: dict[str, list[str]] = {}
+    with Repo(str(scratch.folder)) as repo:
+        for stage in repo.index.stages:
+            name, local = (name_of(stage, str(folder)) for folder in (scratch.folder, scratch.folder / here))
+            names.setdefault(local, []).append(name)
+            if "@" in local:  # every stage of a foreach
+                names.setdefault(local.rpartition("@")[0], []).append(name)
+    return [name for target in targets for name in names.get(target, [target])]
 
 
 def frozen(scratch: Scratch) -> list[str]:
@@ -144,6 +159,9 @@ def _stages(repo: Repo) -> dict[str, Stage]:
             if isinstance(dep, ParamsDependency):
                 stage.inputs |= _flat(dep.hash_info.value or {}, f"{path}: ")
                 continue
+            if isinstance(dep, AbstractDependency):  # a dataset or a database, which has no path
+                stage.inputs[path] = dep.hash_info.value
+                continue
             stage.reads.append(path)
             if not any(within(dep.fs_path, out) or within(out, dep.fs_path) for out in made):
                 stage.inputs[path] = dep.hash_info.value
@@ -151,15 +169,19 @@ def _stages(repo: Repo) -> dict[str, Stage]:
     return stages
 
 
-def _cached(user: Repo, out: Item) -> dict[str, Path] | None:
+def _cached(user: Path, out: Item) -> dict[str, Path] | None:
     """The files of an output in the user's cache."""
-    cache = user.cache.legacy if out.hash_name == "md5-dos2unix" else user.cache.local
-    if not out.hash_info or not os.path.exists(cache.oid_to_path(out.hash_info.value)):
+    cache = user if out.hash_name == "md5-dos2unix" else user / "files" / "md5"
+
+    def place(value: str) -> Path:
+        return cache / value[:2] / value[2:]
+
+    if not out.hash_info or not place(out.hash_info.value).exists():
         return None
-    place = Path(cache.oid_to_path(out.hash_info.value))
     if not out.hash_info.isdir:
-        return {"": place}
-    files = {entry["relpath"]: Path(cache.oid_to_path(entry["md5"])) for entry in json.loads(place.read_text("utf-8"))}
+        return {"": place(out.hash_info.value)}
+    listing = json.loads(place(out.hash_info.value).read_text("utf-8"))
+    files = {entry["relpath"]: place(entry["md5"]) for entry in listing}
     return files if all(file.exists() for file in files.values()) else None
 
 
@@ -172,7 +194,7 @@ def _files(tree: Tree, path: str, copy: Path) -> dict[str, Path]:
 
 
 def _path(item: Item, folder: Path) -> str:
-    if item.protocol != "local" or not within(item.fs_path, str(folder)):
+    if isinstance(item, AbstractDependency) or item.protocol != "local" or not within(item.fs_path, str(folder)):
         return str(item)
     return Path(os.path.relpath(item.fs_path, folder)).as_posix()
 

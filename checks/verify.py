@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from .attest import statement
-from .runs import Output, Stage, forget, freeze_external, frozen, recorded, remove_outputs, rerun
+from .runs import Output, Stage, forget, freeze_external, frozen, named, recorded, remove_outputs, rerun
 from .scratch import Scratch, bring_data, checkout, project
 from .settings import Settings, read_settings
 from .shell import InputError, Parser, command
@@ -151,7 +151,7 @@ def processor() -> str:
     return found[1] if found else platform.processor() or "unknown"
 
 
-def verify(revision: str, targets: list[str], against: str | None = None) -> dict:
+def verify(revision: str, targets: list[str], against: str | None = None, variables: tuple[str, ...] = ()) -> dict:
     """Run a revision again, or take another in place of that, and report on it.
 
     Returns:
@@ -162,7 +162,7 @@ def verify(revision: str, targets: list[str], against: str | None = None) -> dic
     """
     settings = read_settings(project())
     with ExitStack() as stack:
-        scratch = stack.enter_context(checkout(revision))
+        scratch = stack.enter_context(checkout(revision, variables))
         kept = Path(stack.enter_context(TemporaryDirectory(prefix="dvc-checks-")))
         was = recorded(scratch, kept / "was")
         if not was:
@@ -175,7 +175,7 @@ def verify(revision: str, targets: list[str], against: str | None = None) -> dic
             bring_data(scratch, frozen(scratch))
             forget(scratch)
             remove_outputs(scratch)
-            scratch.repro(*targets)
+            scratch.repro(*named(scratch, targets))
             now = rerun(scratch)
         rows = compare_runs(was, now, settings)
         machine = environment(settings.packages, scratch)
@@ -227,6 +227,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rev", default="HEAD", help="the commit to prove; HEAD by default")
     parser.add_argument("--against", metavar="REV", help="compare with what another commit records, running nothing")
     parser.add_argument("--attest", metavar="FILE", type=Path, help="write what was proved as an in-toto statement")
+    parser.add_argument(
+        "--env", metavar="NAME", action="append", default=[], help="a variable that the stages need, such as PYTHONPATH"
+    )
     form = parser.add_mutually_exclusive_group()
     for option, function in (("--json", as_json), ("--markdown", as_markdown)):
         form.add_argument(option, action="store_const", dest="form", const=function, help=function.__doc__)
@@ -234,7 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.against is not None and (options.targets or options.attest):
         raise InputError("--against: expected it alone, for nothing is run; leave targets and --attest out")
-    report = verify(options.rev, options.targets, options.against)
+    report = verify(options.rev, options.targets, options.against, tuple(options.env))
     if options.attest:
         options.attest.write_text(json.dumps(statement(report), indent=2) + "\n", encoding="utf-8")
     print(options.form(report))
