@@ -845,3 +845,146 @@ def test_settings_that_are_wrong_are_said_in_one_line(tmp_path, text, expected):
 def test_this_repositorys_settings_give_a_new_metric_the_default_tolerance():
     settings = read_settings(ROOT)
     assert settings.tolerated("calibration_error", 0.5) == settings.tolerance["*"] > 0
+
+
+PLAIN = "stages: {s: {cmd: cat raw.csv > o, deps: [raw.csv], outs: [o: {cache: false}]}}\n"
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Path:
+    """A project of one stage that reads a file of DVC's."""
+    folder = create(tmp_path_factory.mktemp("plain"), {"raw.csv": "1\n", "dvc.yaml": PLAIN}, ("raw.csv",))
+    repro(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["C#", "a,b", "100%", "a b"])
+def test_a_folder_may_have_any_name(plain, tmp_path, name):
+    folder = Path(shutil.copytree(plain, tmp_path / name / "p", symlinks=True))
+    code, _, errors = verify(folder)
+    assert code == 0, errors
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "[protocol.file]\n    allow = never\n",
+        "[protocol]\n    allow = never\n",
+        "[init]\n    defaultObjectFormat = sha256\n    defaultRefFormat = reftable\n",
+        "[init]\n    templateDir = {home}/template\n",
+    ],
+)
+def test_no_setting_of_the_users_git_stops_a_rerun(plain, tmp_path, settings):
+    write(tmp_path, "template/hooks/post-checkout", "#!/bin/sh\nexit 1\n")
+    (tmp_path / "template/hooks/post-checkout").chmod(0o755)
+    write(tmp_path, ".gitconfig", settings.format(home=tmp_path))
+    code, _, errors = verify(plain, HOME=str(tmp_path), XDG_CONFIG_HOME=None)
+    assert code == 0, errors
+
+
+def test_gits_settings_in_the_environment_count(plain):
+    variables = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "a.b", "GIT_CONFIG_VALUE_0": "c"}
+    with surrounded(**variables, GIT_DIR="nowhere"), inside(plain), checkout() as scratch:
+        assert scratch.git("config", "a.b") == "c"
+        assert scratch.environment["GIT_CONFIG_COUNT"] == "1"
+        assert "GIT_DIR" not in scratch.environment
+
+
+def test_a_partial_clone_is_rerun_with_what_its_origin_has(plain, tmp_path):
+    write(plain, ".git/config", (plain / ".git/config").read_text() + "[uploadpack]\n    allowFilter = true\n")
+    folder = clone(plain, tmp_path / "clone", "--filter=blob:none", "--no-checkout")
+    git(folder, "reset", "--quiet")
+    for name in (".dvc/config", ".dvc/.gitignore"):
+        git(folder, "checkout", "--", name)
+    shutil.copytree(plain / ".dvc/cache", folder / ".dvc/cache")
+    assert "?" in git(folder, "rev-list", "--objects", "--missing=print", "HEAD")
+    code, _, errors = verify(folder)
+    assert code == 0, errors
+
+
+def test_the_code_of_a_submodule_is_checked_out(plain, tmp_path):
+    library = tmp_path / "library"
+    write(library, "code.py", "print(1)\n")
+    git(library, "init", "--quiet")
+    commit(library)
+    stage = "stages: {s: {cmd: python lib/code.py > o, deps: [lib/code.py], outs: [o: {cache: false}]}}\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": stage})
+    git(folder, "submodule", "--quiet", "add", str(library), "lib")
+    repro(folder)
+    code, _, errors = verify(folder)
+    assert code == 0, errors
+    git(folder, "submodule", "--quiet", "deinit", "--force", "lib")
+    code, _, errors = verify(folder)
+    assert (code, "note: without the submodule lib: " in errors) == (3, True)
+
+
+def test_a_variable_that_a_stage_needs_is_declared_and_else_named_as_withheld(tmp_path):
+    stage = "stages: {s: {cmd: python -m app > o, deps: [lib/app.py], outs: [o: {cache: false}]}}\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": stage, "lib/app.py": "print(1)\n"})
+    repro(folder, PYTHONPATH="lib")
+    code, _, errors = verify(folder, PYTHONPATH="lib")
+    assert code == 3
+    last = errors.splitlines()[-1]
+    assert "; withheld from it: PYTHONPATH; pass one with --env NAME, or name it under `environment`" in last
+    write(folder, "lib/app.py", "print(2)\n")  # of the user's tree, which the absolute path below names
+    code, _, errors = verify(folder, "--env", "PYTHONPATH", PYTHONPATH=str(folder / "lib"))
+    assert code == 0, errors
+    write(folder, "checks.yaml", "environment: [PYTHONPATH]\n")
+    code, _, errors = verify(folder, PYTHONPATH="lib")
+    assert code == 0, errors
+
+
+def test_a_stage_is_named_as_the_gate_prints_it_in_any_folder(tmp_path):
+    each = "stages: {s: {foreach: [1, 2], do: {cmd: 'echo ${item} > o${item}', outs: ['o${item}': {cache: false}]}}}\n"
+    git(tmp_path, "init", "--quiet")
+    folder = create(tmp_path / "p", {"a/dvc.yaml": each}, subdir=True)
+    repro(folder)
+    for place, target, made in (
+        (folder / "a", "s@1", ["a/o1"]), (folder, "a/dvc.yaml:s@2", ["a/o2"]),
+        (tmp_path, "p/a/dvc.yaml:s@1", ["a/o1"]), (folder / "a", "s", ["a/o1", "a/o2"]),
+    ):  # fmt: skip
+        code, output, errors = verify(place, "--json", target)
+        assert code == 0, errors
+        assert list(verdicts(json.loads(output))) == made
+
+
+def test_a_remote_of_an_unknown_scheme_and_a_dataset_stop_no_rerun(tmp_path):
+    stage = "datasets: [{name: d, type: url, url: raw}]\nstages: {s: {cmd: echo 1 > o, outs: [o: {cache: false}]}}\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": stage})
+    repro(folder)
+    write(folder, ".dvc/config", "[core]\n    remote = c\n['remote \"c\"']\n    url = ck://x/y\n")
+    commit(folder)
+    code, _, errors = verify(folder)
+    assert code == 0, errors
+
+
+def test_an_output_that_git_has_before_its_stage_runs_proves_nothing(tmp_path):
+    stage = "stages: {s: {cmd: sh run.sh, deps: [run.sh], metrics: [m.json: {cache: false, persist: true}]}}\n"
+    script = "[ -e m.json ] || echo 0.8 > m.json\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": stage, "run.sh": script, "m.json": "0.99\n"})
+    repro(folder)
+    code, output, errors = verify(folder)
+    assert code == 2, errors
+    assert "recorded 0.99, found 0.8" in output
+
+
+def test_equal_values_in_another_form_are_accepted_where_the_settings_say_so(tmp_path):
+    script = "import os; open('m.json', 'w').write(os.environ.get('FORM', '0.5'))\n"
+    stage = "stages: {s: {cmd: python s.py, deps: [s.py], metrics: [m.json: {cache: false}]}}\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": stage, "s.py": script})
+    repro(folder)
+    assert verify(folder, FORM="0.50")[0] == 1
+    write(folder, "checks.yaml", "accept_same_values: true\n")
+    code, output, _ = verify(folder, FORM="0.50")
+    assert (code, "same values" in output) == (0, True)
+
+
+@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="needs git-lfs")
+def test_files_of_git_lfs_are_checked_out_whatever_the_user_skips(tmp_path):
+    stage = "stages: {s: {cmd: cp big o, deps: [big], outs: [o: {cache: false}]}}\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": stage, ".gitattributes": "big filter=lfs -text\n", "big": "1\n"})
+    git(folder, "lfs", "install", "--local", "--skip-smudge")
+    repro(folder)
+    assert "oid sha256" in git(folder, "show", "HEAD:big")
+    code, _, errors = verify(folder, GIT_LFS_SKIP_SMUDGE="1")
+    assert code == 0, errors
