@@ -12,6 +12,7 @@ from dvc.output import Output as Item
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from dvc.stage import Stage as Pipeline
+from dvc.utils.serialize import dump_yaml, load_path
 
 from .judge import MD5, read_lock
 from .scratch import Scratch, cache_folder, keep, project
@@ -117,9 +118,14 @@ def forget(scratch: Scratch) -> None:
         for path in {stage.path for stage in repo.index.stages if isinstance(stage, PipelineStage)}:
             stages = [stage for stage in repo.index.stages if stage.path == path]
             lock = stages[0].dvcfile._lockfile
+            if not lock.exists():
+                continue
+            before = load_path(lock.path, repo.fs)
             for stage in stages:
                 if not stage.frozen:
                     lock.remove_stage(stage)
+            if "datasets" in before and not lock.exists():  # DVC deletes a lock without stages, datasets and all
+                dump_yaml(lock.path, {"schema": before["schema"], "datasets": before["datasets"]})
 
 
 def remove_outputs(scratch: Scratch) -> None:

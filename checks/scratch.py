@@ -243,7 +243,7 @@ def _environment(
     Relative paths stay what they were; a declared variable that names the repository names the checkout instead.
     """
     settings, environment = read_settings(root), git_environment()
-    declared = {*settings.environment, *variables}
+    declared = {*settings.environment, *variables, "DVC_NO_ANALYTICS"}
     withheld = [name for name in environment if name.startswith(("DVC", "PYTHONPATH")) and name not in declared]
     environment = {name: value for name, value in environment.items() if name not in withheld}
     for name in declared & environment.keys():

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from dvc.repo import Repo
 
 from checks.attest import statement
 from checks.runs import Output, Stage
@@ -949,13 +950,28 @@ def test_a_stage_is_named_as_the_gate_prints_it_in_any_folder(tmp_path):
 
 
 def test_a_remote_of_an_unknown_scheme_and_a_dataset_stop_no_rerun(tmp_path):
-    stage = "datasets: [{name: d, type: url, url: raw}]\nstages: {s: {cmd: echo 1 > o, outs: [o: {cache: false}]}}\n"
+    git(tmp_path, "init", "--quiet", "data")
+    write(tmp_path, "data/d", "1\n")
+    first = commit(tmp_path / "data")
+    stage = f"""\
+datasets: [{{name: d, type: dvc, url: {tmp_path}/data, path: d}}]
+stages: {{s: {{cmd: echo 1 > o, deps: ["ds://d"], outs: [o: {{cache: false}}]}}}}
+"""
     folder = create(tmp_path / "made", {"dvc.yaml": stage})
+    with surrounded(), inside(folder), Repo() as repo:
+        repo.datasets.update("d")
     repro(folder)
     write(folder, ".dvc/config", "[core]\n    remote = c\n['remote \"c\"']\n    url = ck://x/y\n")
     commit(folder)
     code, _, errors = verify(folder)
     assert code == 0, errors
+    write(tmp_path, "data/d", "2\n")
+    second = commit(tmp_path / "data")
+    write(folder, "dvc.lock", (folder / "dvc.lock").read_text().replace(first, second, 1))
+    commit(folder)
+    code, output, errors = verify(folder)
+    assert code == 0, errors
+    assert "stale: s: ds://d: recorded " in output
 
 
 def test_an_output_that_git_has_before_its_stage_runs_proves_nothing(tmp_path):
