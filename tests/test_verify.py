@@ -608,7 +608,7 @@ ALIASES = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)
         ("m.json", "[" * 100_000, "[" * 100_001),
         ("m.yaml", "[" * 100_000, "[" * 100_001),
         ("m.yaml", "- " * 100_000, "- " * 100_001),
-        ("m.yaml", ALIASES, ALIASES + "b: 1\n"),
+        ("m.yaml", ALIASES + "b: 1\n", ALIASES + "b: 2\n"),
         ("m.yaml", "&a [*a, 1]", "&a [*a, 2]"),
         ("m.yaml", "a: 1" + ":59" * 100_000, "a: 1" + ":59" * 100_001),
         ("m.csv", "a\nsNaN\n", "a\n1\n"),
@@ -879,7 +879,7 @@ def test_no_setting_of_the_users_git_stops_a_rerun(plain, tmp_path, settings):
     write(tmp_path, "template/hooks/post-checkout", "#!/bin/sh\nexit 1\n")
     (tmp_path / "template/hooks/post-checkout").chmod(0o755)
     write(tmp_path, ".gitconfig", settings.format(home=tmp_path))
-    code, _, errors = verify(plain, HOME=str(tmp_path), XDG_CONFIG_HOME=None)
+    code, _, errors = verify(plain, HOME=str(tmp_path), XDG_CONFIG_HOME=None, GIT_DEFAULT_HASH="sha256")
     assert code == 0, errors
 
 
