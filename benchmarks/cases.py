@@ -10,6 +10,8 @@ import numpy as np
 
 from sentiment.keras import backend
 from sentiment.keras.backend import keras
+from sentiment.kinds import cnn_lstm
+from sentiment.schema import Pad
 
 layers = keras.layers
 
@@ -82,6 +84,16 @@ def build(case: str, sizes: Sizes) -> keras.Sequential:
             layers.Dense(1, activation="sigmoid"),
         ]
     )
+
+
+def cnn_lstm_of(*, max_length: int, vocabulary: int, **architecture: object) -> keras.Sequential:
+    """The CNN-LSTM of these sizes; those that are not given are the published run's."""
+    published = {
+        "kind": "cnn_lstm", "embedding": 32, "filters": 32, "kernel": 5, "pool": 2, "units": 50, "bidirectional": False,
+        "over_time": "last", "dropout": 0.2, "dense": 25,
+    }  # fmt: skip
+    pad = Pad(max_length=max_length, vocabulary=vocabulary)
+    return cnn_lstm.build(pad, cnn_lstm.Architecture(**published | architecture))
 
 
 def plain(case: str, sizes: Sizes) -> list[dict]:

@@ -92,6 +92,14 @@ def real_models() -> dict:
     }
 
 
+def about_of(*, max_length, vocabulary, labels=("bad", "good"), **tokens) -> dict:
+    """Values of ``model.json`` that a ``TextModel`` reads."""
+    from sentiment.data.text import IMDB
+
+    pad = {"max_length": max_length, "vocabulary": vocabulary}
+    return {"labels": [*labels], "pad": pad, "tokens": IMDB._asdict() | tokens}
+
+
 def on_cores(count: int) -> list[str]:
     """The beginning of a command that runs the rest on so many cores, or on those there are; nothing on macOS."""
     if sys.platform != "linux" or not shutil.which("taskset"):

@@ -134,10 +134,7 @@ def test_a_truncated_file_is_refused(packed):
 
 
 def test_the_table_of_the_published_run():
-    sizes = dict(
-        embedding=32, filters=32, kernel=5, pool=2, bidirectional=False, over_time="last", dropout=0.2, dense=25
-    )
-    table = archive.table(network.build(max_length=100, vocabulary=500, units=50, **sizes))
+    table = archive.table(cnn_lstm_of(max_length=100, vocabulary=500))
     for layer in ("(None, 100, 32)", "(None, 50, 32)", "16,600", "Total params: 39,053"):
         assert layer in table
     assert table.isascii()

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import cases
-from benchmarks.cases import CASES, EDGES, Sizes, plain, reviews
+from benchmarks.cases import CASES, EDGES, Sizes, cnn_lstm_of, plain, reviews
 from sentiment import InputError
 from sentiment.engine.blocks.dropout import Dropout, factors
 from sentiment.engine.network import Network
@@ -41,7 +41,7 @@ def keras_loss(model, ids, labels, update):
     """Keras's probabilities and mean loss, its dropout with the compiled trainer's factors."""
     x, dropouts = tf.constant(ids.astype("i4")), 0
     for layer in model.layers:
-        if isinstance(layer, layers.Dropout):
+        if isinstance(layer, keras.layers.Dropout):
             x = x * factors(layer.rate, x.shape, [SETTINGS["seed"], DRAWS, update, dropouts])
             dropouts += 1
         else:
@@ -83,12 +83,11 @@ def test_probabilities_and_every_gradient_are_those_of_keras(case, sizes, reques
     "changes", [{}, {"over_time": "average"}, {"over_time": "maximum"}, {"bidirectional": True}], ids=str
 )
 def test_probabilities_and_every_gradient_are_those_of_keras_at_the_size_of_full(changes, request):
-    sizes = dict(max_length=500, vocabulary=5000, embedding=32, filters=32, kernel=5, pool=2, units=100, dropout=0.2,
-                 dense=25, bidirectional=False, over_time="last") | changes  # fmt: skip
-    plain_layers = backend.to_layers(network.build(**sizes))
+    sizes = {"max_length": 500, "vocabulary": 5000, "units": 100} | changes
+    plain_layers = backend.to_layers(cnn_lstm_of(**sizes))
     request.getfixturevalue("exact_keras")
     ids = reviews(Sizes(max_length=500, vocabulary=5000), 64)
-    assert_every_gradient_is_that_of_keras(plain_layers, network.build(**sizes), ids, 4, scale=1)
+    assert_every_gradient_is_that_of_keras(plain_layers, cnn_lstm_of(**sizes), ids, 4, scale=1)
 
 
 @every_case
@@ -197,11 +196,8 @@ def test_a_trained_model_is_saved_and_scores_the_same_in_plain_keras(case):
 
 
 def test_the_published_run_has_its_parameters():
-    sizes = dict(
-        embedding=32, filters=32, kernel=5, pool=2, bidirectional=False, over_time="last", dropout=0.2, dense=25
-    )
-    small = network.build(max_length=100, vocabulary=500, units=50, **sizes)
-    full = network.build(max_length=500, vocabulary=5000, units=100, **sizes)
+    small = cnn_lstm_of(max_length=100, vocabulary=500)
+    full = cnn_lstm_of(max_length=500, vocabulary=5000, units=100)
     assert [Network(backend.to_layers(model)).parameters for model in (small, full)] == [39053, 220903]
 
 
@@ -222,35 +218,50 @@ def test_first_steps_are_the_first_that_see_a_word():
 def words(**changes):
     """The layers that every network begins with."""
     settings = {"filters": 7, "kernel_size": 5, "padding": "same", "activation": "relu"} | changes
-    return [keras.Input((17,), dtype="int32"), layers.Embedding(30, 6), layers.Conv1D(**settings)]
+    return [keras.Input((17,), dtype="int32"), keras.layers.Embedding(30, 6), keras.layers.Conv1D(**settings)]
 
 
 def stack(*middle, top=True, **convolution):
     """Words, pooled if ``middle`` does not begin with another way to, ``middle``, and the last Dense(1)."""
-    pooling = [] if "Pooling" in type(middle[0]).__name__ else [layers.MaxPooling1D(2)]
-    end = [layers.Dense(1, activation="sigmoid", name="top")] if top else []
+    pooling = [] if "Pooling" in type(middle[0]).__name__ else [keras.layers.MaxPooling1D(2)]
+    end = [keras.layers.Dense(1, activation="sigmoid", name="top")] if top else []
     return keras.Sequential([*words(**convolution), *pooling, *middle, *end])
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: stack(layers.GRU(4, name="gru")), r"layer 'gru' \(GRU\): .* no arithmetic"),
-        (lambda: stack(layers.GlobalAveragePooling1D()), r"\(Embedding\): .* no arithmetic"),
-        (lambda: stack(layers.MaxPooling1D(2)), r"layer 'top' \(Dense\): .* no arithmetic"),
-        (lambda: stack(layers.LSTM(4), top=False), r"\(LSTM\): .* no arithmetic for it here"),
-        (lambda: stack(layers.LSTM(4), layers.Dense(3), top=False), r"\(Dense\): units = 3, .* has only 1;"),
-        (lambda: stack(layers.LSTM(4), kernel_size=4), r"kernel_size = \[4\], .* only odd sizes"),
-        (lambda: stack(layers.LSTM(4), padding="causal"), "padding = 'causal', .* 'same';"),
-        (lambda: stack(layers.MaxPooling1D(3, 2), layers.LSTM(4)), r"strides = \[2\], .* pool_size, \[3\];"),
-        (lambda: stack(layers.LSTM(4, activation="relu")), "activation = 'relu', .* 'tanh'"),
-        (lambda: stack(layers.LSTM(4, recurrent_dropout=0.1)), "recurrent_dropout = 0.1,"),
-        (lambda: stack(layers.LSTM(4, kernel_regularizer="l2")), "kernel_regularizer = L2"),
-        (lambda: stack(layers.LSTM(4, kernel_initializer="zeros")), "kernel_initializer = Zeros"),
-        (lambda: stack(layers.LSTM(4, trainable=False)), "trainable = False, .* only True;"),
-        (lambda: stack(layers.LSTM(4), layers.Dense(3, activation="gelu")), "'gelu', .* only linear or relu"),
-        (lambda: stack(layers.Bidirectional(layers.LSTM(4), merge_mode="sum")), "merge_mode = 'sum', .* 'concat'"),
-        (lambda: stack(layers.Bidirectional(layers.GRU(4))), r"\(Bidirectional\): layer = GRU, .* only LSTM;"),
+        (lambda: stack(keras.layers.GRU(4, name="gru")), r"layer 'gru' \(GRU\): .* no arithmetic"),
+        (lambda: stack(keras.layers.GlobalAveragePooling1D()), r"\(Embedding\): .* no arithmetic"),
+        (lambda: stack(keras.layers.MaxPooling1D(2)), r"layer 'top' \(Dense\): .* no arithmetic"),
+        (lambda: stack(keras.layers.LSTM(4), top=False), r"\(LSTM\): .* no arithmetic for it here"),
+        (
+            lambda: stack(keras.layers.LSTM(4), keras.layers.Dense(3), top=False),
+            r"\(Dense\): units = 3, .* has only 1;",
+        ),
+        (lambda: stack(keras.layers.LSTM(4), kernel_size=4), r"kernel_size = \[4\], .* only odd sizes"),
+        (lambda: stack(keras.layers.LSTM(4), padding="causal"), "padding = 'causal', .* 'same';"),
+        (
+            lambda: stack(keras.layers.MaxPooling1D(3, 2), keras.layers.LSTM(4)),
+            r"strides = \[2\], .* pool_size, \[3\];",
+        ),
+        (lambda: stack(keras.layers.LSTM(4, activation="relu")), "activation = 'relu', .* 'tanh'"),
+        (lambda: stack(keras.layers.LSTM(4, recurrent_dropout=0.1)), "recurrent_dropout = 0.1,"),
+        (lambda: stack(keras.layers.LSTM(4, kernel_regularizer="l2")), "kernel_regularizer = L2"),
+        (lambda: stack(keras.layers.LSTM(4, kernel_initializer="zeros")), "kernel_initializer = Zeros"),
+        (lambda: stack(keras.layers.LSTM(4, trainable=False)), "trainable = False, .* only True;"),
+        (
+            lambda: stack(keras.layers.LSTM(4), keras.layers.Dense(3, activation="gelu")),
+            "'gelu', .* only linear or relu",
+        ),
+        (
+            lambda: stack(keras.layers.Bidirectional(keras.layers.LSTM(4), merge_mode="sum")),
+            "merge_mode = 'sum', .* 'concat'",
+        ),
+        (
+            lambda: stack(keras.layers.Bidirectional(keras.layers.GRU(4))),
+            r"\(Bidirectional\): layer = GRU, .* only LSTM;",
+        ),
     ],
 )
 def test_what_no_block_computes_is_refused_in_one_line(make, message):
@@ -263,7 +274,7 @@ def test_what_no_block_computes_is_refused_in_one_line(make, message):
 def test_a_network_that_is_no_sequence_of_layers_is_refused_in_one_line():
     ids = keras.Input((17,), dtype="int32")
     with pytest.raises(InputError, match=r"expected a keras.Sequential .* got Functional; set train.engine: keras"):
-        backend.to_layers(keras.Model(ids, layers.Embedding(30, 6)(ids)))
+        backend.to_layers(keras.Model(ids, keras.layers.Embedding(30, 6)(ids)))
 
 
 @pytest.mark.parametrize("wrong", ["long", "unknown", "negative"])

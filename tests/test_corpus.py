@@ -68,9 +68,9 @@ def read(file, split="train"):
 @pytest.fixture
 def tiny(monkeypatch):
     """Blocks of a few reviews and windows of a few bytes, so that every list crosses a border."""
-    monkeypatch.setattr(corpus, "WINDOW", 11)
-    monkeypatch.setattr(corpus, "BLOCK", 2)
-    monkeypatch.setattr(corpus, "PREAMBLE", 320)
+    monkeypatch.setattr(raw, "WINDOW", 11)
+    monkeypatch.setattr(raw, "BLOCK", 2)
+    monkeypatch.setattr(raw, "PREAMBLE", 320)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -100,9 +100,9 @@ def test_borders_between_windows_and_blocks_do_not_show(protocol):
 @given(REVIEWS, st.sampled_from(PROTOCOLS), st.integers(1, 40), st.integers(1, 4))
 def test_any_reviews_are_read(reviews, protocol, window, block):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "WINDOW", window)
-        patch.setattr(corpus, "BLOCK", block)
-        patch.setattr(corpus, "PREAMBLE", 320)
+        patch.setattr(raw, "WINDOW", window)
+        patch.setattr(raw, "BLOCK", block)
+        patch.setattr(raw, "PREAMBLE", 320)
         assert read(of_reviews(reviews, protocol)) == reviews
 
 
@@ -191,7 +191,7 @@ def test_a_call_is_refused_by_name_and_not_made(tmp_path, protocol, depth):
 def test_whatever_is_no_list_of_integers_is_refused_by_name(body, named, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for window in (2, raw.WINDOW):
-        monkeypatch.setattr(corpus, "WINDOW", window)
+        monkeypatch.setattr(raw, "WINDOW", window)
         with pytest.raises(InputError, match="was not executed") as caught:
             read(of_body(body, 2))
         assert named in str(caught.value)
@@ -199,7 +199,7 @@ def test_whatever_is_no_list_of_integers_is_refused_by_name(body, named, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("far", [corpus.PREAMBLE, raw.WINDOW, corpus.PREAMBLE + raw.WINDOW])
+@pytest.mark.parametrize("far", [raw.PREAMBLE, raw.WINDOW, raw.PREAMBLE + raw.WINDOW])
 @pytest.mark.parametrize("shift", range(-12, 12))
 def test_a_call_across_a_border_is_refused_by_name(far, shift):
     file = of_body(b"", 1)
@@ -235,7 +235,7 @@ def test_numbers_that_are_no_python_integers_are_refused():
 @pytest.mark.parametrize("rank", [0, -1, -(2**31)])
 @pytest.mark.usefixtures("tiny")
 def test_a_rank_below_one_is_refused_with_its_review(rank, block, monkeypatch):
-    monkeypatch.setattr(corpus, "BLOCK", block)
+    monkeypatch.setattr(raw, "BLOCK", block)
     with pytest.raises(InputError, match=f"x_train: review 102 holds {rank}, ranks start at 1"):
         read(of_reviews([[n, 2] for n in range(1, 101)] + [[], [3], [rank, 4], [5]]))
 

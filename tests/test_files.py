@@ -43,8 +43,8 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
         done.append(("named", Path(target).name))
         real(source, target)
 
-    monkeypatch.setattr(common.os, "fsync", sync)
-    monkeypatch.setattr(common.os, "replace", replace)
+    monkeypatch.setattr(files.os, "fsync", sync)
+    monkeypatch.setattr(files.os, "replace", replace)
     files.write_text(tmp_path / "t", "text")
     assert done == [("synced", 4), ("named", "t")]
 
@@ -64,7 +64,7 @@ def test_a_failure_leaves_the_file_that_was_there_and_a_full_disk_names_it(tmp_p
     named = str(path) if error.errno == errno.ENOSPC else "here"
     assert (caught.value.errno, caught.value.filename) == (error.errno, named)
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"t": "old"}
-    assert common._unfinished == set()
+    assert files.unfinished == set()
 
 
 def test_an_array_of_zeros_is_made_where_it_is_to_be_and_read_back_as_it_was_written(tmp_path):

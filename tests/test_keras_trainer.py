@@ -1,15 +1,15 @@
-"""Plain Keras trains any network, resumed to the same bits; what predicts follows from the layers."""
+"""Plain Keras trains any network, resumed to the same bits; what predicts follows from the keras.layers."""
 
 import numpy as np
 import pytest
-from sentiment.prediction import Predictor
 
 from benchmarks.cases import Sizes, build, reviews
-from sentiment import training
+from sentiment import network, training
 from sentiment.engine.trainer import CompiledTrainer
-from sentiment.keras import backend, trainer
+from sentiment.keras import archive, backend, trainer
 from sentiment.keras.backend import keras
 from sentiment.keras.trainer import KerasTrainer
+from sentiment.training import digest
 from tests.test_training import labelled
 
 SETTINGS = {"batch": 10, "optimizer": "adam", "learning_rate": 0.01, "seed": 4}
@@ -20,21 +20,21 @@ def gru():
     return keras.Sequential(
         [
             keras.Input((17,), dtype="int32"),
-            layers.Embedding(300, 6),
-            layers.GRU(9, dropout=0.1),
-            layers.BatchNormalization(),
-            layers.Dropout(0.3),
-            layers.Dense(1, activation="sigmoid"),
+            keras.layers.Embedding(300, 6),
+            keras.layers.GRU(9, dropout=0.1),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(1, activation="sigmoid"),
         ]
     )
 
 
 def two_branches():
-    """A network that is no sequence of layers."""
+    """A network that is no sequence of keras.layers."""
     ids = keras.Input((17,), dtype="int32")
-    words = layers.Embedding(300, 6)(ids)
-    branches = [layers.GlobalMaxPooling1D()(words), layers.LSTM(4)(words)]
-    return keras.Model(ids, layers.Dense(1, activation="sigmoid")(layers.Concatenate()(branches)))
+    words = keras.layers.Embedding(300, 6)(ids)
+    branches = [keras.layers.GlobalMaxPooling1D()(words), keras.layers.LSTM(4)(words)]
+    return keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(keras.layers.Concatenate()(branches)))
 
 
 def fit(build, *, epochs=range(3), state=None, progress=lambda reviews: None, **changes):
@@ -95,10 +95,11 @@ def test_what_the_compiled_trainer_has_all_layers_for_it_predicts_and_keras_the_
     ids, seen = reviews(Sizes(), 12), []
     for make, compiled in ((lambda: build("bidirectional", Sizes()), True), (gru, False), (two_branches, False)):
         model = make()
-        predictor = Predictor(model)
-        assert predictor.promise.startswith("the compiled trainer" if compiled else "Keras on the CPU")
+        opened = network.open_model(archive.pack(model), digest(backend.get_weights(model)))
+        assert opened.promise.startswith("the compiled trainer" if compiled else "Keras on the CPU")
+        np.testing.assert_array_equal(opened.weights, backend.get_weights(model))
         seen.clear()
-        found = predictor.predict(ids, batch=5, progress=seen.append)
+        found = opened.predict(ids, batch=5, progress=seen.append)
         assert found.dtype == np.float32
         assert seen == [5, 5, 2]
         np.testing.assert_allclose(found, model.predict(ids.astype("i4"), verbose=0)[:, 0], atol=1e-5)
