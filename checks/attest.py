@@ -10,7 +10,15 @@ from datetime import datetime, timezone
 from .scratch import project
 from .settings import FILE
 from .shell import InputError, git
-from .values import DIFFERENT, IDENTICAL
+from .values import DIFFERENT, IDENTICAL, NOT_PROVED, SAME, WITHIN
+
+LEVELS = {
+    IDENTICAL: "DVC_REPRODUCED_IDENTICALLY",
+    SAME: "DVC_REPRODUCED_SAME_VALUES",
+    WITHIN: "DVC_REPRODUCED_WITHIN_TOLERANCE",
+    NOT_PROVED: "FAILED",
+    DIFFERENT: "FAILED",
+}
 
 TOOL = "dvc-verify"
 
@@ -28,16 +36,16 @@ def statement(report: dict) -> dict:
     ]
     if not subjects:
         raise InputError("--attest: expected outputs that ran again, got none")
-    failed = report["verdict"] == DIFFERENT
-    level = "DVC_REPRODUCED_IDENTICALLY" if report["verdict"] == IDENTICAL else "DVC_REPRODUCED_WITHIN_TOLERANCE"
+    level = LEVELS[report["verdict"]]
+    verdicts = {row["output"]: row["verdict"] for row in report["results"]}
     predicate = {
         "verifier": {"id": TOOL},
         "timeVerified": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "resourceUri": f"{_origin()}@{report['revision']}",
         "policy": _policy(),
-        "verificationResult": "FAILED" if failed else "PASSED",
-        "verifiedLevels": ["FAILED" if failed else level],
-        "dvc": {"target": report["target"], "verdict": report["verdict"], "environment": report["environment"]},
+        "verificationResult": "FAILED" if level == "FAILED" else "PASSED",
+        "verifiedLevels": [level],
+        "dvc": {key: report[key] for key in ("target", "verdict", "environment")} | {"verdicts": verdicts},
     }
     commit = {"name": "commit", "digest": {"gitCommit": report["revision"]}}
     return {

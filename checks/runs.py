@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dvc.dependency.db import AbstractDependency
 from dvc.dependency.param import ParamsDependency
 from dvc.output import Output as Item
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from dvc.stage import Stage as Pipeline
+from dvc.utils.serialize import dump_yaml, load_path
 
 from .judge import MD5, read_lock
-from .scratch import Scratch, keep, project
+from .scratch import Scratch, cache_folder, keep, project
 from .tree import Tree, name_of, within
 
 
@@ -45,7 +47,8 @@ def recorded(scratch: Scratch, kept: Path) -> dict[str, Stage]:
 
     What DVC keeps is looked up in the user's cache.
     """
-    with Repo(str(scratch.folder)) as repo, Repo(str(project())) as user:
+    user = cache_folder(project())
+    with Repo(str(scratch.folder)) as repo:
         stages, tree = _stages(repo), Tree(repo)
         for name, out in _outputs(repo, stages):
             path = _path(out, scratch.folder)
@@ -70,6 +73,19 @@ def rerun(scratch: Scratch) -> dict[str, Stage]:
                 output = stages[name].outputs[_path(out, scratch.folder)]
                 output.files = _files(tree, out.fs_path, Path(out.fs_path))
     return stages
+
+
+def named(scratch: Scratch, targets: list[str]) -> list[str]:
+    """The stages that these targets name in the current folder, by their names at the root; others as they are."""
+    here = Path(os.path.relpath(Path.cwd(), project()))
+    names: dict[str, list[str]] = {}
+    with Repo(str(scratch.folder)) as repo:
+        for stage in repo.index.stages:
+            name, local = (name_of(stage, str(folder)) for folder in (scratch.folder, scratch.folder / here))
+            names.setdefault(local, []).append(name)
+            if "@" in local:  # every stage of a foreach
+                names.setdefault(local.rpartition("@")[0], []).append(name)
+    return [name for target in targets for name in names.get(target, [target])]
 
 
 def frozen(scratch: Scratch) -> list[str]:
@@ -97,14 +113,27 @@ def freeze_external(scratch: Scratch) -> None:
 
 
 def forget(scratch: Scratch) -> None:
-    """Take the record of every stage that runs again out of the locks, so that none is taken as done."""
+    """Delete the record of every stage that runs again from the locks, so that DVC takes none as done."""
     with Repo(str(scratch.folder)) as repo:
         for path in {stage.path for stage in repo.index.stages if isinstance(stage, PipelineStage)}:
             stages = [stage for stage in repo.index.stages if stage.path == path]
             lock = stages[0].dvcfile._lockfile
+            if not lock.exists():
+                continue
+            before = load_path(lock.path, repo.fs)
             for stage in stages:
                 if not stage.frozen:
                     lock.remove_stage(stage)
+            if "datasets" in before and not lock.exists():  # DVC deletes a lock without stages, datasets and all
+                dump_yaml(lock.path, {"schema": before["schema"], "datasets": before["datasets"]})
+
+
+def remove_outputs(scratch: Scratch) -> None:
+    """Delete the outputs of every stage that runs again: with ``persist: true`` a stage could keep what Git has."""
+    with Repo(str(scratch.folder)) as repo:
+        for stage in repo.index.stages:
+            for out in stage.outs if stage.cmd and not stage.frozen else []:
+                out.remove(ignore_remove=False)
 
 
 def _pipelines(repo: Repo, folder: Path) -> dict[str, Pipeline]:
@@ -136,6 +165,9 @@ def _stages(repo: Repo) -> dict[str, Stage]:
             if isinstance(dep, ParamsDependency):
                 stage.inputs |= _flat(dep.hash_info.value or {}, f"{path}: ")
                 continue
+            if isinstance(dep, AbstractDependency):  # a dataset or a database, which has no path
+                stage.inputs[path] = dep.hash_info.value
+                continue
             stage.reads.append(path)
             if not any(within(dep.fs_path, out) or within(out, dep.fs_path) for out in made):
                 stage.inputs[path] = dep.hash_info.value
@@ -143,15 +175,19 @@ def _stages(repo: Repo) -> dict[str, Stage]:
     return stages
 
 
-def _cached(user: Repo, out: Item) -> dict[str, Path] | None:
+def _cached(user: Path, out: Item) -> dict[str, Path] | None:
     """The files of an output in the user's cache."""
-    cache = user.cache.legacy if out.hash_name == "md5-dos2unix" else user.cache.local
-    if not out.hash_info or not os.path.exists(cache.oid_to_path(out.hash_info.value)):
+    cache = user if out.hash_name == "md5-dos2unix" else user / "files" / "md5"
+
+    def place(value: str) -> Path:
+        return cache / value[:2] / value[2:]
+
+    if not out.hash_info or not place(out.hash_info.value).exists():
         return None
-    place = Path(cache.oid_to_path(out.hash_info.value))
     if not out.hash_info.isdir:
-        return {"": place}
-    files = {entry["relpath"]: Path(cache.oid_to_path(entry["md5"])) for entry in json.loads(place.read_text("utf-8"))}
+        return {"": place(out.hash_info.value)}
+    listing = json.loads(place(out.hash_info.value).read_text("utf-8"))
+    files = {entry["relpath"]: place(entry["md5"]) for entry in listing}
     return files if all(file.exists() for file in files.values()) else None
 
 
@@ -164,7 +200,7 @@ def _files(tree: Tree, path: str, copy: Path) -> dict[str, Path]:
 
 
 def _path(item: Item, folder: Path) -> str:
-    if item.protocol != "local" or not within(item.fs_path, str(folder)):
+    if isinstance(item, AbstractDependency) or item.protocol != "local" or not within(item.fs_path, str(folder)):
         return str(item)
     return Path(os.path.relpath(item.fs_path, folder)).as_posix()
 

@@ -1,6 +1,7 @@
 """A clean checkout of a revision in a scratch folder, where its pipeline runs without touching anything else."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,14 +13,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configobj import ConfigObj
+from dvc.config import Config, ConfigError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from .settings import read_settings
-from .shell import CANNOT_RUN, GitError, InputError, command, explain, git, repository, without
-from .tree import name_of
+from .settings import FILE, read_settings
+from .shell import CANNOT_RUN, GitError, InputError, command, explain, git, git_environment, repository
+from .tree import SUBMODULE, name_of
 
 __all__ = ["CANNOT_RUN", "InputError", "Scratch", "checkout", "command", "git", "project", "repository"]
+
+
+LFS = (
+    "-c", "filter.lfs.smudge=GIT_LFS_SKIP_SMUDGE=0 git-lfs smudge -- %f",
+    "-c", "filter.lfs.process=GIT_LFS_SKIP_SMUDGE=0 git-lfs filter-process",
+    "-c", "filter.lfs.required=true",
+)  # fmt: skip
+"""Options under which Git checks out the files of Git LFS, whatever the user has set."""
 
 
 class Scratch(NamedTuple):
@@ -28,6 +38,7 @@ class Scratch(NamedTuple):
     folder: Path  # of the project: the checkout's root, or a folder of it
     commit: str
     environment: dict[str, str]
+    withheld: tuple[str, ...] = ()  # variables of the user that it lacks
 
     def git(self, *arguments: str) -> str:
         """What a ``git`` command prints there."""
@@ -39,7 +50,11 @@ class Scratch(NamedTuple):
         Raises:
             InputError: A stage failed; its own error has been printed by then.
         """
-        self.dvc("repro", *(targets or ["--all-pipelines"]))
+        try:
+            self.dvc("repro", *(targets or ["--all-pipelines"]))
+        except InputError as error:
+            hint = f"; withheld from it: {', '.join(self.withheld)}; pass one with --env NAME, or name it under "
+            raise InputError(f"{error}{hint}`environment` in {FILE}" if self.withheld else f"{error}") from None
 
     def dvc(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         """Run a ``dvc`` command there.
@@ -61,11 +76,12 @@ class Scratch(NamedTuple):
 
 
 @contextmanager
-def checkout(revision: str = "HEAD") -> Iterator[Scratch]:
+def checkout(revision: str = "HEAD", variables: tuple[str, ...] = ()) -> Iterator[Scratch]:
     """Check out a revision of the current repository in a scratch folder that vanishes when the block ends.
 
-    The repository is only read: the commit is fetched into a new one, which has no branches, hooks or DVC cache. What
-    could lend a rerun a result stays outside: DVC's settings and caches of this user and machine, and PYTHONPATH.
+    The repository is only read: a new one borrows its objects and has no branches, hooks or DVC cache. Whatever could
+    lend a rerun a result stays outside: DVC's settings and caches of this user and machine, and PYTHONPATH, unless
+    ``variables`` or the settings name it.
 
     Raises:
         InputError: There is no such commit, or no DVC repository here or in it.
@@ -79,15 +95,57 @@ def checkout(revision: str = "HEAD") -> Iterator[Scratch]:
     with tempfile.TemporaryDirectory(prefix="dvc-checks-", ignore_cleanup_errors=True) as scratch:
         base = Path(scratch).resolve()
         tree = base / "checkout"
-        git(base, "init", "--quiet", "--template=", str(tree))
-        git(tree, "config", "core.hooksPath", os.devnull)  # the user's own, for all repositories, are none of its
-        git(tree, "-c", "protocol.version=2", "fetch", "--quiet", "--no-tags", "--depth=1", str(top), commit)
-        git(tree, "checkout", "--quiet", "--detach", commit)
+        _copy(top, tree, commit)
         folder = tree / root.relative_to(top)
         if not (folder / ".dvc").is_dir():
             raise InputError(f"revision: {revision!r} ({commit[:10]}) has no DVC repository; name one that has")
+        if (readable := _readable(folder / ".dvc/config")) != _settings(folder / ".dvc/config"):
+            _write_config(folder, readable, "config")
         _write_config(folder, {"cache": {"dir": str(base / "cache")}})  # wins over a committed setting too
-        yield Scratch(folder, commit, _environment(base, root))
+        yield Scratch(folder, commit, *_environment(base, root, top, variables))
+
+
+def _copy(source: Path, tree: Path, commit: str) -> None:
+    """Check out a commit, with its submodules and the files of Git LFS, in a repository that borrows another's objects.
+
+    A fetch would fail under `protocol.file.allow=never` and in a partial clone.
+    """
+    form = git(source, "rev-parse", "--show-object-format")
+    # DVC can't read reftable, the default of Git 3
+    git(
+        source,
+        "-c",
+        "init.defaultRefFormat=files",
+        "init",
+        "--quiet",
+        "--template=",
+        f"--object-format={form}",
+        str(tree),
+    )
+    git(tree, "config", "core.hooksPath", os.devnull)  # the user's own, for all repositories, are none of its
+    for line in filter(None, git(source, "config", "-z", "--local", "--list").split("\0")):
+        key, _, value = line.partition("\n")
+        if re.fullmatch(r"remote\..*\.(url|promisor|partialclonefilter)|extensions\.partialclone|lfs\..*", key):
+            here = source / value  # an address can be a relative path
+            git(tree, "config", "--add", key, str(here) if key.endswith(".url") and here.exists() else value)
+            if key == "extensions.partialclone":
+                git(tree, "config", "core.repositoryFormatVersion", "1")
+    objects = git(source, "rev-parse", "--path-format=absolute", "--git-path", "objects")
+    (tree / ".git/objects/info").mkdir(exist_ok=True)
+    (tree / ".git/objects/info/alternates").write_text(f"{objects}\n", "utf-8", "surrogateescape")
+    (tree / ".git/shallow").write_text(f"{commit}\n")  # it has no history
+    git(tree, *(LFS if shutil.which("git-lfs") else ()), "checkout", "--quiet", "--detach", commit)
+    for line in filter(None, git(tree, "ls-files", "-z", "--stage").split("\0")):
+        head, _, path = line.partition("\t")
+        mode, commit, _ = head.split(" ")
+        if mode == SUBMODULE:
+            try:
+                if not (source / path / ".git").exists():
+                    git(tree, "submodule", "--quiet", "update", "--init", "--recursive", "--", path)
+                else:
+                    _copy(source / path, tree / path, commit)
+            except GitError as error:
+                print(f"note: without the submodule {path}: {error}", file=sys.stderr)
 
 
 def project(folder: Path | None = None) -> Path:
@@ -96,10 +154,29 @@ def project(folder: Path | None = None) -> Path:
     Raises:
         InputError: There is none.
     """
+    folder = folder or Path.cwd()
     try:
-        return Path(Repo.find_root(str(folder or Path.cwd())))
+        return Path(Repo.find_root(str(folder)))
     except DvcException as error:
-        raise InputError(f"{explain(error)}; `dvc init` makes one") from None
+        reason = explain(error)
+    try:
+        below = git(folder, "ls-files", "-z", "--", "*/.dvc/config").split("\0")
+    except GitError:
+        below = []
+    roots = sorted(os.path.dirname(os.path.dirname(config)) for config in below if config)
+    if len(roots) == 1:
+        return (folder / roots[0]).resolve()
+    if roots:
+        raise InputError(
+            f"folder: expected one DVC repository below {folder}, got {', '.join(roots)}; go to one of them"
+        )
+    raise InputError(f"{reason}; `dvc init` makes one")
+
+
+def cache_folder(root: Path) -> Path:
+    """The cache of the DVC repository in a folder, by all settings of the user's, whatever its remotes are."""
+    config = Config(str(root / ".dvc"), local_dvc_dir=str(root / ".dvc"), validate=False)
+    return Path(config.get("cache", {}).get("dir") or root / ".dvc/cache")
 
 
 def bring_data(scratch: Scratch, targets: list[str]) -> None:
@@ -111,11 +188,10 @@ def bring_data(scratch: Scratch, targets: list[str]) -> None:
     if not targets:
         return
     root = project()
-    with Repo(str(root)) as repo:
-        cache = repo.cache.local_cache_dir
+    cache = str(cache_folder(root))
     local = root / ".dvc/config.local"
     isolated = (scratch.folder / ".dvc/config.local").read_text()
-    theirs = ConfigObj(str(local)).dict() if local.exists() else {}
+    theirs = _readable(local)
     theirs["cache"] = ConfigObj(isolated.splitlines()).dict()["cache"]
     theirs['remote "checks-cache"'] = {"url": cache}
     _write_config(scratch.folder, theirs)
@@ -135,19 +211,49 @@ def _is_there(scratch: Scratch, target: str) -> bool:
 
 
 def _user() -> dict[str, str]:
-    return without("GIT_") | {"DVC_NO_ANALYTICS": "1"}
+    return git_environment() | {"DVC_NO_ANALYTICS": "1"}
 
 
-def _write_config(folder: Path, values: dict) -> None:
-    config = ConfigObj(values, list_values=False, encoding="utf-8")
-    config.filename = str(folder / ".dvc/config.local")
+def _settings(file: Path) -> dict:
+    return ConfigObj(str(file), interpolation=False, encoding="utf-8").dict() if file.exists() else {}
+
+
+def _readable(file: Path) -> dict:
+    """The settings in a file of DVC's less the remotes that it refuses, such as those of a scheme it does not know."""
+    values = _settings(file)
+    for section in [name for name in values if name.startswith("remote ")]:
+        try:
+            Config.validate({"remote": {"it": values[section]}})
+        except ConfigError:
+            del values[section]
+    return values
+
+
+def _write_config(folder: Path, values: dict, name: str = "config.local") -> None:
+    config = ConfigObj(values, interpolation=False, encoding="utf-8")
+    config.filename = str(folder / ".dvc" / name)
     config.write()
 
 
-def _environment(base: Path, root: Path) -> dict[str, str]:
-    """This process's environment, cut off from the user's DVC, in which relative paths stay what they were."""
-    environment = without("GIT_", "DVC", "PYTHONPATH")
-    for name in read_settings(root).paths:
+def _environment(
+    base: Path, root: Path, top: Path, variables: tuple[str, ...]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """This process's environment, cut off from the user's DVC, and the names of the variables that it lacks.
+
+    Relative paths stay what they were; a declared variable that names the repository names the checkout instead.
+    """
+    settings, environment = read_settings(root), git_environment()
+    declared = {*settings.environment, *variables, "DVC_NO_ANALYTICS"}
+    withheld = [name for name in environment if name.startswith(("DVC", "PYTHONPATH")) and name not in declared]
+    environment = {name: value for name, value in environment.items() if name not in withheld}
+    for name in declared & environment.keys():
+        places = environment[name].split(os.pathsep)
+        inside = [place == str(top) or place.startswith(f"{top}{os.sep}") for place in places]
+        moved = [f"{base / 'checkout'}{place[len(str(top)) :]}" for place in places]
+        environment[name] = os.pathsep.join(
+            new if yes else old for yes, new, old in zip(inside, moved, places, strict=True)
+        )
+    for name in settings.paths:
         if (place := environment.get(name)) and "://" not in place:
             environment[name] = str(Path(place).expanduser().absolute())
     for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR", "TMPDIR"):
@@ -157,7 +263,7 @@ def _environment(base: Path, root: Path) -> dict[str, str]:
     programs = root / ".venv" / ("Scripts" if os.name == "nt" else "bin")
     if programs.is_dir() and "VIRTUAL_ENV" not in environment:  # the repository's own, as if it had been activated
         environment["PATH"] = f"{programs}{os.pathsep}{environment.get('PATH', os.defpath)}"
-    return environment
+    return environment, tuple(sorted(withheld))
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -26,6 +26,8 @@ _SCHEMA = Schema(
     {
         "tolerance": {str: _bound},
         "free": [str],
+        "accept_same_values": bool,
+        "environment": [str],
         "paths": [str],
         "packages": [str],
         "promise": {str: {str: Any("identical", "within tolerance")}},
@@ -43,6 +45,10 @@ class Settings(NamedTuple):
     """How far a number may be from the recorded one, by a pattern of its key; the first that fits."""
     free: tuple[str, ...] = ()
     """Patterns of outputs whose bytes may be others, as they follow from what is rounded otherwise elsewhere."""
+    accept_same_values: bool = False
+    """Exit with 0 where values are equal and only their form in the file differs."""
+    environment: tuple[str, ...] = ()
+    """Environment variables that the stages need and a rerun does not get otherwise, such as PYTHONPATH."""
     paths: tuple[str, ...] = ()
     """Environment variables that name files, which are made absolute for a rerun in another folder."""
     packages: tuple[str, ...] = ()
@@ -65,13 +71,17 @@ class Settings(NamedTuple):
         found = (values.get(str(meta[key])) for key, values in self.promise.items() if key in meta)
         return next(filter(None, found), "")
 
-    def tolerated(self, key: str, was: float) -> float | None:
-        """How far the number of a key may be from ``was``; None for any value.
+    def tolerated(self, key: str, was: float, whole: bool = False) -> float | None:
+        """Return how far the number of a key may be from ``was``; None for any value.
+
+        ``whole`` numbers are counts: they are exact unless the repository declares tolerances.
 
         >>> settings = Settings({"loss": 0.1, "digest": "any", "*": "10%"})
         >>> settings.tolerated("test.loss", 5.0), settings.tolerated("digest", 0), settings.tolerated("x", -5.0)
         (0.1, None, 0.5)
         """
+        if whole and self.tolerance is Settings._field_defaults["tolerance"]:
+            return 0.0
         names = (key, key.rpartition(".")[2])
         fits = (bound for pattern, bound in self.tolerance.items() if any(fnmatchcase(name, pattern) for name in names))
         bound = next(fits, 0.0)

@@ -40,6 +40,19 @@ class Parser(argparse.ArgumentParser):
         self.exit(CANNOT_RUN, f"error: {message}; --help lists what there is\n")
 
 
+ELSEWHERE = (
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_REPLACE_REF_BASE",
+    "GIT_EXTERNAL_DIFF", "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS",
+)  # fmt: skip
+"""Variables that point Git at another repository, or that change what its commands mean."""
+
+
+def git_environment() -> dict[str, str]:
+    """This process's environment less the variables that point Git at another repository."""
+    return {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+
+
 def git(folder: Path, *arguments: str) -> str:
     """What ``git`` prints in a folder, without the last line's end.
 
@@ -49,7 +62,7 @@ def git(folder: Path, *arguments: str) -> str:
     """
     try:
         run = subprocess.run(
-            ["git", *arguments], cwd=folder, env=without("GIT_"), capture_output=True, check=False,
+            ["git", *arguments], cwd=folder, env=git_environment(), capture_output=True, check=False,
             encoding="utf-8", errors="surrogateescape",
         )  # fmt: skip
     except OSError as error:

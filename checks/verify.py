@@ -1,10 +1,11 @@
 """Is this result real? Runs a revision again in an isolated clone and compares every output with the recorded one.
 
-Exit code 0: every byte is the recorded one. 1: some numbers are others, all within the tolerances that checks.yaml
-declares. 2: something is different. 3: there is no verdict. An input that a lock records otherwise is named as stale:
-harmless if the bytes are the recorded ones, beyond any tolerance if not.
+Exit code 0: every byte is the recorded one. 1: the same values in another form, or numbers within the tolerances that
+checks.yaml declares. 2: something is different, or not proved. 3: there is no verdict. An input that a lock records
+otherwise is named as stale: harmless if the bytes are the recorded ones, beyond any tolerance if not.
 """
 
+import filecmp
 import hashlib
 import json
 import os
@@ -18,14 +19,15 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from .attest import statement
-from .runs import Output, Stage, forget, freeze_external, frozen, recorded, rerun
+from .runs import Output, Stage, forget, freeze_external, frozen, named, recorded, remove_outputs, rerun
 from .scratch import Scratch, bring_data, checkout, project
 from .settings import Settings, read_settings
 from .shell import InputError, Parser, command
 from .tree import within
-from .values import DIFFERENT, IDENTICAL, VERDICTS, WITHIN, compare
+from .values import CODES, DIFFERENT, IDENTICAL, NOT_PROVED, SAME, VERDICTS, WITHIN, compare
 
 NOT_RERUN = "not rerun"
+LARGE = 2**30  # bytes of a file up to which values are compared, in memory
 
 
 class Row(NamedTuple):
@@ -73,7 +75,7 @@ def compare_runs(was: dict[str, Stage], now: dict[str, Stage], settings: Setting
             after, verdict, differences = stage.outputs.get(path), NOT_RERUN, []
             if stage.reruns:
                 verdict, differences = judge(path, outputs.get(path), after, settings)
-            if verdict == WITHIN and name in exact:
+            if verdict in (SAME, WITHIN) and name in exact:
                 verdict, differences = DIFFERENT, [*differences, "it was made from other inputs: nothing may differ"]
             files = (after and after.files) or {} if stage.reruns else {}
             digests = {place: _sha256(files[place]) for place in files}
@@ -90,12 +92,12 @@ def judge(path: str, was: Output | None, now: Output | None, settings: Settings)
     if was.value == now.value and not was.edited:
         return IDENTICAL, []
     if was.files is None or now.files is None:
-        verdict, differences = DIFFERENT, [f"recorded {was.value}, found {now.value}; the recorded file is not here"]
+        verdict, differences = NOT_PROVED, [f"recorded {was.value}, found {now.value}; the recorded file is not here"]
     else:
         verdict, differences = compare_files(was.files, now.files, settings, path)
     if was.edited:
         return DIFFERENT, ["Git keeps another than the lock records", *differences]
-    if verdict == DIFFERENT and any(fnmatchcase(path, pattern) for pattern in settings.free):
+    if verdict in (NOT_PROVED, DIFFERENT) and any(fnmatchcase(path, pattern) for pattern in settings.free):
         return WITHIN, [*differences, "its bytes are free"]
     return verdict, differences
 
@@ -108,10 +110,20 @@ def compare_files(was: dict, now: dict, settings: Settings, path: str) -> tuple[
             verdict, differences = DIFFERENT, [f"only the {'rerun' if name in now else 'revision'} has it"]
         else:
             place = name or Path(path).name
-            verdict, differences = compare(place, was[name].read_bytes(), now[name].read_bytes(), settings)
+            verdict, differences = _compare_paths(place, was[name], now[name], settings)
         worst = max(worst, verdict, key=VERDICTS.index)
         lines += [f"{name}: {difference}" if name else difference for difference in differences]
     return worst, lines
+
+
+def _compare_paths(name: str, was: Path, now: Path, settings: Settings) -> tuple[str, list[str]]:
+    if not was.is_file() or not now.is_file():  # a link to a device has no end
+        return DIFFERENT, ["it is no ordinary file"]
+    if max(was.stat().st_size, now.stat().st_size) > LARGE:
+        if filecmp.cmp(was, now, shallow=False):
+            return IDENTICAL, []
+        return DIFFERENT, [f"{was.stat().st_size} and {now.stat().st_size} bytes, too many to compare values"]
+    return compare(name, was.read_bytes(), now.read_bytes(), settings)
 
 
 def environment(packages: tuple[str, ...], scratch: Scratch) -> dict[str, str]:
@@ -139,7 +151,7 @@ def processor() -> str:
     return found[1] if found else platform.processor() or "unknown"
 
 
-def verify(revision: str, targets: list[str], against: str | None = None) -> dict:
+def verify(revision: str, targets: list[str], against: str | None = None, variables: tuple[str, ...] = ()) -> dict:
     """Run a revision again, or take another in place of that, and report on it.
 
     Returns:
@@ -150,7 +162,7 @@ def verify(revision: str, targets: list[str], against: str | None = None) -> dic
     """
     settings = read_settings(project())
     with ExitStack() as stack:
-        scratch = stack.enter_context(checkout(revision))
+        scratch = stack.enter_context(checkout(revision, variables))
         kept = Path(stack.enter_context(TemporaryDirectory(prefix="dvc-checks-")))
         was = recorded(scratch, kept / "was")
         if not was:
@@ -162,7 +174,8 @@ def verify(revision: str, targets: list[str], against: str | None = None) -> dic
             freeze_external(scratch)
             bring_data(scratch, frozen(scratch))
             forget(scratch)
-            scratch.repro(*targets)
+            remove_outputs(scratch)
+            scratch.repro(*named(scratch, targets))
             now = rerun(scratch)
         rows = compare_runs(was, now, settings)
         machine = environment(settings.packages, scratch)
@@ -214,6 +227,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rev", default="HEAD", help="the commit to prove; HEAD by default")
     parser.add_argument("--against", metavar="REV", help="compare with what another commit records, running nothing")
     parser.add_argument("--attest", metavar="FILE", type=Path, help="write what was proved as an in-toto statement")
+    parser.add_argument(
+        "--env", metavar="NAME", action="append", default=[], help="a variable that the stages need, such as PYTHONPATH"
+    )
     form = parser.add_mutually_exclusive_group()
     for option, function in (("--json", as_json), ("--markdown", as_markdown)):
         form.add_argument(option, action="store_const", dest="form", const=function, help=function.__doc__)
@@ -221,11 +237,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.against is not None and (options.targets or options.attest):
         raise InputError("--against: expected it alone, for nothing is run; leave targets and --attest out")
-    report = verify(options.rev, options.targets, options.against)
+    report = verify(options.rev, options.targets, options.against, tuple(options.env))
     if options.attest:
         options.attest.write_text(json.dumps(statement(report), indent=2) + "\n", encoding="utf-8")
     print(options.form(report))
-    return VERDICTS.index(report["verdict"])
+    accepted = report["verdict"] == SAME and read_settings(project()).accept_same_values
+    return 0 if accepted else CODES[report["verdict"]]
 
 
 def _sha256(file: Path) -> str:

@@ -1,7 +1,8 @@
 """Run the recipe of an exported folder in a scratch checkout, and compare file by file.
 
-Exit codes as of ``checks.verify``: 0 identical, 1 within tolerance, 2 different, 3 there is no verdict. The SavedModel,
-whose bytes TensorFlow does not promise, is asked some texts, and its answers compared with those of the new model.
+Exit codes as of ``checks.verify``: 0 identical, 1 the same values or within tolerance, 2 different, 3 there is no
+verdict. The SavedModel, whose bytes TensorFlow does not promise, is asked some texts, and its answers are compared with
+those of the new model.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from checks.runs import forget, freeze_external, frozen
 from checks.scratch import bring_data, checkout, project
 from checks.settings import Settings, read_settings
 from checks.shell import InputError, Parser, command
-from checks.values import DIFFERENT, IDENTICAL, VERDICTS, WITHIN, compare
+from checks.values import CODES, DIFFERENT, IDENTICAL, VERDICTS, WITHIN, compare
 from checks.verify import environment
 from export.contents import REPRODUCE, described, made
 from sentiment import InputError as SentimentError
@@ -109,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     for file, found, differences in rows:
         lines += [f"{file:16}  {found}", *(f"{'':16}    {difference}" for difference in differences)]
     print("\n".join([*lines, "", *(f"{key:12}  {value}" for key, value in machine.items())]))
-    return VERDICTS.index(verdict)
+    return CODES[verdict]
 
 
 if __name__ == "__main__":

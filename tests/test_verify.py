@@ -12,19 +12,21 @@ import signal
 import subprocess
 import sys
 import textwrap
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from dvc.repo import Repo
 
 from checks.attest import statement
 from checks.runs import Output, Stage
 from checks.scratch import checkout
 from checks.settings import Settings, read_settings
 from checks.shell import InputError, command
-from checks.values import DIFFERENT, IDENTICAL, WITHIN, compare
+from checks.values import DIFFERENT, IDENTICAL, NOT_PROVED, SAME, WITHIN, compare
 from checks.verify import as_markdown, compare_files, compare_runs, downstream, judge, main, stale
 from tests.conftest import ROOT
 from tests.repositories import (
@@ -159,19 +161,26 @@ def test_an_attestation_names_every_file_by_its_digest_and_the_verdict(proved):
     assert predicate["resourceUri"] == f"https://example.org/x.git@{digests['commit']['gitCommit']}"
     policy = hashlib.sha256((proved.copy / "checks.yaml").read_bytes()).hexdigest()
     assert predicate["policy"] == {"uri": "checks.yaml", "digest": {"sha256": policy}}
-    assert predicate["dvc"] == {key: proved.report[key] for key in ("target", "verdict", "environment")}
+    assert predicate["dvc"] == {key: proved.report[key] for key in ("target", "verdict", "environment")} | {
+        "verdicts": verdicts(proved.report)
+    }
 
 
 @pytest.mark.parametrize(
     ("verdict", "result", "level"),
     [
         (IDENTICAL, "PASSED", "DVC_REPRODUCED_IDENTICALLY"),
+        (SAME, "PASSED", "DVC_REPRODUCED_SAME_VALUES"),
         (WITHIN, "PASSED", "DVC_REPRODUCED_WITHIN_TOLERANCE"),
+        (NOT_PROVED, "FAILED", "FAILED"),
         (DIFFERENT, "FAILED", "FAILED"),
     ],
 )
 def test_an_attestation_claims_the_level_of_its_verdict(project, verdict, result, level):
-    rows = [{"output": "o", "files": {"": "ab"}}, {"output": "p", "files": {}}]
+    rows = [
+        {"output": "o", "files": {"": "ab"}, "verdict": verdict},
+        {"output": "p", "files": {}, "verdict": "not rerun"},
+    ]
     report = {"results": rows, "verdict": verdict, "revision": "c0", "target": "", "environment": {}}
     with surrounded(), inside(project):
         made = statement(report)
@@ -180,6 +189,7 @@ def test_an_attestation_claims_the_level_of_its_verdict(project, verdict, result
     assert (made["predicate"]["verificationResult"], made["predicate"]["verifiedLevels"]) == (result, [level])
     assert [subject["name"] for subject in made["subject"]] == ["commit", "o"]
     assert made["predicate"]["resourceUri"] == "git@c0"
+    assert made["predicate"]["dvc"]["verdicts"] == {"o": verdict, "p": "not rerun"}
 
 
 def test_numbers_within_their_tolerance_are_tolerated_and_shown_with_the_largest_difference(project):
@@ -545,6 +555,84 @@ def test_a_signal_ends_a_check_unless_it_was_ignored_from_the_start(name, ignore
     assert end.value.code == (7 if ignored else 130)
 
 
+@pytest.mark.parametrize(
+    ("name", "was", "now", "verdict", "line"),
+    [
+        ("m.json", '{"a": 0.5}', '{"a": 0.50}', SAME, "form differs: number form"),
+        ("m.json", '{"a": 1}', '{"a":   1}', SAME, "form differs: white space, quotes or escapes"),
+        ("m.csv", "a\r\n1\r\n", "a\n1\n", SAME, "only line ends differ"),
+        ("m.csv", 'a\n"x\r\ny"\n', 'a\n"x\ny"\n', SAME, "only line ends differ"),
+        ("m.csv", "a\r\n1\r\n", "a\n1.0\n", SAME, "form differs: line ends, number form"),
+        ("t.py", "# 한글\n".encode("cp949"), "# 한글\r\n".encode("cp949"), SAME, "only line ends differ"),
+        ("t.txt", "a\n".encode("utf-16"), "a\r\n".encode("utf-16"), SAME, "only line ends differ"),
+        ("t.bin", b"\0\r\n", b"\0\n", DIFFERENT, "byte 1"),
+        ("m.yaml", "a: 0.5\nb: yes\n", "a: .50\nb: 'yes'\n", DIFFERENT, "b: recorded yes, found yes"),
+        ("m.yaml", "a: 1e-3\n", "a: 0.001\n", SAME, "the values are equal"),
+        ("m.yaml", "a: .nan\n", "a: .NaN\n", SAME, "the values are equal"),
+        ("m.yaml", "a: 007\n", "a: 7\n", DIFFERENT, "a: recorded 007, found 7"),
+        ("m.csv", "id\n007\n", "id\n7\n", DIFFERENT, "line 2, id: recorded 007, found 7"),
+        ("m.csv", "id\n9007199254740993\n", "id\n9007199254740992\n", DIFFERENT, "off by 1 (tolerance 0)"),
+        ("m.json", '{"rows": 12345678}', '{"rows": 12345679}', DIFFERENT, "off by 1 (tolerance 0)"),
+        ("m.json", '{"loss": 0.5}', '{"loss": 0.5000001}', WITHIN, "off by 1e-07"),
+        ("m.json", '{"a": true}', '{"a": 1}', DIFFERENT, "a: recorded True, found 1"),
+        ("m.json", '{"a": "1"}', '{"a": 1}', DIFFERENT, "a: recorded 1, found 1"),
+        ("m.json", '{"a": 1, "a": 2}', '{"a": 3, "a": 2}', DIFFERENT, "a: recorded 1, found 3"),
+        ("m.json", '{"a": 1, "a": 2}', '{"a": 1, "a": 3}', DIFFERENT, "a (again): recorded 2, found 3"),
+        ("m.yaml", "a: 1\na: 2\n", "a: 3\na: 2\n", DIFFERENT, "a: recorded 1, found 3"),
+        ("m.json", '{"a.b": 1}', '{"a": {"b": 1}}', DIFFERENT, "a.b: recorded 1, found nothing"),
+        ("m.json", '{"a": {"0": 1}}', '{"a": [1]}', DIFFERENT, "a.0: recorded 1, found nothing"),
+        ("m.json", '{"a": {}}', '{"a": []}', DIFFERENT, "a: recorded"),
+        ("m.csv", "0,0\n1,2\n", "0,0\n9,2\n", DIFFERENT, "line 2, column 1: recorded 1, found 9"),
+        ("m.csv", "a,2019\n1,2\n", "a,2020\n1,2\n", DIFFERENT, "line 1, column 2: recorded 2019, found 2020"),
+        ("m.csv", "a\n\n1\n", "a\n1\n", DIFFERENT, "line 2"),
+        ("m.csv", "a,b\n1,2\n3,4\n", "a,b\n3,4\n1,2\n", DIFFERENT, "the same rows in another order"),
+    ],
+)
+def test_a_verdict_by_default_claims_no_more_than_the_values_show(name, was, now, verdict, line):
+    sides = (side if isinstance(side, bytes) else side.encode() for side in (was, now))
+    found, lines = compare(name, *sides, Settings())
+    assert found == verdict
+    assert any(line in one for one in lines), lines
+
+
+ALIASES = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40))
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "now"),
+    [
+        ("m.json", '{"a": 1e400}', '{"a": 1e500}'),
+        ("m.json", '{"a": 1e999999999}', '{"a": 2e999999999}'),
+        ("m.json", '{"a": 1e99999999999999999999}', '{"a": 1}'),
+        ("m.json", '{"a": %s1}' % ("9" * 100_000), '{"a": %s2}' % ("9" * 100_000)),
+        ("m.json", "[" * 100_000, "[" * 100_001),
+        ("m.yaml", "[" * 100_000, "[" * 100_001),
+        ("m.yaml", "- " * 100_000, "- " * 100_001),
+        ("m.yaml", ALIASES + "b: 1\n", ALIASES + "b: 2\n"),
+        ("m.yaml", "&a [*a, 1]", "&a [*a, 2]"),
+        ("m.yaml", "a: 1" + ":59" * 100_000, "a: 1" + ":59" * 100_001),
+        ("m.csv", "a\nsNaN\n", "a\n1\n"),
+        ("m.csv", "a\n" + "1" * 200_000, "a\n" + "2" * 200_000),
+    ],
+)
+def test_numbers_of_any_size_and_aliases_of_any_depth_end_in_a_verdict(name, was, now):
+    for settings in (Settings(), LOOSE):
+        verdict, lines = compare(name, was.encode(), now.encode(), settings)
+        assert verdict == DIFFERENT
+        assert all(len(line) < 1000 for line in lines)
+
+
+def test_an_archive_that_cannot_be_read_or_unpacks_to_more_than_the_memory_is_different():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", npy(np.zeros(2**25, "f4")))
+    bomb, lie = file.getvalue(), npy(ONES).replace(b"(2, 3)", b"(2, 3" + b"0" * 9 + b")")
+    encrypted = npz(a=ONES).replace(b"PK\x01\x02-\x03-\x00\x00\x00", b"PK\x01\x02-\x03-\x00\x01\x00")
+    for broken in (bomb, lie, encrypted, b"\x89HDF\r\n\x1a\n" + bytes(99), npz(a=ONES)[:-9]):
+        verdict, (line,) = compare("model.bin", npz(a=ONES), broken, EXACT)
+        assert (verdict, "bytes, " in line) == (DIFFERENT, True)
+
+
 EXACT = Settings({"*": 0})
 LOOSE = Settings({"digest": "any", "parameters": 0, "list.z": 0.5, "*": 0.01})
 
@@ -552,7 +640,13 @@ LOOSE = Settings({"digest": "any", "parameters": 0, "list.z": 0.5, "*": 0.01})
 @pytest.mark.parametrize(
     ("name", "was", "now", "verdict", "line"),
     [
-        ("m.json", '{"a": 1, "b": 2}', '{"b": 2,\n"a": 1}', IDENTICAL, None),
+        (
+            "m.json",
+            '{"a": 1, "b": 2}',
+            '{"b": 2,\n"a": 1}',
+            SAME,
+            "the values are equal, their form differs: key order",
+        ),
         ("m.json", '{"a": 1.0}', '{"a": 1.01}', WITHIN, "a: recorded 1.0, found 1.01, off by 0.01 (tolerance 0.01)"),
         ("m.json", '{"a": 1.0}', '{"a": 1.011}', DIFFERENT, "a: recorded 1.0, found 1.011, off by 0.011"),
         ("m.json", '{"a": 1.0}', '{"a": "1.0"}', DIFFERENT, "a: recorded 1.0, found 1.0"),
@@ -563,20 +657,20 @@ LOOSE = Settings({"digest": "any", "parameters": 0, "list.z": 0.5, "*": 0.01})
         ("m.json", '{"parameters": 39053}', '{"parameters": 39054}', DIFFERENT, "parameters: recorded 39053"),
         ("m.json", '{"digest": "ab"}', '{"digest": "cd"}', WITHIN, "digest: recorded ab, found cd"),
         ("m.json", '{"a": [{"b": 1}]}', '{"a": [{"b": 1.001}]}', WITHIN, "a.0.b: recorded 1, found 1.001"),
-        ("m.json", '{"a": []}', '{"a": [1]}', DIFFERENT, "a.0: recorded nothing, found 1"),
+        ("m.json", '{"a": []}', '{"a": [1]}', DIFFERENT, "a: recorded [], found nothing"),
         ("m.json", "{", '{"a": 1}', DIFFERENT, "line 1: recorded '{', found"),
         ("m.yaml", "a: {b: 1.0}\n", "a: {b: 1.001}\n", WITHIN, "a.b: recorded 1.0, found 1.001"),
-        ("p.csv", "x,y\n1,2\n3,4\n", "x,y\n1,2.001\n3,4.005\n", WITHIN, "line 3, y: recorded 4.0, found 4.005, off by"),
-        ("p.csv", "x,y\n1,2\n", "x,y\n1,2\n3,4\n", DIFFERENT, "line 3, x: recorded nothing, found 3.0"),
+        ("p.csv", "x,y\n1,2\n3,4\n", "x,y\n1,2.001\n3,4.005\n", WITHIN, "line 3, y: recorded 4, found 4.005, off by"),
+        ("p.csv", "x,y\n1,2\n", "x,y\n1,2\n3,4\n", DIFFERENT, "line 3, x: recorded nothing, found 3"),
         ("p.csv", "x,y\n1,2\n", "x,z\n1,2\n", DIFFERENT, "line 1, column 2: recorded y, found z"),
-        ("p.csv", "x,y\n1,2,3,4\n", "x,y\n1,2,9,4\n", DIFFERENT, "line 2, column 3: recorded 3.0, found 9.0"),
-        ("p.csv", "x,x\n1,2\n", "x,x\n9,2\n", DIFFERENT, "line 2, column 1: recorded 1.0, found 9.0"),
+        ("p.csv", "x,y\n1,2,3,4\n", "x,y\n1,2,9,4\n", DIFFERENT, "line 2, column 3: recorded 3, found 9"),
+        ("p.csv", "x,x\n1,2\n", "x,x\n9,2\n", DIFFERENT, "line 2, column 1: recorded 1, found 9"),
         ("m.json", '{"a": 1.0, "b": 1.0}', '{"a": 2.0, "b": 1.001}', DIFFERENT, "b: recorded 1.0, found 1.001"),
         ("m.json", '{"list": [0, {"z": 1}]}', '{"list": [0, {"z": 1.4}]}', WITHIN, "list.1.z: recorded 1, found 1.4"),
         ("m.yml", "a: 1.0\n", "a: 1.001\n", WITHIN, "a: recorded 1.0, found 1.001"),
-        ("p.tsv", "x\ty\n1\ta\n", "x\ty\n1.01\ta\n", WITHIN, "line 2, x: recorded 1.0, found 1.01"),
+        ("p.tsv", "x\ty\n1\ta\n", "x\ty\n1.01\ta\n", WITHIN, "line 2, x: recorded 1, found 1.01"),
         ("t.txt", "a\nb\n", "a\nc\n", DIFFERENT, "line 2: recorded 'b', found 'c'"),
-        ("t.txt", "a\r\n", "a\n", DIFFERENT, "only line ends differ"),
+        ("t.txt", "a\r\n", "a\n", SAME, "only line ends differ"),
     ],
 )
 def test_files_are_compared_as_what_they_hold(name, was, now, verdict, line):
@@ -639,7 +733,7 @@ def test_the_first_row_of_a_table_that_differs_is_named(was, now, line):
 
 def test_the_worst_of_a_column_stands_for_it():
     _, (line,) = compare("p.csv", b"x\n1\n2\n3\n", b"x\n1.1\n2.5\n3.2\n", EXACT)
-    assert line == "line 3, x: recorded 2.0, found 2.5, off by 0.5 (tolerance 0); 2 more of this key"
+    assert line == "line 3, x: recorded 2, found 2.5, off by 0.5 (tolerance 0); 2 more of this key"
 
 
 def test_a_default_tolerance_is_for_last_digits_and_else_the_first_that_fits_holds():
@@ -723,7 +817,7 @@ def test_a_verdict_is_by_bytes_even_where_bytes_are_free(tmp_path):
     for other in (Output("1", files[0]), now):
         verdict, (first, *_) = judge("d/o", edited, other, free)
         assert (verdict, first) == (DIFFERENT, "Git keeps another than the lock records")
-    assert judge("o", was, Output("2"), EXACT) == (DIFFERENT, ["recorded 1, found 2; the recorded file is not here"])
+    assert judge("o", was, Output("2"), EXACT) == (NOT_PROVED, ["recorded 1, found 2; the recorded file is not here"])
 
 
 def test_an_output_that_a_side_lacks_is_different():
@@ -752,3 +846,161 @@ def test_settings_that_are_wrong_are_said_in_one_line(tmp_path, text, expected):
 def test_this_repositorys_settings_give_a_new_metric_the_default_tolerance():
     settings = read_settings(ROOT)
     assert settings.tolerated("calibration_error", 0.5) == settings.tolerance["*"] > 0
+
+
+PLAIN = "stages: {s: {cmd: cat raw.csv > o, deps: [raw.csv], outs: [o: {cache: false}]}}\n"
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Path:
+    """A project of one stage that reads a file of DVC's."""
+    folder = create(tmp_path_factory.mktemp("plain"), {"raw.csv": "1\n", "dvc.yaml": PLAIN}, ("raw.csv",))
+    repro(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["C#", "a,b", "100%", "a b"])
+def test_a_folder_may_have_any_name(plain, tmp_path, name):
+    folder = Path(shutil.copytree(plain, tmp_path / name / "p", symlinks=True))
+    code, _, errors = verify(folder)
+    assert code == 0, errors
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "[protocol.file]\n    allow = never\n",
+        "[protocol]\n    allow = never\n",
+        "[init]\n    defaultObjectFormat = sha256\n    defaultRefFormat = reftable\n",
+        "[init]\n    templateDir = {home}/template\n",
+    ],
+)
+def test_no_setting_of_the_users_git_stops_a_rerun(plain, tmp_path, settings):
+    write(tmp_path, "template/hooks/post-checkout", "#!/bin/sh\nexit 1\n")
+    (tmp_path / "template/hooks/post-checkout").chmod(0o755)
+    write(tmp_path, ".gitconfig", settings.format(home=tmp_path))
+    code, _, errors = verify(plain, HOME=str(tmp_path), XDG_CONFIG_HOME=None, GIT_DEFAULT_HASH="sha256")
+    assert code == 0, errors
+
+
+def test_gits_settings_in_the_environment_count(plain):
+    variables = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "a.b", "GIT_CONFIG_VALUE_0": "c"}
+    with surrounded(**variables, GIT_DIR="nowhere"), inside(plain), checkout() as scratch:
+        assert scratch.git("config", "a.b") == "c"
+        assert scratch.environment["GIT_CONFIG_COUNT"] == "1"
+        assert "GIT_DIR" not in scratch.environment
+
+
+def test_a_partial_clone_is_rerun_with_what_its_origin_has(plain, tmp_path):
+    write(plain, ".git/config", (plain / ".git/config").read_text() + "[uploadpack]\n    allowFilter = true\n")
+    folder = clone(plain, tmp_path / "clone", "--filter=blob:none", "--no-checkout")
+    git(folder, "reset", "--quiet")
+    for name in (".dvc/config", ".dvc/.gitignore"):
+        git(folder, "checkout", "--", name)
+    shutil.copytree(plain / ".dvc/cache", folder / ".dvc/cache")
+    assert "?" in git(folder, "rev-list", "--objects", "--missing=print", "HEAD")
+    code, _, errors = verify(folder)
+    assert code == 0, errors
+
+
+def test_the_code_of_a_submodule_is_checked_out(plain, tmp_path):
+    library = tmp_path / "library"
+    write(library, "code.py", "print(1)\n")
+    git(library, "init", "--quiet")
+    commit(library)
+    stage = "stages: {s: {cmd: python lib/code.py > o, deps: [lib/code.py], outs: [o: {cache: false}]}}\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": stage})
+    git(folder, "submodule", "--quiet", "add", str(library), "lib")
+    repro(folder)
+    code, _, errors = verify(folder)
+    assert code == 0, errors
+    git(folder, "submodule", "--quiet", "deinit", "--force", "lib")
+    code, _, errors = verify(folder)
+    assert (code, "note: without the submodule lib: " in errors) == (3, True)
+
+
+def test_a_variable_that_a_stage_needs_is_declared_and_else_named_as_withheld(tmp_path):
+    stage = "stages: {s: {cmd: python -m app > o, deps: [lib/app.py], outs: [o: {cache: false}]}}\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": stage, "lib/app.py": "print(1)\n"})
+    repro(folder, PYTHONPATH="lib")
+    code, _, errors = verify(folder, PYTHONPATH="lib")
+    assert code == 3
+    last = errors.splitlines()[-1]
+    assert "; withheld from it: PYTHONPATH; pass one with --env NAME, or name it under `environment`" in last
+    write(folder, "lib/app.py", "print(2)\n")  # of the user's tree, which the absolute path below names
+    code, _, errors = verify(folder, "--env", "PYTHONPATH", PYTHONPATH=str(folder / "lib"))
+    assert code == 0, errors
+    write(folder, "checks.yaml", "environment: [PYTHONPATH]\n")
+    code, _, errors = verify(folder, PYTHONPATH="lib")
+    assert code == 0, errors
+
+
+def test_a_stage_is_named_as_the_gate_prints_it_in_any_folder(tmp_path):
+    each = "stages: {s: {foreach: [1, 2], do: {cmd: 'echo ${item} > o${item}', outs: ['o${item}': {cache: false}]}}}\n"
+    git(tmp_path, "init", "--quiet")
+    folder = create(tmp_path / "p", {"a/dvc.yaml": each}, subdir=True)
+    repro(folder)
+    for place, target, made in (
+        (folder / "a", "s@1", ["a/o1"]), (folder, "a/dvc.yaml:s@2", ["a/o2"]),
+        (tmp_path, "p/a/dvc.yaml:s@1", ["a/o1"]), (folder / "a", "s", ["a/o1", "a/o2"]),
+    ):  # fmt: skip
+        code, output, errors = verify(place, "--json", target)
+        assert code == 0, errors
+        assert list(verdicts(json.loads(output))) == made
+
+
+def test_a_remote_of_an_unknown_scheme_and_a_dataset_stop_no_rerun(tmp_path):
+    git(tmp_path, "init", "--quiet", "data")
+    write(tmp_path, "data/d", "1\n")
+    first = commit(tmp_path / "data")
+    stage = f"""\
+datasets: [{{name: d, type: dvc, url: {tmp_path}/data, path: d}}]
+stages: {{s: {{cmd: echo 1 > o, deps: ["ds://d"], outs: [o: {{cache: false}}]}}}}
+"""
+    folder = create(tmp_path / "made", {"dvc.yaml": stage})
+    with surrounded(), inside(folder), Repo() as repo:
+        repo.datasets.update("d")
+    repro(folder)
+    write(folder, ".dvc/config", "[core]\n    remote = c\n['remote \"c\"']\n    url = ck://x/y\n")
+    commit(folder)
+    code, _, errors = verify(folder)
+    assert code == 0, errors
+    write(tmp_path, "data/d", "2\n")
+    second = commit(tmp_path / "data")
+    write(folder, "dvc.lock", (folder / "dvc.lock").read_text().replace(first, second, 1))
+    commit(folder)
+    code, output, errors = verify(folder)
+    assert code == 0, errors
+    assert "stale: s: ds://d: recorded " in output
+
+
+def test_an_output_that_git_has_before_its_stage_runs_proves_nothing(tmp_path):
+    stage = "stages: {s: {cmd: sh run.sh, deps: [run.sh], metrics: [m.json: {cache: false, persist: true}]}}\n"
+    script = "[ -e m.json ] || echo 0.8 > m.json\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": stage, "run.sh": script, "m.json": "0.99\n"})
+    repro(folder)
+    code, output, errors = verify(folder)
+    assert code == 2, errors
+    assert "recorded 0.99, found 0.8" in output
+
+
+def test_equal_values_in_another_form_are_accepted_where_the_settings_say_so(tmp_path):
+    script = "import os; open('m.json', 'w').write(os.environ.get('FORM', '0.5'))\n"
+    stage = "stages: {s: {cmd: python s.py, deps: [s.py], metrics: [m.json: {cache: false}]}}\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": stage, "s.py": script})
+    repro(folder)
+    assert verify(folder, FORM="0.50")[0] == 1
+    write(folder, "checks.yaml", "accept_same_values: true\n")
+    code, output, _ = verify(folder, FORM="0.50")
+    assert (code, "same values" in output) == (0, True)
+
+
+@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="needs git-lfs")
+def test_files_of_git_lfs_are_checked_out_whatever_the_user_skips(tmp_path):
+    stage = "stages: {s: {cmd: cp big o, deps: [big], outs: [o: {cache: false}]}}\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": stage, ".gitattributes": "big filter=lfs -text\n", "big": "1\n"})
+    git(folder, "lfs", "install", "--local", "--skip-smudge")
+    repro(folder)
+    assert "oid sha256" in git(folder, "show", "HEAD:big")
+    code, _, errors = verify(folder, GIT_LFS_SKIP_SMUDGE="1")
+    assert code == 0, errors
