@@ -67,8 +67,11 @@ def test_an_explanation_shades_each_word_by_the_effects_of_its_n_grams_and_shows
     assert page.count("<span") == len(words)
     assert "log-odds" in page
     assert found.colored().count("\x1b[48;5;") == 4  # words without an effect have no colour
-    hostile = TextModel(Grams(0.75), {"<script>": 1}, about_of(max_length=9, vocabulary=9, separators="?"))
-    assert "<script>" not in hostile.explain("<script>")._repr_html_()
+    index = {"<script>": 1, "film": 2, "rare": 3}
+    hostile = TextModel(Grams(0.75), index, about_of(max_length=9, vocabulary=9, separators="?"))
+    page = hostile.explain("<script> film")._repr_html_()
+    assert "&lt;script&gt;" in page
+    assert "<script>" not in page
 
 
 @pytest.mark.parametrize(("probability", "label"), [(0.0, "bad"), (0.5, "bad"), (0.500001, "good"), (1.0, "good")])

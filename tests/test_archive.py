@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from benchmarks.cases import Sizes, build, reviews
+from benchmarks.cases import Sizes, build, cnn_lstm_of, reviews
 from sentiment import InputError
 from sentiment.engine.network import Network
 from sentiment.engine.trainer import predict

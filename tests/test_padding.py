@@ -15,6 +15,7 @@ from stages import pad as stage
 from stages.common.splits import read_split
 from stages.params import check_model
 from tests import grams
+from tests.repositories import git
 
 reviews = st.lists(st.lists(st.integers(1, 40), max_size=12), max_size=8)
 
@@ -130,7 +131,7 @@ def test_without_a_vocabulary_every_word_keeps_its_id(own):
     order = padding.orders(23, 14)[0]
     expected = [[1, *(rank + 3 for rank in splits["train"][0][at])] for at in order]
     found = np.load("data/m/x_train.npy")
-    assert (found.dtype, found.tolist()) == (np.dtype("u4"), sum(expected, []))
+    assert (found.dtype, found.tolist()) == (np.dtype("u4"), [id for review in expected for id in review])
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,8 @@ def test_without_a_vocabulary_every_word_keeps_its_id(own):
 def test_an_n_gram_model_is_trained_on_the_training_split_and_scored_on_the_test_split(own, how):
     """In the order of the raw file, whose shuffled rows `pad` wrote; the probabilities are in the order of Keras."""
     splits, (_, (_, labels)) = own
-    git(Path())
+    git(Path(), "init", "--quiet")
+    git(Path(), "commit", "--quiet", "--allow-empty", "--message", "Start")
     Path("data/raw/own_labels.json").write_text('["bad", "good"]')
     Path("data/raw/own_word_index.json").write_text(json.dumps({f"w{rank}": rank for rank in range(1, 40)}))
     chosen = settings(None, None, **how)

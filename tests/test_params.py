@@ -87,7 +87,7 @@ FAULTS = {
     "key twice": ("epochs: 5", "epochs: 5\n      epochs: 6", "column 7: found duplicate key 'epochs'"),
     "model name": ("  small:", "  Small Model:", "models.Small Model"),
     "model name too long": ("  small:", f"  {'a' * 65}:", "at most 64 characters"),
-    "unknown engine": ("engine: compiled", "engine: jax", "expected compiled or keras"),
+    "unknown engine": ("engine: compiled", "engine: jax", "'compiled' or 'keras'"),
     "unknown optimizer": ("optimizer: adam", "optimizer: adamw", "'adam' or 'sgd'"),
     "yes for a truth": ("bidirectional: false", "bidirectional: yes", "= 'yes': Input should be a valid boolean"),
     "number for a truth": ("bidirectional: false", "bidirectional: 1", "= 1: Input should be a valid boolean"),
@@ -278,7 +278,7 @@ def test_a_file_of_another_shape_is_refused(text):
 
 def test_an_unknown_model_lists_those_there_are(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    with pytest.raises(InputError, match=r"expected one of .*small, full.*'tiny'"):
+    with pytest.raises(InputError, match=r"model: expected one of small, small-keras, full, .*got 'tiny'"):
         read_model("tiny")
 
 
