@@ -37,9 +37,10 @@ def packed(model):
 def test_the_bytes_depend_on_the_weights_alone():
     """Another process, with other addresses, hash seed and clock, and other models made before."""
     code = (
-        "import sys; from sentiment import archive, network; from sentiment.engine.network import Network;"
-        "sizes = dict(max_length=9, vocabulary=20, embedding=3, filters=4, kernel=3, pool=2, units=5, dropout=0.2,"
-        " dense=2, bidirectional=True, over_time='average'); network.build(**sizes); model = network.build(**sizes);"
+        "import sys; from benchmarks.cases import cnn_lstm_of; from sentiment.engine.network import Network;"
+        "from sentiment.keras import archive, backend;"
+        "sizes = dict(max_length=9, vocabulary=20, embedding=3, units=5, bidirectional=True, over_time='average');"
+        "cnn_lstm_of(**sizes); model = cnn_lstm_of(**sizes);"
         "backend.set_weights(model, Network(backend.to_layers(model)).first_weights(int(sys.argv[1])));"
         "sys.stdout.buffer.write(archive.pack(model))"
     )
@@ -145,9 +146,9 @@ def test_no_terminal_and_no_keras_json_reaches_the_table_or_the_file(setting, tm
     """In another process, with a user's settings that would make other weights."""
     (tmp_path / "keras.json").write_text('{"floatx": "float16", "image_data_format": "channels_first", "epsilon": 0.1}')
     code = (
-        "import sys; from sentiment import archive, network; from sentiment.engine.network import Network;"
-        "model = network.build(max_length=9, vocabulary=20, embedding=3, filters=4, kernel=3, pool=2, units=5,"
-        " dropout=0.2, dense=2, bidirectional=False, over_time='average');"
+        "import sys; from benchmarks.cases import cnn_lstm_of; from sentiment.engine.network import Network;"
+        "from sentiment.keras import archive, backend;"
+        "model = cnn_lstm_of(max_length=9, vocabulary=20, embedding=3, units=5, over_time='average');"
         "backend.set_weights(model, Network(backend.to_layers(model)).first_weights(1));"
         "sys.stdout.buffer.write(archive.table(model).encode() + archive.pack(model))"
     )
