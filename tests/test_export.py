@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checks.settings import Settings
+from checks.shell import InputError
 from checks.values import DIFFERENT, IDENTICAL, WITHIN
 from export.__main__ import main as export
 from export.__main__ import save_graph
@@ -23,7 +24,7 @@ from export.card import card
 from export.graph import Served, differences, save, served
 from export.verify import compare_answers, compare_files, tree_hash
 from export.verify import main as verify
-from sentiment import InputError, load
+from sentiment import load
 from sentiment.data import ngrams, text
 from sentiment.data.padding import words_of
 from sentiment.data.text import IMDB, Tokens
