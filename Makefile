@@ -10,7 +10,8 @@ endif
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH # of the user's other programs
 MODEL ?=
 TARGET = $(if $(MODEL),evaluate@$(MODEL))
-override export TEXT := $(value TEXT) # as it was typed: make would take `$$` in it for a variable
+# As it was typed: make would take `$` in it for a variable. A comment behind it would add a space.
+override export TEXT := $(value TEXT)
 PYTEST = python -m pytest --numprocesses 2 --dist worksteal --max-worker-restart 0
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 

@@ -129,7 +129,8 @@ class Served(tf.Module):
         words = self._split(text)
         pieces = self._split(self._fold(words.flat_values))
         better = tf.reduce_any(tf.ragged.map_flat_values(self.ids.lookup, pieces) >= 0, axis=1)
-        folded = (self.ids.lookup(words.flat_values) <= UNKNOWN) & better
+        ascii = tf.strings.regex_full_match(words.flat_values, r"[\x00-\x7f]*")  # which `clean` leaves as it is
+        folded = (self.ids.lookup(words.flat_values) <= UNKNOWN) & better & ~ascii
         joined = tf.strings.reduce_join(pieces, axis=1, separator=" ")
         words = words.with_flat_values(tf.strings.split(tf.where(folded, joined, words.flat_values)))
         ids = tf.ragged.map_flat_values(self.ids.lookup, words.merge_dims(1, 2))

@@ -717,3 +717,33 @@ def test_make_with_a_wrong_model_or_none_says_so_in_one_line(command, expected):
     assert run.returncode == 2
     assert [line for line in run.stderr.splitlines() if not line.startswith("make")] == [expected]
     assert run.stdout == ""
+
+
+TEXTS = ["It cost $100 $(shell echo x)", "100%, $$ and ${HOME}", "'quoted' \"twice\" `ls` \\ #1; ls & > y", "-- --json"]
+
+
+@pytest.mark.skipif(not shutil.which("make") or sys.platform == "win32", reason="needs make and a shell")
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("variable", ["of make", "of the shell"])
+def test_make_predict_passes_a_text_on_as_it_is(tmp_path, variable, text):
+    """To a Python that prints its arguments."""
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    python.chmod(0o755)
+    arguments, environment = ([f"TEXT={text}"], {}) if variable == "of make" else ([], {"TEXT": text})
+    run = subprocess.run(
+        ["make", "--silent", "-f", str(ROOT / "Makefile"), "PYTHON=true", "predict", f"MODEL={ADAM}", *arguments],
+        cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == ["-m", "sentiment", "--model", ADAM, "--", text]
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_predict_answers_a_text_with_dollars(finished):
+    text = f"A wonderful film. {TEXTS[0]}"
+    make = ["make", "--silent", "-f", str(ROOT / "Makefile"), "PYTHON=true", "predict", f"MODEL={ADAM}"]
+    said = finished.run(*make, f"TEXT={text}").stdout
+    assert said == finished.run(sys.executable, "-m", "sentiment", "--model", ADAM, "--", text).stdout
+    assert "wonderful" in said
