@@ -4,6 +4,7 @@
 """
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -37,7 +38,7 @@ def settings(weighting: str = "naive-bayes", longest: int = 2, **train: object) 
 def train(settings: kind.Settings, reviews: Ragged, labels: np.ndarray) -> kind.Trainer:
     """A trained trainer; ``pad`` would shuffle the reviews."""
     order = orders(len(labels))[0]
-    trainer = kind.make_trainer(settings, reviews[order], labels[order], None)
+    trainer: Any = kind.make_trainer(settings, reviews[order], labels[order], None)
     for epoch in range(trainer.epochs):
         random = np.random.default_rng([settings.train.seed, 2, epoch])
         trainer.epoch(reviews[order], labels[order], random.permutation(len(labels)), epoch)

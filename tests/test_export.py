@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,8 +185,9 @@ PADS = {"whole reviews": Pad(max_length=None, vocabulary=None), "cut reviews of 
 @pytest.mark.parametrize("weighting", ["counts", "presence", "tfidf", "naive-bayes"])
 def test_the_graph_of_an_n_gram_model_answers_as_the_model(weighting, pad):
     model = linear_of(weighting, pad)
-    assert ngrams.words_in(model.model.grams) == 3
-    graph = served(model, model.model.save())
+    linear: Any = model.model
+    assert ngrams.words_in(linear.grams) == 3
+    graph = served(model, linear.save())
     assert assert_same_answers(graph, model, [*HARD, "bad " * 9 + "good film " * 3 + "it wasn't a good film"]) > 0
     graph.serve(tf.constant([], tf.string))
 
@@ -193,9 +195,10 @@ def test_the_graph_of_an_n_gram_model_answers_as_the_model(weighting, pad):
 @pytest.mark.parametrize("weighting", ["counts", "tfidf"])
 def test_the_saved_model_of_an_n_gram_model_answers_as_the_model(tmp_path, weighting):
     model = linear_of(weighting, Pad(max_length=None, vocabulary=None))
-    save(served(model, model.model.save()), tmp_path / "saved_model")
+    linear: Any = model.model
+    save(served(model, linear.save()), tmp_path / "saved_model")
     assert differences(tmp_path / "saved_model", model) == []
-    model.model.weights[:-1] += 0.01
+    linear.weights[:-1] += 0.01
     assert differences(tmp_path / "saved_model", model) != []
 
 

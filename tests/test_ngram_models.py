@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,7 +145,7 @@ def test_the_logistic_weights_and_bias_are_those_of_scikit_learn():
 def test_the_history_has_the_loss_and_accuracy_of_the_training_reviews(how):
     reviews, labels = corpus(60)
     order = orders(60)[0]
-    trainer = make_trainer(settings(**TRAIN[how]), reviews[order], labels[order], None)
+    trainer: Any = make_trainer(settings(**TRAIN[how]), reviews[order], labels[order], None)
     done = []
     epochs = [
         *training.fit(
