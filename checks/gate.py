@@ -11,12 +11,14 @@ here: only a rerun proves results, which is what ``verify`` does.
 import os
 from pathlib import Path
 
+from dvc.config import ConfigError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from .findings import Report, as_annotations, as_json, as_markdown, as_text
-from .judge import Judge, stand_in_for_plugins
+from .judge import Judge
 from .shell import InputError, Parser, command, explain, git
+from .tree import ReadOnlyRepo
 
 FORMS = {"--json": as_json, "--markdown": as_markdown, "--github": as_annotations}
 
@@ -27,15 +29,24 @@ def gate(folder: Path) -> Report:
     Raises:
         InputError: There is none, or DVC or Git can't open it.
     """
-    report = Report()
-    stand_in_for_plugins()
+    report = Report(prefix=prefix(folder))
     for root in repositories(folder):
         try:
-            with Repo(root) as repo:
+            with ReadOnlyRepo(root) as repo:
                 Judge(repo, folder, report).judge()
+        except ConfigError as error:
+            raise InputError(f"{Path(root) / '.dvc/config'}: {explain(error)}") from error
         except (DvcException, OSError, ValueError) as error:
             raise InputError(explain(error)) from error
     return report
+
+
+def prefix(folder: Path) -> str:
+    """The path of a folder from the root of the Git repository around it; empty without one."""
+    try:
+        return git(folder, "rev-parse", "--show-prefix")
+    except InputError:
+        return ""
 
 
 def repositories(folder: Path) -> list[str]:
@@ -67,13 +78,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="in a DVC repository; here by default")
     parser.add_argument("--strict", action="store_true", help="exit with 1 where something can't be judged")
     parser.add_argument("--warn", action="store_true", help="exit with 0 whatever is found")
+    parser.add_argument("--verbose", action="store_true", help="a line for each stage and file")
     forms = parser.add_mutually_exclusive_group()
     for option, form in FORMS.items():
         forms.add_argument(option, action="store_const", dest="form", const=form, help=form.__doc__.splitlines()[0])
     parser.set_defaults(form=as_text)
     options = parser.parse_args(arguments)
     report = gate(options.folder)
-    print(options.form(report))
+    print(options.form(report, options.verbose))
     return 0 if options.warn else report.code(options.strict)
 
 

@@ -40,24 +40,67 @@ class Parser(argparse.ArgumentParser):
         self.exit(CANNOT_RUN, f"error: {message}; --help lists what there is\n")
 
 
+ELSEWHERE = (
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_REPLACE_REF_BASE",
+    "GIT_EXTERNAL_DIFF", "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS",
+)  # fmt: skip
+"""Variables that point Git at another repository, or that change what its commands mean."""
+
+INERT = (
+    (
+        "safe.bareRepository",
+        "explicit",
+    ),  # an ordinary folder of a repository can look like one, with settings of its own
+    ("core.fsmonitor", "false"),
+    ("core.hooksPath", os.devnull),
+    ("log.showSignature", "false"),
+)
+"""Settings under which Git starts no program that a repository names."""
+
+
+LOCAL = ("-c", "protocol.allow=never")
+"""Options under which Git fetches nothing, such as the objects that a partial clone lacks."""
+
+
 def git(folder: Path, *arguments: str) -> str:
     """What ``git`` prints in a folder, without the last line's end.
+
+    The user's settings count, from files and from the environment, less those that would start a program.
 
     Raises:
         GitError: It failed; its own words.
         InputError: There is no Git.
     """
+    inert = [word for name, value in INERT for word in ("-c", f"{name}={value}")]
+    environment = git_environment() | {"GIT_OPTIONAL_LOCKS": "0"}  # the index stays as it is
     try:
         run = subprocess.run(
-            ["git", *arguments], cwd=folder, env=without("GIT_"), capture_output=True, check=False,
-            encoding="utf-8", errors="surrogateescape",
+            ["git", *inert, *arguments], cwd=folder, env=environment, capture_output=True, check=False,
+            stdin=subprocess.DEVNULL, encoding="utf-8", errors="surrogateescape",
         )  # fmt: skip
     except OSError as error:
-        raise InputError(f"`git {arguments[0]}` did not start in {folder}: {error.strerror}") from None
+        raise InputError(f"`git` did not start in {folder}: {error.strerror}") from None
     if run.returncode:
         reason = " ".join(run.stderr.split()) or f"exit code {run.returncode}"
         raise GitError(f"`git {' '.join(arguments)}` failed in {folder}: {reason}", run.returncode)
     return run.stdout.removesuffix("\n")
+
+
+def without_filters(folder: Path) -> list[str]:
+    """Options under which Git runs none of its filters, whose commands stand in its settings."""
+    try:
+        found = git(folder, "config", "-z", "--name-only", "--get-regexp", r"^filter\..*\.(clean|smudge|process)$")
+    except GitError:  # there are none
+        return []
+    names = {key.rpartition(".")[0] for key in found.split("\0") if key}
+    settings = [f"{name}.{key}=" for name in sorted(names) for key in ("clean", "smudge", "process", "required")]
+    return [word for setting in settings for word in ("-c", setting)]
+
+
+def git_environment() -> dict[str, str]:
+    """This process's environment less the variables that point Git at another repository."""
+    return {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
 
 
 def repository(folder: Path | None = None) -> Path:
@@ -68,6 +111,17 @@ def repository(folder: Path | None = None) -> Path:
 def without(*prefixes: str) -> dict[str, str]:
     """This process's environment less the variables whose names begin so."""
     return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+
+
+def printable(text: str) -> str:
+    """Text for one line of a terminal: line ends, escape codes and what else does not show are written out.
+
+    >>> printable("a\\x1b[31m\\nb")
+    'a\\\\x1b[31m\\\\nb'
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode() for letter in text
+    )
 
 
 def explain(error: BaseException) -> str:

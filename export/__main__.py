@@ -48,7 +48,7 @@ def check(name: str) -> None:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise InputError(f"tree: {changed[0][3:]}{more} is not as committed; commit it or take it back")
     found = gate(Path()).findings
-    wrong = [finding for finding in found if finding.kind and finding.stage.partition("@")[2] in ("", name)]
+    wrong = [finding for finding in found if finding.kind.code and finding.stage.partition("@")[2] in ("", name)]
     if wrong:
         raise InputError(f"{wrong[0]}; `make gate` tells all, `make repro` mends it")
     with Repo() as repo:
