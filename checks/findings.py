@@ -31,8 +31,8 @@ class Kind(Enum):
     LINE_ENDS = (
         "line ends",
         1,
-        "commit a .gitattributes with `* text=auto eol=lf` and what `git add --renormalize .` stages, check the files out "
-        "again (`git rm -rq --cached . && git reset -q --hard`), run `dvc commit --force` and commit the lock; "
+        "commit a .gitattributes with `* text=auto eol=lf` and what `git add --renormalize .` stages, check all files "
+        "out again (`git rm -rq --cached . && git reset -q --hard`), run `dvc commit --force` and commit the lock; "
         "`dvc repro` alone does nothing",
     )
     UNTRACKED = ("untracked", 1, "`git add` these files, `dvc add` them, or take them out of `deps`")

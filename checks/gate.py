@@ -17,8 +17,8 @@ from dvc.repo import Repo
 
 from .findings import Report, as_annotations, as_json, as_markdown, as_text
 from .judge import Judge
+from .reading import ReadOnlyRepo
 from .shell import InputError, Parser, command, explain, git
-from .tree import ReadOnlyRepo
 
 FORMS = {"--json": as_json, "--markdown": as_markdown, "--github": as_annotations}
 
@@ -74,14 +74,14 @@ def repositories(folder: Path) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print what is wrong in the folder that the command line names, and return the exit code."""
-    parser = Parser(prog="dvc-gate", description=__doc__.splitlines()[0])
+    parser = Parser(prog="dvc-gate", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="in a DVC repository; here by default")
     parser.add_argument("--strict", action="store_true", help="exit with 1 where something can't be judged")
     parser.add_argument("--warn", action="store_true", help="exit with 0 whatever is found")
     parser.add_argument("--verbose", action="store_true", help="a line for each stage and file")
     forms = parser.add_mutually_exclusive_group()
     for option, form in FORMS.items():
-        forms.add_argument(option, action="store_const", dest="form", const=form, help=form.__doc__.splitlines()[0])
+        forms.add_argument(option, action="store_const", dest="form", const=form, help=form.__doc__)
     parser.set_defaults(form=as_text)
     options = parser.parse_args(arguments)
     report = gate(options.folder)

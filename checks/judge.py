@@ -26,12 +26,13 @@ from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree as Listing
 
 from .findings import ABSENT, Finding, Kind, Report, few
+from .reading import LARGEST, ReadOnlyRepo
 from .shell import explain
-from .tree import Content, ReadOnlyRepo, Tree, name_of, parents, within
+from .tree import Content, Tree, name_of, parents, within
 
 EMPTY_FOLDER = "d751713988987e9331980363e24189ce.dir"
 MD5 = ("md5", "md5-dos2unix")
-FAULTS = (DvcException, OSError, ValueError, RecursionError)
+FAULTS = (DvcException, OSError, ValueError, RecursionError, MemoryError)
 """Errors of a file that DVC can't read."""
 
 
@@ -40,6 +41,7 @@ class Judge:
 
     def __init__(self, repo: ReadOnlyRepo, folder: Path, report: Report):
         self.repo, self.report, self.tree = repo, report, Tree(repo)
+        repo.fs.fs.leads_out = self.tree.leads_out
         self.folder = os.path.realpath(folder)
         self.outs: dict[str, Output] = {}
         self.holders: set[str] = set()  # folders that outputs are in
@@ -107,6 +109,9 @@ class Judge:
     def _params(self, stage: Stage, dep: Output) -> None:
         """Params whose recorded values are not those of the params file; its comments and layout don't count."""
         path = self._relative(dep.fs_path)
+        if self.tree.leads_out(dep.fs_path):
+            self._add(Kind.UNKNOWN, stage, path, "not in this repository")
+            return
         if not dep.exists:
             if dep.fs_path in self.outs or self.tree.ignores(dep.fs_path):
                 self._add(Kind.UNKNOWN, stage, path, "params in a file that is not in Git")
@@ -117,7 +122,7 @@ class Judge:
             dep.validate_filepath()
             now = self._values(dep)
         except FAULTS as error:
-            self._add(Kind.UNREADABLE, stage, path, explain(error))
+            self._add(Kind.UNREADABLE, stage, path, reason(error))
             return
         was = dep.hash_info.value or {}
         for key in dep.params or [*now, *(key for key in was if key not in now)]:
@@ -154,7 +159,7 @@ class Judge:
         try:
             (state,) = dep.workspace_status().values() or (None,)
         except FAULTS as error:
-            self._add(Kind.UNREADABLE, stage, str(dep), explain(error))
+            self._add(Kind.UNREADABLE, stage, str(dep), reason(error))
             return
         if state:
             cause = f"{state}; run `dvc dataset update {dep.name}`" if state == "not in sync" else state
@@ -225,12 +230,15 @@ class Judge:
         """Judge a file or folder by what is there, and call it ``wrong`` where that is certain."""
         path, tree = item.fs_path, self.tree
         was = _recorded(item)
+        if tree.leads_out(path):
+            self._add(Kind.UNKNOWN, stage, self._relative(path), "not in this repository")
+            return
         try:
             found = tree.content(path, item.hash_name)
             if found.value != was.value and os.path.isdir(path):
                 found = tree.content(path, item.hash_name, kept=True)
         except OSError as error:
-            self._add(Kind.UNREADABLE, stage, self._relative(path), error.strerror or explain(error))
+            self._add(Kind.UNREADABLE, stage, self._relative(path), reason(error))
             return
         if found.value == was.value:
             self._same_size(stage, self._relative(path), item, found, "the hash is right and the size is not")
@@ -316,7 +324,7 @@ class Judge:
 
     def _unreadable(self, file: str, error: Exception) -> None:
         path = self._relative(os.path.abspath(file)) if file else ""
-        cause = "nested too deeply" if isinstance(error, RecursionError) else explain(error)
+        cause = reason(error)
         if file and (line := conflict(file)):
             cause = (
                 f"line {line} is a conflict marker of a merge; resolve it, run `dvc repro` and commit what it writes"
@@ -342,10 +350,18 @@ def read_lock(file: str) -> dict[str, dict]:
     return yaml.load(Path(file).read_text("utf-8"), getattr(yaml, "CBaseLoader", yaml.BaseLoader)).get("stages", {})
 
 
+def reason(error: BaseException) -> str:
+    """Why a file can't be read, in one line."""
+    if isinstance(error, RecursionError | MemoryError):
+        return "nested too deeply"
+    return error.strerror if isinstance(error, OSError) and error.strerror else explain(error)
+
+
 def conflict(file: str) -> int | None:
     """The number of the first line that is a conflict marker of Git's."""
     try:
-        lines = Path(file).read_bytes().splitlines() if os.path.isfile(file) else []
+        with open(file, "rb") as stream:
+            lines = stream.read(LARGEST).splitlines() if os.path.isfile(file) else []
     except OSError:
         return None
     return next((number for number, line in enumerate(lines, 1) if line.startswith(b"<<<<<<< ")), None)

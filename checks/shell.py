@@ -1,6 +1,7 @@
 """How a check talks: to Git, to the command line, and by its exit code."""
 
 import argparse
+import io
 import os
 import signal
 import subprocess
@@ -32,12 +33,13 @@ class GitError(InputError):
 class Parser(argparse.ArgumentParser):
     """Its own exit code for a wrong command line, 2, is a verdict here; and options are written out."""
 
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, allow_abbrev=False, **options)
+    def __init__(self, *arguments, description: str | None = None, **options):
+        first = (description or "").partition("\n")[0]  # there are no docstrings under PYTHONOPTIMIZE=2
+        super().__init__(*arguments, allow_abbrev=False, description=first, **options)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line."""
-        self.exit(CANNOT_RUN, f"error: {message}; --help lists what there is\n")
+        self.exit(CANNOT_RUN, f"error: {printable(message)}; --help lists what there is\n")
 
 
 ELSEWHERE = (
@@ -139,22 +141,38 @@ def command(main: Callable[[], int], *faults: type[Exception]) -> NoReturn:
     termination and the terminal's end are 130; a reader that went away (``| head``) is 141, as a shell has it; a fault
     of ours is its traceback and ``CRASHED``.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks
-            signal.signal(number, signal.default_int_handler)
+    for number in _signals():
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks
+            signal.signal(number, _interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal need not know every letter
     try:
         code = main()
         sys.stdout.flush()
     except (InputError, *faults) as error:
-        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        print("\n".join(f"error: {printable(line)}" for line in str(error).split("\n")), file=sys.stderr)
         code = CANNOT_RUN
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
         code = 141
+    except MemoryError:
+        print("error: expected more memory than there is", file=sys.stderr)
+        code = CANNOT_RUN
     except Exception:
         traceback.print_exc()
         code = CRASHED
     sys.exit(code)
+
+
+def _signals() -> list[int]:
+    """The signals that end a command: Windows has no SIGHUP."""
+    return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def _interrupt(*_) -> NoReturn:
+    """End the command; a second Ctrl-C does not stop it from removing what it wrote."""
+    for number in _signals():
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt

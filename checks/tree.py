@@ -1,95 +1,29 @@
 """A working tree: its files as DVC hashes them, and what Git keeps or ignores of them."""
 
-import errno
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Collection, Iterator
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
-from dvc.config import Config
-from dvc.config_schema import SCHEMA, Invalid
 from dvc.dvcfile import PROJECT_FILE, is_valid_filename
-from dvc.fs import FileSystem, LocalFileSystem, known_implementations, localfs
+from dvc.fs import localfs
 from dvc.repo import Repo
-from dvc.scm import NoSCM
 from dvc.stage import PipelineStage, Stage
 from dvc_data.hashfile.hash import file_md5
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree as Listing
 
+from .reading import check_regular
 from .shell import LOCAL, GitError, git, without_filters
 
 LINK, SUBMODULE = "120000", "160000"  # Git's modes
 LFS_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:[0-9a-f]{64}\nsize (\d+)\n")
 FEW_BYTES = 1024  # no pointer of Git LFS has more
 BINARY_BY = 8000  # a file with a zero byte among so many has no lines, as Git has it
-
-
-class OpenFile(type(localfs.fs)):
-    """Local files, of which only regular ones are opened: a device or a pipe may have no end."""
-
-    last = ""
-    """Path of the file that was opened last, so the one that could not be parsed."""
-
-    def open(self, path: str, mode: str = "r", **options) -> IO:
-        """Open a file.
-
-        Raises:
-            OSError: It is not a regular file.
-        """
-        self.last = path
-        check_regular(path)
-        return super().open(path, mode, **options)
-
-
-class Files(FileSystem):
-    """File system of a repository that is only read: DVC keeps no lock and no database for any but its own class."""
-
-    protocol, sep, flavour = LocalFileSystem.protocol, LocalFileSystem.sep, LocalFileSystem.flavour
-    PARAM_CHECKSUM, PARAM_PATH = LocalFileSystem.PARAM_CHECKSUM, LocalFileSystem.PARAM_PATH
-    getcwd, normpath, realpath = LocalFileSystem.getcwd, LocalFileSystem.normpath, LocalFileSystem.realpath
-
-    def __init__(self):
-        super().__init__(OpenFile())
-
-
-class ReadOnlyRepo(Repo):
-    """A DVC repository that is opened without Git, lock, database or temporary folder."""
-
-    def __init__(self, root: str):
-        for scheme, entry in known_implementations.items():  # DVC refuses remote files whose plugin is missing
-            if find_spec(entry["class"].partition(".")[0]) is None:
-                known_implementations[scheme] = {"class": f"{__name__}.{Remote.__name__}"}
-        super().__init__(root, fs=Files(), scm=NoSCM(root))
-
-    @cached_property
-    def config(self) -> Config:
-        """DVC's settings without the remotes that it refuses, such as those of a scheme that it does not know."""
-        config = Config(self.dvc_dir, local_dvc_dir=self.dvc_dir, fs=self.fs, validate=False)
-        config["remote"] = {name: remote for name, remote in config["remote"].items() if _is_remote(remote)}
-        config.update(Config.validate(config))
-        return config
-
-    @property
-    def local_dvc_dir(self) -> str | None:
-        """Folder of the user's own settings."""
-        return self.dvc_dir
-
-    def _ignore(self) -> None:
-        """Leave ``.gitignore`` as it is."""
-
-
-class Remote(FileSystem):
-    """Stands in for the remote file systems whose plugin (``dvc-s3``, ...) is not installed: nothing there is read."""
-
-    protocol = "elsewhere"
-    PARAM_CHECKSUM = "etag"
 
 
 class Content(NamedTuple):
@@ -203,6 +137,14 @@ class Tree:
         """Whether Git keeps of a path no more than a link or the address of a submodule."""
         return any(self.tracked.get(place) in (LINK, SUBMODULE) for place in (path, *parents(path)))
 
+    def leads_out(self, path: str) -> bool:
+        """Whether a path is outside the repository, or in it by name and out of it by a link that Git keeps."""
+        root = self.root or self.repo.root_dir
+        if not within(os.path.abspath(path), root):
+            return True
+        links = self.root is None or self.borrowed(path)
+        return links and not within(os.path.realpath(path), os.path.realpath(root))
+
     def files(self, path: str, kept: bool = False) -> Iterator[str]:
         """The files of a file or folder, less what DVC ignores and, if ``kept``, what Git ignores."""
         if not os.path.isdir(path):
@@ -287,27 +229,6 @@ class Tree:
             return bool(git(Path(self.root), "check-ignore", "--", path, path + os.sep))
         except GitError as error:
             return error.code != 1  # which is no; any other is said of paths beyond a link or in a submodule
-
-
-def check_regular(file: str) -> None:
-    """Refuse a device or a pipe, which may have no end.
-
-    Raises:
-        OSError: It is one.
-    """
-    try:
-        mode = os.stat(file).st_mode
-    except OSError:  # whoever opens it says why
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise OSError(errno.EINVAL, "expected a file, got a device or a pipe", file)
-
-
-def _is_remote(settings: object) -> bool:
-    try:
-        return bool(SCHEMA["remote"][str](settings))
-    except (Invalid, TypeError):
-        return False
 
 
 def parents(path: str) -> Iterator[str]:

@@ -99,6 +99,6 @@ def test_a_version_is_the_same_wherever_it_stands():
     version = tomlkit.parse((CHECKS / "pyproject.toml").read_text())["project"]["version"]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert [name for name in headings if name != "Unreleased"][0] == version
+    assert next(name for name in headings if name != "Unreleased") == version
     assert "Unreleased" not in headings[1:]
     assert f"rev: v{version}" in (CHECKS / "README.md").read_text()
