@@ -15,10 +15,11 @@ from dvc.config import ConfigError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from .findings import Report, as_annotations, as_json, as_markdown, as_text
+from .findings import Finding, Kind, Report, as_annotations, as_json, as_markdown, as_text
 from .judge import Judge
 from .reading import ReadOnlyRepo
 from .shell import InputError, Parser, command, explain, git
+from .tree import within
 
 FORMS = {"--json": as_json, "--markdown": as_markdown, "--github": as_annotations}
 
@@ -34,10 +35,13 @@ def gate(folder: Path) -> Report:
         try:
             with ReadOnlyRepo(root) as repo:
                 Judge(repo, folder, report).judge()
-        except ConfigError as error:
-            raise InputError(f"{Path(root) / '.dvc/config'}: {explain(error)}") from error
         except (DvcException, OSError, ValueError) as error:
-            raise InputError(explain(error)) from error
+            settings = Path(root, ".dvc/config")
+            if root == os.path.realpath(folder) or not within(root, os.path.realpath(folder)):
+                where = f"{settings}: " if isinstance(error, ConfigError) else ""
+                raise InputError(where + explain(error)) from error
+            file = settings.relative_to(os.path.realpath(folder)).as_posix()
+            report.findings.append(Finding(Kind.UNREADABLE, file, "", "", explain(error)))
     return report
 
 

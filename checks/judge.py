@@ -26,7 +26,7 @@ from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree as Listing
 
 from .findings import ABSENT, Finding, Kind, Report, few
-from .reading import LARGEST, ReadOnlyRepo
+from .reading import LARGEST, ReadOnlyRepo, check_regular
 from .shell import explain
 from .tree import Content, Tree, name_of, parents, within
 
@@ -109,7 +109,7 @@ class Judge:
     def _params(self, stage: Stage, dep: Output) -> None:
         """Params whose recorded values are not those of the params file; its comments and layout don't count."""
         path = self._relative(dep.fs_path)
-        if self.tree.leads_out(dep.fs_path):
+        if os.path.isfile(dep.fs_path) and self.tree.leads_out(dep.fs_path):
             self._add(Kind.UNKNOWN, stage, path, "not in this repository")
             return
         if not dep.exists:
@@ -230,10 +230,11 @@ class Judge:
         """Judge a file or folder by what is there, and call it ``wrong`` where that is certain."""
         path, tree = item.fs_path, self.tree
         was = _recorded(item)
-        if tree.leads_out(path):
-            self._add(Kind.UNKNOWN, stage, self._relative(path), "not in this repository")
-            return
         try:
+            check_regular(path)
+            if tree.leads_out(path):
+                self._add(Kind.UNKNOWN, stage, self._relative(path), "not in this repository")
+                return
             found = tree.content(path, item.hash_name)
             if found.value != was.value and os.path.isdir(path):
                 found = tree.content(path, item.hash_name, kept=True)

@@ -44,12 +44,10 @@ class OpenFile(type(localfs.fs)):
             raise OSError(errno.EPERM, "expected a file of this repository, got a link or a path out of it", path)
         if os.path.exists(path) and (size := os.path.getsize(path)) > LARGEST:
             raise OSError(errno.EFBIG, f"expected {LARGEST >> 20} MB at most, got {size >> 20} MB", path)
-        file = super().open(path, mode, **options)
         if "b" not in mode and path.endswith((".yaml", ".yml", ".lock", ".dvc")):
-            with suppress(UnicodeDecodeError):  # DVC says so better
+            with super().open(path, **options) as file, suppress(UnicodeDecodeError):  # DVC says so better
                 check_aliases(file.read(), path)
-            file.seek(0)
-        return file
+        return super().open(path, mode, **options)
 
 
 class Files(FileSystem):
