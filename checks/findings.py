@@ -39,7 +39,7 @@ class Kind(Enum):
     INCONSISTENT = (
         "inconsistent",
         2,
-        "run `dvc repro --force --single-item STAGE` and commit what it writes; "
+        "run `dvc repro --force STAGE` and commit what it writes; "
         "an edit that is not committed is taken back by `git checkout HEAD -- FILE`",
     )
     UNREADABLE = ("unreadable", 3, "")

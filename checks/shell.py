@@ -144,8 +144,8 @@ def command(main: Callable[[], int], *faults: type[Exception]) -> NoReturn:
     for number in _signals():
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks
             signal.signal(number, _interrupt)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal need not know every letter
+    if isinstance(sys.__stdout__, io.TextIOWrapper):  # not sys.stdout, which colorama wraps for DVC
+        sys.__stdout__.reconfigure(errors="backslashreplace")  # a terminal need not know every letter
     try:
         code = main()
         sys.stdout.flush()

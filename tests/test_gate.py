@@ -266,6 +266,7 @@ stages:
   b: {cmd: cp d/x z, deps: [d/x], outs: [z]}
 """
 KEPT = "stages: {a: {cmd: mkdir -p d && cp i d/x && cp i d/y, deps: [i], outs: [{d: {cache: false}}]}}\n"
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize %d\n"
 PARAMS = "stages: {a: {cmd: echo 1 > o, params: [%s], outs: [o]}}\n"
 
 
@@ -465,11 +466,70 @@ CASES = {
     ),
 }
 
+DATASET = "datasets: [{name: d, type: url, url: https://example.org/%s}]\n"
+DATASET_LOCK = """
+schema: '2.0'
+stages:
+  a:
+    cmd: cp i o
+    deps:
+    - path: ds://d
+      dataset: {name: d, type: url, url: https://example.org/x, meta: {isdir: false, size: 1}}
+datasets:
+- {name: d, type: url, url: https://example.org/x, meta: {isdir: false, size: 1}}
+"""
+CASES |= {
+    "code that was never added to Git, on its author's machine": Case(
+        FOLDER, ["untracked: a: src/b.py"], {"src/a.py": "1\n", "src/b.py": "2\n"}, there=later(
+            lambda folder: git(folder, "rm", "--quiet", "--cached", "src/b.py")
+        )
+    ),
+    "a folder that Git kept once and ignores now": Case(
+        FOLDER, ["unknown: a: src"], {"src/a.py": "1\n"},
+        after=later(lambda folder: shutil.rmtree(folder / "src"), put(".gitignore", "/o\nsrc/\n")),
+    ),
+    "code outside a sparse checkout": Case(
+        TWO.replace("deps: [i]", "deps: [src, src/a.py]").replace("cp i", "cp src/a.py"),
+        ["unknown: a: src", "unknown: a: src/a.py"],
+        {"src/a.py": "1\n", "doc/x": ""},
+        there=lambda folder: git(folder, "sparse-checkout", "set", "doc", ".dvc"),
+    ),
+    "a pointer of Git LFS": Case(
+        ONE, ["unknown: a: i"], {"i": "1\n"}, there=put("i", POINTER % 2)
+    ),
+    "a pointer of Git LFS to a file of another size": Case(
+        ONE, ["stale: a: i"], {"i": "1\n"}, there=put("i", POINTER % 3)
+    ),
+    "a pointer of Git LFS in a folder": Case(
+        FOLDER, ["unknown: a: src"], {"src/a.py": "1\n"}, there=put("src/a.py", POINTER % 2)
+    ),
+    "a remote of a scheme that DVC lacks": Case(
+        ONE, [], {"i": "1\n"}, after=put(".dvc/config", "['remote \"far, #1%\"']\n    url = xy://far/a#b,c%d\n")
+    ),
+    "a dataset": Case(
+        ONE, [], {"i": "1\n"},
+        after=later(put("dvc.yaml", DATASET % "x" + "stages: {a: {cmd: cp i o, deps: ['ds://d']}}"),
+                    put("dvc.lock", DATASET_LOCK)),
+    ),
+    "a dataset that moved on": Case(
+        ONE, ["stale: a: ds://d"], {"i": "1\n"},
+        after=later(put("dvc.yaml", DATASET % "y" + "stages: {a: {cmd: cp i o, deps: ['ds://d']}}"),
+                    put("dvc.lock", DATASET_LOCK)),
+    ),
+    "a dataset that is not defined": Case(
+        ONE, ["unreadable: a: ds://d"], {"i": "1\n"},
+        after=later(put("dvc.yaml", "stages: {a: {cmd: cp i o, deps: ['ds://d']}}"), put("dvc.lock", DATASET_LOCK)),
+    ),
+    "line ends of Korean text": Case(
+        ONE, ["line ends: a: i"], {"i": "# 한국어 주석이 있습니다\r\n".encode("euc-kr"), ".gitattributes": "i text\n"}
+    ),
+}  # fmt: skip
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_kind_of_repository_is_judged_right(name, tmp_path):
     case = CASES[name]
-    links = {name: text[2:] for name, text in case.files.items() if text.startswith("->")}
+    links = {name: text[2:] for name, text in case.files.items() if text[:2] == "->"}
     files = {name: text for name, text in case.files.items() if name not in links}
     folder = create(tmp_path / "made", files | {"dvc.yaml": case.pipeline}, case.track, **case.init)
     for link, target in links.items():
@@ -484,6 +544,73 @@ def test_every_kind_of_repository_is_judged_right(name, tmp_path):
     assert report.notes == case.notes
     words = {kind.word: kind.code for kind in Kind}
     assert report.code() == max([words[line.partition(":")[0]] for line in case.expected], default=0)
+
+
+def test_a_file_in_a_folder_that_was_made_again_is_stale_where_the_cache_has_its_listing(tmp_path):
+    folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": INSIDE})
+    repro(folder)
+    assert found(folder) == []
+    write(folder, "i", "2\n")
+    repro(folder, "a")
+    assert found(folder) == ["stale: b: d/x"]
+    shutil.rmtree(folder / ".dvc/cache")
+    shutil.rmtree(folder / "d")
+    assert found(folder) == ["unknown: b: d/x"]
+
+
+def test_the_remedy_of_line_ends_works_on_the_authors_machine(tmp_path):
+    folder = create(tmp_path / "made", {"i": "1\r\n", "dvc.yaml": ONE, ".gitattributes": "* text=auto eol=lf\n"})
+    repro(folder)
+    assert found(clone(folder, tmp_path / "before")) == ["line ends: a: i"]
+    git(folder, "add", "--renormalize", ".")
+    commit(folder)
+    git(folder, "rm", "-rq", "--cached", ".")
+    git(folder, "reset", "-q", "--hard")
+    with inside(folder), Repo() as repo:
+        repo.commit(force=True)
+    commit(folder)
+    assert found(clone(folder, tmp_path / "after")) == []
+
+
+@pytest.mark.parametrize("change", [change for change, _ in INCONSISTENT.values()], ids=INCONSISTENT)
+def test_the_remedy_of_what_is_inconsistent_works(origin, tmp_path, change):
+    folder = Path(shutil.copytree(origin, tmp_path / "made", symlinks=True))
+    change(folder)
+    stages = {finding.stage for finding in gate(folder).findings}
+    with inside(folder), Repo() as repo:
+        for stage in stages:
+            repo.reproduce([stage], force=True)
+    assert found(folder) == []
+
+
+def test_stages_of_one_cause_share_a_line_with_their_count(copy, tmp_path):
+    put("src/a.py", "more\n")(copy)
+    report = gate(copy)
+    text = as_text(report).splitlines()
+    assert text[0].startswith("stale: 2 stages: src: its content is another: recorded ")
+    assert text[1] == "note: --verbose names each stage and file"
+    assert [line.split(":")[1] for line in as_text(report, verbose=True).splitlines()[:2]] == [" train@m", " train@n"]
+    assert len(json.loads(as_json(report))["findings"]) == 2
+
+
+def test_annotations_name_files_from_the_root_of_git(tmp_path):
+    repro(create(tmp_path, {"i": "1\n"}))
+    folder = tmp_path / "p"
+    repro(create(folder, {"i": "1\n", "dvc.yaml": ONE, "s/x": ""}, subdir=True))
+    write(folder, "i", "2\n")
+    for place in (folder, folder / "s"):
+        assert as_annotations(gate(place)).startswith("::error file=p/dvc.yaml,title=stale")
+
+
+def test_json_keeps_the_types_of_values(copy):
+    edit("params.yaml", "seed: 1, rate: 0.5", "seed: null, rate: [1.5, true], more: {a: 1}")(copy)
+    sides = {
+        finding["what"].rpartition(".")[2]: (finding.get("recorded", "absent"), finding.get("found", "absent"))
+        for finding in json.loads(as_json(gate(copy)))["findings"]
+    }
+    assert sides == {"seed": (1, None), "rate": (0.5, [1.5, True]), "a": ("absent", 1)} or sides == {
+        "seed": (1, None), "rate": (0.5, [1.5, True]), "more": ("absent", {"a": 1}),
+    }  # fmt: skip
 
 
 def test_a_lock_of_dvc_2_is_judged_by_the_hash_it_names(tmp_path):

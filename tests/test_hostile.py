@@ -106,7 +106,9 @@ def test_no_setting_of_the_repository_runs_a_program(copy, program, setting, els
     write(copy, ".gitattributes", "* filter=x diff=x\n")
     write(copy, "src/a.py", "2\n")
     signer = program.with_name("signer")
-    signer.write_text("#!/bin/sh\ncat >/dev/null\nprintf '\\n[GNUPG:] SIG_CREATED ' >&2\necho '-----BEGIN PGP SIGNATURE-----'\n")
+    signer.write_text(
+        "#!/bin/sh\ncat >/dev/null\nprintf '\\n[GNUPG:] SIG_CREATED ' >&2\necho '-----BEGIN PGP SIGNATURE-----'\n"
+    )
     signer.chmod(0o755)
     plain_git(copy, "add", "--all")
     plain_git(copy, "-c", f"gpg.program={signer}", "commit", "--quiet", "--gpg-sign", "--message", "signed")
