@@ -50,10 +50,8 @@ ELSEWHERE = (
 """Variables that point Git at another repository, or that change what its commands mean."""
 
 INERT = (
-    (
-        "safe.bareRepository",
-        "explicit",
-    ),  # an ordinary folder of a repository can look like one, with settings of its own
+    # Ordinary files of a repository can look like a bare one, with settings of its own.
+    ("safe.bareRepository", "explicit"),
     ("core.fsmonitor", "false"),
     ("core.hooksPath", os.devnull),
     ("log.showSignature", "false"),
