@@ -111,7 +111,10 @@ def test_no_setting_of_the_repository_runs_a_program(copy, program, setting, els
     )
     signer.chmod(0o755)
     plain_git(copy, "add", "--all")
-    plain_git(copy, "-c", f"gpg.program={signer}", "commit", "--quiet", "--gpg-sign", "--message", "signed")
+    amend = (
+        ["--amend"] if setting == "gpg.program" else []
+    )  # the commit that recorded the lock is the one that is shown
+    plain_git(copy, "-c", f"gpg.program={signer}", "commit", "--quiet", "--gpg-sign", "--message", "x", *amend)
     plain_git(copy, "config", setting, str(program))
     plain_git(copy, "config", "log.showSignature", "true")
     if elsewhere:
