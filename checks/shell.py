@@ -103,11 +103,6 @@ def without_filters(folder: Path) -> list[str]:
     return [word for setting in settings for word in ("-c", setting)]
 
 
-def git_environment() -> dict[str, str]:
-    """This process's environment less the variables that point Git at another repository."""
-    return {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
-
-
 def repository(folder: Path | None = None) -> Path:
     """The root of the Git repository around a folder, by default the current one."""
     return Path(git(folder or Path.cwd(), "rev-parse", "--show-toplevel"))
