@@ -9,8 +9,9 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 endif
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH # of the user's other programs
 MODEL ?=
-BASELINE ?=
-TARGET = $(if $(MODEL),evaluate@$(MODEL)) $(if $(BASELINE),score@$(BASELINE))
+TARGET = $(if $(MODEL),evaluate@$(MODEL))
+# As it was typed: make would take `$` in it for a variable. A comment behind it would add a space.
+override export TEXT := $(value TEXT)
 PYTEST = python -m pytest --numprocesses 2 --dist worksteal --max-worker-restart 0
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 
@@ -30,13 +31,13 @@ mpi: ## add MPI to .venv, for LAUNCHER="mpiexec -n 4" make repro
 demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, offline
 	@python -m demo
 
-repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=small or BASELINE=words for one
-	@python -E -m stages.params $(if $(MODEL),--model '$(MODEL)') $(if $(BASELINE),--baseline '$(BASELINE)')
+repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=small for one model
+	@python -E -m stages.params $(if $(MODEL),--model '$(MODEL)')
 	dvc repro $(TARGET)
-	@dvc metrics show $(or $(patsubst %,metrics/%.json,$(MODEL) $(BASELINE)),metrics/*.json)
+	@dvc metrics show $(or $(patsubst %,metrics/%.json,$(MODEL)),metrics/*.json)
 
-predict: setup ## what a trained model says of TEXT="...", or of each line of standard input; MODEL=small
-	@python -m sentiment $(if $(MODEL),--model '$(MODEL)') $(if $(TEXT),-- "$$TEXT")
+predict: setup ## predict the label of TEXT='...', or of each line of standard input; MODEL=small
+	@python -m sentiment $(if $(MODEL),--model '$(MODEL)') $(if $(value TEXT),-- "$$TEXT")
 
 export: setup ## MODEL=small as one folder for people without this project: exported/small/
 	@python -m export $(MODEL)
@@ -56,7 +57,7 @@ test-processors: setup ## training and scoring on emulated processors: EMULATORS
 gate: setup ## does dvc.lock describe this tree? in a second, without data
 	@python -m checks.gate
 
-verify: setup ## prove a committed result by rerunning it: MODEL=small or BASELINE=words for one, REV=rev for another revision
+verify: setup ## prove a committed result by rerunning it: MODEL=small for one model, REV=rev for another revision
 	@python -m checks.verify $(TARGET) $(if $(REV),--rev $(REV))
 
 report: setup ## what changed since main, in report/index.html and report/report.md; BASE=rev for another commit
@@ -65,13 +66,13 @@ report: setup ## what changed since main, in report/index.html and report/report
 plots: setup ## all plots of the working tree on a page that needs no network, report/plots.html
 	@python -m checks.report --plots
 
-noise: setup ## how far random seeds alone move the metrics: MODEL=small SEEDS=5 ENGINE=keras or BASELINE=nb-adam
-	@python -m benchmarks.noise $(MODEL) $(BASELINE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(ENGINE),--engine $(ENGINE))
+noise: setup ## standard deviation of the metrics over random seeds: MODEL=small SEEDS=5 ENGINE=keras
+	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(ENGINE),--engine $(ENGINE))
 
 bench: .venv-bench ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks
 
-compare: setup ## accuracy of networks and baselines by time and by reviews, in experiments/; needs `make repro`
+compare: setup ## accuracy of all models by training time and by number of reviews, in experiments/; needs `make repro`
 	@python -m experiments.compare
 
 lint: setup ## ruff: check and format; ty: names that are not there, on any platform

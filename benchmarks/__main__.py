@@ -20,11 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.cases import CASES, Sizes, build
 from benchmarks.contenders import Task
-from sentiment import InputError, archive, network, text
-from sentiment.__main__ import BATCH, load
-from stages.params import Model, read
-from tests.cases import CASES, Sizes, build
+from sentiment import InputError, load
+from sentiment.data import text
+from sentiment.keras import archive
+from sentiment.kinds import cnn_lstm
+from sentiment.model import BATCH
+from sentiment.schema import ModelSettings
+from stages.params import read
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = "small"  # the model of the published script
@@ -77,16 +81,16 @@ class Contender:
         self.process.communicate()
 
 
-def tasks(models: dict[str, Model]) -> dict[str, Task]:
+def tasks(models: dict[str, ModelSettings]) -> dict[str, Task]:
     """What is trained and predicted, by title: each model, and each case of the blocks at the sizes of the longest."""
     found = {}
     for name, model in models.items():
-        keys = model.pad.model_dump() | model.network.model_dump()
-        plain = model.network.dense and not model.network.bidirectional and model.network.over_time == "last"
+        keys, layers = model.pad.model_dump() | model.architecture.model_dump(), model.architecture
+        plain = layers.dense and not layers.bidirectional and layers.over_time == "last"
         sizes = {key: value for key, value in keys.items() if type(value) in (int, float)} if plain else None
-        found[f"`{name}`"] = Task(name, network.build(**keys).to_json(), model.train.batch, sizes)
+        found[f"`{name}`"] = Task(name, cnn_lstm.build(model.pad, layers).to_json(), model.train.batch, sizes)
     longest = max(models, key=lambda name: models[name].pad.max_length)
-    keys = models[longest].pad.model_dump() | models[longest].network.model_dump()
+    keys = models[longest].pad.model_dump() | models[longest].architecture.model_dump()
     sizes = Sizes(**{key: keys[key] or Sizes().dense for key in Sizes._fields})  # there may be no dense layer
     return found | {
         f"{case}, sizes of `{longest}`": Task(longest, build(case, sizes).to_json(), models[longest].train.batch)
@@ -143,7 +147,7 @@ def end_to_end(rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def padding(rounds: int, model: Model) -> dict[str, float]:
+def padding(rounds: int, model: ModelSettings) -> dict[str, float]:
     """Median seconds of reading and padding both splits, in one process, taking turns with Keras."""
     numbers = map(str, (rounds, model.pad.max_length, model.pad.vocabulary))
     code = [sys.executable, ROOT / "benchmarks/padding.py", os.environ["IMDB_SOURCE"], *numbers]
@@ -154,13 +158,12 @@ def padding(rounds: int, model: Model) -> dict[str, float]:
 
 def asking(model: str, rounds: int) -> dict[str, float]:
     """Median seconds per review from its text to an answer, taking turns with Keras, which is given the ids."""
-    file, ids = ROOT / "models" / f"{model}.keras", np.load(ROOT / "data" / model / "x_train.npy")
-    index = json.loads((ROOT / "data/raw/imdb_word_index.json").read_bytes())
-    rare = max(index, key=index.get)  # a word that the vocabulary lacks
-    texts = [text.decode(row, index).replace("?", rare) for row in ids]
-    ask, keras = load(file), archive.unpack(file.read_bytes())
+    folder, ids = ROOT / "models" / model, np.load(ROOT / "data" / model / "x_train.npy")
+    ours, keras = load(folder), archive.unpack((folder / cnn_lstm.FILE).read_bytes())
+    rare = max(ours.index, key=ours.index.get)  # a word that the vocabulary lacks
+    texts = [text.decode(row, ours.index).replace("?", rare) for row in ids]
     contenders = {
-        "ours": lambda: [ask(texts[at : at + BATCH], 0) for at in range(0, len(texts), BATCH)],
+        "ours": lambda: ours.predict(texts),
         "keras fit": lambda: keras.predict(ids.astype("i4"), BATCH, verbose=0),
     }
     times = {name: [] for name in contenders}
@@ -192,7 +195,11 @@ def main(rounds: int) -> None:
     """
     if not os.environ.get("IMDB_SOURCE"):
         raise InputError("IMDB_SOURCE is not set; name the folder of the raw data")
-    models = {name: model for name, model in read().models.items() if model.train.engine == "compiled"}
+    models = {
+        name: model
+        for name, model in read().models.items()
+        if (model.architecture.kind, model.train.engine) == ("cnn_lstm", "compiled")
+    }
     if missing := [name for name in models if not (ROOT / "data" / name / "x_train.npy").exists()]:
         raise InputError(f"data/{missing[0]}/x_train.npy is missing; `make repro` makes it")
     rows = [

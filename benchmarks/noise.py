@@ -1,7 +1,6 @@
 """How much metrics vary with the seed alone: metrics/noise/<name>.json, by training under several seeds.
 
-`python -m benchmarks.noise small --seeds 5`, or `make noise MODEL=small`; with `--engine keras` in small.keras.json. A
-baseline likewise: `make noise BASELINE=nb-adam`.
+`python -m benchmarks.noise small --seeds 5`, or `make noise MODEL=small`; with `--engine keras` in small.keras.json.
 Under a LAUNCHER each of its processes makes some of the runs. What is done is kept in .checkpoints/noise until all are.
 It only measures: no seed, parameter or model is chosen on it. It says how large a difference between two models or
 two versions must be before it means anything.
@@ -19,16 +18,18 @@ from scipy import stats
 
 from benchmarks.sweep import sweep
 from checks.scratch import checkout, command, git, repository
-from sentiment import DECIMALS, InputError
+from sentiment import InputError
 from sentiment.engine import shards
+from sentiment.schema import Engine
 from sentiment.scoring import METRICS
-from stages import launcher
-from stages.common import write_json
-from stages.params import read
+from sentiment.training import DECIMALS
+from stages.common import launcher
+from stages.common.files import write_json
+from stages.params import find, parse, read
 
 
 def measure(name: str, seeds: range, engine: str | None = None) -> list[dict[str, float]]:
-    """The metrics of a model or baseline of the commit checked out here, under several seeds, in a scratch folder.
+    """The metrics of a model of the commit checked out here, under several seeds, in a scratch folder.
 
     ``engine`` trains a model in place of the one that its params name.
 
@@ -40,20 +41,16 @@ def measure(name: str, seeds: range, engine: str | None = None) -> list[dict[str
         scratch.environment.pop(launcher.NAME, None)  # a run is one process
         yaml, path = YAML(), scratch.folder / "params.yaml"
         params = yaml.load(path)
-        kinds = {"models": ("train", "evaluate"), "baselines": ("fit", "score")}
-        kind = next((kind for kind in kinds if name in params.get(kind, {})), None)
-        if kind is None or (engine and kind == "baselines"):
-            known = [one for kind in kinds if kind == "models" or not engine for one in params.get(kind, {})]
-            raise InputError(f"name: expected one of {', '.join(known)}, got {name!r}")
-        training, last = kinds[kind]
-        values = params[kind][name][training]
+        values = find(params["models"], "model", name)
         if engine is not None:
-            values["engine"] = engine
+            values["train"]["engine"] = engine
+            yaml.dump(params, path)
+            parse(path.read_text(encoding="utf-8"))
 
         def make(seed):
-            values["seed"] = seed
+            values["train"]["seed"] = seed
             yaml.dump(params, path)
-            scratch.repro(f"{last}@{name}")
+            scratch.repro(f"evaluate@{name}")
             return json.loads((scratch.folder / "metrics" / f"{name}.json").read_text())
 
         return sweep(seeds, make, kept(scratch.commit, name, engine))
@@ -86,17 +83,14 @@ def _file_name(name: str, engine: str | None) -> str:
 def main() -> int:
     """Measure, write the file and show it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", nargs="?", help="under `models` or `baselines` in params.yaml")
+    parser.add_argument("name", nargs="?", help="a name under `models` in params.yaml")
     parser.add_argument("--seeds", type=int, default=5, help="how many runs, of seeds 1, 2, ...; 5 by default")
     parser.add_argument("--first", type=int, default=1, help="the first seed; above 1 the runs are only made and kept")
-    parser.add_argument(
-        "--engine", choices=["compiled", "keras"], help="train a model by this one; the params' by default"
-    )
+    parser.add_argument("--engine", choices=Engine.__args__, help="train a model by this one; the params' by default")
     arguments = parser.parse_args()
     name, engine, seeds = arguments.name, arguments.engine, range(arguments.first, arguments.seeds + 1)
     if name is None:
-        params = read()
-        names = [*params.models, *params.baselines]
+        names = [*read().models]
         raise InputError(f"name: expected one of {', '.join(names)}, got none; `make noise MODEL={names[0]}`")
     if arguments.seeds < 2:
         raise InputError(f"seeds: expected at least 2, since one run has no spread, got {arguments.seeds}")

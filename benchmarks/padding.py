@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import corpus, padding
-from sentiment.archive import keras as peer
+from sentiment.data import padding, raw
+from sentiment.keras.backend import keras as peer
 
 
 def ours(path: Path, max_length: int, vocabulary: int) -> None:
@@ -19,7 +19,7 @@ def ours(path: Path, max_length: int, vocabulary: int) -> None:
     with path.open("rb") as file:
         for split, order in zip(("train", "test"), padding.orders(25_000, 25_000), strict=True):
             rows, row_of, done = np.empty((25_000, max_length), padding.dtype_for(vocabulary)), np.argsort(order), 0
-            for ranks, lengths in corpus.reviews(file, split):
+            for ranks, lengths in raw.reviews(file, split):
                 rows[row_of[done : done + len(lengths)]] = padding.pad(ranks, lengths, max_length, vocabulary)
                 done += len(lengths)
 

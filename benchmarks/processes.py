@@ -123,10 +123,11 @@ def reckon(step: Step, network: Network) -> None:
 
 def measured_settings(model: str, rounds: int) -> dict:
     """What the processes are to measure."""
-    from sentiment import network
+    from sentiment.keras import backend
+    from sentiment.kinds import find
 
     found = read().model(model)
-    layers = network.to_layers(network.build(**found.pad.model_dump(), **found.network.model_dump()))
+    layers = backend.to_layers(find(found.architecture.kind).build(found.pad, found.architecture))
     return {"layers": layers, "rounds": rounds, "length": found.pad.max_length, "vocabulary": found.pad.vocabulary}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from checks.scratch import InputError as CheckError
 from sentiment import InputError
 from sentiment.engine import shards
-from stages.common import write_json
+from stages.common.files import write_json
 
 
 def sweep(runs: Sequence[object], make: Callable[[object], dict], folder: Path) -> list[dict]:

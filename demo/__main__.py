@@ -24,7 +24,7 @@ def main(folder: Path, reviews: int, *, kept: bool) -> None:
     """
     environment = write_project(folder, reviews)
     params = parse((folder / "params.yaml").read_text(encoding="utf-8"))
-    files = [f"metrics/{name}.json" for name in (*params.models, *params.baselines)]
+    files = [f"metrics/{name}.json" for name in params.models]
     print(f"`dvc repro` in {folder}, {reviews:,} made-up reviews to train on and as many to test on:\n", flush=True)
     run(["dvc", "repro", *([] if kept else ["--quiet"])], folder, environment)  # its hints are of a folder that goes
     print(f"\nThe made-up reviews, as `dvc metrics show {' '.join(files)}` has them:\n", flush=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import corpus
+from sentiment.data import raw
 
 NEUTRAL, PRAISE, BLAME = map(
     str.split,
@@ -57,5 +57,5 @@ def write_corpus(folder: Path, reviews: int) -> None:
     """Write ``imdb.npz`` and ``imdb_word_index.json`` in the format of the real ones, ``reviews`` in each split."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "imdb.npz").open("wb") as file:
-        corpus.write(file, {split: make_corpus(reviews, seed) for seed, split in enumerate(("train", "test"))})
+        raw.write(file, {split: make_corpus(reviews, seed) for seed, split in enumerate(("train", "test"))})
     (folder / "imdb_word_index.json").write_text(json.dumps(word_index()))

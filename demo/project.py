@@ -69,34 +69,36 @@ def environment_of(folder: Path) -> dict[str, str]:
 
 
 def adapt(params: Path, corpus: Path) -> None:
-    """Pin the made-up corpus in ``params.yaml``, let all be of it, make every model small, leave out most baselines."""
+    """Pin the made-up corpus in ``params.yaml``, train all models on it, keep those ``shown``, and make them small."""
     yaml = YAML()  # which keeps the comments
     values = yaml.load(params)
     for key, name in {"reviews": REVIEWS, "word_index": WORD_INDEX}.items():
         values["download"][key]["sha256"] = hashlib.sha256((corpus / name).read_bytes()).hexdigest()
     values["corpora"] = {}
-    values["baselines"] = {name: values["baselines"][name] for name in shown(values["baselines"])}
-    for section in ("models", "baselines"):
-        for one in values[section].values():
-            one["corpus"] = "imdb"
+    values["models"] = {name: values["models"][name] for name in shown(values["models"])}
     for model in values["models"].values():
+        model["corpus"] = "imdb"
         shrink(model)
     yaml.dump(values, params)
 
 
-def shown(baselines: dict) -> list[str]:
-    """The names of the baselines that the demo has: the first and the last, as each takes two processes."""
-    names = [*baselines]
-    return [*dict.fromkeys(names[:1] + names[-1:])]
+def shown(models: dict) -> list[str]:
+    """The names of the models that the demo has: the first of each kind and engine."""
+    first = {}
+    for name, model in models.items():
+        first.setdefault((model["architecture"]["kind"], model["train"]["engine"]), name)
+    return [*first.values()]
 
 
 def shrink(model: dict) -> None:
     """Make a model small: a third of its length, vocabulary and LSTM, no size above ``LARGEST``, ``EPOCHS`` epochs."""
-    pad, network = model["pad"], model["network"]
-    for section in (pad, network):
+    pad, architecture = model["pad"], model["architecture"]
+    for section in (pad, architecture):
         for key, largest in LARGEST.items():
-            if key in section:
+            if section.get(key) is not None:
                 third = key in ("max_length", "vocabulary", "units")
                 section[key] = min(max(section[key] // 3, 4) if third else section[key], largest)
-    pad["max_length"] = max(pad["max_length"], network["kernel"], network["pool"])
-    model["train"]["epochs"] = EPOCHS
+    if pad["max_length"] is not None:
+        pad["max_length"] = max(pad["max_length"], architecture.get("kernel", 1), architecture.get("pool", 1))
+    if "epochs" in model["train"]:
+        model["train"]["epochs"] = EPOCHS

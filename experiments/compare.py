@@ -1,11 +1,11 @@
-"""`make compare`: how right, how soon and from how many reviews each model and each baseline is.
+"""`make compare`: accuracy of each model by training time and by number of training reviews.
 
-Every section of params.yaml is trained and scored by the stages' own commands, each in turn, in a scratch copy of this
-commit, under several seeds: on all training reviews, timed; then on fewer, drawn anew for each seed, as many of either
+Every model of params.yaml is trained and scored by the stages' own commands, each in turn, in a scratch copy of this
+commit, under several seeds: on all training reviews, timed; then on fewer, drawn for each seed, as many of either
 label. Writes experiments/comparison.md, .svg and .png, and experiments/mistakes.md from the probabilities that
 `make repro` left.
 
-The test split is read by the stages `evaluate` and `score` alone; `mistakes` prints texts of it, and decides nothing.
+The test split is read by the stage `evaluate` alone; `mistakes` prints texts of it, and decides nothing.
 """
 
 import argparse
@@ -26,34 +26,38 @@ import vl_convert
 from ruamel.yaml import YAML
 
 from checks.scratch import Scratch, checkout, command, project
-from sentiment import InputError, corpus, padding
-from sentiment.text import decode
-from stages import launcher
-from stages.common import replacing, write_text
+from sentiment import InputError
+from sentiment.data import padding, raw
+from sentiment.data.text import decode
+from stages.common import launcher
+from stages.common.files import replacing, write_text
 from stages.download import REVIEWS, WORD_INDEX
 from stages.params import IMDB, Params, read
 
 RAW = Path("data/raw")
 SIZES = (1000, 2500, 5000, 10_000, 25_000)
 SHOWN, WORDS = 5, 60  # mistakes of each kind, and words of each that are shown
-STEPS = {"models": ("pad", "train", "evaluate"), "baselines": ("fit", "score")}  # the last one is not timed
+GROUPS = {"ngrams": "n-grams"}  # by kind; all others are networks
 
 
 class Run(NamedTuple):
-    """One training: of what, on how many reviews, by which seed; its seconds and its test accuracy."""
+    """One training: the model, number of reviews, seed, seconds and test accuracy."""
 
     name: str
-    kind: str
+    group: str
     reviews: int
     seed: int
     seconds: float
     accuracy: float
 
 
-def kinds(params: Params) -> dict[str, str]:
-    """The section, ``models`` or ``baselines``, of each name that is of the IMDB reviews."""
-    sections = {"models": params.models, "baselines": params.baselines}
-    return {name: kind for kind, named in sections.items() for name, one in named.items() if one.corpus == IMDB}
+def groups(params: Params) -> dict[str, str]:
+    """The group, ``network`` or ``n-grams``, of each model of the IMDB reviews."""
+    return {
+        name: GROUPS.get(model.architecture.kind, "network")
+        for name, model in params.models.items()
+        if model.corpus == IMDB
+    }
 
 
 def draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -72,7 +76,7 @@ def write_raw(source: Path, folder: Path, count: int, seed: int) -> int:
         splits["train"] = [lists[row] for row in rows], labels[rows]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / REVIEWS).open("wb") as file:
-        corpus.write(file, splits)
+        raw.write(file, splits)
     (folder / WORD_INDEX).write_bytes(source.with_name(WORD_INDEX).read_bytes())
     return min(count, len(labels))
 
@@ -82,23 +86,22 @@ def read_raw(source: Path, split: str) -> tuple[list[list[int]], np.ndarray]:
     with source.open("rb") as file:
         lists = [
             review.tolist()
-            for ranks, lengths in corpus.reviews(file, split)
+            for ranks, lengths in raw.reviews(file, split)
             for review in np.split(ranks, np.cumsum(lengths)[:-1])
         ]
-        return lists, corpus.labels(file, split)
+        return lists, raw.labels(file, split)
 
 
-def pin(scratch: Scratch, raw: Path, seed: int) -> None:
+def pin(scratch: Scratch, folder: Path, seed: int) -> None:
     """Take the raw files of a folder for the data set of the scratch copy, and a seed for all that is trained on it."""
     yaml, path = YAML(), scratch.folder / "params.yaml"
     params = yaml.load(path)
-    for kind, (*_, training, _) in STEPS.items():
-        for section in params[kind].values():
-            section[training]["seed"] = seed
+    for model in params["models"].values():
+        model["train"]["seed"] = seed
     for key, name in {"reviews": REVIEWS, "word_index": WORD_INDEX}.items():
-        params["download"][key]["sha256"] = sha256((raw / name).read_bytes()).hexdigest()
+        params["download"][key]["sha256"] = sha256((folder / name).read_bytes()).hexdigest()
     yaml.dump(params, path)
-    stage(scratch, "download", IMDB_SOURCE=str(raw))
+    stage(scratch, "download", IMDB_SOURCE=str(folder))
 
 
 def stage(scratch: Scratch, *arguments: str, **environment: str) -> float:
@@ -113,33 +116,32 @@ def stage(scratch: Scratch, *arguments: str, **environment: str) -> float:
     return time.perf_counter() - start
 
 
-def train(scratch: Scratch, name: str, kind: str) -> tuple[float, float]:
-    """Train from nothing and score: seconds of the stages before the last, and the accuracy."""
-    *training, scoring = STEPS[kind]
-    seconds = sum(stage(scratch, step, name) for step in training)
-    stage(scratch, scoring, name)
+def train(scratch: Scratch, name: str) -> tuple[float, float]:
+    """Train from nothing and score: seconds of ``pad`` and ``train``, and the accuracy."""
+    seconds = sum(stage(scratch, step, name) for step in ("pad", "train"))
+    stage(scratch, "evaluate", name)
     return seconds, json.loads((scratch.folder / "metrics" / f"{name}.json").read_text())["accuracy"]
 
 
 def measure(names: dict[str, str], source: Path, sizes: list[int], seeds: int) -> Iterator[Run]:
     """All runs: for each size and seed, each name in turn."""
     with checkout() as scratch:
-        raw = scratch.folder.parent / "raw"
+        folder = scratch.folder.parent / "raw"
         scratch.environment.pop(launcher.NAME, None)  # side by side, each in one process
         stage(scratch, "environment")
         for size in sorted(set(sizes), reverse=True):
             for seed in range(1, 1 + seeds):
-                found = write_raw(source, raw, size, seed)
-                pin(scratch, raw, seed)
-                for name, kind in names.items():
-                    yield Run(name, kind, found, seed, *train(scratch, name, kind))
+                found = write_raw(source, folder, size, seed)
+                pin(scratch, folder, seed)
+                for name, group in names.items():
+                    yield Run(name, group, found, seed, *train(scratch, name))
 
 
 class Point(NamedTuple):
-    """What the seeds together say of a name on so many reviews."""
+    """Results of a model on a number of reviews, over the seeds."""
 
     name: str
-    kind: str
+    group: str
     reviews: int
     seconds: float  # the median
     accuracy: float  # the mean
@@ -155,7 +157,7 @@ def summarize(runs: list[Run]) -> dict[str, list[Point]]:
             seconds, accuracy = statistics.median(run.seconds for run in own), [run.accuracy for run in own]
             noise = statistics.stdev(accuracy) if len(own) > 1 else 0.0
             points.setdefault(name, []).append(
-                Point(name, own[0].kind, size, seconds, statistics.mean(accuracy), noise)
+                Point(name, own[0].group, size, seconds, statistics.mean(accuracy), noise)
             )
     return points
 
@@ -174,16 +176,13 @@ def table(points: dict[str, list[Point]], parameters: dict[str, int]) -> str:
 def chart(points: dict[str, list[Point]]) -> dict:
     """Vega-Lite: accuracy by seconds on most reviews, beside accuracy by reviews; bars reach as far as the noise."""
     every = [point for own in points.values() for point in own]
-    kinds = {"models": "network", "baselines": "n-grams"}
     rows = [
-        point._asdict()
-        | {"kind": kinds[point.kind], "low": point.accuracy - point.noise, "high": point.accuracy + point.noise}
-        for point in every
+        point._asdict() | {"low": point.accuracy - point.noise, "high": point.accuracy + point.noise} for point in every
     ]
     most, sizes = max(point.reviews for point in every), sorted({point.reviews for point in every})
     accuracy = {"type": "quantitative", "title": "test accuracy", "scale": {"zero": False}, "axis": {"format": ".2f"}}
     color = {"field": "name", "type": "nominal", "title": None, "sort": [*points], "scale": {"scheme": "category20"}}
-    kind = {"field": "kind", "type": "nominal", "title": None}
+    group = {"field": "group", "type": "nominal", "title": None}
     log = {"scale": {"type": "log", "nice": False, "padding": 15}, "type": "quantitative"}
     noise = {
         "mark": {"type": "rule", "strokeWidth": 2},
@@ -195,7 +194,7 @@ def chart(points: dict[str, list[Point]]) -> dict:
         "encoding": {"x": {"field": "seconds", "title": "seconds to train", **log}, "color": color},
         "layer": [noise, {
             "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
-            "encoding": {"y": accuracy | {"field": "accuracy"}, "shape": kind},
+            "encoding": {"y": accuracy | {"field": "accuracy"}, "shape": group},
         }],
     }  # fmt: skip
     right = {
@@ -206,7 +205,7 @@ def chart(points: dict[str, list[Point]]) -> dict:
         },
         "layer": [noise, {
             "mark": {"type": "line", "point": True},
-            "encoding": {"y": accuracy | {"field": "accuracy"}, "strokeDash": kind | {"legend": None}},
+            "encoding": {"y": accuracy | {"field": "accuracy"}, "strokeDash": group | {"legend": None}},
         }],
     }  # fmt: skip
     return {
@@ -216,36 +215,36 @@ def chart(points: dict[str, list[Point]]) -> dict:
 
 
 def mistakes(names: dict[str, str], source: Path) -> str:
-    """Markdown: the surest mistakes that all models of a kind share, and those that one kind alone makes.
+    """Markdown: the surest mistakes that all models of a group share, and those that one group alone makes.
 
     Raises:
         InputError: The probabilities of a name are not there, or not of the raw file's reviews.
     """
     with source.open("rb") as file:
-        order = padding.orders(*(corpus.count(file, split) for split in ("train", "test")))[1]
+        order = padding.orders(*(raw.count(file, split) for split in ("train", "test")))[1]
     lists, labels = read_raw(source, "test")
     with source.with_name(WORD_INDEX).open("rb") as file:
-        index = corpus.word_index(file)
+        index = raw.word_index(file)
     wrong, sure = {}, {}
-    for kind in STEPS:
-        positive = np.empty((sum(of == kind for of in names.values()), len(labels)))
-        for row, name in enumerate(name for name, of in names.items() if of == kind):
+    for group in dict.fromkeys(names.values()):
+        positive = np.empty((sum(of == group for of in names.values()), len(labels)))
+        for row, name in enumerate(name for name, of in names.items() if of == group):
             path = Path("data", name, "predicted.npy")
             if not path.exists() or len(found := np.load(path)) != len(labels):
                 raise InputError(f"{path}: not there, or not of these reviews; `make repro` makes it")
             positive[row, order] = found
-        wrong[kind] = (positive > 0.5) != labels
-        sure[kind] = np.abs(positive - labels).mean(axis=0)
-    networks, grams = wrong["models"], wrong["baselines"]
-    groups = {
-        "What every network and every baseline gets wrong": (networks.all(0) & grams.all(0), sum(sure.values())),
-        "What every baseline gets right and no network": (networks.all(0) & ~grams.any(0), sure["models"]),
-        "What every network gets right and no baseline": (grams.all(0) & ~networks.any(0), sure["baselines"]),
+        wrong[group] = (positive > 0.5) != labels
+        sure[group] = np.abs(positive - labels).mean(axis=0)
+    networks, grams = wrong["network"], wrong["n-grams"]
+    chapters = {
+        "Wrong by every network and every n-gram model": (networks.all(0) & grams.all(0), sum(sure.values())),
+        "Right by every n-gram model, wrong by every network": (networks.all(0) & ~grams.any(0), sure["network"]),
+        "Right by every network, wrong by every n-gram model": (grams.all(0) & ~networks.any(0), sure["n-grams"]),
     }
     parts = [
         f"# Mistakes\n\nOf {len(labels):,} test reviews; the surest ones first. `make compare` writes this page.\n"
     ]
-    for title, (chosen, weight) in groups.items():
+    for title, (chosen, weight) in chapters.items():
         rows = np.flatnonzero(chosen)
         parts.append(f"## {title}\n\n{len(rows):,} reviews.\n")
         for row in rows[np.argsort(-weight[rows], kind="stable")][:SHOWN]:
@@ -262,17 +261,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="training reviews, comma-separated")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each on each number; 3 by default")
-    parser.add_argument("--names", default="", help="models and baselines, comma-separated; all by default")
+    parser.add_argument("--names", default="", help="models, comma-separated; all by default")
     parser.add_argument("--only-mistakes", action="store_true", help="write mistakes.md alone: nothing is trained")
     arguments = parser.parse_args()
     os.chdir(project())
-    every, source, target = kinds(read()), RAW / REVIEWS, Path("experiments")
+    every, source, target = groups(read()), RAW / REVIEWS, Path("experiments")
     names = {name: every.get(name, "") for name in filter(None, arguments.names.split(","))} or every
-    if unknown := [name for name, kind in names.items() if not kind]:
+    if unknown := [name for name, group in names.items() if not group]:
         raise InputError(f"names: expected some of {', '.join(every)}, got {unknown[0]!r}")
     if not source.exists():
         raise InputError(f"{source} is missing; `make repro` makes it")
-    if set(names.values()) == {*STEPS}:
+    if len({*names.values()}) == 2:
         write_text(target / "mistakes.md", mistakes(names, source))
     if arguments.only_mistakes:
         return 0

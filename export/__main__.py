@@ -1,16 +1,17 @@
 """Write a trained model as one folder for people without this project: exported/<model>/."""
 
-import hashlib
-import json
 import tempfile
 from pathlib import Path
 
 from dvc.repo import Repo
+from networkx import descendants
 
 from checks.gate import gate
 from checks.shell import InputError, Parser, command, git
-from export.contents import INDEX, described, made
+from export.contents import described, made
 from sentiment import InputError as SentimentError
+from sentiment import load
+from sentiment.kinds import find
 
 EXPORTED = Path("exported")
 
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         folder.mkdir()
         for file, content in files.items():
             (folder / file).write_bytes(content)
-        save_graph(folder, name)
+        save_graph(folder)
         target = EXPORTED / name
         if target.exists():
             target.rename(Path(scratch, "old"))
@@ -42,40 +43,47 @@ def check(name: str) -> None:
     """Refuse a model that the commit does not record as it is here.
 
     Raises:
-        InputError: The tree is dirty, the lock stale or edited, or the model is not trained, or another.
+        InputError: The tree is dirty, the model or anything above it in the pipeline is stale or edited, or there is no
+            such model.
     """
     if changed := git(Path(), "status", "--porcelain").splitlines():
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise InputError(f"tree: {changed[0][3:]}{more} is not as committed; commit it or take it back")
-    found = gate(Path()).findings
-    wrong = [finding for finding in found if finding.kind and finding.stage.partition("@")[2] in ("", name)]
-    if wrong:
-        raise InputError(f"{wrong[0]}; `make gate` tells all, `make repro` mends it")
     with Repo() as repo:
         stages = {stage.addressing: stage for stage in repo.index.stages}
-        makers = [stages.get(f"{stage}@{name}") for stage in ("train", "evaluate")]
-        if None in makers:
-            known = ", ".join(key.partition("@")[2] for key in stages if key.startswith("train@"))
+        last = stages.get(f"evaluate@{name}")
+        if last is None:
+            known = ", ".join(key.partition("@")[2] for key in stages if key.startswith("evaluate@"))
             raise InputError(f"model: expected one of {known}, got {name!r}")
-        read = {str(dep) for stage in makers for dep in stage.deps}
-        makers += [stage for stage in repo.index.stages if read & {str(out) for out in stage.outs}]
-        for out in {str(out): out for stage in makers for out in stage.outs if not out.hash_info.isdir}.values():
-            path = Path(out.fs_path)
-            if not path.exists():
-                raise InputError(f"{out} is missing; `make repro MODEL={name}` makes it")
-            if hashlib.md5(path.read_bytes()).hexdigest() != out.hash_info.value:
-                raise InputError(f"{out} is not what dvc.lock records; `make repro MODEL={name}` makes it again")
+        needed = {last, *descendants(repo.index.graph, last)}
+        names = {"", *(stage.addressing for stage in needed)}
+        wrong = [finding for finding in gate(Path()).findings if finding.kind and finding.stage in names]
+        if wrong:
+            raise InputError(f"{wrong[0]}; `make gate` tells all, `make repro` mends it")
+        for out in {str(out): out for stage in needed for out in (*stage.outs, *stage.deps)}.values():
+            if str(out).startswith(("models", "metrics", "data")) and (state := out.workspace_status()):
+                found = (
+                    "is missing; `make repro MODEL={}` makes it"
+                    if "deleted" in state.values()
+                    else ("is not what dvc.lock records; `make repro MODEL={}` makes it again")
+                )
+                raise InputError(f"{out} {found.format(name)}")
 
 
-def save_graph(folder: Path, name: str) -> None:
-    """Write the SavedModel into a folder that has all the rest."""
-    from export.graph import save, served
-    from sentiment import archive, network
+def save_graph(folder: Path) -> None:
+    """Write the SavedModel into a folder that has all the rest.
 
-    network.use_no_gpu()
-    about = json.loads((folder / f"{name}.json").read_bytes())
-    index = json.loads(Path("data/raw", INDEX.format(about["corpus"])).read_bytes())
-    save(served(archive.unpack((folder / f"{name}.keras").read_bytes()), index, about), folder / "saved_model")
+    Raises:
+        InputError: It does not answer as the model does.
+    """
+    from export.graph import differences, save, served
+
+    model = load(folder)
+    save(served(model, (folder / find(model.about["kind"]).FILE).read_bytes()), folder / "saved_model")
+    if wrong := differences(folder / "saved_model", model):
+        raise InputError(
+            f"saved_model: expected the answers of the model, got others of {len(wrong)} texts: {wrong[0]}"
+        )
 
 
 if __name__ == "__main__":

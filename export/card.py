@@ -5,9 +5,9 @@ import json
 CARD = """---
 language: en
 license: apache-2.0
-library_name: keras
+library_name: {library}
 pipeline_tag: text-classification
-tags: [sentiment-analysis, cnn, lstm]
+tags: [sentiment-analysis, {kind}]
 model-index:
 - name: {name}
   results:
@@ -19,12 +19,16 @@ model-index:
 
 # {name}
 
-A CNN-LSTM of {parameters:,} parameters that says whether {subject} is {labels}. It reads the last
-{max_length} words of a review and knows {known:,} words by name; rarer ones are all one to it.
+A model of kind `{kind}` with {parameters:,} parameters that says whether {subject} is {labels}. It reads {length} of a
+review and knows {known:,} words{rare}.
+
+```
+{layers}
+```
 
 ## Use it
 
-With TensorFlow alone, from text, cleaned and cut into words inside the graph; also what TensorFlow Serving takes:
+With TensorFlow alone, from text, cleaned and split into words inside the graph; TensorFlow Serving takes it too:
 
 ```python
 import tensorflow as tf
@@ -36,20 +40,16 @@ for label, probability in zip(answer["label"].numpy(), answer["probability"].num
 ```
 
 `probability` is that of `{positive}`; a text without any word that the model knows has none (NaN), and the label "".
-With plain Keras, for text in ASCII (a word that the corpus lacks is unknown here, and left out above):
+With the package of the project that made it, without TensorFlow, and with the words that moved an answer:
 
 ```python
-import json, re
-import keras, numpy as np
+import sentiment
 
-about, index = (json.load(open(name, encoding="utf-8")) for name in ("{name}.json", "word_index.json"))
-words = re.sub(r"[^a-z0-9' ]", " ", "A wonderful film.".lower()).split()
-ids = [1, *(index.get(word, 2) for word in words)][-about["max_length"] :]
-ids = np.array([[0] * (about["max_length"] - len(ids)) + ids])
-probability = keras.models.load_model("{name}.keras").predict(ids, verbose=0)[0, 0]
-print(about["labels"][int(probability > 0.5)], probability)
+model = sentiment.load(".")
+print(model.predict(["A wonderful film."]))
+print(model.explain("A wonderful film."))
 ```
-
+{keras}
 ## Data and protocol
 
 Corpus `{corpus}`, the files whose hashes `reproduce.json` has. Trained on the training split, with the parameters that
@@ -65,9 +65,9 @@ On the test split. The deviation is the standard deviation over random seeds, al
 
 ## Limits
 
-It has seen the reviews of its corpus and nothing else: of other texts it will be as sure, and less often right.
-Irony, a plot told at length and rare words escape it, and of a long text it reads the end alone. It has whatever
-prejudice those reviews have; decide nothing about people by it.
+It was trained on the reviews of its corpus alone: of other texts it will be as sure, and less often right. Irony, a
+plot told at length and rare words mislead it{end}. It has whatever prejudice those reviews have; decide nothing about
+people by it.
 
 ## Make it again
 
@@ -81,28 +81,58 @@ makes these files again, and `make verify-export FOLDER=<this folder>` does so i
 are identical.
 """
 
+KERAS = """
+With plain Keras, for text in ASCII without markup:
 
-def card(name: str, about: dict, recipe: dict, metrics: dict, noise: dict) -> str:
+```python
+import json
+import keras, numpy as np
+
+about, ranks = (json.load(open(name, encoding="utf-8")) for name in ("model.json", "word_index.json"))
+tokens, pad = about["tokens"], about["pad"]
+text = "A wonderful film.".lower() if tokens["lowercase"] else "A wonderful film."
+words = text.translate({ord(separator): " " for separator in tokens["separators"]}).split(" ")
+ids = [1, *(ranks[word] + 3 if ranks[word] + 3 < pad["vocabulary"] else 2 for word in words if word in ranks)]
+ids = np.array([([0] * pad["max_length"] + ids)[-pad["max_length"] :]])
+probability = keras.models.load_model("model.keras").predict(ids, verbose=0)[0, 0]
+print(about["labels"][int(probability > 0.5)], probability)
+```
+"""
+
+
+def card(name: str, about: dict, recipe: dict, metrics: dict, noise: dict, *, layers: str) -> str:
     """The card, Markdown.
 
     Args:
         name: The model's.
-        about: What ``train`` wrote beside it.
-        recipe: What goes to ``reproduce.json``.
+        about: Values of ``model.json``.
+        recipe: Values of ``reproduce.json``.
         metrics: By name.
         noise: Their spread over seeds by name, each with ``std``; what was not measured is missing.
+        layers: The table of layers.
     """
     scores = {key: value for key, value in metrics.items() if key not in ("parameters", "weights")}
     deviations = {key: f"{noise[key]['std']:.4f}" if key in noise else "" for key in scores}
+    length, vocabulary, is_keras = (
+        about["pad"]["max_length"],
+        about["pad"]["vocabulary"],
+        "model.keras" in recipe["files"],
+    )
     return CARD.format(
         name=name,
+        kind=about["kind"],
+        library="keras" if is_keras else "numpy",
         corpus=about["corpus"],
         command=recipe["command"],
+        end=", and it reads the end of a long text alone" if length else "",
         index="\n".join(f"    - {json.dumps({'type': key, 'value': value})}" for key, value in scores.items()),
-        known=about["vocabulary"] - 3,
+        keras=KERAS if is_keras else "",
+        known=vocabulary - 3 if vocabulary else about["words"],
         labels=" or ".join(about["labels"]),
-        max_length=about["max_length"],
+        layers=layers.rstrip(),
+        length=f"the last {length} words" if length else "all words",
         parameters=metrics["parameters"],
+        rare=" by name; all rarer ones are one word to it" if vocabulary else "",
         subject="an English film review" if about["corpus"] == "imdb" else "a review",
         positive=about["labels"][1],
         table="\n".join(f"| {key} | {value:.4f} | {deviations[key]} |" for key, value in scores.items()),

@@ -1,33 +1,106 @@
-"""A SavedModel that takes strings: cleaning, ids and network in one TensorFlow graph, as TensorFlow Serving runs it."""
+"""A SavedModel that takes strings: cleaning, ids and model in one TensorFlow graph, as TensorFlow Serving runs it."""
 
 import re
 import unicodedata
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sentiment.network import keras, tf
-from sentiment.padding import FIRST_WORD, START, UNKNOWN
-from sentiment.text import RULES, SEPARATORS, fold_character
+import numpy as np
+
+from sentiment.data import ngrams
+from sentiment.data.padding import FIRST_WORD, START, UNKNOWN
+from sentiment.data.text import RULES, fold_character
+from sentiment.keras import archive
+from sentiment.keras.backend import tf, use_no_gpu
+from sentiment.kinds.ngrams import Linear, open_model
+from sentiment.model import TextModel
+
+if TYPE_CHECKING:
+    import keras
 
 CHARACTERS = 0x110000  # of Unicode
+TOLERANCE = 1e-5
+"""Largest difference between two probabilities that are the same: TensorFlow sums in another order."""
+
+TEXTS = (
+    "A wonderful film.",
+    "The worst acting I\u2019ve ever seen\u2026",
+    "good\xa0and bad<br />and good",
+    "",
+    "GREAT!!! isn't it?",
+    "don`t\tsee-it,\r\nit's bad",
+    "<BR/>fine&nbsp;film &amp; &quot;great&quot; story&#39;s end",
+    "cliche\u0301 caf\u00e9 na\u00efve fianc\u00e9e",
+    "\uff27\uff2f\uff2f\uff24 \u201cmovie\u201d \u2014 a must\u2013see",
+    "I\u0307stanbul \u1e9e \ufb01lm \u00bd \u2603",
+    "\u200bbad\ufeffmovie\u00ad time",
+    "xqzzyx",
+    "the " * 3000 + "end is bad",
+)
+"""Texts on which a graph and the model must agree: case, separators, markup, entities, accents, widths, lengths."""
+
+
+class Network(tf.Module):
+    """A Keras network of padded ids."""
+
+    def __init__(self, model: "keras.Model"):
+        super().__init__()
+        self.model = model
+
+    def probability(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
+        """The probability of label 1 of each review, float32 [n]: ragged ids, and the same padded in front."""
+        return self.model(rows, training=False)[:, 0]
+
+
+class NGrams(tf.Module):
+    """A linear model of n-grams: lookups and a sum; see ``kinds.ngrams.Linear``."""
+
+    def __init__(self, model: Linear):
+        super().__init__()
+        self.weighting, self.longest = model.weighting.name, ngrams.words_in(model.grams)
+        self.grams = tf.Variable(model.grams, trainable=False)
+        self.scale = tf.Variable(model.weighting.scale.astype(np.float64), trainable=False)
+        self.weights = tf.Variable(model.weights.astype(np.float64), trainable=False)
+
+    def probability(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
+        """As ``Network``."""
+        words = tf.ragged.boolean_mask(ids, ids > START)
+        flat, review = tf.cast(words.flat_values, tf.int64), words.value_rowids()
+        grams, known, found, of = flat, flat != UNKNOWN, [], []
+        for n in range(self.longest):
+            if n:
+                grams = grams[:-1] + tf.bitwise.left_shift(flat[n:], tf.constant(ngrams.BITS * n, tf.int64))
+                known = known[:-1] & (flat[n:] != UNKNOWN) & (review[n:] == review[:-n])
+            found.append(tf.boolean_mask(grams, known))
+            of.append(tf.boolean_mask(review[: tf.size(review) - n], known))
+        found, of, size = tf.concat(found, 0), tf.concat(of, 0), tf.size(self.grams, tf.int64)
+        column = tf.minimum(tf.searchsorted(self.grams, found, out_type=tf.int64), size - 1)
+        there = tf.gather(self.grams, column) == found
+        pair, _, count = tf.unique_with_counts(tf.boolean_mask(of * size + column, there))
+        of, column = pair // size, pair % size
+        times = tf.cast(count, tf.float64) if self.weighting in ("counts", "tfidf") else tf.constant(1.0, tf.float64)
+        feature = times * tf.gather(self.scale, column)
+        if self.weighting == "tfidf":
+            length = tf.sqrt(tf.math.unsorted_segment_sum(feature * feature, of, words.nrows()))
+            feature /= tf.gather(length, of)
+        logit = tf.math.unsorted_segment_sum(feature * tf.gather(self.weights, column), of, words.nrows())
+        return tf.cast(tf.sigmoid(logit + self.weights[-1]), tf.float32)
 
 
 class Served(tf.Module):
     """A model with all that turns text into its ids.
 
     Args:
-        model: From ids, int32 [n, max_length], to probabilities, float32 [n, 1].
-        index: The rank of each word, from 1.
-        max_length: Ids in a review.
-        vocabulary: Ids from here on are unknown.
-        labels: What probabilities near 0 and near 1 are called.
+        text: The model as it reads text in Python.
+        model: The same of ids.
     """
 
-    def __init__(self, model: keras.Model, index: dict[str, int], *, max_length: int, vocabulary: int, labels: list):
+    def __init__(self, text: TextModel, model: Network | NGrams):
         super().__init__()
-        self.model, self.max_length, self.labels = model, max_length, labels
-        ranks = {word: rank + FIRST_WORD for word, rank in index.items()}
-        ids = {word: id if id < vocabulary else UNKNOWN for word, id in ranks.items()}
+        self.model, self.max_length, self.labels, self.rules = model, text.max_length, [*text.labels], text.tokens
+        ranks = {word: rank + FIRST_WORD for word, rank in text.index.items()}
+        ids = {word: id if id < text.vocabulary else UNKNOWN for word, id in ranks.items()}
         self.ids = _table(ids, tf.string, tf.int32, -1)
         self.folded = _table(_folded(), tf.string, tf.string, "\0")
         self.pairs = _table(_pairs(), tf.int64, tf.int32, 0)
@@ -38,36 +111,45 @@ class Served(tf.Module):
 
         They are "" and NaN where no word that the model reads is in its vocabulary.
         """
-        ids = self.tokens(text)["ids"]
+        ids = self._ids(text)
         known = tf.reduce_any(ids > UNKNOWN, axis=1)
-        probability = tf.where(known, self.model(ids, training=False)[:, 0], float("nan"))
+        probability = tf.where(known, self.model.probability(ids, self._rows(ids)), float("nan"))
         label = tf.gather(tf.constant(self.labels), tf.cast(probability > 0.5, tf.int32))
         return {"label": tf.where(known, label, ""), "probability": probability}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def tokens(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The padded ids of each text, int32 [n, max_length]: ``text.clean``, ``text.encode`` and ``padding.pad``."""
+        """The ids of each text, int32 [n, length], padded in front: ``text.clean``, ``text.encode`` and ``pad``."""
+        return {"ids": self._rows(self._ids(text))}
+
+    def _ids(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """The ids that the model reads of each text, without padding."""
         for pattern, replacement in RULES:
             text = tf.strings.regex_replace(text, pattern, replacement)
         words = self._split(text)
         pieces = self._split(self._fold(words.flat_values))
         better = tf.reduce_any(tf.ragged.map_flat_values(self.ids.lookup, pieces) >= 0, axis=1)
-        folded = (self.ids.lookup(words.flat_values) <= UNKNOWN) & better
+        ascii = tf.strings.regex_full_match(words.flat_values, r"[\x00-\x7f]*")  # which `clean` leaves as it is
+        folded = (self.ids.lookup(words.flat_values) <= UNKNOWN) & better & ~ascii
         joined = tf.strings.reduce_join(pieces, axis=1, separator=" ")
         words = words.with_flat_values(tf.strings.split(tf.where(folded, joined, words.flat_values)))
         ids = tf.ragged.map_flat_values(self.ids.lookup, words.merge_dims(1, 2))
         ids = tf.ragged.boolean_mask(ids, ids >= 0)
-        start = tf.fill([ids.nrows(), 1], START)
-        ids = tf.concat([start, ids], axis=1)[:, -self.max_length :]
-        before = self.max_length - ids.row_lengths()  # rows of padding alone
-        place = tf.range(self.max_length, dtype=tf.int64) - before[:, None]
+        ids = tf.concat([tf.fill([ids.nrows(), 1], START), ids], axis=1)
+        return ids if self.max_length is None else ids[:, -self.max_length :]
+
+    def _rows(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        """Ids padded in front, int32 [n, max_length]; whole reviews to the longest of them."""
+        length = self.max_length or tf.cast(ids.bounding_shape()[1], tf.int64)
+        before = length - ids.row_lengths()  # rows of padding alone
+        place = tf.range(length, dtype=tf.int64) - before[:, None]
         dense = tf.gather(ids.to_tensor(shape=[None, self.max_length]), tf.maximum(place, 0), batch_dims=1)
-        return {"ids": tf.where(place < 0, 0, dense)}
+        return tf.where(place < 0, 0, dense)
 
     def _split(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """The words of each text, as ``text.split`` has them."""
-        lower = tf.strings.lower(text)  # in ASCII alone
-        return tf.strings.split(tf.strings.regex_replace(lower, f"[{re.escape(SEPARATORS)}]", " "))
+        """The words of each text, as ``text.words`` has them."""
+        lower = tf.strings.lower(text) if self.rules.lowercase else text  # in ASCII alone
+        return tf.strings.split(tf.strings.regex_replace(lower, f"[{re.escape(self.rules.separators)}]", " "), " ")
 
     def _fold(self, words: tf.Tensor) -> tf.Tensor:
         """``text.fold`` of each word."""
@@ -91,13 +173,53 @@ class Served(tf.Module):
         )
 
 
-def served(model: keras.Model, index: dict[str, int], about: dict) -> Served:
-    """A model with the settings that ``train`` wrote beside it."""
-    return Served(model, index, **{key: about[key] for key in ("max_length", "vocabulary", "labels")})
+def served(text: TextModel, content: bytes) -> Served:
+    """A model that reads text, as a graph.
+
+    Args:
+        text: The model.
+        content: Of its model file.
+    """
+    use_no_gpu()
+    if isinstance(text.model, Linear):
+        return Served(text, NGrams(open_model(content, "")))
+    return Served(text, Network(archive.unpack(content)))
+
+
+def differences(folder: Path, text: TextModel) -> list[str]:
+    """How a SavedModel's answers differ from those of the model that it was made from; empty if they do not.
+
+    It is asked ``TEXTS``, and texts of words of the model's index, those with letters beyond ASCII among them.
+
+    Args:
+        folder: Of the SavedModel.
+        text: The model.
+    """
+    words = sorted(text.index, key=text.index.__getitem__)
+    other = [word for word in words if not word.isascii()]
+    texts = [
+        *TEXTS,
+        *(" ".join(some[at : at + 20]) for some in (words[:400], other[:200]) for at in range(0, len(some), 20)),
+    ]
+    try:
+        found = tf.saved_model.load(str(folder)).signatures["serving_default"](text=tf.constant(texts))
+        probabilities, labels = found["probability"].numpy(), [label.decode() for label in found["label"].numpy()]
+    except (OSError, KeyError, ValueError) as error:
+        return [f"it does not answer: {error}"]
+    answers = text.predict(texts)
+    expected = np.array([answer.probability for answer in answers])
+    even = np.abs(expected - 0.5) <= TOLERANCE  # either label will do
+    same = np.isclose(probabilities, expected, rtol=0, atol=TOLERANCE, equal_nan=True)
+    same &= even | (np.array([answer.label for answer in answers]) == np.array(labels))
+    return [
+        f"{texts[at][:40]!r}: it answers {labels[at]!r} {probabilities[at]:.6f}, the model {answers[at].label!r}"
+        f" {expected[at]:.6f}"
+        for at in np.flatnonzero(~same)
+    ]
 
 
 def save(served: Served, folder: Path) -> None:
-    """Write a SavedModel: signature ``serving_default``, from ``text``; and ``ids``, what the network reads."""
+    """Write a SavedModel: signature ``serving_default``, from ``text``; and ``ids``, the ids that the model reads."""
     signatures = {"serving_default": served.serve, "ids": served.tokens}
     tf.saved_model.save(served, str(folder), signatures=signatures)
 

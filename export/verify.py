@@ -1,4 +1,4 @@
-"""Is an exported folder what its recipe makes? Runs the recipe in a scratch checkout and compares file by file.
+"""Run the recipe of an exported folder in a scratch checkout, and compare file by file.
 
 Exit codes as of ``checks.verify``: 0 identical, 1 the same values or within tolerance, 2 different, 3 there is no
 verdict. The SavedModel, whose bytes TensorFlow does not promise, is asked some texts, and its answers are compared with
@@ -9,7 +9,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
 from dvc.repo import Repo
 
 from checks.runs import forget, freeze_external, frozen
@@ -18,11 +17,16 @@ from checks.settings import Settings, read_settings
 from checks.shell import InputError, Parser, command
 from checks.values import CODES, DIFFERENT, IDENTICAL, VERDICTS, WITHIN, compare
 from checks.verify import environment
-from export.contents import INDEX, REPRODUCE, described, made
+from export.contents import REPRODUCE, described, made
 from sentiment import InputError as SentimentError
+from sentiment import load
+from sentiment.kinds import NAMES, find
+from sentiment.model import ABOUT, INDEX, LAYERS
 
-TEXTS = ("A wonderful film.", "The worst acting I\u2019ve ever seen\u2026", "good\xa0and bad<br />and good", "")
-TOLERANCE = 1e-5  # TensorFlow's sums are in another order
+MODEL = {ABOUT, INDEX, LAYERS, *(find(name).FILE for name in NAMES)}
+"""Files of the folder that `train` writes."""
+
+SHOWN = 5  # differences, each on a line
 
 
 def verify(folder: Path) -> tuple[list[tuple[str, str, list[str]]], dict]:
@@ -37,8 +41,8 @@ def verify(folder: Path) -> tuple[list[tuple[str, str, list[str]]], dict]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: expected a folder of `make export`, got no {REPRODUCE} in it ({error})") from None
     settings = read_settings(project())
-    if not (folder / f"{name}.keras").is_file():
-        raise InputError(f"{folder}: expected {name}.keras, which {REPRODUCE} names, got none; export it again")
+    if not (folder / ABOUT).is_file():
+        raise InputError(f"{folder}: expected {ABOUT}, which {REPRODUCE} names, got none; export it again")
     here = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     with checkout(commit) as scratch:
         freeze_external(scratch)
@@ -51,10 +55,8 @@ def verify(folder: Path) -> tuple[list[tuple[str, str, list[str]]], dict]:
         again = made(scratch.folder, name)
         expected = again | described({file: here.get(file, b"") for file in again}, scratch.folder, name, commit)
         machine = environment(settings.packages, scratch)
-        corpus = json.loads(again[f"{name}.json"])["corpus"]
-        index = json.loads((scratch.folder / "data/raw" / INDEX.format(corpus)).read_bytes())
     rows = compare_files(here, expected, settings, recorded)
-    return [*rows, ("saved_model", *compare_answers(folder / "saved_model", here, name, index))], machine
+    return [*rows, ("saved_model", *compare_answers(folder))], machine
 
 
 def compare_files(
@@ -66,45 +68,35 @@ def compare_files(
         here: The folder's files by name.
         expected: The rerun's.
         settings: The tolerances.
-        recorded: The MD5 of each file that the commit recorded of its training.
+        recorded: The DVC hashes of the outputs that the commit recorded of its training.
     """
-    rows = []
+    rows, is_recorded = [], tree_hash({file: here[file] for file in MODEL if file in here}) in recorded
     for file in sorted(expected.keys() | here.keys()):
         if file not in expected or file not in here:
             rows.append((file, DIFFERENT, [f"only the {'rerun' if file in expected else 'folder'} has it"]))
             continue
         verdict, differences = compare(file, here[file], expected[file], settings)
-        if verdict == DIFFERENT and file.endswith(".keras") and hashlib.md5(here[file]).hexdigest() in recorded:
+        if verdict == DIFFERENT and file in MODEL and is_recorded:
             verdict, differences = WITHIN, [*differences, "it is what the commit recorded, whose bytes are free"]
         rows.append((file, verdict, differences))
     return rows
 
 
-def compare_answers(saved: Path, files: dict[str, bytes], name: str, index: dict[str, int]) -> tuple[str, list[str]]:
-    """Whether the SavedModel answers as the model beside it."""
-    from sentiment import archive
-    from sentiment.answers import Answer, Asker
-    from sentiment.network import tf, use_no_gpu
-    from sentiment.prediction import Predictor
+def tree_hash(files: dict[str, bytes]) -> str:
+    """DVC's hash of a folder of files: MD5 of its listing, and ".dir" (``dvc_data.hashfile.tree.Tree``)."""
+    listing = [{"md5": hashlib.md5(files[name]).hexdigest(), "relpath": name} for name in sorted(files)]
+    return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
 
-    use_no_gpu()
+
+def compare_answers(folder: Path) -> tuple[str, list[str]]:
+    """The verdict on the SavedModel's answers, compared with those of the model beside it, and the differences."""
+    from export.graph import differences
+
     try:
-        about, predictor = json.loads(files[f"{name}.json"]), Predictor(archive.unpack(files[f"{name}.keras"]))
-        served = tf.saved_model.load(str(saved)).signatures["serving_default"]
-        found = served(text=tf.constant(TEXTS))
-        probabilities, labels = found["probability"].numpy(), [label.decode() for label in found["label"].numpy()]
-    except (SentimentError, OSError, KeyError, ValueError) as error:
-        return DIFFERENT, [f"it does not answer: {error}"]
-    settings = {key: about[key] for key in ("max_length", "vocabulary", "labels")}
-    answers = Asker(lambda ids: predictor.predict(ids, batch=len(ids)), index, **settings).ask(TEXTS)
-    expected = [answer.probability if isinstance(answer, Answer) else np.nan for answer in answers]
-    if not np.allclose(probabilities, expected, rtol=0, atol=TOLERANCE, equal_nan=True):
-        return DIFFERENT, [f"its answers are {probabilities}, those of {name}.keras {np.float32(expected)}"]
-    names = [answer.label if isinstance(answer, Answer) else "" for answer in answers]
-    even = np.abs(np.float32(expected) - 0.5) <= TOLERANCE  # either label will do
-    if any(np.array(names)[~even] != np.array(labels)[~even]):
-        return DIFFERENT, [f"its labels are {labels}, those of {name}.keras {names}"]
-    return IDENTICAL, []
+        found = differences(folder / "saved_model", load(folder))
+    except SentimentError as error:
+        found = [f"it does not answer: {error}"]
+    return (DIFFERENT if found else IDENTICAL), found[:SHOWN]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,8 +1,36 @@
-"""The library behind the stages: pure functions of arrays and numbers that know no paths and no params file."""
+"""Models of labelled text: train, predict, explain. Pure functions of arrays, which know no pipeline.
 
-DECIMALS = 6
-"""Of every tracked figure: NumPy's exp and log differ between instruction sets by some units in the last place."""
+>>> import sentiment
+>>> model = sentiment.load("models/nb-adam")  # doctest: +SKIP
+>>> model.predict(["A wonderful film"])  # doctest: +SKIP
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sentiment.model import TextModel
+
+__all__ = ["InputError", "load"]
 
 
 class InputError(ValueError):
     """The user's input is at fault: the message says what, expected, got and remedy, in one line."""
+
+
+def load(path: "str | Path") -> "TextModel":
+    """A trained model that reads text.
+
+    Args:
+        path: A model's folder, ``models/<name>``, or an exported one.
+
+    Returns:
+        A model with ``predict(texts)`` and ``explain(text)``. TensorFlow is imported only for a Keras network that the
+        compiled kernels cannot compute.
+
+    Raises:
+        InputError: A file is missing or damaged, or the files do not belong together.
+    """
+    from sentiment.model import load
+
+    return load(path)

@@ -1,24 +1,21 @@
-"""What does a trained model say of a text? Reads texts, files or standard input, one review a line."""
+"""Predict the label of texts with a trained model: texts, files or standard input, one review a line."""
 
 import argparse
-import hashlib
 import json
 import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from sentiment import InputError
+from sentiment import InputError, load
 
 if TYPE_CHECKING:
-    import numpy as np
+    from sentiment.model import Answer, TextModel
 
-    from sentiment.answers import Answer
-
-MODELS, RAW = Path("models"), Path("data/raw")
+MODELS, ABOUT = Path("models"), "model.json"
 BATCH = 512
 """Reviews scored together, at most."""
 
@@ -38,7 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sentiment", description=__doc__, allow_abbrev=False)
     parser.add_argument("text", nargs="*", help="a review; without any, and without --file, standard input is read")
     parser.add_argument("--file", action="append", default=[], type=Path, help="of reviews, one a line; repeatable")
-    parser.add_argument("--model", help="a name under models/, or a .keras file with its .json beside it")
+    parser.add_argument("--model", help="a name under models/, or a folder that `make export` wrote")
     parser.add_argument("--json", action="store_true", help="an object a line: " + ", ".join(KEYS) + "; or error")
     parser.add_argument(
         "--words",
@@ -52,20 +49,22 @@ def main() -> int:
         raise InputError(f"--words: expected a number from 0, got {words}")
     if missing := [str(file) for file in options.file if not file.is_file()]:
         raise InputError(f"--file: {', '.join(missing)}: expected a file of reviews, one a line")
-    ask, form = load(find(options.model)), as_json if options.json else as_text
+    model = load(find(options.model))
     asked = failed = 0
     for texts in batches(options.text, options.file):
-        lines, refused = [None] * len(texts), 0
-        contents = {}
+        errors, contents = {}, {}
         for at, text in enumerate(texts):
             try:
                 contents[at] = decode(text)
             except InputError as error:
-                lines[at] = form(str(error))
-        for (at, _), answer in zip(contents.items(), ask([*contents.values()], words), strict=True):
-            lines[at] = form(f"{texts[at].place}: {answer}" if isinstance(answer, str) else answer)
-            refused += isinstance(answer, str)
-        asked, failed = asked + len(texts), failed + refused + len(texts) - len(contents)
+                errors[at] = str(error)
+        shown = dict(zip(contents, predict(model, [*contents.values()], words, as_objects=options.json), strict=True))
+        for at, (answer, _) in shown.items():
+            if answer.error:
+                errors[at] = f"{texts[at].place}: {answer.error}"
+        wrong = {at: as_json(error) if options.json else f"no answer: {error}" for at, error in errors.items()}
+        lines = [wrong[at] if at in wrong else shown[at][1] for at in range(len(texts))]
+        asked, failed = asked + len(texts), failed + len(errors)
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
     if failed:
@@ -74,92 +73,24 @@ def main() -> int:
 
 
 def find(name: str | None) -> Path:
-    """The ``.keras`` file of a name, or of a path, or else the only one there is.
+    """The folder of a model, by its name or path, or else of the only one there is.
 
     Raises:
         InputError: There is none, or several.
     """
-    there = sorted(path.stem for path in MODELS.glob("*.keras"))
+    there = sorted(path.parent.name for path in MODELS.glob(f"*/{ABOUT}"))
     if name is None:
         if len(there) == 1:
-            return MODELS / f"{there[0]}.keras"
+            return MODELS / there[0]
         if there:
             raise InputError(f"--model: expected one of {', '.join(there)}, got none")
-    elif name.endswith(".keras") and Path(name).is_file():
-        return Path(name)
     elif name in there:
-        return MODELS / f"{name}.keras"
-    found = f"got {name}" if name else "there is none"
-    known = ", ".join([*there, "a .keras file with its .json beside it"])
-    raise InputError(f"--model: expected {known}, {found}; `make repro MODEL=small` trains `small` of params.yaml")
-
-
-def load(path: Path) -> Callable[[list[str], int], list]:
-    """A function that asks the model in a file: texts, and how many words to name of each way, to answers.
-
-    Raises:
-        InputError: The model, what stands beside it and the word index do not belong together.
-    """
-    from sentiment.answers import Asker
-
-    beside = path.with_suffix(".json")
-    try:
-        about = json.loads(beside.read_bytes())
-        predict = predictor(path.read_bytes(), about["weights"])
-        index = read_index(path, about["corpus"], about["word_index"])
-        keys = {key: about[key] for key in ("max_length", "vocabulary", "labels")}
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename} is missing; `make repro` writes it beside the model") from None
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise InputError(f"{path}: {error}") from None
-        raise InputError(f"{beside}: not what train writes ({error}); run `make repro` again") from None
-    return Asker(predict, index, **keys).ask
-
-
-def predictor(packed: bytes, expected: str) -> "Callable[[np.ndarray], np.ndarray]":
-    """What predicts with a saved model: the compiled blocks, without TensorFlow, or else Keras.
-
-    Raises:
-        InputError: The weights do not have this digest.
-    """
-    from sentiment import saved
-    from sentiment.engine.network import Network
-    from sentiment.engine.trainer import CompiledPredictor
-    from sentiment.training import digest
-
-    try:
-        layers, weights = saved.read(packed)
-        if Network(layers).parameters == len(weights) and digest(weights) == expected:
-            return CompiledPredictor(layers, weights, batch=BATCH).predict
-    except (InputError, KeyError):  # no fault: this model is Keras's
-        pass
-    from sentiment import archive, network
-    from sentiment.prediction import Predictor
-
-    network.use_no_gpu()
-    model = archive.unpack(packed)
-    if (found := digest(network.get_weights(model))) != expected:
-        raise InputError(f"expected the weights {expected} that its .json names, found {found}; run `make repro` again")
-    keras = Predictor(model)
-    return lambda ids: keras.predict(ids, batch=BATCH)
-
-
-def read_index(model: Path, corpus: str, digest: str) -> dict[str, int]:
-    """The word index that a model was trained with: in the project that the model lies in, or in this one.
-
-    Raises:
-        InputError: It has another SHA-256, or is missing.
-    """
-    name = f"{corpus}_word_index.json"
-    places = [folder / RAW / name for folder in (model.resolve().parents[1], Path())]
-    path = next((place for place in places if place.exists()), places[-1])
-    if not path.exists():
-        raise InputError(f"{path} is missing, the word index; `dvc repro download` fetches it")
-    content = path.read_bytes()
-    if (other := hashlib.sha256(content).hexdigest()) != digest:
-        raise InputError(f"{path}: expected the word index {digest} that the model was trained with, found {other}")
-    return json.loads(content)
+        return MODELS / name
+    elif Path(name, ABOUT).is_file():
+        return Path(name)
+    value = f"got {name}" if name else "there is none"
+    known = ", ".join([*there, "a folder that `make export` wrote"])
+    raise InputError(f"--model: expected {known}, {value}; `make repro MODEL=small` trains `small` of params.yaml")
 
 
 def batches(texts: list[str], files: list[Path]) -> Iterator[list[Text]]:
@@ -218,23 +149,30 @@ def decode(text: Text) -> str:
         raise InputError(f"{text.place}: byte {error.start + 1} is 0x{wrong:02x}; expected UTF-8") from None
 
 
+def predict(model: "TextModel", texts: list[str], count: int, *, as_objects: bool) -> list[tuple["Answer", str]]:
+    """The answer to each text and the line that shows it; words in colour where a terminal reads."""
+    if count and not as_objects and colors():
+        return [(each.answer, each.colored()) for each in map(model.explain, texts)]
+    answers = model.predict(texts, words=count)
+    return [(answer, as_json(answer) if as_objects else str(answer)) for answer in answers]
+
+
+def colors() -> bool:
+    """Whether output goes to a terminal that shows colours."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 KEYS = ("label", "probability", "words", "unknown", "truncated")
 
 
 def as_json(answer: "Answer | str") -> str:
     """One object; ``probability`` is that of the second label, exactly."""
-    return json.dumps({"error": answer} if isinstance(answer, str) else answer._asdict(), ensure_ascii=False)
+    values = {"error": answer} if isinstance(answer, str) else {key: getattr(answer, key) for key in KEYS}
+    return json.dumps(values, ensure_ascii=False)
 
 
-def as_text(answer: "Answer | str") -> str:
-    """The label, the probability of the second one, and the words that raised and lowered it."""
-    if isinstance(answer, str):
-        return f"no answer: {answer}"
-    moved = " ".join(f"{word}{effect:+.3f}" for word, effect in answer.words)
-    return f"{answer.label:8}  {answer.probability:.4f}  {moved}".rstrip()
-
-
-if __name__ == "__main__":
+def run() -> None:
+    """The command line: bad input is one line on standard error and exit code 1."""
     for name in ("SIGINT", "SIGPIPE"):  # Ctrl-C, and a reader that went away, end it without a word
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
@@ -245,3 +183,7 @@ if __name__ == "__main__":
         sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
     except OSError as error:
         sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    run()

@@ -1,111 +1,237 @@
-"""The network, written down once: a Keras model of stock layers.
+"""What all kinds of Keras networks share: their schema of ``train``, their trainers, and prediction.
 
-Whoever wants another network changes ``build``. What the compiled trainer (``engine``) has no block for trains with
-``train.engine: keras``.
+A kind's file adds ``Architecture`` and ``build(pad, architecture)``, which gives a ``keras.Model`` from word ids, int32
+[reviews, max_length], to probabilities, float32 [reviews, 1].
 """
 
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from sentiment import InputError
+from sentiment.data.padding import UNKNOWN, Reviews
+from sentiment.schema import Batch, Epochs, ModelSettings, Pad, Rate, Section, Seed
+from sentiment.training import digest, split
 
-os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ["KERAS_HOME"] = os.devnull  # a user's keras.json may say what it likes
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # failures raise; nothing else need be said
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ prints to file descriptor 2 as it starts: it heeds no log level there."""
-    terminal, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-        os.close(nothing)
-
-
-with _silence():
+if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
-    from keras import layers
+
+    from sentiment.engine.trainer import CompiledTrainer
+    from sentiment.keras.trainer import KerasTrainer
+
+FILE = "model.keras"
+PARALLEL = True
+
+TOGETHER = 4096
+"""Maximum number of reviews predicted at once to find effects: memory against speed."""
 
 
-OVER_TIME = {
-    "last": lambda: [],
-    "average": lambda: [layers.GlobalAveragePooling1D(name="average")],
-    "maximum": lambda: [layers.GlobalMaxPooling1D(name="maximum")],
-}
-"""What makes one row per review of the LSTM's steps, by its name in ``params.yaml``."""
+class NetworkPad(Pad):
+    """A network reads reviews of one length and words of a limited vocabulary."""
+
+    max_length: Annotated[int, Field(ge=1, le=10_000)]
+    vocabulary: Annotated[int, Field(ge=4, le=10**6)]
 
 
-def build(
-    *,
-    max_length: int,
-    vocabulary: int,
-    embedding: int,
-    filters: int,
-    kernel: int,
-    pool: int,
-    units: int,
-    bidirectional: bool,
-    over_time: str,
-    dropout: float,
-    dense: int,
-) -> keras.Sequential:
-    """The CNN-LSTM: word ids, int32 [reviews, max_length], to probabilities, float32 [reviews, 1].
+class Train(Section):
+    """How a network is trained."""
 
-    An argument for each key that ``params.yaml`` has under ``pad`` and ``network``, with the meaning it has there.
-    """
-    lstm = layers.LSTM(units, return_sequences=over_time != "last", name="lstm")
-    return keras.Sequential(
-        [
-            keras.Input((max_length,), dtype="int32", name="ids"),
-            layers.Embedding(vocabulary, embedding, name="embedding"),
-            layers.Conv1D(filters, kernel, padding="same", activation="relu", name="convolution"),
-            layers.MaxPooling1D(pool, name="pooling"),
-            layers.Bidirectional(lstm, name="bidirectional") if bidirectional else lstm,
-            *OVER_TIME[over_time](),
-            layers.Dropout(dropout, name="dropout"),
-            *([layers.Dense(dense, activation="sigmoid", name="dense")] if dense else []),
-            layers.Dense(1, activation="sigmoid", name="positive"),
-        ],
-        name="cnn_lstm",
-    )
+    engine: Literal["compiled", "keras"]
+    optimizer: Literal["adam", "sgd"]
+    epochs: Epochs
+    batch: Batch
+    shards: Annotated[int, Field(ge=1, le=1024)]
+    learning_rate: Rate
+    schedule: Literal["constant", "linear"]
+    beta_2: Annotated[float, Field(gt=0, le=0.9999)]
+    word_dropout: Annotated[float, Field(ge=0, le=0.99)]
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _shards_fit_the_batch(self):
+        if self.shards > self.batch:
+            raise ValueError(f"shards = {self.shards} must not exceed batch = {self.batch}, or some would be empty")
+        return self
 
 
-def use_no_gpu() -> None:
-    """Leave the GPUs alone, where Keras only reads and writes models: TensorFlow would take their memory."""
-    tf.config.set_visible_devices([], "GPU")
+Architecture = TypeVar("Architecture")
 
 
-def to_layers(model: keras.Model) -> list[dict]:
-    """A model's layers as plain values, which the compiled trainer reads.
+class NetworkSettings(ModelSettings[Architecture, Train]):
+    """Settings of a Keras network."""
+
+    pad: NetworkPad
+
+
+def make_trainer(
+    build: "Callable[[Pad, Section], keras.Model]",
+    settings: NetworkSettings,
+    reviews: np.ndarray,
+    labels: np.ndarray,
+    state: Mapping[str, np.ndarray] | None,
+) -> "Saving":
+    """The trainer that ``train.engine`` names.
+
+    Args:
+        build: Makes the network of ``settings.pad`` and ``settings.architecture``.
+        settings: The model's.
+        reviews: Unsigned int [reviews, max_length].
+        labels: uint8 [reviews], 0 or 1.
+        state: What an earlier trainer's ``state`` gave; ``None`` starts training.
 
     Raises:
-        InputError: The model is no ``Sequential`` one.
+        InputError: The compiled trainer has no block for a layer.
     """
-    if not isinstance(model, keras.Sequential):
-        raise InputError(
-            f"network: expected a keras.Sequential for the compiled trainer, got {type(model).__name__}; set"
-            " train.engine: keras, which trains any network"
-        )
-    return json.loads(model.to_json())["config"]["layers"]
+    train, make = settings.train, partial(build, settings.pad, settings.architecture)
+    options = train.model_dump(include={"batch", "optimizer", "learning_rate", "word_dropout", "seed"})
+    if train.optimizer == "adam":
+        options["beta_2"] = train.beta_2
+    if train.schedule == "linear":
+        options["decay"] = train.epochs * -(-split(len(reviews), train.validation_fraction)[0] // train.batch)
+    if train.engine == "keras":
+        from sentiment.keras.trainer import KerasTrainer
+
+        trainer = KerasTrainer(make, state, **options)
+    else:
+        from sentiment.engine.trainer import CompiledTrainer
+        from sentiment.keras import backend
+
+        backend.use_no_gpu()
+        trainer = CompiledTrainer(backend.to_layers(make()), state, shards=train.shards, **options)
+    return Saving(trainer, make, train.epochs)
 
 
-def get_weights(model: keras.Model) -> np.ndarray:
-    """All weights of a model end to end, in Keras's order: flat float32 [numbers]."""
-    return np.concatenate([weight.ravel() for weight in model.get_weights()])
+def check_blocks(build: "Callable[[Pad, Section], keras.Model]", settings: NetworkSettings) -> None:
+    """See that the compiled trainer has blocks for a network.
+
+    Raises:
+        InputError: It has none for a layer, which the message names.
+    """
+    from sentiment.engine.network import Network
+    from sentiment.keras import backend
+
+    backend.use_no_gpu()
+    Network(backend.to_layers(build(settings.pad, settings.architecture)))
 
 
-def set_weights(model: keras.Model, flat: np.ndarray) -> None:
-    """The inverse of ``get_weights``."""
-    shapes = [weight.shape for weight in model.weights]
-    pieces = np.split(flat, np.cumsum([np.prod(shape) for shape in shapes])[:-1].astype(int))
-    model.set_weights([piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)])
+class Saving:
+    """A trainer of a network that saves it as a ``.keras`` file; see ``kinds``.
+
+    Args:
+        trainer: ``CompiledTrainer`` or ``KerasTrainer``.
+        make: Makes the network.
+        epochs: Number of epochs to train.
+    """
+
+    def __init__(self, trainer: "CompiledTrainer | KerasTrainer", make: "Callable[[], keras.Model]", epochs: int):
+        self._make, self.epochs = make, epochs
+        self.promise, self.parallel = trainer.promise, trainer.parallel
+        self.epoch, self.predict, self.state = trainer.epoch, trainer.predict, trainer.state
+
+    def _network(self) -> "keras.Model":
+        from sentiment.keras import backend
+
+        network = self._make()
+        backend.set_weights(network, self.state()["weights"])
+        return network
+
+    def save(self) -> bytes:
+        """The ``.keras`` file."""
+        from sentiment.keras import archive
+
+        return archive.pack(self._network())
+
+    def table(self) -> str:
+        """The layers, their output shapes and numbers of parameters."""
+        from sentiment.keras import archive
+
+        return archive.table(self._network())
+
+
+def open_model(content: bytes, expected: str) -> "CompiledModel | KerasModel":
+    """The network in the bytes of a ``.keras`` file: compiled blocks if there are some for all layers, or else Keras.
+
+    Args:
+        content: Of the file.
+        expected: Digest of the weights.
+
+    Raises:
+        InputError: It is no such file.
+    """
+    from sentiment.engine.network import Network
+    from sentiment.keras import archive
+
+    try:
+        layers, weights = archive.read(content)
+        if Network(layers).parameters == len(weights) and digest(weights) == expected:
+            return CompiledModel(layers, weights)
+    except (InputError, KeyError):  # no fault: a network that Keras opens
+        pass
+    return KerasModel(content)
+
+
+class _Network:
+    """What both ways to predict share: effects by occlusion."""
+
+    unit = "probability"
+    predict: Callable[..., np.ndarray]
+
+    def effects(self, reviews: Reviews, positive: np.ndarray) -> list[list[tuple[tuple[int], float]]]:
+        """As ``kinds.Model``: the effect of each word, by occlusion.
+
+        It is the probability less that of the same review with the word, wherever it stands, made unknown (M. Zeiler
+        and R. Fergus, 2014; J. Li, W. Monroe and D. Jurafsky, 2016, for words). A word that stands there twice counts
+        once: with one of the two left, the review would still have said it.
+        """
+        pairs = ((review, id) for review, row in enumerate(reviews) for id in np.unique(row[row > UNKNOWN]))
+        effects: list[list[tuple[tuple[int], float]]] = [[] for _ in reviews]
+        while part := [*islice(pairs, TOGETHER)]:
+            rows, ids = np.array(part).T
+            without = reviews[rows]
+            without[without == ids[:, None]] = UNKNOWN
+            for row, id, effect in zip(rows, ids, positive[rows] - self.predict(without, batch=512), strict=True):
+                effects[row].append(((int(id),), float(effect)))
+        return effects
+
+
+class CompiledModel(_Network):
+    """A network that the compiled blocks predict with; a ``kinds.Model``."""
+
+    parallel = True
+
+    def __init__(self, layers: list[dict], weights: np.ndarray):
+        from sentiment.engine import promise
+
+        self.layers, self.weights, self.promise, self._predictor = layers, weights, promise(), None
+
+    def predict(self, reviews, *, batch: int, progress=lambda reviews: None) -> np.ndarray:
+        """As ``kinds.Model``."""
+        from sentiment.engine.trainer import CompiledPredictor
+
+        if self._predictor is None:
+            self._predictor = CompiledPredictor(self.layers, self.weights, batch=batch)
+        return self._predictor.predict(reviews, progress)
+
+
+class KerasModel(_Network):
+    """A network that Keras predicts with; a ``kinds.Model``."""
+
+    parallel = False
+
+    def __init__(self, content: bytes):
+        from sentiment.keras import archive, backend, trainer
+
+        backend.use_no_gpu()
+        self.model = archive.unpack(content)
+        self.weights, self.promise = backend.get_weights(self.model), trainer.promise()
+
+    def predict(self, reviews, *, batch: int, progress=lambda reviews: None) -> np.ndarray:
+        """As ``kinds.Model``."""
+        from sentiment.keras import trainer
+
+        return trainer.predict(self.model, reviews, batch=batch, progress=progress)

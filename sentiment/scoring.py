@@ -7,7 +7,8 @@ import numpy as np
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
-from sentiment import DECIMALS, InputError
+from sentiment import InputError
+from sentiment.training import DECIMALS
 
 THRESHOLD = 0.5  # a review is called positive above it, as in Keras's binary accuracy
 POINTS = 201  # at most, per curve: more would be finer than a screen and heavier than a diff

@@ -12,30 +12,35 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from sentiment import InputError
+from sentiment.data.padding import Reviews
+
+DECIMALS = 6
+"""Of every tracked figure: NumPy's exp and log differ between instruction sets by some units in the last place."""
 
 ORDER, WORDS = 2, 4  # tell the random streams of the order and of the words dropped from the others'
 SMALLEST = np.float32(1e-7)  # probability whose logarithm is taken, as in Keras's binary cross-entropy
 
 
 class Trainer(Protocol):
-    """What trains a network: ``engine.trainer.CompiledTrainer`` or ``keras_trainer.KerasTrainer``."""
+    """Trains a model, epoch by epoch."""
 
-    promise: str  # one line on what computes, and whether the bits are those of other machines
+    promise: str  # one line that says what computes, and on which machines the bits are the same
+    epochs: int  # number of epochs to train
 
     def epoch(
-        self, ids: np.ndarray, labels: np.ndarray, order: np.ndarray, epoch: int, progress: Callable[[int], None]
+        self, ids: Reviews, labels: np.ndarray, order: np.ndarray, epoch: int, progress: Callable[[int], None]
     ) -> dict[str, float]:
         """Train on each review once, in batches of ``order``, and give the epoch's ``loss`` and ``accuracy``.
 
         Args:
-            ids: Unsigned int [reviews, length]; a memory map is read batch by batch.
+            ids: Word ids of all reviews; a memory map is read batch by batch.
             labels: uint8 [reviews], 0 or 1.
             order: int [n]: the reviews to train on.
             epoch: The number of epochs before this one.
             progress: To be called with the number of reviews each batch adds.
         """
 
-    def predict(self, ids: np.ndarray) -> np.ndarray:
+    def predict(self, ids: Reviews) -> np.ndarray:
         """The probability that each review is positive, float32 [reviews]."""
 
     def state(self) -> dict[str, np.ndarray]:
@@ -74,11 +79,11 @@ def split(reviews: int, validation_fraction: float) -> tuple[int, int]:
 
 def fit(
     trainer: Trainer,
-    ids: np.ndarray,
+    ids: Reviews,
     labels: np.ndarray,
     *,
     epochs: range,
-    validation_fraction: float,
+    validation_fraction: float = 0.0,
     seed: int,
     progress: Callable[[int], None] = lambda reviews: None,
 ) -> Iterator[Epoch]:
@@ -86,7 +91,7 @@ def fit(
 
     Args:
         trainer: What trains, in the state that the epochs before have left.
-        ids: Unsigned int [reviews, length].
+        ids: Word ids of the reviews.
         labels: uint8 [reviews], 0 or 1.
         epochs: Which epochs, from 0.
         validation_fraction: The share of the reviews that is only ever measured; see ``split``.

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from sentiment import InputError, corpus
-from sentiment.labelled import Fault, Row, draw, is_test, json_lines, judge, plain, table
-from sentiment.survey import Placed, Survey, survey
-from sentiment.text import make_index
-from stages.common import command, replacing, write_json, write_text
-from stages.settings.corpus import Settings
+from sentiment import InputError
+from sentiment.data import raw
+from sentiment.data.labelled import Fault, Row, draw, is_test, json_lines, judge, plain, table
+from sentiment.data.survey import Placed, Survey, survey
+from sentiment.data.text import make_index
+from stages.common.command import command
+from stages.common.files import replacing, write_json, write_text
+from stages.params import Corpus, read_corpus
 
 RAW = Path("data/raw")
 READERS = {".csv": table, ".tsv": table, ".jsonl": json_lines, ".ndjson": json_lines}
@@ -25,7 +27,7 @@ WHOLE = "train and test"
 """The split of reviews that come without one: it is drawn."""
 
 
-def main(settings: Settings, name: str) -> None:
+def main(settings: Corpus, name: str) -> None:
     """Write the corpus called ``name``, streaming."""
     parts = find_parts(Path(settings.reviews), settings.labels)
     check_keys(settings, name, parts)
@@ -38,7 +40,7 @@ def main(settings: Settings, name: str) -> None:
     check_rows(settings, name, found)
     index = make_index(found.words)
     with replacing(RAW / f"{name}.npz") as path, path.open("wb") as file:
-        corpus.write(file, {split: (encode(read(), split, index), found.labels[split]) for split in SPLITS})
+        raw.write(file, {split: (encode(read(), split, index), found.labels[split]) for split in SPLITS})
     write_text(RAW / f"{name}_word_index.json", json.dumps(index))
     write_json(RAW / f"{name}_labels.json", settings.labels)
     for split, labels in found.labels.items():
@@ -78,7 +80,7 @@ def find_parts(path: Path, labels: list[str]) -> dict[str, Path]:
     return parts
 
 
-def check_keys(settings: Settings, name: str, parts: dict[str, Path]) -> None:
+def check_keys(settings: Corpus, name: str, parts: dict[str, Path]) -> None:
     """See that params.yaml has the keys that these files need.
 
     Raises:
@@ -103,7 +105,7 @@ def is_part(path: Path, split: str) -> bool:
     return path.name == split if path.is_dir() else path.stem == split and path.suffix in READERS
 
 
-def read_rows(parts: dict[str, Path], settings: Settings) -> Iterator[Placed]:
+def read_rows(parts: dict[str, Path], settings: Corpus) -> Iterator[Placed]:
     """Every row, with the split of its file, which may be ``WHOLE``."""
     for split, path in parts.items():
         for place, row in read_folder(path, settings) if path.is_dir() else read_file(path, settings):
@@ -117,7 +119,7 @@ def split_rows(read: Callable[[], Iterable[Placed]], cuts: list[int], seed: int)
         yield place, split, row
 
 
-def read_file(path: Path, settings: Settings) -> Iterator[tuple[str, Row | Fault]]:
+def read_file(path: Path, settings: Corpus) -> Iterator[tuple[str, Row | Fault]]:
     """The rows of a table or a JSON Lines file."""
     with path.open("rb") as file:
         try:
@@ -127,7 +129,7 @@ def read_file(path: Path, settings: Settings) -> Iterator[tuple[str, Row | Fault
             raise InputError(f"{path}: {error}") from None
 
 
-def read_folder(path: Path, settings: Settings) -> Iterator[tuple[str, Row | Fault]]:
+def read_folder(path: Path, settings: Corpus) -> Iterator[tuple[str, Row | Fault]]:
     """The reviews of the folder of each label, a file each, in the order of their names; hidden ones are none."""
     for label in settings.labels:
         for name in sorted(os.listdir(path / label)):
@@ -141,7 +143,7 @@ def read_folder(path: Path, settings: Settings) -> Iterator[tuple[str, Row | Fau
                 yield str(file), Fault("not a file", "expected a review in each file")
 
 
-def check_rows(settings: Settings, name: str, found: Survey) -> None:
+def check_rows(settings: Corpus, name: str, found: Survey) -> None:
     """Warn of what the user should know.
 
     Raises:
@@ -177,4 +179,4 @@ def encode(rows: Iterable[Placed], split: str, index: dict[str, int]) -> Iterato
 
 
 if __name__ == "__main__":
-    command(main, Settings, corpus="required")
+    command(main, read_corpus, name="corpus")

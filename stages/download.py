@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from sentiment import InputError
-from stages.common import FULL, command, replacing, write_json
-from stages.settings.download import Download, Settings, Source
+from stages.common.command import command
+from stages.common.files import FULL, replacing, write_json
+from stages.params import Download, Source, read_download
 
 RAW = Path("data/raw")
 REVIEWS, WORD_INDEX = "imdb.npz", "imdb_word_index.json"
@@ -28,17 +29,16 @@ LABELS = "negative", "positive"
 REMEDY = "set IMDB_SOURCE to a local copy, or run `make demo`, which needs none of the data"
 
 
-def main(settings: Settings) -> None:
+def main(settings: Download) -> None:
     """Have both files in place, say where each came from, and write the labels."""
-    wanted = settings.download
-    for name, pinned in {REVIEWS: wanted.reviews, WORD_INDEX: wanted.word_index}.items():
+    for name, pinned in {REVIEWS: settings.reviews, WORD_INDEX: settings.word_index}.items():
         target = RAW / name
         if holds(target, pinned):
             origin = "kept, it holds the pinned bytes"
         elif source := os.environ.get("IMDB_SOURCE"):
             origin = f"from {take_named(source, target, pinned)}"
         else:
-            origin = f"from {take_first(target, pinned, wanted)}"
+            origin = f"from {take_first(target, pinned, settings)}"
         print(f"{target}: {origin}")
     write_json(RAW / "imdb_labels.json", LABELS)
 
@@ -179,4 +179,4 @@ def reason(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    command(main, Settings)
+    command(main, read_download)

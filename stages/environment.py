@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sentiment import InputError
-from stages.common import command, write_json
+from stages.common.command import command
+from stages.common.files import write_json
 
 COMPUTING = (
     "dvclive",  # writes the history
@@ -19,7 +20,7 @@ COMPUTING = (
     "llvmlite",  # compiles, under numba
     "numba",  # compiles the arithmetic
     "numpy",  # draws the first weights, the order of reviews and the dropout
-    "scikit-learn",  # fits baselines, scores
+    "scikit-learn",  # trains n-gram models, scores
     "scipy",  # counts n-grams; scores, under scikit-learn
     "tensorflow",  # under Keras
 )

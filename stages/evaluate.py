@@ -4,39 +4,41 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sentiment import InputError, archive, network
+from sentiment import InputError, model, scoring
 from sentiment.engine import shards
-from sentiment.prediction import Predictor
-from stages.common import command, read_split
-from stages.launcher import launch
-from stages.scores import write_scores
-from stages.settings.evaluate import Settings
+from sentiment.schema import ModelSettings
+from sentiment.training import digest
+from stages.common.command import command
+from stages.common.files import write_array, write_csv, write_json
+from stages.common.launcher import launch
+from stages.common.splits import read_split
+from stages.params import read_model
 
 
-def main(settings: Settings, name: str) -> None:
-    """Read the test split, which no stage but this and ``score`` does, once."""
-    model = read_model(Path("models", f"{name}.keras"), name)
-    ids, labels = read_split(name, "test")
-    predictor = Predictor(model)
-    if predictor.layers and launch():  # Keras predicts in one process
-        return
-    if shards.PLACE:  # the first process writes
-        predictor.predict(ids, batch=settings.evaluate.batch)
-        return
-    print(f"{name}: {predictor.promise}")
-    with tqdm(total=len(ids), unit=" reviews", desc=f"evaluate {name}", disable=None) as bar:
-        positive = predictor.predict(ids, batch=settings.evaluate.batch, progress=bar.update)
-    write_scores(name, labels, positive, settings.evaluate.calibration_bins, network.get_weights(model))
-
-
-def read_model(path: Path, name: str) -> network.keras.Model:
-    """The model called ``name``, from its file."""
-    packed = path.read_bytes()
+def main(settings: ModelSettings, name: str) -> None:
+    """Read the test split, which no other stage does, once."""
     try:
-        return archive.unpack(packed)
+        trained, _, _ = model.read(Path("models", name))
     except InputError as error:
-        raise InputError(f"{path}: {error}; `dvc repro train@{name}` makes it again") from None
+        raise InputError(str(error).replace(model.REMEDY, f"`dvc repro train@{name}` makes it again")) from None
+    reviews, labels = read_split(name, "test")
+    if trained.parallel and launch():
+        return
+    batch = settings.evaluate.batch
+    if shards.PLACE:  # the first process writes
+        trained.predict(reviews, batch=batch)
+        return
+    print(f"{name}: {trained.promise}")
+    with tqdm(total=len(labels), unit=" reviews", desc=f"evaluate {name}", disable=None) as bar:
+        positive = trained.predict(reviews, batch=batch, progress=bar.update)
+    figures = scoring.figures(labels, positive)
+    for curve, columns in scoring.curves(labels, positive, settings.evaluate.calibration_bins).items():
+        write_csv(Path("plots", name, f"{curve}.csv"), columns)
+    write_array(Path("data", name, "predicted.npy"), positive)
+    weights = {"parameters": len(trained.weights), "weights": digest(trained.weights)}
+    write_json(Path("metrics", f"{name}.json"), figures | weights)
+    print(" ".join(f"{figure} {value:.4f}" for figure, value in figures.items()))
 
 
 if __name__ == "__main__":
-    command(main, Settings, model="required")
+    command(main, read_model, name="model")

@@ -1,36 +1,53 @@
-"""Pad the raw reviews into arrays of one width: data/<model>/{x,y}_{train,test}.npy."""
+"""Turn raw reviews into arrays of word ids: data/<model>/{x,y,lengths}_{train,test}.npy.
+
+x has rows of ``pad.max_length`` ids, or, where that is null, whole reviews end to end; lengths has the number of ids of
+each review, padding left out.
+"""
 
 from pathlib import Path
 
 import numpy as np
 
-from sentiment import corpus, padding
-from stages.common import command, create_array, replacing, write_array
-from stages.settings.pad import Settings
+from sentiment.data import padding, raw
+from sentiment.schema import ModelSettings
+from stages.common.command import command
+from stages.common.files import create_array, replacing, write_array
+from stages.params import read_model
 
 RAW = Path("data/raw")
 SPLITS = ("train", "test")
 
 
-def main(settings: Settings, name: str) -> None:
+def main(settings: ModelSettings, name: str) -> None:
     """Write the arrays of the model called ``name``, streaming: neither split is ever in memory as a whole."""
-    wanted, folder = settings.pad, Path("data", name)
+    folder, (max_length, vocabulary) = Path("data", name), (settings.pad.max_length, settings.pad.vocabulary)
     with (RAW / f"{settings.corpus}.npz").open("rb") as file:
-        orders = padding.orders(*(corpus.count(file, split) for split in SPLITS))
+        orders = padding.orders(*(raw.count(file, split) for split in SPLITS))
         for split, order in zip(SPLITS, orders, strict=True):
-            write_array(folder / f"y_{split}.npy", corpus.labels(file, split)[order])
+            blocks = (lengths for _, lengths in raw.reviews(file, split))
+            lengths = np.concatenate([np.zeros(0, np.int64), *blocks])[order] + 1  # the start id is one
+            kept = lengths if max_length is None else np.minimum(lengths, max_length)
+            write_array(folder / f"y_{split}.npy", raw.labels(file, split)[order])
+            write_array(folder / f"lengths_{split}.npy", kept.astype(np.uint32))
             with replacing(folder / f"x_{split}.npy") as path:
-                shape = (len(order), wanted.max_length)
-                rows = create_array(path, padding.dtype_for(wanted.vocabulary), shape)
-                row_of, done = np.argsort(order), 0
-                for ranks, lengths in corpus.reviews(file, split):
-                    block = padding.pad(ranks, lengths, wanted.max_length, wanted.vocabulary)
-                    rows[row_of[done : done + len(block)]] = block
-                    done += len(block)
-                rows.flush()
-                del rows
-            print(f"{split}: {len(order):,} reviews of {wanted.max_length} ids below {wanted.vocabulary}")
+                shape = (int(kept.sum()),) if max_length is None else (len(order), max_length)
+                ids = create_array(path, padding.dtype_for(vocabulary), shape)
+                row_of, ends, done = np.argsort(order), np.cumsum(lengths), 0
+                for ranks, words in raw.reviews(file, split):
+                    rows = row_of[done : done + len(words)]
+                    if max_length is None:
+                        block = padding.whole(ranks, words, vocabulary)
+                        begins = np.repeat(ends[rows] - np.cumsum(block.lengths), block.lengths)
+                        ids[begins + np.arange(len(block.ids))] = block.ids
+                    else:
+                        ids[rows] = padding.pad(ranks, words, max_length, vocabulary)
+                    done += len(words)
+                ids.flush()
+                del ids
+            size = "whole" if max_length is None else f"of {max_length} ids"
+            known = "of all words" if vocabulary is None else f"below {vocabulary}"
+            print(f"{split}: {len(order):,} reviews {size}, ids {known}")
 
 
 if __name__ == "__main__":
-    command(main, Settings, model="required")
+    command(main, read_model, name="model")

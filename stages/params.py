@@ -1,87 +1,215 @@
-"""Refuse a params.yaml that makes no sense before any stage runs: DVC deletes a stage's outputs before its command.
+"""Check params.yaml before any stage runs: DVC deletes a stage's outputs before it runs the stage's command.
 
-What is written is the same for every valid file, so that no stage is stale because another's params changed.
+What is written is the same for every valid file, so that no stage is stale because another's params changed. All stages
+read their settings through this module, but only this stage depends on it: a schema cannot change a value.
 """
 
+import re
+from functools import cache, partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, create_model, model_validator
 
-from sentiment import InputError
-from stages.common import command, write_text
-from stages.settings import check, corpus, download, evaluate, find, fit, pad, read_text, score, train
-from stages.settings.reader import load
+from sentiment import InputError, kinds
+from sentiment.schema import ModelSettings, Section, check
+from stages.common.command import command
+from stages.common.files import write_text
+from stages.common.reader import load
 
 CHECKED = Path("data/params-checked.txt")
 TAKEN = ("raw", "noise")  # folders of these names stand among those of the models
 IMDB = "imdb"  # the corpus that the download stage makes
+REMEDY = "`git restore params.yaml` takes it back from Git"
+
+RENAMED = {
+    "baselines": "models",
+    "network": "architecture",
+    "grams": "architecture",
+    "fit": "train",
+    "score": "evaluate",
+    "minimum": "min_df",
+    "most": "max_features",
+    "values": "weighting",
+    "solver": "engine: compiled for adam; scikit-learn with loss: log_loss for logistic, loss: squared_hinge for svm",
+}
+"""Keys of earlier versions, and their names now."""
+
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64)]
+
+
+class Source(Section):
+    """One raw file: its SHA-256 in lower-case hex and the public addresses of the same bytes."""
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    urls: list[Annotated[str, Field(pattern="^https?://")]]
+
+
+class Download(Section):
+    """The raw data: ``timeout`` in seconds, ``retries`` after the first try of each address."""
+
+    timeout: Annotated[float, Field(gt=0, le=86_400)]
+    retries: Annotated[int, Field(ge=0, le=100)]
+    reviews: Source
+    word_index: Source
+
+
+class Corpus(Section):
+    """Reviews of the user's own. What is not always needed is refused where it is not: ``stages.corpus`` decides.
+
+    ``text`` and ``label`` name the columns of a table; ``test_fraction`` and ``seed`` draw the test split of reviews
+    that come without one; at most ``bad_rows`` rows may be left out.
+    """
+
+    reviews: Text
+    labels: Annotated[list[Text], Field(min_length=2, max_length=2)]
+    bad_rows: Annotated[int, Field(ge=0)]
+    text: Text | None = None
+    label: Text | None = None
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+
+    @model_validator(mode="after")
+    def _names_differ(self):
+        if self.labels[0] == self.labels[1]:
+            raise ValueError(f"labels: expected two different names, got {self.labels[0]!r} twice")
+        if self.text is not None and self.text == self.label:
+            raise ValueError(f"text and label: expected two different columns, got {self.text!r} for both")
+        return self
+
+
+class Evaluate(Section):
+    """How the test split is scored."""
+
+    batch: Annotated[int, Field(ge=1, le=10**6)]
+    calibration_bins: Annotated[int, Field(ge=2, le=1000)]
 
 
 def free(name: str) -> str:
-    """The name of a model or a baseline, which names folders and files too."""
+    """Check the name of a model, which names folders and files too."""
     if name in TAKEN:
-        raise ValueError(f"nothing here can be called {name!r}, as data/raw and metrics/noise are folders; rename it")
+        raise ValueError(f"no model can be called {name!r}, as data/raw and metrics/noise are folders; rename it")
     return name
 
 
 def own(name: str) -> str:
-    """The name of a corpus of one's own, which names files too."""
+    """Check the name of a corpus of the user's own, which names files too."""
     if name == IMDB:
         raise ValueError(f"a corpus cannot be called {name!r}, as that is the downloaded one; rename it")
     return name
 
 
-Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64)]
+class WholeFile(Section):
+    """The sections of ``params.yaml``; ``check_model`` checks each model."""
+
+    download: Download
+    corpora: dict[Annotated[Name, AfterValidator(own)], Corpus]
+    models: Annotated[dict[Annotated[Name, AfterValidator(free)], Any], Field(min_length=1)]
 
 
-class Model(pad.Settings, train.Settings, evaluate.Settings):
-    """One named model: all that its stages read."""
+class _Kind(BaseModel):
+    kind: Literal[tuple(kinds.NAMES)]
 
 
-class Baseline(fit.Settings, score.Settings):
-    """One named linear model of n-grams: all that its stages read."""
+class _Model(BaseModel):
+    architecture: _Kind
 
 
-class Params(download.Settings):
-    """The whole of ``params.yaml``."""
+@cache
+def schema_of(kind: str) -> type[ModelSettings]:
+    """The schema of a model of a kind: the kind's ``Settings``, ``corpus`` and ``evaluate``."""
+    return create_model("Model", __base__=kinds.find(kind).Settings, corpus=(str, ...), evaluate=(Evaluate, ...))
 
-    corpora: dict[Annotated[Name, AfterValidator(own)], corpus.Settings]
-    models: Annotated[dict[Annotated[Name, AfterValidator(free)], Model], Field(min_length=1)]
-    baselines: dict[Annotated[Name, AfterValidator(free)], Baseline]
 
-    def model(self, name: str) -> Model:
+@cache
+def keys_of(kind: str) -> frozenset[str]:
+    """All keys that a model of a kind may have."""
+    definitions = schema_of(kind).model_json_schema()["$defs"].values()
+    return frozenset(key for definition in definitions for key in definition.get("properties", {}))
+
+
+def check_model(values: object, *at: str) -> ModelSettings:
+    """One section under ``models``, by the schema of its kind.
+
+    Args:
+        values: Plain values.
+        at: The keys that lead to the section.
+
+    Raises:
+        InputError: One line per fault.
+    """
+    kind = check(_Model, values, *at).architecture.kind
+    try:
+        return check(schema_of(kind), values, *at)
+    except InputError as error:
+        raise InputError(
+            re.sub(r"(?m)(\w+) = .* is not a known key; .*$", partial(_of_others, kind), str(error))
+        ) from None
+
+
+def _of_others(kind: str, line: re.Match) -> str:
+    """A line on an unknown key, which names the other kinds that have it."""
+    others = [other for other in kinds.NAMES if line[1] in keys_of(other)]
+    if not others or kind in others:
+        return line[0]
+    return f"{line[1]} is a key of kind {' and '.join(others)}, and this is kind {kind}; remove it"
+
+
+def renamed(values: object, *at: str) -> list[str]:
+    """A line for each key of an earlier version, at most two keys below the section of a model."""
+    lines = []
+    for key, value in values.items() if isinstance(values, dict) else ():
+        is_name = at in (("models",), ("baselines",))
+        if key in RENAMED and not is_name:
+            lines.append(f"params.yaml: {'.'.join((*at, key))} is now called {RENAMED[key]}; rename it")
+        if at or key in ("models", "baselines"):
+            lines += renamed(value, *at, str(key)) if len(at) < 3 else []
+    return lines
+
+
+class Params(NamedTuple):
+    """The whole of ``params.yaml``, checked."""
+
+    download: Download
+    corpora: dict[str, Corpus]
+    models: dict[str, ModelSettings]
+
+    def model(self, name: str) -> ModelSettings:
         """The section of the model called ``name``; ``InputError`` lists the names there are."""
         return find(self.models, "model", name)
-
-    def baseline(self, name: str) -> Baseline:
-        """That of the baseline called ``name``, likewise."""
-        return find(self.baselines, "baseline", name)
-
-    @model_validator(mode="after")
-    def _names_differ(self):
-        if both := [name for name in self.baselines if name in self.models]:
-            raise ValueError(f"{both[0]!r} names a model and a baseline, which both write its metrics; rename one")
-        return self
 
 
 def parse(text: str) -> Params:
     """The whole of a params file.
 
     Raises:
-        InputError: One line per fault: the key, the value found and what is allowed.
+        InputError: One line per fault: the key, its value and what is allowed.
     """
-    params = check(Params, load(text))
-    corpora = [IMDB, *params.corpora]
-    lost = [
-        f"params.yaml: {section}.{name}.corpus = {one.corpus!r}: expected one of {', '.join(corpora)}"
-        for section, named in (("models", params.models), ("baselines", params.baselines))
-        for name, one in named.items()
-        if one.corpus not in corpora
-    ]
-    if lost:
-        raise InputError("\n".join(lost))
-    return params
+    values = load(text)
+    if lines := renamed(values):
+        raise InputError("\n".join(lines))
+    faults, whole, models = [], None, {}
+    try:
+        whole = check(WholeFile, values)
+    except InputError as error:
+        faults.append(str(error))
+    sections = values.get("models") if isinstance(values, dict) else None
+    for name, section in sections.items() if isinstance(sections, dict) else ():
+        try:
+            models[name] = check_model(section, "models", str(name))
+        except InputError as error:
+            faults.append(str(error))
+    if whole:
+        corpora = [IMDB, *whole.corpora]
+        faults += [
+            f"params.yaml: models.{name}.corpus = {model.corpus!r}: expected one of {', '.join(corpora)}"
+            for name, model in models.items()
+            if model.corpus not in corpora
+        ]
+    if faults:
+        raise InputError("\n".join(faults))
+    return Params(whole.download, whole.corpora, models)
 
 
 def read() -> Params:
@@ -89,15 +217,77 @@ def read() -> Params:
     return parse(read_text())
 
 
-def main(model: str | None, baseline: str | None) -> None:
-    """Check the file, and that it has the model and the baseline whose names are given."""
+def read_model(name: str) -> ModelSettings:
+    """The section of one model; the rest of the file is not looked at. Raises ``InputError``."""
+    section = find(_section("models"), "model", name)
+    if lines := renamed({name: section}, "models"):
+        raise InputError("\n".join(lines))
+    return check_model(section, "models", name)
+
+
+def read_corpus(name: str) -> Corpus:
+    """The section of one corpus of the user's own; raises as ``read_model`` does."""
+    return check(Corpus, find(_section("corpora"), "corpus", name), "corpora", name)
+
+
+def read_download() -> Download:
+    """The section ``download``; raises ``InputError``."""
+    return check(Download, _section("download"), "download")
+
+
+def _section(key: str) -> dict:
+    """Plain values of a section of the current folder's ``params.yaml``; of one that is none, an empty one."""
+    values = load(read_text())
+    section = values.get(key) if isinstance(values, dict) else None
+    return section if isinstance(section, dict) else {}
+
+
+def find(sections: dict[str, Any], kind: str, name: str) -> Any:
+    """The section called ``name``.
+
+    Raises:
+        InputError: There is none; the message lists those there are.
+    """
+    if name not in sections:
+        raise InputError(f"{kind}: expected one of {', '.join(map(str, sections)) or 'none'}, got {name!r}")
+    return sections[name]
+
+
+def read_text() -> str:
+    """The text of the current folder's ``params.yaml``."""
+    try:
+        return Path("params.yaml").read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"params.yaml: {error.strerror}; run from the project's root") from None
+    except OSError as error:
+        raise InputError(f"params.yaml: expected a file that can be read, got: {error.strerror}; {REMEDY}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"params.yaml: expected text in UTF-8, got other bytes: {error}; {REMEDY}") from None
+
+
+def check_blocks(models: dict[str, ModelSettings]) -> None:
+    """Refuse networks that the compiled trainer has no block for.
+
+    Raises:
+        InputError: The layer, and the model.
+    """
+    for name, model in models.items():
+        kind = kinds.find(model.architecture.kind)
+        if model.train.engine == "compiled" and hasattr(kind, "build") and not getattr(kind, "COMPILED", False):
+            from sentiment import network
+
+            try:
+                network.check_blocks(kind.build, model)
+            except InputError as error:
+                raise InputError(f"params.yaml: models.{name}: {error}") from None
+
+
+def main(model: str | None) -> None:
+    """Check the file, and that it has the model whose name is given."""
     params = read()
-    if model is not None:
-        params.model(model)
-    if baseline is not None:
-        params.baseline(baseline)
+    check_blocks(params.models if model is None else {model: params.model(model)})
     write_text(CHECKED, "params.yaml has every key, and each a value in its range\n")
 
 
 if __name__ == "__main__":
-    command(main, model="optional", baseline="optional")
+    command(main, option="model")

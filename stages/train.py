@@ -1,12 +1,11 @@
-"""Train a model: models/<model>.keras, its layer table .txt and what asking it takes, .json; and its history.
+"""Train a model: models/<model>/, with the model file, what turns text into its ids, and its layers; and its history.
 
 plots/<model>/history has the figures of each epoch, plots/<model>/weights.csv a digest of the weights after each, which
-tells where two trainings part.
+shows where two trainings differ first.
 """
 
 import hashlib
 import json
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,14 +19,17 @@ from dvclive import Live
 from scmrepo.exceptions import SCMError
 from tqdm import tqdm
 
-from sentiment import DECIMALS, InputError, archive, network
+from sentiment import InputError, kinds
+from sentiment import model as models
 from sentiment.engine import shards
-from sentiment.engine.trainer import CompiledTrainer
-from sentiment.keras_trainer import KerasTrainer
-from sentiment.training import Epoch, Trainer, digest, fit, split
-from stages.common import command, read_split, replacing, write_csv, write_json, write_text
-from stages.launcher import launch, requested
-from stages.settings.train import Settings, Train
+from sentiment.schema import ModelSettings
+from sentiment.training import DECIMALS, Epoch, Trainer, digest, fit, split
+from stages.common.command import command
+from stages.common.files import replacing, write_csv, write_json, write_text
+from stages.common.launcher import launch, requested
+from stages.common.splits import read_split
+from stages.environment import COMPUTING
+from stages.params import read_model
 
 ZIP = (zipfile.BadZipFile, zlib.error)
 """What a damaged archive raises besides."""
@@ -65,72 +67,74 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
-def main(settings: Settings, name: str) -> None:
-    """Train the model called ``name``, going on from the last finished epoch of a run that was cut short."""
-    if settings.train.engine == "compiled":
+def main(settings: ModelSettings, name: str) -> None:
+    """Train the model called ``name``, going on from the last finished epoch of a run that was interrupted."""
+    kind, train = kinds.find(settings.architecture.kind), settings.train
+    if train.engine == "compiled" and kind.PARALLEL:
         if launch():
             return
     elif requested():
-        print(f"{name}: Keras trains in one process, so the launcher is not used; train.engine: compiled uses it")
-    ids, labels = read_split(name, "train")
-    made_from = shards.share(partial(fingerprint, settings.model_dump_json(), ids, labels))
+        print(f"{name}: one process trains it, so the launcher is not used")
+    reviews, labels = read_split(name, "train")
+    arrays = getattr(reviews, "ids", reviews), getattr(reviews, "lengths", labels), labels
+    shapes = settings.model_dump_json(exclude={"evaluate"})
+    made_from = shards.share(partial(fingerprint, shapes, *arrays))
     checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), made_from)
     state, history = shards.share(checkpoint.load)
-    build = partial(network.build, **settings.pad.model_dump(), **settings.network.model_dump())
-    trainer = make_trainer(settings.train, build, state, len(ids))
+    trainer = kind.make_trainer(settings, reviews, labels, state)
     if shards.PLACE:  # the first process writes
-        for _ in epochs(settings.train, trainer, ids, labels, len(history)):
+        for _ in epochs(settings, trainer, reviews, labels, len(history)):
             pass
         return
     print(f"{name}: {trainer.promise}")
-    train(name, settings.train, trainer, ids, labels, history, checkpoint)
-    model = build()
-    network.set_weights(model, trainer.state()["weights"])
-    write_text(Path("models", f"{name}.txt"), archive.table(model))
-    write_json(Path("models", f"{name}.json"), _about(settings, network.get_weights(model)))
-    with replacing(Path("models", f"{name}.keras")) as path:
-        path.write_bytes(archive.pack(model))
+    train_on(name, settings, trainer, reviews, labels, history, checkpoint)
+    folder, raw, table = Path("models", name), Path("data/raw"), trainer.table()
+    index = (raw / f"{settings.corpus}_word_index.json").read_bytes()
+    about = models.describe(
+        kind=settings.architecture.kind, corpus=settings.corpus, pad=settings.pad, index=index,
+        labels=json.loads((raw / f"{settings.corpus}_labels.json").read_bytes()), weights=trainer.state()["weights"],
+    )  # fmt: skip
+    write_json(folder / models.ABOUT, about)
+    write_text(folder / models.LAYERS, table)
+    for file, content in {models.INDEX: index, kind.FILE: trainer.save()}.items():
+        with replacing(folder / file) as path:
+            path.write_bytes(content)
     checkpoint.remove()
-    print(archive.table(model))
-
-
-def make_trainer(
-    settings: Train, build: Callable[[], network.keras.Model], state: dict[str, np.ndarray] | None, reviews: int
-) -> Trainer:
-    """The trainer that the params name, of the network that ``build`` makes, in the state it was left in."""
-    own = settings.model_dump(include={"batch", "optimizer", "learning_rate", "word_dropout", "seed"})
-    if settings.optimizer == "adam":
-        own["beta_2"] = settings.beta_2
-    if settings.schedule == "linear":
-        own["decay"] = settings.epochs * -(-split(reviews, settings.validation_fraction)[0] // settings.batch)
-    if settings.engine == "keras":
-        return KerasTrainer(build, state, **own)
-    network.use_no_gpu()
-    return CompiledTrainer(network.to_layers(build()), state, shards=settings.shards, **own)
+    print(table)
 
 
 def epochs(
-    settings: Train, trainer: Trainer, ids, labels, done: int, progress: Callable[[int], None] = lambda reviews: None
-) -> Iterator[Epoch]:
+    settings: ModelSettings, trainer: Trainer, reviews, labels, done: int,
+    progress: Callable[[int], None] = lambda reviews: None,
+) -> Iterator[Epoch]:  # fmt: skip
     """The epochs of ``fit`` after the first ``done``."""
-    numbers = settings.model_dump(include={"validation_fraction", "seed"})
-    return fit(trainer, ids, labels, epochs=range(done, settings.epochs), **numbers, progress=progress)
+    return fit(
+        trainer, reviews, labels, epochs=range(done, trainer.epochs), validation_fraction=held_out(settings),
+        seed=settings.train.seed, progress=progress,
+    )  # fmt: skip
 
 
-def train(name: str, settings: Train, trainer: Trainer, ids, labels, history: list, checkpoint: Checkpoint) -> None:
+def held_out(settings: ModelSettings) -> float:
+    """The fraction of the training reviews that is only measured; 0 for kinds without such a setting."""
+    return getattr(settings.train, "validation_fraction", 0.0)
+
+
+def train_on(
+    name: str, settings: ModelSettings, trainer: Trainer, reviews, labels, history: list, checkpoint: Checkpoint
+) -> None:
     """Train on from ``history``; each epoch is logged, shown and kept in the checkpoint as it ends.
 
     ``history`` has the figures of each epoch, and a digest of the weights after it.
     """
-    reviews, _ = split(len(ids), settings.validation_fraction)
-    total, done = settings.epochs * reviews, len(history) * reviews
+    each, _ = split(len(labels), held_out(settings))
+    total, done = trainer.epochs * each, len(history) * each
     bar = tqdm(total=total, initial=done, unit=" reviews", desc=f"train {name}", disable=None)
     with _live(f"plots/{name}/history") as live, bar:
         if history:
-            bar.write(f"resuming after epoch {len(history)} of {settings.epochs}")
+            bar.write(f"resuming after epoch {len(history)} of {trainer.epochs}")
         for epoch in history:
             _log(live, epoch["metrics"])
-        for epoch in epochs(settings, trainer, ids, labels, len(history), bar.update):
+        for epoch in epochs(settings, trainer, reviews, labels, len(history), bar.update):
             metrics = {key: round(value, DECIMALS) for key, value in epoch.metrics.items()}
             history.append({"metrics": metrics, "weights": digest(epoch.state["weights"])})
             checkpoint.save(epoch.state, history)
@@ -141,27 +145,14 @@ def train(name: str, settings: Train, trainer: Trainer, ids, labels, history: li
     write_csv(Path("plots", name, "weights.csv"), {"epoch": range(1, len(digests) + 1), "weights": digests})
 
 
-def _about(settings: Settings, weights: np.ndarray) -> dict:
-    """What turns a text into the model's ids and its answer into a label, and digests of what they belong to."""
-    raw = Path("data/raw")
-    return {
-        "corpus": settings.corpus,
-        "labels": json.loads((raw / f"{settings.corpus}_labels.json").read_bytes()),
-        "weights": digest(weights),
-        "word_index": hashlib.sha256((raw / f"{settings.corpus}_word_index.json").read_bytes()).hexdigest(),
-        **settings.pad.model_dump(),
-    }
-
-
 def fingerprint(settings: str, *arrays: np.ndarray) -> str:
     """A hash of all that shapes a training: settings, data, the project's code in use, what computes."""
-    versions = [version(name) for name in ("numba", "keras", "tensorflow")]
+    versions = [version(name) for name in COMPUTING]
     seen = hashlib.sha256(f"{versions} {settings}".encode())
     for array in arrays:
         seen.update(array)
     root = Path(__file__).parents[1]
-    files = {Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
-    for file in sorted(file for file in files if {root / "sentiment", root / "stages"} & {*file.parents}):
+    for file in sorted(file for folder in ("sentiment", "stages") for file in (root / folder).rglob("*.py")):
         seen.update(file.read_bytes())
     return seen.hexdigest()
 
@@ -185,7 +176,7 @@ def _log(live: Live, metrics: dict[str, float]) -> None:
 if __name__ == "__main__":
     command(
         main,
-        Settings,
-        model="required",
+        read_model,
+        name="model",
         interrupted="interrupted; run the same command again to go on from the last finished epoch",
     )

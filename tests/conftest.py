@@ -29,8 +29,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PARAMS = parse((ROOT / "params.yaml").read_text(encoding="utf-8"))
-MODELS, BASELINES = [*PARAMS.models], PARAMS.baselines
-SHOWN = shown(BASELINES)  # those in the projects that `write_project` makes
+MODELS = [*PARAMS.models]
+SHOWN = shown({name: model.model_dump() for name, model in PARAMS.models.items()})
+"""The models in the projects that `write_project` makes."""
+
+
+def shown_of(kind: str, engine: str) -> str:
+    """Name of the model in those projects that is of this kind and engine."""
+    models = {(PARAMS.models[name].architecture.kind, PARAMS.models[name].train.engine): name for name in SHOWN}
+    return models[kind, engine]
+
 
 # A commit passes or fails, whoever tests it and however busy the machine; `--hypothesis-profile default` explores.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -73,15 +81,23 @@ def imdb() -> Path:
 
 def real_models() -> dict:
     """The Keras models of params.yaml that the compiled trainer trains, by their names, with 5,000 words at most."""
-    from sentiment import network
+    from sentiment.kinds import cnn_lstm
 
     return {
-        name: network.build(
-            max_length=model.pad.max_length, vocabulary=min(model.pad.vocabulary, 5000), **model.network.model_dump()
+        name: cnn_lstm.build(
+            model.pad.model_copy(update={"vocabulary": min(model.pad.vocabulary, 5000)}), model.architecture
         )
         for name, model in PARAMS.models.items()
-        if model.train.engine == "compiled"
+        if (model.architecture.kind, model.train.engine) == ("cnn_lstm", "compiled")
     }
+
+
+def about_of(*, max_length, vocabulary, labels=("bad", "good"), **tokens) -> dict:
+    """Values of ``model.json`` that a ``TextModel`` reads."""
+    from sentiment.data.text import IMDB
+
+    pad = {"max_length": max_length, "vocabulary": vocabulary}
+    return {"labels": [*labels], "pad": pad, "tokens": IMDB._asdict() | tokens}
 
 
 def on_cores(count: int) -> list[str]:

@@ -1,32 +1,58 @@
-"""Fit a linear model to the demo's reviews by Adam, and print digests of it, of its predictions and of other features.
+"""Train a linear model of the demo's reviews by Adam, and print digests of it, of its predictions and of features.
 
 `python -m tests.grams`: other processes, on any processor, must print the same. Needs neither Keras nor scikit-learn.
 """
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from demo.corpus import make_corpus
-from sentiment import linear, ngrams
-from sentiment.linear import Features, Model
+from sentiment.data import ngrams
+from sentiment.data.padding import Ragged, orders, whole
+from sentiment.kinds import ngrams as kind
+from sentiment.schema import check
 
 
 def made_up(reviews: int, longest: int = 2) -> tuple[np.ndarray, csr_matrix, np.ndarray]:
     """The n-grams, counts and labels of the demo's reviews."""
-    lists, labels = make_corpus(reviews, 1)
-    lengths = np.array([len(review) for review in lists])
-    return *ngrams.learn(np.concatenate(lists), lengths, longest=longest, minimum=1, most=10**9), labels.astype("u1")
+    words, labels = corpus(reviews)
+    return *ngrams.learn(words, longest=longest, min_df=1, max_features=10**9), labels
+
+
+def corpus(reviews: int, seed: int = 1) -> tuple[Ragged, np.ndarray]:
+    """Whole reviews of the demo, word ids, and labels."""
+    lists, labels = make_corpus(reviews, seed)
+    return whole(np.concatenate(lists), np.array([*map(len, lists)]), None), labels.astype("u1")
+
+
+def settings(weighting: str = "naive-bayes", longest: int = 2, **train: object) -> kind.Settings:
+    """Settings of an n-gram model."""
+    architecture = {"kind": "ngrams", "longest": longest, "min_df": 1, "max_features": 10**8, "weighting": weighting}
+    pad = {"max_length": None, "vocabulary": None}
+    return check(kind.Settings, {"pad": pad, "architecture": architecture, "train": {"seed": 1} | train})
+
+
+def train(settings: kind.Settings, reviews: Ragged, labels: np.ndarray) -> kind.Trainer:
+    """A trained trainer; ``pad`` would shuffle the reviews."""
+    order = orders(len(labels))[0]
+    trainer: Any = kind.make_trainer(settings, reviews[order], labels[order], None)
+    for epoch in range(trainer.epochs):
+        random = np.random.default_rng([settings.train.seed, 2, epoch])
+        trainer.epoch(reviews[order], labels[order], random.permutation(len(labels)), epoch)
+    return trainer
 
 
 def main() -> None:
     """Print them."""
-    grams, counts, labels = made_up(40)
-    features = Features.learn("naive-bayes", counts, labels)
-    weights, bias = linear.fit(features, counts, labels, solver="adam", epochs=2, batch=8, learning_rate=0.01, seed=1)
-    tfidf = Features.learn("tfidf", counts, labels)
-    found = [weights, linear.predict(Model(features, grams, weights, bias), counts), tfidf.compute(counts).data]
+    reviews, labels = corpus(40)
+    adam = settings(engine="compiled", epochs=2, batch=8, learning_rate=0.01)
+    model = train(adam, reviews, labels).model
+    _, counts, _ = made_up(40)
+    tfidf = kind.Weighting.learn("tfidf", counts, labels).features(counts).data
+    found = [model.weights, model.predict(reviews), tfidf]
     print([hashlib.sha256(array.tobytes()).hexdigest() for array in found])
 
 

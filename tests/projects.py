@@ -78,7 +78,13 @@ class Project:
         return {name: path.read_bytes() for name, path in names.items() if not hidden.search(name)}
 
     def take_a_gru(self) -> None:
-        """Change to a network that the compiled trainer does not have."""
-        network = self.folder / "sentiment/network.py"
-        assert "layers.LSTM(" in network.read_text()
-        network.write_text(network.read_text().replace("layers.LSTM(", "layers.GRU("))
+        """Give the CNN-LSTM a layer that the compiled trainer does not have."""
+        kind = self.folder / "sentiment/kinds/cnn_lstm.py"
+        assert "layers.LSTM(" in kind.read_text()
+        kind.write_text(kind.read_text().replace("layers.LSTM(", "layers.GRU("))
+
+    def add_a_kind(self, name: str) -> None:
+        """Add a kind of model that is a copy of the GRU: one file."""
+        kinds = self.folder / "sentiment/kinds"
+        text = (kinds / "gru.py").read_text()
+        (kinds / f"{name}.py").write_text(text.replace('Literal["gru"]', f'Literal["{name}"]'))

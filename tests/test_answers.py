@@ -3,17 +3,75 @@
 import numpy as np
 import pytest
 
-from sentiment.answers import Asker, strongest
+from sentiment.model import TextModel, strongest
+from tests.conftest import about_of
 
 INDEX = {"good": 1, "film": 2, "rare": 3}
 
 
 def ask(text: str, probability: float):
     """The answer of a model of four ids that gives every text one probability."""
-    asker = Asker(
-        lambda rows: np.full(len(rows), probability, "f4"), INDEX, max_length=4, vocabulary=6, labels=["bad", "good"]
+    return TextModel(Constant(probability), INDEX, about_of(max_length=4, vocabulary=6)).predict(text)[0]
+
+
+class Constant:
+    """A model that gives every review one probability."""
+
+    unit = "probability"
+
+    def __init__(self, probability: float):
+        self.probability, self.seen = probability, []
+
+    def predict(self, reviews, *, batch):
+        self.seen.append(reviews.tolist())
+        return np.full(len(reviews), self.probability, "f4")
+
+
+def test_the_first_word_beyond_the_vocabulary_is_the_first_that_is_unknown():
+    index, constant = {"good": 1, "film": 2, "rare": 3, "word": 4}, Constant(0.6)
+    model = TextModel(constant, index, about_of(max_length=5, vocabulary=6))
+    inside, beyond = model.predict(["good film", "film rare zxcvb word"])
+    assert (inside.unknown, beyond.unknown) == (0, 3)
+    assert constant.seen == [[[0, 0, 1, 4, 5], [0, 1, 5, 2, 2]]]
+
+
+def test_texts_are_taken_in_batches_from_any_iterable_and_answers_keep_their_order():
+    constant = Constant(0.6)
+    model = TextModel(constant, INDEX, about_of(max_length=4, vocabulary=6))
+    answers = model.predict(text for text in ["good film", "", "zxcvb"] * 400)
+    assert [len(batch) for batch in constant.seen] == [171, 171, 58]  # of 512, 512 and 176 texts
+    assert [answer.label for answer in answers] == ["good", "", ""] * 400
+    assert np.isnan(answers[1].probability)
+    assert (answers[1].error, answers[2].error) == (
+        "the text is empty; expected words",
+        "no word of it that the model reads is in its vocabulary; expected English text with common words",
     )
-    return asker.ask([text])[0]
+    with pytest.raises(TypeError, match="expected strings, got int"):
+        model.predict(["good", 3])
+
+
+def test_an_explanation_shades_each_word_by_the_effects_of_its_n_grams_and_shows_itself():
+    class Grams(Constant):
+        unit = "log-odds"
+
+        def effects(self, reviews, positive):
+            return [[((4, 5), 0.5), ((4,), 0.25), ((5, 6), -0.5)]]
+
+    model = TextModel(Grams(0.75), INDEX, about_of(max_length=9, vocabulary=9))
+    found = model.explain("GOOD <b>film</b> zxcvb, rare & good film")
+    words = ["good", "b", "film", "b", "zxcvb", "rare", "good", "film"]
+    assert found.shades == [*zip(words, [0.5, 0, 0.0, 0, 0, -0.25, 0.5, 0.25], strict=True)]
+    assert found.answer.words == [("film rare", -0.5), ("good film", 0.5), ("good", 0.25)]
+    assert str(found) == "good      0.7500  film rare-0.500 good film+0.500 good+0.250"
+    page = found._repr_html_()
+    assert page.count("<span") == len(words)
+    assert "log-odds" in page
+    assert found.colored().count("\x1b[48;5;") == 4  # words without an effect have no colour
+    index = {"<script>": 1, "film": 2, "rare": 3}
+    hostile = TextModel(Grams(0.75), index, about_of(max_length=9, vocabulary=9, separators="?"))
+    page = hostile.explain("<script> film")._repr_html_()
+    assert "&lt;script&gt;" in page
+    assert "<script>" not in page
 
 
 @pytest.mark.parametrize(("probability", "label"), [(0.0, "bad"), (0.5, "bad"), (0.500001, "good"), (1.0, "good")])

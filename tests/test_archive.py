@@ -8,18 +8,19 @@ import zipfile
 import numpy as np
 import pytest
 
-from sentiment import InputError, archive, network
+from benchmarks.cases import Sizes, build, cnn_lstm_of, reviews
+from sentiment import InputError
 from sentiment.engine.network import Network
 from sentiment.engine.trainer import predict
-from sentiment.network import keras
+from sentiment.keras import archive, backend
+from sentiment.keras.backend import keras
 from sentiment.training import digest
-from tests.cases import Sizes, build, reviews
 
 
 def model_of(seed):
     """A Keras model with the first weights of a seed."""
     model = build("dropout", Sizes())
-    network.set_weights(model, Network(network.to_layers(model)).first_weights(seed))
+    backend.set_weights(model, Network(backend.to_layers(model)).first_weights(seed))
     return model
 
 
@@ -36,10 +37,11 @@ def packed(model):
 def test_the_bytes_depend_on_the_weights_alone():
     """Another process, with other addresses, hash seed and clock, and other models made before."""
     code = (
-        "import sys; from sentiment import archive, network; from sentiment.engine.network import Network;"
-        "sizes = dict(max_length=9, vocabulary=20, embedding=3, filters=4, kernel=3, pool=2, units=5, dropout=0.2,"
-        " dense=2, bidirectional=True, over_time='average'); network.build(**sizes); model = network.build(**sizes);"
-        "network.set_weights(model, Network(network.to_layers(model)).first_weights(int(sys.argv[1])));"
+        "import sys; from benchmarks.cases import cnn_lstm_of; from sentiment.engine.network import Network;"
+        "from sentiment.keras import archive, backend;"
+        "sizes = dict(max_length=9, vocabulary=20, embedding=3, units=5, bidirectional=True, over_time='average');"
+        "cnn_lstm_of(**sizes); model = cnn_lstm_of(**sizes);"
+        "backend.set_weights(model, Network(backend.to_layers(model)).first_weights(int(sys.argv[1])));"
         "sys.stdout.buffer.write(archive.pack(model))"
     )
     runs = [subprocess.run([sys.executable, "-c", code, seed], capture_output=True, check=True) for seed in "112"]
@@ -66,7 +68,7 @@ def test_plain_keras_opens_it_with_none_of_this_project(packed, tmp_path):
         "assert not [name for name in sys.modules if name.startswith('sentiment')]"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
-    plain = network.to_layers(archive.unpack(packed))
+    plain = backend.to_layers(archive.unpack(packed))
     ours = predict(plain, Network(plain).first_weights(1), ids, batch=5)
     np.testing.assert_allclose(np.load(tmp_path / "positive.npy"), ours, atol=1e-5)
 
@@ -105,8 +107,8 @@ def test_the_editor_of_keras_files_reads_it_as_it_reads_one_that_keras_saved(mod
 
 def test_unpack_is_the_inverse_of_pack(model, packed):
     unpacked = archive.unpack(packed)
-    assert network.to_layers(unpacked) == network.to_layers(model)
-    np.testing.assert_array_equal(network.get_weights(unpacked), network.get_weights(model))
+    assert backend.to_layers(unpacked) == backend.to_layers(model)
+    np.testing.assert_array_equal(backend.get_weights(unpacked), backend.get_weights(model))
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK", b"not a zip"], ids=str)
@@ -133,10 +135,7 @@ def test_a_truncated_file_is_refused(packed):
 
 
 def test_the_table_of_the_published_run():
-    sizes = dict(
-        embedding=32, filters=32, kernel=5, pool=2, bidirectional=False, over_time="last", dropout=0.2, dense=25
-    )
-    table = archive.table(network.build(max_length=100, vocabulary=500, units=50, **sizes))
+    table = archive.table(cnn_lstm_of(max_length=100, vocabulary=500))
     for layer in ("(None, 100, 32)", "(None, 50, 32)", "16,600", "Total params: 39,053"):
         assert layer in table
     assert table.isascii()
@@ -147,10 +146,10 @@ def test_no_terminal_and_no_keras_json_reaches_the_table_or_the_file(setting, tm
     """In another process, with a user's settings that would make other weights."""
     (tmp_path / "keras.json").write_text('{"floatx": "float16", "image_data_format": "channels_first", "epsilon": 0.1}')
     code = (
-        "import sys; from sentiment import archive, network; from sentiment.engine.network import Network;"
-        "model = network.build(max_length=9, vocabulary=20, embedding=3, filters=4, kernel=3, pool=2, units=5,"
-        " dropout=0.2, dense=2, bidirectional=False, over_time='average');"
-        "network.set_weights(model, Network(network.to_layers(model)).first_weights(1));"
+        "import sys; from benchmarks.cases import cnn_lstm_of; from sentiment.engine.network import Network;"
+        "from sentiment.keras import archive, backend;"
+        "model = cnn_lstm_of(max_length=9, vocabulary=20, embedding=3, units=5, over_time='average');"
+        "backend.set_weights(model, Network(backend.to_layers(model)).first_weights(1));"
         "sys.stdout.buffer.write(archive.table(model).encode() + archive.pack(model))"
     )
     command = [sys.executable, "-c", code]
@@ -162,7 +161,7 @@ def test_no_terminal_and_no_keras_json_reaches_the_table_or_the_file(setting, tm
 
 
 def test_the_digest_follows_every_bit(model):
-    weights = network.get_weights(model)
+    weights = backend.get_weights(model)
     changed = weights.copy()
     changed.view("u4")[-1] ^= 1
     assert len(digest(weights)) == 16

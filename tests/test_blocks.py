@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sentiment import InputError, archive, network
+from benchmarks import cases
+from benchmarks.cases import CASES, EDGES, Sizes, cnn_lstm_of, plain, reviews
+from sentiment import InputError
 from sentiment.engine.blocks.dropout import Dropout, factors
 from sentiment.engine.network import Network
 from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
-from sentiment.network import keras, layers
-from tests import cases
-from tests.cases import CASES, EDGES, Sizes, plain, reviews
+from sentiment.keras import archive, backend
+from sentiment.keras.backend import keras
 
 SETTINGS = {"optimizer": "adam", "learning_rate": 0.01, "seed": 4}
 
@@ -40,7 +41,7 @@ def keras_loss(model, ids, labels, update):
     """Keras's probabilities and mean loss, its dropout with the compiled trainer's factors."""
     x, dropouts = tf.constant(ids.astype("i4")), 0
     for layer in model.layers:
-        if isinstance(layer, layers.Dropout):
+        if isinstance(layer, keras.layers.Dropout):
             x = x * factors(layer.rate, x.shape, [SETTINGS["seed"], DRAWS, update, dropouts])
             dropouts += 1
         else:
@@ -52,7 +53,7 @@ def keras_loss(model, ids, labels, update):
 def assert_every_gradient_is_that_of_keras(plain_layers, model, ids, shards, scale=2):
     network_ = Network(plain_layers)
     weights = network_.first_weights(2) * scale
-    network.set_weights(model, weights)
+    backend.set_weights(model, weights)
     trainer = trainer_of(plain_layers, weights, len(ids), shards)
     groups = trainer.network.deal(ids, shards)
     labels = (groups.order % 2).astype("f4")
@@ -82,21 +83,20 @@ def test_probabilities_and_every_gradient_are_those_of_keras(case, sizes, reques
     "changes", [{}, {"over_time": "average"}, {"over_time": "maximum"}, {"bidirectional": True}], ids=str
 )
 def test_probabilities_and_every_gradient_are_those_of_keras_at_the_size_of_full(changes, request):
-    sizes = dict(max_length=500, vocabulary=5000, embedding=32, filters=32, kernel=5, pool=2, units=100, dropout=0.2,
-                 dense=25, bidirectional=False, over_time="last") | changes  # fmt: skip
-    plain_layers = network.to_layers(network.build(**sizes))
+    sizes = {"max_length": 500, "vocabulary": 5000, "units": 100} | changes
+    plain_layers = backend.to_layers(cnn_lstm_of(**sizes))
     request.getfixturevalue("exact_keras")
     ids = reviews(Sizes(max_length=500, vocabulary=5000), 64)
-    assert_every_gradient_is_that_of_keras(plain_layers, network.build(**sizes), ids, 4, scale=1)
+    assert_every_gradient_is_that_of_keras(plain_layers, cnn_lstm_of(**sizes), ids, 4, scale=1)
 
 
 @every_case
 def test_predictions_are_those_of_keras_for_any_batch(case):
     for sizes in EDGES:
         model = cases.build(case, sizes)
-        plain_layers = network.to_layers(model)
+        plain_layers = backend.to_layers(model)
         weights = Network(plain_layers).first_weights(2) * 3
-        network.set_weights(model, weights)
+        backend.set_weights(model, weights)
         ids = reviews(sizes, 6)
         expected = model.predict(ids.astype("i4"), verbose=0)[:, 0]
         for count, batch in ((1, 1), (6, 6), (6, 4), (5, 100)):
@@ -169,7 +169,7 @@ def test_a_model_has_the_parameters_of_keras_and_first_weights_drawn_as_there(ca
     sizes = Sizes(vocabulary=2000, embedding=32, filters=48, units=64, dense=60)
     keras.utils.set_random_seed(1)
     model = cases.build(case, sizes)
-    found = Network(network.to_layers(model))
+    found = Network(backend.to_layers(model))
     assert found.parameters == model.count_params()
     pieces = np.split(found.first_weights(1), np.cumsum([weight.size for weight in found.weights])[:-1])
     for weight, mine, theirs in zip(found.weights, pieces, model.weights, strict=True):
@@ -184,24 +184,21 @@ def test_a_model_has_the_parameters_of_keras_and_first_weights_drawn_as_there(ca
 @every_case
 def test_a_trained_model_is_saved_and_scores_the_same_in_plain_keras(case):
     model, ids = cases.build(case, Sizes()), reviews(Sizes(), 40)
-    trainer = CompiledTrainer(network.to_layers(model), batch=10, shards=2, **SETTINGS)
+    trainer = CompiledTrainer(backend.to_layers(model), batch=10, shards=2, **SETTINGS)
     trainer.epoch(ids, (np.arange(40) % 2).astype("u1"), np.arange(40), 0)
-    network.set_weights(model, trainer.state()["weights"])
+    backend.set_weights(model, trainer.state()["weights"])
     packed = archive.pack(model)
     opened = archive.unpack(packed)
     assert archive.pack(opened) == packed
-    np.testing.assert_array_equal(network.get_weights(opened), trainer.state()["weights"])
-    assert network.to_layers(opened) == json.loads(json.dumps(network.to_layers(model)))
+    np.testing.assert_array_equal(backend.get_weights(opened), trainer.state()["weights"])
+    assert backend.to_layers(opened) == json.loads(json.dumps(backend.to_layers(model)))
     np.testing.assert_allclose(opened.predict(ids.astype("i4"), verbose=0)[:, 0], trainer.predict(ids), atol=1e-5)
 
 
 def test_the_published_run_has_its_parameters():
-    sizes = dict(
-        embedding=32, filters=32, kernel=5, pool=2, bidirectional=False, over_time="last", dropout=0.2, dense=25
-    )
-    small = network.build(max_length=100, vocabulary=500, units=50, **sizes)
-    full = network.build(max_length=500, vocabulary=5000, units=100, **sizes)
-    assert [Network(network.to_layers(model)).parameters for model in (small, full)] == [39053, 220903]
+    small = cnn_lstm_of(max_length=100, vocabulary=500)
+    full = cnn_lstm_of(max_length=500, vocabulary=5000, units=100)
+    assert [Network(backend.to_layers(model)).parameters for model in (small, full)] == [39053, 220903]
 
 
 def test_first_steps_are_the_first_that_see_a_word():
@@ -221,40 +218,55 @@ def test_first_steps_are_the_first_that_see_a_word():
 def words(**changes):
     """The layers that every network begins with."""
     settings = {"filters": 7, "kernel_size": 5, "padding": "same", "activation": "relu"} | changes
-    return [keras.Input((17,), dtype="int32"), layers.Embedding(30, 6), layers.Conv1D(**settings)]
+    return [keras.Input((17,), dtype="int32"), keras.layers.Embedding(30, 6), keras.layers.Conv1D(**settings)]
 
 
 def stack(*middle, top=True, **convolution):
     """Words, pooled if ``middle`` does not begin with another way to, ``middle``, and the last Dense(1)."""
-    pooling = [] if "Pooling" in type(middle[0]).__name__ else [layers.MaxPooling1D(2)]
-    end = [layers.Dense(1, activation="sigmoid", name="top")] if top else []
+    pooling = [] if "Pooling" in type(middle[0]).__name__ else [keras.layers.MaxPooling1D(2)]
+    end = [keras.layers.Dense(1, activation="sigmoid", name="top")] if top else []
     return keras.Sequential([*words(**convolution), *pooling, *middle, *end])
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: stack(layers.GRU(4, name="gru")), r"layer 'gru' \(GRU\): .* no arithmetic"),
-        (lambda: stack(layers.GlobalAveragePooling1D()), r"\(Embedding\): .* no arithmetic"),
-        (lambda: stack(layers.MaxPooling1D(2)), r"layer 'top' \(Dense\): .* no arithmetic"),
-        (lambda: stack(layers.LSTM(4), top=False), r"\(LSTM\): .* no arithmetic for it here"),
-        (lambda: stack(layers.LSTM(4), layers.Dense(3), top=False), r"\(Dense\): units = 3, .* has only 1;"),
-        (lambda: stack(layers.LSTM(4), kernel_size=4), r"kernel_size = \[4\], .* only odd sizes"),
-        (lambda: stack(layers.LSTM(4), padding="causal"), "padding = 'causal', .* 'same';"),
-        (lambda: stack(layers.MaxPooling1D(3, 2), layers.LSTM(4)), r"strides = \[2\], .* pool_size, \[3\];"),
-        (lambda: stack(layers.LSTM(4, activation="relu")), "activation = 'relu', .* 'tanh'"),
-        (lambda: stack(layers.LSTM(4, recurrent_dropout=0.1)), "recurrent_dropout = 0.1,"),
-        (lambda: stack(layers.LSTM(4, kernel_regularizer="l2")), "kernel_regularizer = L2"),
-        (lambda: stack(layers.LSTM(4, kernel_initializer="zeros")), "kernel_initializer = Zeros"),
-        (lambda: stack(layers.LSTM(4, trainable=False)), "trainable = False, .* only True;"),
-        (lambda: stack(layers.LSTM(4), layers.Dense(3, activation="gelu")), "'gelu', .* only linear or relu"),
-        (lambda: stack(layers.Bidirectional(layers.LSTM(4), merge_mode="sum")), "merge_mode = 'sum', .* 'concat'"),
-        (lambda: stack(layers.Bidirectional(layers.GRU(4))), r"\(Bidirectional\): layer = GRU, .* only LSTM;"),
+        (lambda: stack(keras.layers.GRU(4, name="gru")), r"layer 'gru' \(GRU\): .* no arithmetic"),
+        (lambda: stack(keras.layers.GlobalAveragePooling1D()), r"\(Embedding\): .* no arithmetic"),
+        (lambda: stack(keras.layers.MaxPooling1D(2)), r"layer 'top' \(Dense\): .* no arithmetic"),
+        (lambda: stack(keras.layers.LSTM(4), top=False), r"\(LSTM\): .* no arithmetic for it here"),
+        (
+            lambda: stack(keras.layers.LSTM(4), keras.layers.Dense(3), top=False),
+            r"\(Dense\): units = 3, .* has only 1;",
+        ),
+        (lambda: stack(keras.layers.LSTM(4), kernel_size=4), r"kernel_size = \[4\], .* only odd sizes"),
+        (lambda: stack(keras.layers.LSTM(4), padding="causal"), "padding = 'causal', .* 'same';"),
+        (
+            lambda: stack(keras.layers.MaxPooling1D(3, 2), keras.layers.LSTM(4)),
+            r"strides = \[2\], .* pool_size, \[3\];",
+        ),
+        (lambda: stack(keras.layers.LSTM(4, activation="relu")), "activation = 'relu', .* 'tanh'"),
+        (lambda: stack(keras.layers.LSTM(4, recurrent_dropout=0.1)), "recurrent_dropout = 0.1,"),
+        (lambda: stack(keras.layers.LSTM(4, kernel_regularizer="l2")), "kernel_regularizer = L2"),
+        (lambda: stack(keras.layers.LSTM(4, kernel_initializer="zeros")), "kernel_initializer = Zeros"),
+        (lambda: stack(keras.layers.LSTM(4, trainable=False)), "trainable = False, .* only True;"),
+        (
+            lambda: stack(keras.layers.LSTM(4), keras.layers.Dense(3, activation="gelu")),
+            "'gelu', .* only linear or relu",
+        ),
+        (
+            lambda: stack(keras.layers.Bidirectional(keras.layers.LSTM(4), merge_mode="sum")),
+            "merge_mode = 'sum', .* 'concat'",
+        ),
+        (
+            lambda: stack(keras.layers.Bidirectional(keras.layers.GRU(4))),
+            r"\(Bidirectional\): layer = GRU, .* only LSTM;",
+        ),
     ],
 )
 def test_what_no_block_computes_is_refused_in_one_line(make, message):
     with pytest.raises(InputError, match=message) as refusal:
-        Network(network.to_layers(make()))
+        Network(backend.to_layers(make()))
     assert str(refusal.value).endswith("; set train.engine: keras, which trains any network")
     assert "\n" not in str(refusal.value)
 
@@ -262,7 +274,7 @@ def test_what_no_block_computes_is_refused_in_one_line(make, message):
 def test_a_network_that_is_no_sequence_of_layers_is_refused_in_one_line():
     ids = keras.Input((17,), dtype="int32")
     with pytest.raises(InputError, match=r"expected a keras.Sequential .* got Functional; set train.engine: keras"):
-        network.to_layers(keras.Model(ids, layers.Embedding(30, 6)(ids)))
+        backend.to_layers(keras.Model(ids, keras.layers.Embedding(30, 6)(ids)))
 
 
 @pytest.mark.parametrize("wrong", ["long", "unknown", "negative"])

@@ -2,19 +2,19 @@
 
 import gc
 import re
-import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
 from sentiment import InputError
+from sentiment.kinds import cnn_lstm
 from stages import train
-from stages.settings.train import Settings
+from stages.environment import COMPUTING
+from stages.params import check_model
 from stages.train import Checkpoint
 from tests.repositories import inside
 
@@ -24,10 +24,19 @@ HISTORY = [{"metrics": {"loss": 0.5}, "weights": "ab"}]
 SETTINGS = {
     "corpus": "imdb",
     "pad": {"max_length": LENGTH, "vocabulary": 11},
-    "network": {"embedding": 2, "filters": 3, "kernel": 1, "pool": 2, "units": 4, "bidirectional": False}
+    "architecture": {
+        "kind": "cnn_lstm",
+        "embedding": 2,
+        "filters": 3,
+        "kernel": 1,
+        "pool": 2,
+        "units": 4,
+        "bidirectional": False,
+    }
     | {"over_time": "last", "dropout": 0.0, "dense": 6},
     "train": {"engine": "compiled", "optimizer": "adam", "epochs": 3, "batch": 2, "shards": 1, "learning_rate": 0.01}
     | {"schedule": "constant", "beta_2": 0.9, "word_dropout": 0.0, "validation_fraction": 0.0, "seed": 1},
+    "evaluate": {"batch": 5, "calibration_bins": 3},
 }
 
 
@@ -76,7 +85,7 @@ class Killed(Exception):
 class Trainer:
     """Trains one epoch, and is killed in the next."""
 
-    promise = "a stand-in"
+    promise, epochs = "a stand-in", 3
 
     def __init__(self):
         self.ended = False
@@ -95,31 +104,24 @@ class Project:
     """A padded corpus, and code that is a stand-in too, in a folder."""
 
     def __init__(self, folder: Path, monkeypatch):
-        self.folder, self.settings = folder, Settings.model_validate(SETTINGS)
+        self.folder, self.settings = folder, check_model(SETTINGS)
         rows = np.arange(REVIEWS * LENGTH, dtype="u1").reshape(REVIEWS, LENGTH) % 11
         self.write("data/m/x_train.npy", rows)
         self.write("data/m/y_train.npy", np.arange(REVIEWS, dtype="u1") % 2)
+        self.write("data/m/lengths_train.npy", np.full(REVIEWS, LENGTH, "u4"))
         for name in ("sentiment/used.py", "sentiment/engine/used.py", "stages/train.py", "elsewhere/used.py"):
-            self.use(name, monkeypatch)
-        self.write("sentiment/unused.py", "1")
+            self.write(name, "1")
         monkeypatch.setattr(train, "__file__", str(folder / "stages/train.py"))
-        monkeypatch.setattr(train, "make_trainer", self.make_trainer)
+        monkeypatch.setattr(cnn_lstm, "make_trainer", self.make_trainer)
         monkeypatch.setattr(train, "_live", lambda folder: MagicMock())  # DVCLive, which looks for a repository
         monkeypatch.delenv("LAUNCHER", raising=False)
-
-    def use(self, name: str, monkeypatch) -> None:
-        """Import a file."""
-        self.write(name, "1")
-        module = ModuleType(name)
-        module.__file__ = str(self.folder / name)
-        monkeypatch.setitem(sys.modules, name, module)
 
     def write(self, name: str, content: "str | np.ndarray") -> None:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content) if isinstance(content, str) else np.save(path, content)
 
-    def make_trainer(self, settings, build, state, reviews) -> Trainer:
+    def make_trainer(self, settings, reviews, labels, state) -> Trainer:
         self.resumed = state
         return Trainer()
 
@@ -131,7 +133,7 @@ class Project:
 
     def set(self, section: str, key: str, value: object) -> None:
         """Change a param."""
-        self.settings = Settings.model_validate(SETTINGS | {section: SETTINGS[section] | {key: value}})
+        self.settings = check_model(SETTINGS | {section: SETTINGS[section] | {key: value}})
 
     def change(self, name: str, at: tuple) -> None:
         """Change a number of an array."""
@@ -152,24 +154,24 @@ def release(package: str, monkeypatch) -> None:
 
 SAME = {
     "nothing": lambda project, _: None,
-    "code that is not in use": lambda project, _: project.write("sentiment/unused.py", "2"),
+    "how the test split is scored": lambda project, _: project.set("evaluate", "batch", 6),
     "code of others": lambda project, _: project.write("elsewhere/used.py", "2"),
     "the version of another package": lambda _, monkeypatch: release("pytest", monkeypatch),
 }
 OTHER = {
     "a param of the training": lambda project, _: project.set("train", "learning_rate", 0.02),
-    "a param of the network": lambda project, _: project.set("network", "dropout", 0.5),
+    "a param of the network": lambda project, _: project.set("architecture", "dropout", 0.5),
     "a param of the reviews": lambda project, _: project.set("pad", "vocabulary", 12),
     "more epochs": lambda project, _: project.set("train", "epochs", 4),
     "an id": lambda project, _: project.change("data/m/x_train.npy", (REVIEWS - 1, LENGTH - 1)),
     "a label": lambda project, _: project.change("data/m/y_train.npy", (REVIEWS - 1,)),
-    "a file in use": lambda project, _: project.write("sentiment/used.py", "2"),
-    "a file in use, in a folder": lambda project, _: project.write("sentiment/engine/used.py", "2"),
+    "code": lambda project, _: project.write("sentiment/used.py", "2"),
+    "code in a folder": lambda project, _: project.write("sentiment/engine/used.py", "2"),
     "the stage itself": lambda project, _: project.write("stages/train.py", "2"),
-    "another file in use": lambda project, monkeypatch: project.use("stages/more.py", monkeypatch),
+    "another file of code": lambda project, _: project.write("stages/more.py", "1"),
     **{
         f"the version of {package}": lambda _, monkeypatch, package=package: release(package, monkeypatch)
-        for package in ("numba", "keras", "tensorflow")
+        for package in COMPUTING
     },
 }
 

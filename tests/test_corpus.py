@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentiment import InputError, corpus
+from sentiment import InputError
+from sentiment.data import raw
 
 RANKS = st.one_of(st.integers(1, 300), st.integers(1, 2**31 - 1), st.sampled_from([1, 255, 256, 65535, 65536, 75, 77]))
 REVIEWS = st.lists(st.lists(RANKS, max_size=12), max_size=9)
@@ -57,7 +58,7 @@ def of_body(body, number, protocol=2):
 def read(file, split="train"):
     """The reviews as lists, from however many blocks."""
     found = []
-    for ranks, lengths in corpus.reviews(file, split):
+    for ranks, lengths in raw.reviews(file, split):
         assert (ranks.dtype, lengths.dtype) == (np.int32, np.int64)
         assert lengths.sum() == len(ranks)
         found += [part.tolist() for part in np.split(ranks, np.cumsum(lengths)[:-1])]
@@ -67,9 +68,9 @@ def read(file, split="train"):
 @pytest.fixture
 def tiny(monkeypatch):
     """Blocks of a few reviews and windows of a few bytes, so that every list crosses a border."""
-    monkeypatch.setattr(corpus, "WINDOW", 11)
-    monkeypatch.setattr(corpus, "BLOCK", 2)
-    monkeypatch.setattr(corpus, "PREAMBLE", 320)
+    monkeypatch.setattr(raw, "WINDOW", 11)
+    monkeypatch.setattr(raw, "BLOCK", 2)
+    monkeypatch.setattr(raw, "PREAMBLE", 320)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -80,8 +81,8 @@ def test_what_numpy_saves_is_read_as_numpy_loads_it(save, reviews):
     file.seek(0)
     with np.load(file, allow_pickle=True) as loaded:
         assert read(file, "test") == loaded["x_test"].tolist() == reviews
-        assert corpus.labels(file, "test").tolist() == loaded["y_test"].tolist()
-    assert corpus.count(file, "test") == len(reviews)
+        assert raw.labels(file, "test").tolist() == loaded["y_test"].tolist()
+    assert raw.count(file, "test") == len(reviews)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -99,9 +100,9 @@ def test_borders_between_windows_and_blocks_do_not_show(protocol):
 @given(REVIEWS, st.sampled_from(PROTOCOLS), st.integers(1, 40), st.integers(1, 4))
 def test_any_reviews_are_read(reviews, protocol, window, block):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "WINDOW", window)
-        patch.setattr(corpus, "BLOCK", block)
-        patch.setattr(corpus, "PREAMBLE", 320)
+        patch.setattr(raw, "WINDOW", window)
+        patch.setattr(raw, "BLOCK", block)
+        patch.setattr(raw, "PREAMBLE", 320)
         assert read(of_reviews(reviews, protocol)) == reviews
 
 
@@ -121,8 +122,8 @@ def test_operands_that_look_like_opcodes_are_operands(rank):
 
 
 def test_a_split_comes_in_blocks_of_whole_reviews_in_order():
-    reviews = [[rank] * (rank % 5) for rank in range(1, 3 * corpus.BLOCK)]
-    blocks = list(corpus.reviews(of_reviews(reviews), "train"))
+    reviews = [[rank] * (rank % 5) for rank in range(1, 3 * raw.BLOCK)]
+    blocks = list(raw.reviews(of_reviews(reviews), "train"))
     assert 2 <= len(blocks) <= 4
     assert np.concatenate([lengths for _, lengths in blocks]).tolist() == [len(review) for review in reviews]
     assert np.concatenate([ranks for ranks, _ in blocks]).tolist() == list(chain.from_iterable(reviews))
@@ -134,7 +135,7 @@ def test_memory_does_not_grow_with_the_number_of_reviews():
     def peak(batches):
         file = of_body(batch * batches + b"tb.", 1000 * batches)
         tracemalloc.start()
-        assert sum(len(lengths) for _, lengths in corpus.reviews(file, "train")) == 1000 * batches
+        assert sum(len(lengths) for _, lengths in raw.reviews(file, "train")) == 1000 * batches
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
@@ -189,8 +190,8 @@ def test_a_call_is_refused_by_name_and_not_made(tmp_path, protocol, depth):
 )
 def test_whatever_is_no_list_of_integers_is_refused_by_name(body, named, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for window in (2, corpus.WINDOW):
-        monkeypatch.setattr(corpus, "WINDOW", window)
+    for window in (2, raw.WINDOW):
+        monkeypatch.setattr(raw, "WINDOW", window)
         with pytest.raises(InputError, match="was not executed") as caught:
             read(of_body(body, 2))
         assert named in str(caught.value)
@@ -198,7 +199,7 @@ def test_whatever_is_no_list_of_integers_is_refused_by_name(body, named, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("far", [corpus.PREAMBLE, corpus.WINDOW, corpus.PREAMBLE + corpus.WINDOW])
+@pytest.mark.parametrize("far", [raw.PREAMBLE, raw.WINDOW, raw.PREAMBLE + raw.WINDOW])
 @pytest.mark.parametrize("shift", range(-12, 12))
 def test_a_call_across_a_border_is_refused_by_name(far, shift):
     file = of_body(b"", 1)
@@ -230,11 +231,11 @@ def test_numbers_that_are_no_python_integers_are_refused():
         read(of_reviews([[np.int64(5)]]))
 
 
-@pytest.mark.parametrize("block", [1, corpus.BLOCK])
+@pytest.mark.parametrize("block", [1, raw.BLOCK])
 @pytest.mark.parametrize("rank", [0, -1, -(2**31)])
 @pytest.mark.usefixtures("tiny")
 def test_a_rank_below_one_is_refused_with_its_review(rank, block, monkeypatch):
-    monkeypatch.setattr(corpus, "BLOCK", block)
+    monkeypatch.setattr(raw, "BLOCK", block)
     with pytest.raises(InputError, match=f"x_train: review 102 holds {rank}, ranks start at 1"):
         read(of_reviews([[n, 2] for n in range(1, 101)] + [[], [3], [rank, 4], [5]]))
 
@@ -248,7 +249,7 @@ def test_a_header_that_promises_another_number_is_refused(promised, found):
 
 @pytest.mark.usefixtures("tiny")
 def test_no_more_reviews_are_yielded_than_promised():
-    blocks = corpus.reviews(of_body(b"(" + b"](K\x01e" * 50 + b"etb.", 40), "train")
+    blocks = raw.reviews(of_body(b"(" + b"](K\x01e" * 50 + b"etb.", 40), "train")
     yielded = []
     with pytest.raises(InputError, match="found more"):
         yielded.extend(len(lengths) for _, lengths in blocks)
@@ -283,7 +284,7 @@ def test_what_is_no_array_of_lists_is_refused(content):
 
 def test_the_reviews_of_an_array_of_numbers_are_not_counted():
     with pytest.raises(InputError, match="expected an array of lists, got '<i8'"):
-        corpus.count(archive(x_train=npy(bytes(16), 2, "<i8")), "train")
+        raw.count(archive(x_train=npy(bytes(16), 2, "<i8")), "train")
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -324,7 +325,7 @@ def test_a_missing_array_is_named_with_those_there_are():
     with pytest.raises(InputError, match=r"x_test: not in the archive, which holds \['x_train.npy', 'y_train.npy'\]"):
         read(file, "test")
     with pytest.raises(InputError, match="x_test: not in the archive"):
-        corpus.labels(file, "test")
+        raw.labels(file, "test")
 
 
 @settings(max_examples=300)
@@ -335,7 +336,7 @@ def test_random_bytes_are_refused(content):
             read(file)
     for name in ("x_train", "y_train"):
         with pytest.raises(InputError):
-            corpus.labels(archive(**{"x_train": npy(b"", 1), name: content}), "train")
+            raw.labels(archive(**{"x_train": npy(b"", 1), name: content}), "train")
 
 
 @settings(max_examples=500)
@@ -377,13 +378,13 @@ def test_every_version_of_numpys_format_is_read(version):
         members[name] = file.getvalue()
     file = archive(**members)
     assert read(file) == [[5], [], [6, 7]]
-    assert corpus.labels(file, "train").tolist() == [1, 0, 1]
+    assert raw.labels(file, "train").tolist() == [1, 0, 1]
 
 
 def test_labels_are_read_in_any_integer_type():
     for kind in ("<i8", ">i4", "|u1", "|b1", "|i1"):
         content = npy(np.array([1, 0, 1]).astype(kind).tobytes(), 3, kind)
-        found = corpus.labels(archive(x_train=npy(b"", 3), y_train=content), "train")
+        found = raw.labels(archive(x_train=npy(b"", 3), y_train=content), "train")
         assert found.dtype == np.uint8
         assert found.tolist() == [1, 0, 1]
 
@@ -403,13 +404,13 @@ def test_labels_other_than_one_bit_for_each_review_are_refused(labels, match):
     file = io.BytesIO()
     np.savez(file, x_train=objects([[1], [2], [3]]), y_train=labels)
     with pytest.raises(InputError, match=f"^y_train: {match.replace('|', '[|]')}"):
-        corpus.labels(file, "train")
+        raw.labels(file, "train")
 
 
 @pytest.mark.parametrize(("size", "match"), [(23, "expected 24 bytes of labels, got 23"), (25, "got more")])
 def test_labels_of_another_size_than_promised_are_refused(size, match):
     with pytest.raises(InputError, match=match):
-        corpus.labels(archive(x_train=npy(b"", 3), y_train=npy(bytes(size), 3, "<i8")), "train")
+        raw.labels(archive(x_train=npy(b"", 3), y_train=npy(bytes(size), 3, "<i8")), "train")
 
 
 @pytest.mark.parametrize(
@@ -429,20 +430,20 @@ def test_labels_of_another_size_than_promised_are_refused(size, match):
 )
 def test_a_word_index_other_than_words_and_ranks_is_refused(content, match):
     with pytest.raises(InputError, match=match) as caught:
-        corpus.word_index(io.BytesIO(content))
+        raw.word_index(io.BytesIO(content))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_the_real_reviews_are_read_as_numpy_loads_them(imdb, split):
     with np.load(imdb / "imdb.npz", allow_pickle=True) as loaded, open(imdb / "imdb.npz", "rb") as file:
-        assert corpus.count(file, split) == 25_000
+        assert raw.count(file, split) == 25_000
         assert read(file, split) == loaded[f"x_{split}"].tolist()
-        assert corpus.labels(file, split).tolist() == loaded[f"y_{split}"].tolist()
+        assert raw.labels(file, split).tolist() == loaded[f"y_{split}"].tolist()
 
 
 def test_the_real_word_index_ranks_each_word_once(imdb):
     with open(imdb / "imdb_word_index.json", "rb") as file:
-        ranks = sorted(corpus.word_index(file).values())
+        ranks = sorted(raw.word_index(file).values())
     assert (ranks[0], ranks[-1], len(ranks)) == (1, 88_584, 88_584)
     assert all(after - before == 1 for before, after in pairwise(ranks))

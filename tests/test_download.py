@@ -112,7 +112,7 @@ def text(reviews=(), word_index=(), timeout=5.0, retries=2):
 def run(*reviews, **options):
     """Run the stage on these addresses of the reviews; the word index is in place already."""
     fill("data/raw", "imdb_word_index.json")
-    download.main(parse(text(reviews, **options)))
+    download.main(parse(text(reviews, **options)).download)
 
 
 def run_process(**options):
@@ -145,7 +145,7 @@ def raw_lacks_reviews():
 
 def test_both_files_come_from_their_addresses(server, capsys):
     server.scripts = {"/a": [CONTENT["imdb.npz"]], "/b": [CONTENT["imdb_word_index.json"]]}
-    download.main(parse(text([server.url("/a")], [server.url("/b")])))
+    download.main(parse(text([server.url("/a")], [server.url("/b")])).download)
     assert raw() == CONTENT
     assert json.loads(Path("data/raw/imdb_labels.json").read_bytes()) == ["negative", "positive"]
     assert capsys.readouterr().out.splitlines() == [
@@ -244,14 +244,14 @@ def test_without_a_network_one_error_lists_what_was_tried_and_the_ways_out(waits
 def test_a_named_source_is_a_folder_or_either_file(tmp_path, monkeypatch, capsys, scheme, named):
     mine = fill(tmp_path / "mine")
     monkeypatch.setenv("IMDB_SOURCE", f"{scheme}{mine}{named}")
-    download.main(parse(text()))
+    download.main(parse(text()).download)
     assert raw() == CONTENT
     assert capsys.readouterr().out.splitlines() == [f"data/raw/{name}: from {mine / name}" for name in CONTENT]
 
 
 def test_a_file_url_may_hold_escapes(tmp_path, monkeypatch):
     monkeypatch.setenv("IMDB_SOURCE", fill(tmp_path / "my data").as_uri())
-    download.main(parse(text()))
+    download.main(parse(text()).download)
     assert raw() == CONTENT
 
 
@@ -300,7 +300,7 @@ def test_a_relative_source_is_one_of_the_repository_wherever_dvc_runs_the_stage(
     fill(tmp_path / "repository/mine")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "repository"))
     monkeypatch.setenv("IMDB_SOURCE", "mine")
-    download.main(parse(text()))
+    download.main(parse(text()).download)
     assert raw() == CONTENT
 
 
@@ -325,7 +325,7 @@ def test_the_keras_cache_comes_before_the_addresses(tmp_path, monkeypatch, serve
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv(variable, str(tmp_path / "user"))
     cache = fill(tmp_path / "user" / ("datasets" if variable == "KERAS_HOME" else ".keras/datasets"))
-    download.main(parse(text([server.url("/a")], [server.url("/b")])))
+    download.main(parse(text([server.url("/a")], [server.url("/b")])).download)
     assert raw() == CONTENT
     assert server.requests == []
     assert capsys.readouterr().out.splitlines()[0] == f"data/raw/imdb.npz: from {cache / 'imdb.npz'}"

@@ -10,11 +10,13 @@ import pytest
 
 from experiments.compare import Run, chart, draw, mistakes, summarize, table
 from experiments.folds import deal, near
-from sentiment import corpus, padding
-from tests.conftest import BASELINES, MODELS, ROOT, SHOWN
+from sentiment.data import padding, raw
+from stages.params import parse
+from tests.conftest import ROOT, SHOWN, shown_of
 from tests.test_processes import NEEDS_MPI, on
 
-NAMES = [MODELS[0], *SHOWN]
+NAMES = [SHOWN[0], shown_of("ngrams", "scikit-learn"), shown_of("ngrams", "compiled")]
+NETWORK = NAMES[0]
 
 
 def run(project, module, *arguments, **more):
@@ -47,9 +49,9 @@ def test_the_comparison_has_every_size_and_name_and_what_the_pipeline_found_on_a
 def test_mistakes_are_those_counted_from_the_probabilities(project, monkeypatch):
     folder = project.folder
     monkeypatch.chdir(folder)
-    names = {name: "models" if name in MODELS else "baselines" for name in NAMES}
+    names = {name: "network" if name == NETWORK else "n-grams" for name in NAMES}
     with (folder / "data/raw/imdb.npz").open("rb") as file:
-        labels = corpus.labels(file, "test")[padding.orders(300, 300)[1]]
+        labels = raw.labels(file, "test")[padding.orders(300, 300)[1]]
     wrong = {name: (np.load(folder / "data" / name / "predicted.npy") > 0.5) != labels for name in names}
     for name in names:
         accuracy = json.loads((folder / "metrics" / f"{name}.json").read_text())["accuracy"]
@@ -60,13 +62,14 @@ def test_mistakes_are_those_counted_from_the_probabilities(project, monkeypatch)
     assert [int(number) for number in re.findall(r"^(\d+) reviews\.$", page, re.M)] == [int(x.sum()) for x in expected]
 
 
-def test_folds_score_each_baseline_and_each_value_near_its_own(project, tmp_path):
+def test_folds_score_an_n_gram_model_and_each_value_near_its_own(project, tmp_path):
     films = tmp_path / "films.txt"
     films.write_text("".join(f"{number // 3}\n" for number in range(300)))
     done = run(project, "folds", NAMES[1], "--films", str(films), "--folds", "3", "--held", "2")
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^\| `(.*)` \| (.*) \| (0\.\d{4}) \| (.*) \|$", done.stdout, re.M)
-    assert [row[1] for row in rows] == ["as it is", *(what for what, _ in near(BASELINES[NAMES[1]]))]
+    settings = parse((project.folder / "params.yaml").read_text()).models[NAMES[1]]
+    assert [row[1] for row in rows] == ["as it is", *(what for what, _ in near(settings))]
     assert all(float(row[2]) > 0.7 for row in rows)
     assert [bool(row[3]) for row in rows] == [True] + [False] * (len(rows) - 1)
 
@@ -74,7 +77,7 @@ def test_folds_score_each_baseline_and_each_value_near_its_own(project, tmp_path
 def test_folds_train_a_network_with_other_values(project, tmp_path):
     films = tmp_path / "films.txt"
     films.write_text("".join(f"{number // 3}\n" for number in range(300)))
-    changes = ["train.learning_rate=1e-9", "train.learning_rate=1e-2,train.batch=4,network.dense=0"]
+    changes = ["train.learning_rate=1e-9", "train.learning_rate=1e-2,train.batch=4,architecture.dense=0"]
     options = [f"--try={change}" for change in changes]
     done = run(project, "folds", NAMES[0], "--films", str(films), "--folds", "3", "--held", "1", *options)
     assert done.returncode == 0, done.stderr
@@ -84,7 +87,7 @@ def test_folds_train_a_network_with_other_values(project, tmp_path):
 
 
 @NEEDS_MPI
-def test_a_launcher_is_for_the_folds_of_baselines(project, tmp_path):
+def test_a_launcher_is_for_the_folds_of_n_gram_models(project, tmp_path):
     films = tmp_path / "films.txt"
     films.write_text("".join(f"{number}\n" for number in range(300)))
     done = run(project, "folds", NAMES[0], "--films", str(films), **on(2))
@@ -105,13 +108,13 @@ def test_folds_on_two_processes_give_the_table_of_one(project, tmp_path):
 @pytest.mark.parametrize(
     ("module", "arguments", "expected"),
     [
-        ("compare", ["--names", "tiny"], f"error: names: expected some of {', '.join([*MODELS, *SHOWN])}, got 'ti"),
+        ("compare", ["--names", "tiny"], f"error: names: expected some of {', '.join(SHOWN)}, got 'ti"),
         ("compare", ["--sizes", "many"], "error: "),
-        ("folds", ["tiny", "--films", "f"], f"error: names: expected some of {', '.join([*MODELS, *SHOWN])}, got 't"),
+        ("folds", ["tiny", "--films", "f"], f"error: names: expected some of {', '.join(SHOWN)}, got 't"),
         (
             "folds",
             [NAMES[0], "--films", "f", "--try", "train.speed=2"],
-            "error: try: expected KEY=VALUE, the key one of e",
+            "error: try: expected KEY=VALUE, the key one of pad.max_length, ",
         ),
         (
             "folds",
@@ -140,9 +143,9 @@ def test_folds_keep_films_whole_or_cut_them_and_deal_out_every_review():
 
 
 def test_seeds_are_summed_up_in_their_mean_median_and_noise():
-    runs = [Run("net", "models", 50, seed, *values) for seed, values in enumerate([(3, 0.8), (9, 0.9), (4, 0.7)])]
-    runs += [Run("net", "models", 20, 0, 1, 0.6), Run("words", "baselines", 50, 0, 2, 0.5)]
-    runs += [Run("words", "baselines", 20, 0, 2, 0.5)]
+    runs = [Run("net", "network", 50, seed, *values) for seed, values in enumerate([(3, 0.8), (9, 0.9), (4, 0.7)])]
+    runs += [Run("net", "network", 20, 0, 1, 0.6), Run("words", "n-grams", 50, 0, 2, 0.5)]
+    runs += [Run("words", "n-grams", 20, 0, 2, 0.5)]
     points = summarize(runs)
     assert [(point.reviews, point.seconds) for point in points["net"]] == [(20, 1), (50, 4)]
     assert points["net"][1][4:] == pytest.approx((0.8, 0.1))

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,22 +17,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checks.settings import Settings
+from checks.shell import InputError
 from checks.values import DIFFERENT, IDENTICAL, WITHIN
 from export.__main__ import main as export
+from export.__main__ import save_graph
 from export.card import card
-from export.graph import save, served
-from export.verify import compare_answers, compare_files
+from export.graph import Served, differences, save, served
+from export.verify import compare_answers, compare_files, tree_hash
 from export.verify import main as verify
-from sentiment import __main__ as sentiment
-from sentiment import archive, network, text
-from sentiment.answers import Answer, Asker
-from sentiment.network import keras, tf
-from sentiment.prediction import Predictor
-from tests.conftest import MODELS
+from sentiment import load
+from sentiment.data import ngrams, text
+from sentiment.data.padding import words_of
+from sentiment.data.text import IMDB, Tokens
+from sentiment.keras import archive
+from sentiment.keras.backend import keras, tf
+from sentiment.kinds import cnn_lstm
+from sentiment.kinds.ngrams import Linear, Weighting
+from sentiment.model import TextModel, describe
+from sentiment.schema import Pad
+from sentiment.training import digest
+from tests.conftest import ROOT, SHOWN, shown_of
 from tests.projects import Project
 from tests.repositories import call, commit, inside
 
-NAME = MODELS[0]
+NAME, GRAMS = SHOWN[0], shown_of("ngrams", "compiled")
+FILES = {NAME: "model.keras", GRAMS: "model.npz"}
 INDEX = (
     "it",
     "wasn't",
@@ -50,21 +61,39 @@ INDEX = (
 )
 VOCABULARY, LENGTH = 14, 8
 INDEX = {word: rank for rank, word in enumerate(INDEX, 1)}
-ABOUT = {"max_length": LENGTH, "vocabulary": VOCABULARY, "labels": ["negative", "positive"]}
+LABELS = ["negative", "positive"]
+SIZES = {"embedding": 3, "filters": 4, "kernel": 3, "pool": 2, "units": 5, "dropout": 0.2, "dense": 2}
+
+
+def network_of(pad: Pad, **changes: object) -> keras.Model:
+    """A small network of random weights."""
+    keras.utils.set_random_seed(1)
+    sizes = {"kind": "cnn_lstm", "bidirectional": False, "over_time": "average"} | SIZES | changes
+    return cnn_lstm.build(pad, cnn_lstm.Architecture(**sizes))
+
+
+def text_model(
+    content: bytes, index: dict[str, int], pad: Pad, labels: list[str] = LABELS, tokens: Tokens = IMDB
+) -> TextModel:
+    """A network that reads text."""
+    _, weights = archive.read(content)
+    about = {"labels": labels, "pad": pad.model_dump(), "tokens": tokens._asdict()}
+    return TextModel(cnn_lstm.open_model(content, digest(weights)), index, about)
+
+
+PAD = Pad(max_length=LENGTH, vocabulary=VOCABULARY)
 
 
 @pytest.fixture(scope="module")
-def graph():
-    """A small network of random weights in a graph, and what asks the same network by our own code."""
-    keras.utils.set_random_seed(1)
-    sizes = dict(embedding=3, filters=4, kernel=3, pool=2, units=5, dropout=0.2, dense=2)
-    model = network.build(max_length=LENGTH, vocabulary=VOCABULARY, bidirectional=False, over_time="average", **sizes)
-    predictor = Predictor(model)
-    return served(model, INDEX, ABOUT), Asker(lambda ids: predictor.predict(ids, batch=32), INDEX, **ABOUT)
+def graph() -> tuple[Served, TextModel]:
+    """A small network in a graph, and the same network as our own code asks it."""
+    content = archive.pack(network_of(PAD))
+    model = text_model(content, INDEX, PAD)
+    return served(model, content), model
 
 
-def ours(written: str, index: dict[str, int], vocabulary: int, length: int) -> list[int]:
-    ids = text.encode(text.clean(written, index, vocabulary), index, vocabulary)
+def ours(written: str, index: dict[str, int], vocabulary: int, length: int, tokens: Tokens = IMDB) -> list[int]:
+    ids = text.encode(text.clean(written, index, vocabulary, tokens), index, vocabulary, tokens)
     return ([0] * length + ids)[-length:]
 
 
@@ -112,16 +141,65 @@ def test_the_graph_makes_our_ids_of_any_mixture(graph, texts):
     assert ids.tolist() == [ours(written, INDEX, VOCABULARY, LENGTH) for written in texts]
 
 
-def test_the_graph_answers_as_we_do(graph):
-    answer = graph[0].serve(tf.constant(HARD))
-    expected = graph[1].ask(HARD)
-    known = [isinstance(one, Answer) for one in expected]
-    assert 0 < sum(known) < len(HARD)
-    assert [label.decode() for label in answer["label"].numpy()] == [
-        one.label if ok else "" for one, ok in zip(expected, known, strict=True)
-    ]
-    probabilities = [one.probability if ok else np.nan for one, ok in zip(expected, known, strict=True)]
+def test_the_graph_reads_text_by_the_rules_that_the_model_records():
+    """With capitals, and other separators."""
+    tokens, content = Tokens(lowercase=False, separators="?!\n-"), archive.pack(network_of(PAD))
+    index = INDEX | {"Good": 16, "film.": 2}
+    graph = served(text_model(content, index, PAD, tokens=tokens), content)
+    texts = [*HARD, "Good film. good-film! GOOD\nbad"]
+    ids = graph.tokens(tf.constant(texts))["ids"].numpy().tolist()
+    assert ids == [ours(written, index, VOCABULARY, LENGTH, tokens) for written in texts]
+    assert ids != [ours(written, index, VOCABULARY, LENGTH) for written in texts]
+
+
+def assert_same_answers(graph: Served, model: TextModel, texts: list[str]) -> int:
+    """Compare what a graph and a model answer; the number of texts with a label."""
+    answer, expected = graph.serve(tf.constant(texts)), model.predict(texts)
+    assert [label.decode() for label in answer["label"].numpy()] == [one.label for one in expected]
+    probabilities = [one.probability for one in expected]
     np.testing.assert_allclose(answer["probability"].numpy(), probabilities, atol=1e-5)
+    return sum(not one.error for one in expected)
+
+
+def test_the_graph_answers_as_we_do(graph):
+    assert 0 < assert_same_answers(*graph, HARD) < len(HARD)
+
+
+def linear_of(weighting: str, pad: Pad, longest: int = 3) -> TextModel:
+    """An n-gram model of random weights."""
+    about, random = {"labels": LABELS, "pad": pad.model_dump(), "tokens": IMDB._asdict()}, np.random.default_rng(5)
+    nothing = Linear(Weighting("counts", np.ones(1, "f4")), np.zeros(1, np.int64), np.zeros(2, "f4"))
+    reviews = words_of(TextModel(nothing, INDEX, about).encode([*HARD, "it wasn't good", "a good bad film is good"]))
+    grams, counts = ngrams.learn(reviews, longest=longest, min_df=1, max_features=1000)
+    scales = Weighting.learn(weighting, counts, (np.arange(len(reviews)) % 2).astype("u1"))
+    weights = random.standard_normal(len(grams) + 1).astype("f4")
+    kept = np.sort(random.permutation(len(grams))[: len(grams) * 2 // 3])  # other n-grams are not the model's
+    scales = scales._replace(scale=scales.scale[kept])
+    return TextModel(Linear(scales, grams[kept], weights[[*kept, -1]]), INDEX, about)
+
+
+PADS = {"whole reviews": Pad(max_length=None, vocabulary=None), "cut reviews of few words": PAD}
+
+
+@pytest.mark.parametrize("pad", PADS.values(), ids=PADS)
+@pytest.mark.parametrize("weighting", ["counts", "presence", "tfidf", "naive-bayes"])
+def test_the_graph_of_an_n_gram_model_answers_as_the_model(weighting, pad):
+    model = linear_of(weighting, pad)
+    linear: Any = model.model
+    assert ngrams.words_in(linear.grams) == 3
+    graph = served(model, linear.save())
+    assert assert_same_answers(graph, model, [*HARD, "bad " * 9 + "good film " * 3 + "it wasn't a good film"]) > 0
+    graph.serve(tf.constant([], tf.string))
+
+
+@pytest.mark.parametrize("weighting", ["counts", "tfidf"])
+def test_the_saved_model_of_an_n_gram_model_answers_as_the_model(tmp_path, weighting):
+    model = linear_of(weighting, Pad(max_length=None, vocabulary=None))
+    linear: Any = model.model
+    save(served(model, linear.save()), tmp_path / "saved_model")
+    assert differences(tmp_path / "saved_model", model) == []
+    linear.weights[:-1] += 0.01
+    assert differences(tmp_path / "saved_model", model) != []
 
 
 def test_the_graph_makes_our_ids_of_real_reviews(imdb):
@@ -130,68 +208,103 @@ def test_the_graph_makes_our_ids_of_real_reviews(imdb):
         lists = raw["x_test"][::500]
     words = {rank: word for word, rank in index.items()}
     texts = [" ".join(words[rank] for rank in ranks) for ranks in lists] + HARD
-    model = network.build(max_length=100, vocabulary=500, embedding=2, filters=2, kernel=1, pool=2, units=2,
-                          bidirectional=False, over_time="last", dropout=0.1, dense=2)  # fmt: skip
-    graph = served(model, index, ABOUT | {"max_length": 100, "vocabulary": 500})
+    pad = Pad(max_length=100, vocabulary=500)
+    content = archive.pack(network_of(pad, embedding=2, filters=2, kernel=1, units=2))
+    graph = served(text_model(content, index, pad), content)
     ids = graph.tokens(tf.constant(texts))["ids"].numpy()
     assert ids.tolist() == [ours(written, index, 500, 100) for written in texts]
 
 
+def write_model(folder: Path, content: bytes, pad: Pad = PAD, labels: list[str] = LABELS) -> None:
+    """Write a network's folder, as the stage `train` does."""
+    index, (_, weights) = json.dumps(INDEX).encode(), archive.read(content)
+    about = describe(kind="cnn_lstm", corpus="films", labels=labels, pad=pad, index=index, weights=weights)
+    folder.mkdir(exist_ok=True)
+    for name, written in {
+        "model.keras": content, "model.json": json.dumps(about).encode(), "word_index.json": index
+    }.items():  # fmt: skip
+        (folder / name).write_bytes(written)
+
+
 def test_a_saved_model_is_compared_with_the_model_beside_it(graph, tmp_path):
     """With it, with one of other weights and of other labels, and where there is none."""
-    foreign = keras.models.clone_model(graph[0].model)
-    foreign.set_weights([weights + 0.01 for weights in graph[0].model.get_weights()])
-    about, swapped = (ABOUT | {"labels": labels} for labels in (["negative", "positive"], ["positive", "negative"]))
-    folder = tmp_path / "saved_model"
-    save(graph[0], folder)
-
-    def found(about: dict, model: keras.Model, folder: Path = folder) -> tuple[str, list[str]]:
-        files = {"m.json": json.dumps(about).encode(), "m.keras": archive.pack(model)}
-        return compare_answers(folder, files, "m", INDEX)
-
-    assert found(about, graph[0].model) == (IDENTICAL, [])
-    for beside, expected in (
-        ((about, foreign), r"its answers are \[.*nan\], those of m.keras \["),
-        ((swapped, graph[0].model), r"its labels are \["),
-        ((about, graph[0].model, tmp_path / "none"), "it does not answer: "),
-    ):
-        verdict, (difference,) = found(*beside)
+    network = graph[0].model.model
+    foreign = keras.models.clone_model(network)
+    foreign.set_weights([weights + 0.01 for weights in network.get_weights()])
+    save(graph[0], tmp_path / "saved_model")
+    same, other = archive.pack(network), archive.pack(foreign)
+    write_model(tmp_path, same)
+    assert compare_answers(tmp_path) == (IDENTICAL, [])
+    for content, labels in ((other, LABELS), (same, LABELS[::-1])):
+        write_model(tmp_path, content, labels=labels)
+        verdict, found = compare_answers(tmp_path)
         assert verdict == DIFFERENT
-        assert re.match(expected, difference, re.DOTALL), difference
+        assert re.match(r"'[^']*.*: it answers '\w+' 0\.\d{6}, the model '\w+' 0\.\d{6}$", found[0]), found[0]
+        assert 1 <= len(found) <= 5
+    (tmp_path / "model.keras").write_bytes(b"PK")
+    assert compare_answers(tmp_path)[0] == DIFFERENT
+    write_model(tmp_path, same)
+    shutil.rmtree(tmp_path / "saved_model")
+    verdict, (difference,) = compare_answers(tmp_path)
+    assert (verdict, difference[:20]) == (DIFFERENT, "it does not answer: ")
+
+
+def test_a_graph_that_answers_otherwise_than_the_model_is_not_exported(tmp_path, monkeypatch):
+    write_model(tmp_path, archive.pack(network_of(PAD)))
+    monkeypatch.setattr(Served, "_fold", lambda self, words: words)
+    with pytest.raises(InputError, match=r"saved_model: expected the answers of the model, got others of \d+ texts: '"):
+        save_graph(tmp_path)
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "saved_model")
+    save_graph(tmp_path)
 
 
 def test_a_file_is_the_reruns_or_what_the_commit_recorded_of_the_model_or_different():
-    here = {"a.json": b"1", "more": b"", "m.keras": b"other", "x.keras": b"tampered", "y.bin": b"other"}
-    again = {"a.json": b"1.005", "less": b"", "m.keras": b"made", "x.keras": b"made", "y.bin": b"made"}
-    rows = compare_files(here, again, Settings({"*": 0.01}), {hashlib.md5(b"other").hexdigest()})
+    here = {"a.json": b"1", "more": b"", "model.json": b"{}", "model.keras": b"other", "y.bin": b"other"}
+    again = {"a.json": b"1.005", "less": b"", "model.json": b"{}", "model.keras": b"made", "y.bin": b"made"}
+    recorded = {tree_hash({"model.json": b"{}", "model.keras": b"other"})}
+    rows = compare_files(here, again, Settings({"*": 0.01}), recorded)
     assert [(name, verdict) for name, verdict, _ in rows] == [
-        ("a.json", WITHIN), ("less", DIFFERENT), ("m.keras", WITHIN), ("more", DIFFERENT), ("x.keras", DIFFERENT),
-        ("y.bin", DIFFERENT),
+        ("a.json", WITHIN), ("less", DIFFERENT), ("model.json", IDENTICAL), ("model.keras", WITHIN),
+        ("more", DIFFERENT), ("y.bin", DIFFERENT),
     ]  # fmt: skip
-    differences = {name: found[-1] for name, _, found in rows}
-    assert (differences["less"], differences["more"]) == ("only the rerun has it", "only the folder has it")
-    assert differences["m.keras"] == "it is what the commit recorded, whose bytes are free"
+    found = {name: found[-1] for name, _, found in rows if found}
+    assert (found["less"], found["more"]) == ("only the rerun has it", "only the folder has it")
+    assert found["model.keras"] == "it is what the commit recorded, whose bytes are free"
+    rows = compare_files(here | {"model.keras": b"tampered"}, again, Settings({"*": 0.01}), recorded)
+    assert dict((name, verdict) for name, verdict, _ in rows)["model.keras"] == DIFFERENT
     assert compare_files(here, here, Settings(), set()) == [(name, IDENTICAL, []) for name in sorted(here)]
 
 
 def test_the_card_says_what_the_model_is_and_does():
-    about = {"corpus": "films", "labels": ["bad", "good"], "max_length": 70, "vocabulary": 503}
+    pad = {"max_length": 70, "vocabulary": 503}
+    about = {"corpus": "films", "kind": "cnn_lstm", "labels": ["bad", "good"], "pad": pad, "words": 9000}
     metrics = {"accuracy": 0.75, "loss": 0.5, "parameters": 12345, "weights": "ab"}
-    said = card("tiny", about, {"command": "make tea"}, metrics, {"loss": {"std": 0.01239}})
-    assert "`probability` is that of `good`; a text without" in said
-    assert "12,345 parameters that says whether a review is bad or good. It reads the last\n70 words" in said
-    assert "knows 500 words by name" in said
+    recipe = {"command": "make tea", "files": {"model.keras": ""}}
+    said = card("tiny", about, recipe, metrics, {"loss": {"std": 0.01239}}, layers="one layer\n")
+    plain = " ".join(said.split())
+    assert "`probability` is that of `good`; a text without" in plain
+    assert "`cnn_lstm` with 12,345 parameters that says whether a review is bad or good. It reads the last 70" in plain
+    assert "knows 500 words by name" in plain
     assert "| accuracy | 0.7500 |  |\n| loss | 0.5000 | 0.0124 |\n\n" in said
-    front = yaml.safe_load(said.split("---")[1])["model-index"][0]
-    assert front["name"] == "tiny"
-    assert front["results"][0]["dataset"] == {"name": "films", "type": "films", "split": "test"}
-    assert front["results"][0]["metrics"] == [{"type": "accuracy", "value": 0.75}, {"type": "loss", "value": 0.5}]
+    assert "\none layer\n" in said
+    front = yaml.safe_load(said.split("---")[1])
+    assert front["library_name"] == "keras"
+    index = front["model-index"][0]
+    assert index["name"] == "tiny"
+    assert index["results"][0]["dataset"] == {"name": "films", "type": "films", "split": "test"}
+    assert index["results"][0]["metrics"] == [{"type": "accuracy", "value": 0.75}, {"type": "loss", "value": 0.5}]
     assert "```sh\nmake tea\n```" in said
-    assert "an English film review" in card("tiny", about | {"corpus": "imdb"}, {"command": ""}, metrics, {})
+    assert "an English film review" in card("tiny", about | {"corpus": "imdb"}, recipe, metrics, {}, layers="")
+    about |= {"kind": "ngrams", "pad": dict.fromkeys(pad)}
+    said = card("tiny", about, recipe | {"files": {"model.npz": ""}}, metrics, {}, layers="")
+    assert "It reads all words of a review and knows 9000 words" in " ".join(said.split()).replace(",", "")
+    assert yaml.safe_load(said.split("---")[1])["library_name"] == "numpy"
+    assert "keras" not in said.lower()
 
 
 class Exporting(Project):
-    """A project whose first model is exported."""
+    """A project whose models can be exported."""
 
     def call(self, main, name: str = NAME) -> tuple[int, str, str]:
         """The exit code of a command line in this process, and what it prints."""
@@ -199,58 +312,95 @@ class Exporting(Project):
 
     @property
     def exported(self) -> dict[str, bytes]:
-        """The files of the exported folder by name."""
-        return {path.name: path.read_bytes() for path in (self.folder / "exported" / NAME).iterdir() if path.is_file()}
+        """The files of the exported folder of the first model by name."""
+        return self.files_of(NAME)
+
+    def files_of(self, name: str) -> dict[str, bytes]:
+        """The files of an exported folder by name."""
+        return {path.name: path.read_bytes() for path in (self.folder / "exported" / name).iterdir() if path.is_file()}
 
 
 @pytest.fixture(scope="module")
 def project(finished, tmp_path_factory) -> Exporting:
     project = Exporting(finished.copy(tmp_path_factory.mktemp("exporting") / "project").folder)
-    code, printed, errors = project.call(export)
-    assert (code, errors) == (0, "")
-    assert printed == f"exported/{NAME}: {', '.join(sorted([*project.exported, 'saved_model']))}\n"
+    for name in FILES:
+        code, printed, errors = project.call(export, name)
+        assert (code, errors) == (0, "")
+        assert printed == f"exported/{name}: {', '.join(sorted([*project.files_of(name), 'saved_model']))}\n"
     return project
 
 
-def test_an_export_has_the_model_its_settings_results_card_and_recipe(project):
-    files = project.exported
+@pytest.mark.parametrize("name", FILES)
+def test_an_export_has_the_model_its_settings_results_card_and_recipe(project, name):
+    files = project.files_of(name)
     recipe = json.loads(files["reproduce.json"])
-    assert set(files) - {"noise.json"} == {
-        "LICENSE", "README.md", "metrics.json", "reproduce.json", "word_index.json", f"{NAME}.json", f"{NAME}.keras"
-    }  # fmt: skip
+    made = {FILES[name], "model.json", "word_index.json", "layers.txt"}
+    assert set(files) - {"noise.json"} == {"LICENSE", "README.md", "metrics.json", "reproduce.json", *made}
     assert recipe["files"] == {
-        name: hashlib.sha256(content).hexdigest()
-        for name, content in files.items()
-        if name not in ("README.md", "reproduce.json")
+        file: hashlib.sha256(content).hexdigest()
+        for file, content in files.items()
+        if file not in ("README.md", "reproduce.json")
     }
-    for name, place in (("metrics.json", "metrics/{}.json"), (f"{NAME}.keras", "models/{}.keras")):
-        assert files[name] == (project.folder / place.format(NAME)).read_bytes()
+    assert files["metrics.json"] == (project.folder / f"metrics/{name}.json").read_bytes()
+    for file in made:
+        assert files[file] == (project.folder / "models" / name / file).read_bytes()
     assert recipe["weights"] == json.loads(files["metrics.json"])["weights"]
-    assert recipe["params"][f"models.{NAME}.train"]["epochs"] == 4
-    md5 = hashlib.md5((project.folder / "data/raw/imdb.npz").read_bytes()).hexdigest()
-    assert recipe["data"]["data/raw/imdb.npz"] == md5
-    about, index = json.loads(files[f"{NAME}.json"]), json.loads(files["word_index.json"])
-    raw = json.loads((project.folder / "data/raw/imdb_word_index.json").read_text())
-    assert index == {word: rank + 3 for word, rank in raw.items() if rank + 3 < about["vocabulary"]}
-    assert [path.name for path in (project.folder / "exported").iterdir()] == [NAME]
+    assert recipe["params"][f"models.{name}.train"]["epochs"] == 4
+    assert all(key.startswith(f"models.{name}.") for key in recipe["params"])
+    raw = [f"data/raw/imdb{end}" for end in (".npz", "_labels.json", "_word_index.json")]
+    assert recipe["data"] == {path: hashlib.md5((project.folder / path).read_bytes()).hexdigest() for path in raw}
+    assert files["word_index.json"] == (project.folder / "data/raw/imdb_word_index.json").read_bytes()
+    assert sorted(path.name for path in (project.folder / "exported").iterdir()) == sorted(FILES)
 
 
-def test_the_code_in_the_card_answers_with_tensorflow_alone(project, tmp_path):
-    """In a process that finds nothing of this project, in a folder outside."""
-    folder = shutil.copytree(project.folder / "exported" / NAME, tmp_path / "downloaded")
+def test_the_hash_by_which_a_model_is_known_again_is_that_of_dvc(project):
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
+    for name in FILES:
+        folder = project.folder / "models" / name
+        recorded = {out["path"]: out["md5"] for out in lock[f"train@{name}"]["outs"]}
+        assert tree_hash({path.name: path.read_bytes() for path in folder.iterdir()}) == recorded[f"models/{name}"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_code_in_the_card_answers_as_the_model(project, tmp_path, name):
+    """TensorFlow's and Keras's in a process that finds nothing of this project, in a folder outside."""
+    folder = shutil.copytree(project.folder / "exported" / name, tmp_path / "downloaded")
     codes = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    (own,) = (code for code in codes if "import sentiment" in code)
+    alone = "".join(code for code in codes if code != own)
     check = "import sys; assert not {name.split('.')[0] for name in sys.modules} & {'sentiment', 'export', 'checks'}"
     run = subprocess.run(
-        [sys.executable, "-I", "-c", "".join(codes) + check], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", alone + check], cwd=folder, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
     texts = ["A wonderful film.", "The worst acting I have seen."]
-    with inside(project.folder):
-        expected = sentiment.load(sentiment.find(NAME))([*texts, texts[0]], 0)
+    model = load(project.folder / "models" / name)
+    expected = model.predict([*texts, texts[0]] if name == NAME else texts)  # with Keras, too
     for line, answer in zip(run.stdout.splitlines(), expected, strict=True):
         label, probability = line.split()
         assert label == answer.label
         assert float(probability) == pytest.approx(answer.probability, abs=1e-5)
+    check = "import sys; assert 'tensorflow' not in sys.modules"
+    run = subprocess.run(
+        [sys.executable, "-c", own + check],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == [repr(model.predict([texts[0]])), str(model.explain(texts[0]))]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_model_of_any_kind_is_asked_by_its_name_and_by_its_exported_folder(project, name):
+    with inside(project.folder):
+        printed = [
+            project.run(sys.executable, "-m", "sentiment", "--model", model, "--", "A wonderful film $100").stdout
+            for model in (name, f"exported/{name}")
+        ]
+    label, probability, *words = printed[0].split()
+    assert printed[1] == printed[0]
+    assert label in ("positive", "negative")
+    assert 0 < float(probability) < 1
+    assert any(word.startswith("wonderful") for word in words)
 
 
 def test_the_signature_is_called_by_name_as_a_server_does(project):
@@ -294,15 +444,15 @@ REFUSED = {
         f"inconsistent: evaluate@{NAME}: metrics/{NAME}.json",
     ),
     "no model": (
-        lambda project: (project.folder / f"models/{NAME}.keras").unlink(),
-        f"models/{NAME}.keras is missing; `make repro MODEL={NAME}` makes it",
+        lambda project: shutil.rmtree(project.folder / "models" / NAME),
+        f"models/{NAME} is missing; `make repro MODEL={NAME}` makes it",
     ),
     "another model": (
         lambda project: (
-            (project.folder / f"models/{NAME}.keras").unlink(),
-            (project.folder / f"models/{NAME}.keras").write_bytes(b"PK"),
+            (project.folder / f"models/{NAME}/model.keras").unlink(),
+            (project.folder / f"models/{NAME}/model.keras").write_bytes(b"PK"),
         ),
-        f"models/{NAME}.keras is not what dvc.lock records",
+        f"models/{NAME} is not what dvc.lock records",
     ),
 }
 
@@ -322,14 +472,15 @@ def test_what_the_commit_does_not_record_is_not_exported(project, tmp_path, faul
 
 def test_no_such_model_is_one_line(project):
     assert project.call(export, "nobody") == (
-        3, "", f"error: model: expected one of {', '.join(MODELS)}, got 'nobody'\n",
+        3, "", f"error: model: expected one of {', '.join(SHOWN)}, got 'nobody'\n",
     )  # fmt: skip
 
 
-def test_the_recipe_makes_the_same_files_and_shows_what_was_changed(project, tmp_path):
-    folder = shutil.copytree(project.folder / "exported" / NAME, tmp_path / "downloaded")
-    keras_file = folder / f"{NAME}.keras"
-    keras_file.write_bytes(keras_file.read_bytes() + b"\0")
+@pytest.mark.parametrize("name", FILES)
+def test_the_recipe_makes_the_same_files_and_shows_what_was_changed(project, tmp_path, name):
+    folder = shutil.copytree(project.folder / "exported" / name, tmp_path / "downloaded")
+    model = folder / FILES[name]
+    model.write_bytes(model.read_bytes() + b"\0")
     metrics = folder / "metrics.json"
     metrics.write_text(metrics.read_text().replace('"accuracy": 0.', '"accuracy": 1.'))
     (folder / "more").write_text("")
@@ -337,11 +488,10 @@ def test_the_recipe_makes_the_same_files_and_shows_what_was_changed(project, tmp
     assert code == 2, errors
     verdicts = dict(re.findall(r"^(\S+) +(identical|within tolerance|different)$", output, re.MULTILINE))
     # The card and the recipe speak of the model and metrics that were.
-    different = {f"{folder}:", "README.md", "metrics.json", "more", "reproduce.json", f"{NAME}.keras"}
-    assert verdicts == dict.fromkeys(different, DIFFERENT) | dict.fromkeys(
-        {"word_index.json", f"{NAME}.json", "saved_model", "LICENSE", "noise.json"} & verdicts.keys(), IDENTICAL
-    )
-    assert {"word_index.json", f"{NAME}.json", "saved_model", "LICENSE"} <= verdicts.keys()
+    different = {f"{folder}:", "README.md", "metrics.json", "more", "reproduce.json", FILES[name]}
+    same = {"word_index.json", "model.json", "layers.txt", "saved_model", "LICENSE"}
+    noise = {"noise.json"} & verdicts.keys()
+    assert verdicts == dict.fromkeys(different, DIFFERENT) | dict.fromkeys(same | noise, IDENTICAL)
 
 
 def test_a_folder_without_a_recipe_has_no_verdict(project, tmp_path):
@@ -353,4 +503,4 @@ def test_a_folder_without_a_recipe_has_no_verdict(project, tmp_path):
         assert re.fullmatch(r"error: .*: expected a folder of `make export`, got no reproduce.json in it .*\n", errors)
     (tmp_path / "reproduce.json").write_text('{"commit": "c0", "model": "m"}')
     _, _, errors = project.call(verify, str(tmp_path))
-    assert errors == f"error: {tmp_path}: expected m.keras, which reproduce.json names, got none; export it again\n"
+    assert errors == f"error: {tmp_path}: expected model.json, which reproduce.json names, got none; export it again\n"

@@ -7,27 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages import common
+from stages.common import files
 
 
 def test_json_is_sorted_and_ends_with_a_line_end(tmp_path):
     path = tmp_path / "new folder/m.json"
-    common.write_json(path, {"b": [1.5], "a": "\u00e9"})
+    files.write_json(path, {"b": [1.5], "a": "\u00e9"})
     assert path.read_bytes() == b'{\n  "a": "\\u00e9",\n  "b": [\n    1.5\n  ]\n}\n'
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_json_holds_no_number_that_is_none(tmp_path, value):
     with pytest.raises(ValueError, match="not JSON compliant"):
-        common.write_json(tmp_path / "m.json", {"loss": value})
+        files.write_json(tmp_path / "m.json", {"loss": value})
     assert [*tmp_path.iterdir()] == []
 
 
 def test_a_table_has_a_line_for_each_row_and_its_columns_one_length(tmp_path):
-    common.write_csv(tmp_path / "t.csv", {"x": np.array([1, 2]), "y": np.array(["a", "b"])})
+    files.write_csv(tmp_path / "t.csv", {"x": np.array([1, 2]), "y": np.array(["a", "b"])})
     assert (tmp_path / "t.csv").read_bytes() == b"x,y\n1,a\n2,b\n"
     with pytest.raises(ValueError, match="argument 2 is longer"):
-        common.write_csv(tmp_path / "u.csv", {"x": np.array([1, 2]), "y": np.array([1, 2, 3])})
+        files.write_csv(tmp_path / "u.csv", {"x": np.array([1, 2]), "y": np.array([1, 2, 3])})
     assert not (tmp_path / "u.csv").exists()
 
 
@@ -43,9 +43,9 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
         done.append(("named", Path(target).name))
         real(source, target)
 
-    monkeypatch.setattr(common.os, "fsync", sync)
-    monkeypatch.setattr(common.os, "replace", replace)
-    common.write_text(tmp_path / "t", "text")
+    monkeypatch.setattr(files.os, "fsync", sync)
+    monkeypatch.setattr(files.os, "replace", replace)
+    files.write_text(tmp_path / "t", "text")
     assert done == [("synced", 4), ("named", "t")]
 
 
@@ -55,7 +55,7 @@ def test_a_failure_leaves_the_file_that_was_there_and_a_full_disk_names_it(tmp_p
     path.write_text("old")
 
     def fail():
-        with common.replacing(path) as partial:
+        with files.replacing(path) as partial:
             partial.write_text("half")
             raise error
 
@@ -64,18 +64,18 @@ def test_a_failure_leaves_the_file_that_was_there_and_a_full_disk_names_it(tmp_p
     named = str(path) if error.errno == errno.ENOSPC else "here"
     assert (caught.value.errno, caught.value.filename) == (error.errno, named)
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"t": "old"}
-    assert common._unfinished == set()
+    assert files.unfinished == set()
 
 
 def test_an_array_of_zeros_is_made_where_it_is_to_be_and_read_back_as_it_was_written(tmp_path):
-    array = common.create_array(tmp_path / "x.npy", np.dtype("u2"), (3, 5))
+    array = files.create_array(tmp_path / "x.npy", np.dtype("u2"), (3, 5))
     assert not array.any()
     array[:] = np.arange(15).reshape(3, 5)
     array.flush()
     del array
-    found = common.read_array(tmp_path / "x.npy")
+    found = files.read_array(tmp_path / "x.npy")
     assert (found.dtype, found.tolist()) == (np.dtype("u2"), np.arange(15).reshape(3, 5).tolist())
     with pytest.raises(ValueError, match="read-only"):
         found[0, 0] = 1
-    common.write_array(tmp_path / "y.npy", np.float32([0.5]))
+    files.write_array(tmp_path / "y.npy", np.float32([0.5]))
     assert np.load(tmp_path / "y.npy").tolist() == [0.5]

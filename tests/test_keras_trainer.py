@@ -1,14 +1,15 @@
-"""Plain Keras trains any network, resumed to the same bits; what predicts follows from the layers."""
+"""Plain Keras trains any network, resumed to the same bits; what predicts follows from the keras.layers."""
 
 import numpy as np
 import pytest
 
-from sentiment import keras_trainer, network, training
+from benchmarks.cases import Sizes, build, reviews
+from sentiment import network, training
 from sentiment.engine.trainer import CompiledTrainer
-from sentiment.keras_trainer import KerasTrainer
-from sentiment.network import keras, layers
-from sentiment.prediction import Predictor
-from tests.cases import Sizes, build, reviews
+from sentiment.keras import archive, backend, trainer
+from sentiment.keras.backend import keras
+from sentiment.keras.trainer import KerasTrainer
+from sentiment.training import digest
 from tests.test_training import labelled
 
 SETTINGS = {"batch": 10, "optimizer": "adam", "learning_rate": 0.01, "seed": 4}
@@ -19,21 +20,21 @@ def gru():
     return keras.Sequential(
         [
             keras.Input((17,), dtype="int32"),
-            layers.Embedding(300, 6),
-            layers.GRU(9, dropout=0.1),
-            layers.BatchNormalization(),
-            layers.Dropout(0.3),
-            layers.Dense(1, activation="sigmoid"),
+            keras.layers.Embedding(300, 6),
+            keras.layers.GRU(9, dropout=0.1),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(1, activation="sigmoid"),
         ]
     )
 
 
 def two_branches():
-    """A network that is no sequence of layers."""
+    """A network that is no sequence of keras.layers."""
     ids = keras.Input((17,), dtype="int32")
-    words = layers.Embedding(300, 6)(ids)
-    branches = [layers.GlobalMaxPooling1D()(words), layers.LSTM(4)(words)]
-    return keras.Model(ids, layers.Dense(1, activation="sigmoid")(layers.Concatenate()(branches)))
+    words = keras.layers.Embedding(300, 6)(ids)
+    branches = [keras.layers.GlobalMaxPooling1D()(words), keras.layers.LSTM(4)(words)]
+    return keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(keras.layers.Concatenate()(branches)))
 
 
 def fit(build, *, epochs=range(3), state=None, progress=lambda reviews: None, **changes):
@@ -81,9 +82,9 @@ def test_without_dropout_both_trainers_find_nearly_the_same_weights():
     """From the same first weights, by SGD: Keras's Adam squares the gradients of a repeated word apart."""
     ids, labels = labelled(33)
     settings = SETTINGS | {"optimizer": "sgd", "decay": 4}
-    compiled = CompiledTrainer(network.to_layers(build("average", Sizes())), shards=3, **settings)
+    compiled = CompiledTrainer(backend.to_layers(build("average", Sizes())), shards=3, **settings)
     plain = KerasTrainer(lambda: build("average", Sizes()), **settings)
-    network.set_weights(plain.model, compiled.state()["weights"])
+    backend.set_weights(plain.model, compiled.state()["weights"])
     order = np.random.default_rng(0).permutation(33)
     figures = [trainer.epoch(ids, labels, order, 0) for trainer in (compiled, plain)]
     np.testing.assert_allclose(compiled.state()["weights"], plain.state()["weights"], atol=1e-5)
@@ -94,14 +95,15 @@ def test_what_the_compiled_trainer_has_all_layers_for_it_predicts_and_keras_the_
     ids, seen = reviews(Sizes(), 12), []
     for make, compiled in ((lambda: build("bidirectional", Sizes()), True), (gru, False), (two_branches, False)):
         model = make()
-        predictor = Predictor(model)
-        assert predictor.promise.startswith("the compiled trainer" if compiled else "Keras on the CPU")
+        opened = network.open_model(archive.pack(model), digest(backend.get_weights(model)))
+        assert opened.promise.startswith("the compiled trainer" if compiled else "Keras on the CPU")
+        np.testing.assert_array_equal(opened.weights, backend.get_weights(model))
         seen.clear()
-        found = predictor.predict(ids, batch=5, progress=seen.append)
+        found = opened.predict(ids, batch=5, progress=seen.append)
         assert found.dtype == np.float32
         assert seen == [5, 5, 2]
         np.testing.assert_allclose(found, model.predict(ids.astype("i4"), verbose=0)[:, 0], atol=1e-5)
 
 
 def test_keras_promises_the_bits_of_this_machine_alone():
-    assert "the bits are this machine's; elsewhere the metrics" in keras_trainer.promise()
+    assert "the bits are this machine's; elsewhere the metrics" in trainer.promise()

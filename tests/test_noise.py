@@ -2,20 +2,27 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from benchmarks import noise
 from benchmarks.noise import spread
+from demo.corpus import write_corpus
+from demo.project import adapt, shown
+from experiments import compare
 from sentiment import InputError
 from sentiment.scoring import METRICS
-from tests.conftest import BASELINES, MODELS, SHOWN
+from stages.common.files import write_json
+from stages.params import parse
+from tests.conftest import MODELS, ROOT, SHOWN, shown_of
 from tests.repositories import git
 from tests.test_processes import on
 
-MODEL, NAMES = MODELS[0], [*MODELS, *SHOWN]
+MODEL, GRAMS = SHOWN[0], shown_of("ngrams", "compiled")
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +59,8 @@ def test_each_seed_is_trained_and_only_the_file_of_the_model_is_written(project)
 
 @pytest.mark.skipif(not find_spec("mpi4py"), reason="needs mpi4py: `make mpi`")
 def test_runs_on_two_processes_after_one_that_failed_and_some_from_elsewhere_give_the_table_of_one(project):
-    """Of a baseline, whose runs are short; its noise is that of chance."""
-    name = next(name for name, section in BASELINES.items() if name in SHOWN and section.fit.solver == "adam")
+    """Of an n-gram model, whose runs are short; its noise is that of chance."""
+    name = GRAMS
     written, two, launched = project.folder / f"metrics/noise/{name}.json", ("--seeds", "2"), on(2)
     project.tool("benchmarks.noise", name, *two)
     expected = written.read_bytes()
@@ -76,12 +83,47 @@ def test_runs_on_two_processes_after_one_that_failed_and_some_from_elsewhere_giv
     written.unlink()
 
 
+@pytest.mark.parametrize("name", ["no", "on"])
+def test_models_called_as_truths_of_yaml_keep_their_names_where_params_yaml_is_written(tmp_path, monkeypatch, name):
+    """By the measurement of noise, the comparison and the demo."""
+    path = tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    path.write_text(text.replace(f"  {MODEL}:", f"  {name}:", 1))
+    names = [name, *MODELS[1:]]
+    assert [*parse(path.read_text()).models] == names
+    ran = []
+
+    def repro(target):
+        ran.append((target, parse(path.read_text()).models[name].train.seed))
+        write_json(tmp_path / "metrics" / f"{name}.json", dict.fromkeys(METRICS, 0.5))
+
+    scratch = SimpleNamespace(folder=tmp_path, commit="c0", environment={}, repro=repro)
+    monkeypatch.setattr(noise, "checkout", lambda: nullcontext(scratch))
+    monkeypatch.setattr(noise, "repository", lambda: tmp_path)
+    assert len(noise.measure(name, range(7, 9), "keras")) == 2
+    assert ran == [(f"evaluate@{name}", 7), (f"evaluate@{name}", 8)]
+    assert parse(path.read_text()).models[name].train.engine == "keras"
+    monkeypatch.setattr(compare, "stage", lambda *arguments, **environment: 0.0)
+    write_corpus(tmp_path / "corpus", 20)
+    compare.pin(scratch, tmp_path / "corpus", 9)
+    models = parse(path.read_text()).models
+    assert [*models] == names
+    assert {model.train.seed for model in models.values()} == {9}
+    adapt(path, tmp_path / "corpus")
+    written = parse(path.read_text()).models
+    assert [*written] == shown({key: model.model_dump() for key, model in models.items()})
+    assert name in written
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], f"name: expected one of {', '.join(NAMES)}, got none; `make noise MODEL={MODEL}`"),
-        (["tiny"], f"name: expected one of {', '.join(NAMES)}, got 'tiny'"),
-        ([NAMES[-1], "--engine", "keras"], f"name: expected one of {', '.join(MODELS)}, got '{NAMES[-1]}'"),
+        ([], f"name: expected one of {', '.join(SHOWN)}, got none; `make noise MODEL={MODEL}`"),
+        (["tiny"], f"model: expected one of {', '.join(SHOWN)}, got 'tiny'"),
+        (
+            [GRAMS, "--engine", "keras"],
+            f"params.yaml: models.{GRAMS}.train.engine = 'keras': expected one of 'compiled', 'scikit-learn'",
+        ),
         ([MODEL, "--seeds", "1"], "seeds: expected at least 2, since one run has no spread, got 1"),
         ([MODEL, "--seeds", "4", "--first", "5"], "first: expected a seed from 1 to 4, got 5"),
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sentiment.engine.optimizers import OPTIMIZERS
-from sentiment.network import keras
+from sentiment.keras.backend import keras
 
 KERAS = {"adam": keras.optimizers.Adam, "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9)}
 

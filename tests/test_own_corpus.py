@@ -21,13 +21,13 @@ from ruamel.yaml import YAML
 
 from demo.corpus import BLAME, NEUTRAL, PRAISE, make_corpus, word_index
 from demo.project import write_project
-from sentiment import InputError, corpus, labelled, text
-from sentiment.archive import keras
-from sentiment.labelled import Row
+from sentiment import InputError
+from sentiment.data import labelled, raw, text
+from sentiment.data.labelled import Row
+from sentiment.keras.backend import keras
 from stages import corpus as stage
-from stages.params import parse
-from stages.settings.corpus import Settings
-from tests.conftest import ROOT
+from stages.params import Corpus, parse
+from tests.conftest import ROOT, shown_of
 from tests.projects import Project
 
 LABELS = ["bad", "good"]
@@ -37,7 +37,7 @@ GOOD = [(f"{word} film, {word} cast: {number}", LABELS[number % 2]) for number, 
 
 
 def settings(reviews, **changes):
-    return Settings(reviews=str(reviews), labels=LABELS, bad_rows=0, **changes)
+    return Corpus(reviews=str(reviews), labels=LABELS, bad_rows=0, **changes)
 
 
 def table(rows, header=("text", "label"), **form):
@@ -182,19 +182,17 @@ def test_any_text_comes_out_of_a_file_and_of_the_archive_as_its_words(rows, deli
         assert found == expected
     index = text.make_index(Counter(word for words, _ in found for word in words))
     labels = np.array([label for _, label in found], np.uint8)
-    corpus.write(file := io.BytesIO(), {"train": ([[index[word] for word in words] for words, _ in found], labels)})
+    raw.write(file := io.BytesIO(), {"train": ([[index[word] for word in words] for words, _ in found], labels)})
     names = {rank: word for word, rank in index.items()}
-    read = [
-        part for ranks, lengths in corpus.reviews(file, "train") for part in np.split(ranks, np.cumsum(lengths)[:-1])
-    ]
+    read = [part for ranks, lengths in raw.reviews(file, "train") for part in np.split(ranks, np.cumsum(lengths)[:-1])]
     assert [[names[rank] for rank in part.tolist()] for part in read] == [words for words, _ in expected]
-    assert corpus.labels(file, "train").tolist() == labels.tolist()
+    assert raw.labels(file, "train").tolist() == labels.tolist()
 
 
 def test_a_corpus_whose_reviews_and_labels_differ_in_number_is_refused():
     for count in (1, 3):
         with pytest.raises(InputError, match=f"expected a review for each of 2 labels, got {count}"):
-            corpus.write(io.BytesIO(), {"train": ([[1]] * count, np.array([0, 1]))})
+            raw.write(io.BytesIO(), {"train": ([[1]] * count, np.array([0, 1]))})
 
 
 LONG = "w" * (labelled.LONGEST + 1)
@@ -408,7 +406,7 @@ def test_memory_does_not_grow_with_the_number_of_rows(tmp_path, monkeypatch):
 
 
 def test_more_different_words_than_memory_is_meant_for_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("sentiment.survey.MOST_WORDS", 9)
+    monkeypatch.setattr("sentiment.data.survey.MOST_WORDS", 9)
     monkeypatch.chdir(tmp_path)
     Path("mine.csv").write_bytes(table(GOOD))
     with pytest.raises(InputError, match=r"mine\.csv:\d+: more than 9 different words so far"):
@@ -449,29 +447,38 @@ def test_the_readmes_ten_lines_are_a_corpus(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_a_strangers_table_is_trained_on_verified_and_followed_without_the_imdb_reviews(tmp_path):
+def test_a_strangers_table_is_trained_on_verified_exported_and_followed_without_the_imdb_reviews(tmp_path):
     write_project(tmp_path, 10)
     project = Project(tmp_path)
     source = {"IMDB_SOURCE": project.environment.pop("IMDB_SOURCE")}
     take_over(tmp_path / "params.yaml")
     with modify_yaml(tmp_path / "params.yaml") as values:
-        values["models"] = {"mine": values["models"]["mine"]}
+        grams = values["models"][shown_of("ngrams", "scikit-learn")] | {"corpus": "mine"}
+        values["models"] = {"mine": values["models"]["mine"], "grams": grams}
         values["models"]["mine"]["train"] |= {"epochs": 5, "batch": 10}
-        values["baselines"] = {"grams": next(iter(values["baselines"].values())) | {"corpus": "mine"}}
+        values["corpora"]["mine_b"] = values["corpora"]["mine"] | {"reviews": "more.csv"}
     tales = zip(NEUTRAL * 5, PRAISE * 34, reversed(BLAME * 34), strict=False)
     rows = [
         (f"The {good if number % 2 else bad} {word} of number {number}", LABELS[number % 2])
         for number, (word, good, bad) in zip(range(500), cycle(tales))
     ]
     (tmp_path / "mine.csv").write_bytes(table(rows))
-    project.repro("evaluate@mine", "score@grams")
+    (tmp_path / "more.csv").write_bytes(table(rows[::-3]))
+    project.repro("evaluate@mine", "evaluate@grams")
     assert not (tmp_path / "data/raw/imdb.npz").exists()
     for name in ("mine", "grams"):
         assert json.loads((tmp_path / f"metrics/{name}.json").read_text())["accuracy"] > 0.9
-    assert re.findall("Running stage '(.*)'", project.run("dvc", "repro", **source).stdout) == ["download"]
+    run = project.run("dvc", "repro", **source)
+    assert sorted(re.findall("Running stage '(.*)'", run.stdout)) == ["corpus@mine_b", "download"]
     project.commit()
     project.tool("checks.gate")
-    project.tool("checks.verify", "evaluate@mine", "score@grams")
+    project.tool("checks.verify", "evaluate@mine", "evaluate@grams")
+    project.tool("export", "grams")
+    recipe = json.loads((tmp_path / "exported/grams/reproduce.json").read_text())
+    assert [*recipe["data"]] == [f"data/raw/mine{end}" for end in (".npz", "_labels.json", "_word_index.json")]
     with (tmp_path / "mine.csv").open("a") as file:
         file.write("one more film,good\n")
+    project.commit()
+    refused = project.tool("export", "grams", code=3)
+    assert re.fullmatch(r"error: stale: corpus@mine: mine.csv.*\n", refused.stderr)
     assert project.repro("pad@mine") == ["corpus@mine", "pad@mine"]

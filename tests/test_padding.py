@@ -6,13 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment import corpus, linear, ngrams, padding, scoring
-from sentiment.archive import keras
-from stages import fit, score
+from sentiment import scoring
+from sentiment.data import padding, raw
+from sentiment.keras.backend import keras
+from sentiment.kinds import ngrams
+from stages import evaluate, train
 from stages import pad as stage
-from stages.settings.fit import Settings as Fit
-from stages.settings.pad import Settings as Pad
-from stages.settings.score import Settings as Score
+from stages.common.splits import read_split
+from stages.params import check_model
+from tests import grams
+from tests.repositories import git
 
 reviews = st.lists(st.lists(st.integers(1, 40), max_size=12), max_size=8)
 
@@ -77,63 +80,98 @@ def test_the_words_that_are_drawn_become_unknown_and_no_special_id(share):
 
 
 @pytest.fixture
-def raw(tmp_path, monkeypatch):
+def own(tmp_path, monkeypatch):
     """Reviews of two splits of other sizes, in a folder to work in, read a few at a time, and what Keras loads."""
     random, splits = np.random.default_rng(2), {}
     for split, count in (("train", 23), ("test", 14)):
         lengths, labels = random.integers(1, 12, count), random.integers(0, 2, count)
         splits[split] = [random.integers(1, 40, length).tolist() for length in lengths], labels
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(corpus, "BLOCK", 3)
-    monkeypatch.setattr(corpus, "WINDOW", 64)
-    monkeypatch.setattr(corpus, "PREAMBLE", 320)
+    monkeypatch.setattr(raw, "BLOCK", 3)
+    monkeypatch.setattr(raw, "WINDOW", 64)
+    monkeypatch.setattr(raw, "PREAMBLE", 320)
     Path("data/raw").mkdir(parents=True)
     with open("data/raw/own.npz", "wb") as file:
-        corpus.write(file, splits)
+        raw.write(file, splits)
     monkeypatch.setattr("keras.src.datasets.imdb.get_file", lambda **download: "data/raw/own.npz")
     return splits, keras.datasets.imdb.load_data(num_words=30)
 
 
-def test_the_stage_pads_and_shuffles_both_splits_as_keras_does(raw):
-    _, loaded = raw
-    stage.main(Pad(corpus="own", pad={"max_length": 7, "vocabulary": 30}), "m")
+def settings(max_length, vocabulary, **train):
+    """A model of n-grams of the corpus `own`."""
+    architecture = {"kind": "ngrams", "longest": 2, "min_df": 2, "max_features": 20, "weighting": "naive-bayes"}
+    pad = {"max_length": max_length, "vocabulary": vocabulary}
+    evaluate = {"batch": 5, "calibration_bins": 3}
+    train = train or {"engine": "scikit-learn", "loss": "log_loss", "c": 2.0, "seed": 7}
+    return check_model(
+        {"corpus": "own", "pad": pad, "architecture": architecture, "train": train, "evaluate": evaluate}
+    )
+
+
+@pytest.mark.parametrize("max_length", [7, None])
+def test_the_stage_pads_and_shuffles_both_splits_as_keras_does(own, max_length):
+    """Whole reviews lie end to end."""
+    _, loaded = own
+    stage.main(settings(max_length, 30), "m")
     for split, (x, y) in zip(("train", "test"), loaded, strict=True):
-        np.testing.assert_array_equal(np.load(f"data/m/x_{split}.npy"), keras.utils.pad_sequences(x, maxlen=7))
+        expected = np.concatenate(x) if max_length is None else keras.utils.pad_sequences(x, maxlen=max_length)
+        np.testing.assert_array_equal(np.load(f"data/m/x_{split}.npy"), expected)
         np.testing.assert_array_equal(np.load(f"data/m/y_{split}.npy"), y)
+        lengths = [min(len(review), max_length or len(review)) for review in x]
+        assert np.load(f"data/m/lengths_{split}.npy").tolist() == lengths
+        reviews, labels = read_split("m", split)
+        rows = [reviews[at : at + 1].ids.tolist() for at in range(len(y))] if max_length is None else reviews.tolist()
+        assert rows == (x.tolist() if max_length is None else expected.tolist())
+        np.testing.assert_array_equal(labels, y)
+
+
+def test_without_a_vocabulary_every_word_keeps_its_id(own):
+    splits, _ = own
+    stage.main(settings(None, None), "m")
+    order = padding.orders(23, 14)[0]
+    expected = [[1, *(rank + 3 for rank in splits["train"][0][at])] for at in order]
+    found = np.load("data/m/x_train.npy")
+    assert (found.dtype, found.tolist()) == (np.dtype("u4"), [id for review in expected for id in review])
 
 
 @pytest.mark.parametrize(
-    "solver",
+    "how",
     [
-        {"solver": "logistic", "c": 2.0, "seed": 7},
-        {"solver": "svm", "c": 2.0, "interpolation": 0.5, "seed": 7},
-        {"solver": "adam", "epochs": 3, "batch": 4, "learning_rate": 0.1, "seed": 7},
+        {"engine": "scikit-learn", "loss": "log_loss", "c": 2.0, "seed": 7},
+        {"engine": "scikit-learn", "loss": "squared_hinge", "c": 2.0, "interpolation": 0.5, "seed": 7},
+        {"engine": "compiled", "epochs": 3, "batch": 4, "learning_rate": 0.1, "seed": 7},
     ],
-    ids=lambda solver: solver["solver"],
+    ids=lambda how: how.get("loss", "adam"),
 )
-def test_a_baseline_is_fitted_on_the_training_split_and_scored_on_the_test_split_in_the_order_of_keras(raw, solver):
-    splits, (_, (_, labels)) = raw
-    grams = {"longest": 2, "minimum": 2, "most": 20, "values": "naive-bayes"}
-    fit.main(Fit(corpus="own", grams=grams, fit=solver), "b")
-    score.main(Score(corpus="own", score={"calibration_bins": 3}), "b")
-    found, counts = ngrams.learn(*end_to_end(splits["train"][0]), longest=2, minimum=2, most=20)
-    features = linear.Features.learn("naive-bayes", counts, splits["train"][1])
-    model = linear.Model(features, found, *linear.fit(features, counts, splits["train"][1], **solver))
-    with open("models/b.npz", "rb") as file:
-        read = linear.read(file)
-    np.testing.assert_array_equal(read.grams, found)
-    np.testing.assert_array_equal(read.weights, model.weights)
-    assert read.bias == model.bias
+def test_an_n_gram_model_is_trained_on_the_training_split_and_scored_on_the_test_split(own, how):
+    """In the order of the raw file, whose shuffled rows `pad` wrote; the probabilities are in the order of Keras."""
+    splits, (_, (_, labels)) = own
+    git(Path(), "init", "--quiet")
+    git(Path(), "commit", "--quiet", "--allow-empty", "--message", "Start")
+    Path("data/raw/own_labels.json").write_text('["bad", "good"]')
+    Path("data/raw/own_word_index.json").write_text(json.dumps({f"w{rank}": rank for rank in range(1, 40)}))
+    chosen = settings(None, None, **how)
+    for step in (stage, train, evaluate):
+        step.main(chosen, "b")
+    reviews = padding.whole(*end_to_end(splits["train"][0]), None)
+    expected = grams.train(chosen, reviews, splits["train"][1].astype("u1")).model
+    model = ngrams.open_model(Path("models/b/model.npz").read_bytes(), "")
+    np.testing.assert_array_equal(model.grams, expected.grams)
+    np.testing.assert_array_equal(model.weights, expected.weights)
     order = np.arange(23 + 14)
     random = np.random.RandomState(113)
     random.shuffle(order[:23])
     random.shuffle(order[23:])
     test = [splits["test"][0][at - 23] for at in order[23:]]
-    expected = linear.predict(model, ngrams.count(*end_to_end(test), found))
-    np.testing.assert_array_equal(np.load("data/b/predicted.npy"), expected)
+    positive = expected.predict(padding.whole(*end_to_end(test), None))
+    np.testing.assert_array_equal(np.load("data/b/predicted.npy"), positive)
     metrics = json.loads(Path("metrics/b.json").read_text())
-    assert {name: metrics[name] for name in scoring.METRICS} == scoring.figures(labels, expected)
-    assert metrics["parameters"] == len(found) + 1
+    assert {name: metrics[name] for name in scoring.METRICS} == scoring.figures(labels, positive)
+    assert metrics["parameters"] == len(expected.weights)
+    history = Path("plots/b/weights.csv").read_text().splitlines()
+    assert history[0] == "epoch,weights"
+    assert len(history) == 1 + how.get("epochs", 1)
+    assert history[-1].endswith(f",{metrics['weights']}")
 
 
 @pytest.mark.parametrize(("max_length", "vocabulary"), [(100, 500), (500, 5000)])
@@ -141,10 +179,10 @@ def test_the_real_arrays_are_those_of_keras(imdb, monkeypatch, max_length, vocab
     monkeypatch.setattr("keras.src.datasets.imdb.get_file", lambda **download: str(imdb / "imdb.npz"))
     (x_train, y_train), (x_test, y_test) = keras.datasets.imdb.load_data(num_words=vocabulary)
     with (imdb / "imdb.npz").open("rb") as file:
-        orders = padding.orders(corpus.count(file, "train"), corpus.count(file, "test"))
+        orders = padding.orders(raw.count(file, "train"), raw.count(file, "test"))
         for split, order, x, y in zip(("train", "test"), orders, (x_train, x_test), (y_train, y_test), strict=True):
-            blocks = [padding.pad(*block, max_length, vocabulary) for block in corpus.reviews(file, split)]
+            blocks = [padding.pad(*block, max_length, vocabulary) for block in raw.reviews(file, split)]
             np.testing.assert_array_equal(
                 np.concatenate(blocks)[order], keras.utils.pad_sequences(x, maxlen=max_length)
             )
-            np.testing.assert_array_equal(corpus.labels(file, split)[order], y)
+            np.testing.assert_array_equal(raw.labels(file, split)[order], y)

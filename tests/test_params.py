@@ -1,14 +1,15 @@
 import copy
 import functools
+import json
 import re
 
 import pytest
 
 from sentiment import InputError
-from stages import settings
-from stages.params import Params, parse
-from stages.settings import check, corpus, fit, pad, train
-from stages.settings.reader import load
+from sentiment.kinds import cnn_lstm
+from sentiment.schema import Pad
+from stages.common.reader import load
+from stages.params import parse, read_corpus, read_model
 from tests.conftest import ROOT
 
 OWN = """corpora:
@@ -33,7 +34,12 @@ def changed(old, new):
 
 def test_the_project_file_is_valid_and_gives_the_published_run():
     small = parse(TEXT).models["small"]
-    assert (small.pad.max_length, small.pad.vocabulary, small.network.units, small.train.epochs) == (100, 500, 50, 5)
+    assert (small.pad.max_length, small.pad.vocabulary, small.architecture.units, small.train.epochs) == (
+        100,
+        500,
+        50,
+        5,
+    )
 
 
 @pytest.mark.parametrize("spelling", ["0.001", "1e-3", "1E-3", ".001"])
@@ -44,7 +50,7 @@ def test_a_number_may_be_written_in_any_usual_way(spelling):
 
 
 def test_a_whole_number_serves_as_a_fraction():
-    assert parse(changed("dropout: 0.2", "dropout: 0")).models["small"].network.dropout == 0
+    assert parse(changed("dropout: 0.2", "dropout: 0")).models["small"].architecture.dropout == 0
 
 
 FAULTS = {
@@ -66,10 +72,14 @@ FAULTS = {
     "kernel wider than the review": (
         "kernel: 5",
         "kernel: 101",
-        "network.kernel = 101 must not exceed pad.max_length = 100",
+        "architecture.kernel = 101 must not exceed pad.max_length = 100",
     ),
     "even kernel": ("kernel: 5", "kernel: 4", "kernel = 4 must be odd"),
-    "pooling that leaves nothing": ("pool: 2", "pool: 101", "network.pool = 101 must not exceed pad.max_length = 100"),
+    "pooling that leaves nothing": (
+        "pool: 2",
+        "pool: 101",
+        "architecture.pool = 101 must not exceed pad.max_length = 100",
+    ),
     "more shards than reviews": ("batch: 64", "batch: 1", "shards = 4 must not exceed batch = 1"),
     "seed out of range": ("seed: 1 #", "seed: -1 #", "models.small.train.seed"),
     "hash of another length": ("sha256: 6", "sha256: ", "download.reviews.sha256"),
@@ -99,17 +109,30 @@ FAULTS = {
     "a batch beyond any": ("batch: 64", "batch: 1000000000", "less than or equal to 100000"),
     "a timeout beyond any": ("timeout: 30", "timeout: 1e300", "less than or equal to 86400"),
     "a long text": ("epochs: 5", f"epochs: {'a' * 10_000}", f"epochs = '{'a' * 96}...: Input should be"),
-    "one name for a model and a baseline": ("  nbsvm-2:", "  small:", "'small' names a model and a baseline"),
-    "longer n-grams than there are": ("longest: 3", "longest: 4", "baselines.tfidf-3.grams.longest = 4"),
-    "unknown solver": ("solver: svm", "solver: tree", "baselines.nbsvm-1.fit"),
-    "a key of another solver": ("solver: svm", "solver: svm\n      epochs: 3", "epochs = 3 is not a known key"),
+    "one name for two models": ("  nbsvm-2:", "  small:", "found duplicate key 'small'"),
+    "unknown kind": ("kind: cnn_lstm", "kind: transformer", "'cnn_lstm', 'gru' or 'ngrams'"),
+    "no kind": ("      kind: cnn_lstm", "      # kind", "models.small.architecture.kind is missing; add it"),
+    "whole reviews in a network": ("max_length: 100", "max_length:", "models.small.pad.max_length = None"),
+    "all words in a network": ("vocabulary: 500", "vocabulary:", "models.small.pad.vocabulary = None"),
+    "a key of another kind": (
+        "      longest: 1",
+        "      units: 50\n      longest: 1",
+        "models.words.architecture.units is a key of kind cnn_lstm and gru, and this is kind ngrams; remove it",
+    ),
+    "a key of n-grams": (
+        "      filters: 32",
+        "      min_df: 2\n      filters: 32",
+        "models.small.architecture.min_df is a key of kind ngrams, and this is kind cnn_lstm; remove it",
+    ),
+    "longer n-grams than there are": ("longest: 3", "longest: 4", "models.tfidf-3.architecture.longest = 4"),
+    "unknown loss": ("loss: squared_hinge", "loss: tree", "models.nbsvm-1.train"),
+    "a key of another engine": (
+        "loss: squared_hinge",
+        "loss: squared_hinge\n      epochs: 3",
+        "models.nbsvm-1.train.epochs = 3 is not a known key",
+    ),
     "interpolation beyond the machine": ("interpolation: 0", "interpolation: 1", "interpolation = 1"),
     "unknown corpus": ("corpus: imdb", "corpus: mine", "models.small.corpus = 'mine': expected one of imdb, own"),
-    "unknown corpus of a baseline": (
-        "imdb # the reviews it is of\n",
-        "x\n",
-        "baselines.tfidf-1.corpus = 'x': expected",
-    ),
     "name of the downloaded corpus": ("  own:", "  imdb:", "corpora.imdb: a corpus cannot be called 'imdb'"),
     "corpus name": ("  own:", "  my.own:", "corpora.my.own"),
     "three labels": ("[bad, good]", "[bad, good, dull]", "corpora.own.labels = ['bad', 'good', 'dull']"),
@@ -130,7 +153,7 @@ def test_a_fault_is_one_line_that_names_the_key_and_what_is_allowed(old, new, ex
     assert lines[0].startswith("params.yaml: ")
 
 
-SMALL, ADAM, SVM = "models.small", "baselines.nb-adam.fit", "baselines.nbsvm-2.fit"
+SMALL, ADAM, SVM = "models.small", "models.nb-adam.train", "models.nbsvm-2.train"
 LEAST, MOST = 5e-324, 1.7e308
 RANGES = {  # where it stands: the least and the most that may be, and what is one too few and one too many
     "download.timeout": (LEAST, 86_400.0, 0.0, 86_400.1),
@@ -140,13 +163,13 @@ RANGES = {  # where it stands: the least and the most that may be, and what is o
     "corpora.own.seed": (0, 2**31 - 1, -1, 2**31),
     f"{SMALL}.pad.max_length": (5, 10_000, 4, 10_001),  # a kernel's length
     f"{SMALL}.pad.vocabulary": (4, 10**6, 3, 10**6 + 1),
-    f"{SMALL}.network.embedding": (1, 4096, 0, 4097),
-    f"{SMALL}.network.filters": (1, 4096, 0, 4097),
-    f"{SMALL}.network.kernel": (1, 99, 0, 101),  # odd, and at most max_length
-    f"{SMALL}.network.pool": (1, 100, 0, 101),
-    f"{SMALL}.network.units": (1, 4096, 0, 4097),
-    f"{SMALL}.network.dropout": (0.0, 0.999, -0.001, 1.0),
-    f"{SMALL}.network.dense": (0, 4096, -1, 4097),
+    f"{SMALL}.architecture.embedding": (1, 4096, 0, 4097),
+    f"{SMALL}.architecture.filters": (1, 4096, 0, 4097),
+    f"{SMALL}.architecture.kernel": (1, 99, 0, 101),  # odd, and at most max_length
+    f"{SMALL}.architecture.pool": (1, 100, 0, 101),
+    f"{SMALL}.architecture.units": (1, 4096, 0, 4097),
+    f"{SMALL}.architecture.dropout": (0.0, 0.999, -0.001, 1.0),
+    f"{SMALL}.architecture.dense": (0, 4096, -1, 4097),
     f"{SMALL}.train.epochs": (1, 100_000, 0, 100_001),
     f"{SMALL}.train.batch": (4, 100_000, 3, 100_001),  # the number of shards
     f"{SMALL}.train.shards": (1, 64, 0, 65),  # the batch
@@ -157,11 +180,11 @@ RANGES = {  # where it stands: the least and the most that may be, and what is o
     f"{SMALL}.train.seed": (0, 2**31 - 1, -1, 2**31),
     f"{SMALL}.evaluate.batch": (1, 10**6, 0, 10**6 + 1),
     f"{SMALL}.evaluate.calibration_bins": (2, 1000, 1, 1001),
-    "baselines.words.grams.longest": (1, 3, 0, 4),
-    "baselines.words.grams.minimum": (1, 10**6, 0, 10**6 + 1),
-    "baselines.words.grams.most": (1, 10**8, 0, 10**8 + 1),
-    "baselines.words.score.calibration_bins": (2, 1000, 1, 1001),
-    f"{ADAM}.epochs": (1, 10_000, 0, 10_001),
+    "models.words.architecture.longest": (1, 3, 0, 4),
+    "models.words.architecture.min_df": (1, 10**6, 0, 10**6 + 1),
+    "models.words.architecture.max_features": (1, 10**8, 0, 10**8 + 1),
+    "models.words.evaluate.calibration_bins": (2, 1000, 1, 1001),
+    f"{ADAM}.epochs": (1, 100_000, 0, 100_001),
     f"{ADAM}.batch": (1, 100_000, 0, 100_001),
     f"{ADAM}.learning_rate": (LEAST, MOST, 0.0, None),
     f"{ADAM}.seed": (0, 2**31 - 1, -1, 2**31),
@@ -185,7 +208,7 @@ def test_the_ends_of_each_range_are_legal_and_what_is_beyond_them_is_not(values,
         section = functools.reduce(dict.__getitem__, above, changed)
         assert key in section
         section[key] = value
-        return check(Params, changed)
+        return parse(json.dumps(changed))
 
     least, most, *beyond = RANGES[place]
     for value in (least, most):
@@ -235,7 +258,7 @@ def test_a_file_that_can_not_be_read_is_one_line(tmp_path, monkeypatch, damage, 
     monkeypatch.chdir(tmp_path)
     damage(tmp_path / "params.yaml")
     with pytest.raises(InputError) as caught:
-        settings.read(pad.Settings, "small")
+        read_model("small")
     assert str(caught.value).startswith(f"params.yaml: {expected}")
     assert len(str(caught.value).splitlines()) == 1
 
@@ -255,10 +278,8 @@ def test_a_file_of_another_shape_is_refused(text):
 
 def test_an_unknown_model_lists_those_there_are(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    with pytest.raises(InputError, match=r"expected one of .*small, full.*'tiny'"):
-        settings.read(pad.Settings, "tiny")
-    with pytest.raises(InputError, match=r"baseline: expected one of .*nbsvm-2, .*'small'"):
-        settings.read(fit.Settings, baseline="small")
+    with pytest.raises(InputError, match=r"model: expected one of small, small-keras, full, .*got 'tiny'"):
+        read_model("tiny")
 
 
 @pytest.mark.parametrize("name", ["a", "small-2", "no_mask", "x" * 64])
@@ -269,25 +290,53 @@ def test_a_model_may_have_any_plain_name(name):
 def test_a_corpus_of_ones_own_is_read_by_its_name_and_an_unknown_one_lists_those_there_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(TEXT)
-    assert settings.read(corpus.Settings, corpus="own") == parse(TEXT).corpora["own"]
+    assert read_corpus("own") == parse(TEXT).corpora["own"]
     with pytest.raises(InputError, match=r"corpus: expected one of own, got 'small'"):
-        settings.read(corpus.Settings, corpus="small")
+        read_corpus("small")
 
 
 @pytest.mark.parametrize("name", ["raw", "noise"])  # data/raw, and metrics/noise of `make noise`
 @pytest.mark.parametrize("renamed", ["small", "words"])
-def test_a_model_or_baseline_may_not_have_the_name_of_a_folder_that_stands_among_those_of_models(name, renamed):
-    with pytest.raises(InputError, match=f"nothing here can be called '{name}'.*rename it"):
+def test_a_model_may_not_have_the_name_of_a_folder_that_stands_among_those_of_models(name, renamed):
+    with pytest.raises(InputError, match=f"no model can be called '{name}'.*rename it"):
         parse(changed(f"  {renamed}:", f"  {name}:"))
 
 
-def test_a_stage_looks_at_its_own_sections_alone(tmp_path, monkeypatch):
+def test_a_stage_looks_at_its_own_model_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = "models: {m: {corpus: own, pad: {max_length: 7, vocabulary: 9}, train: banana}}"
-    (tmp_path / "params.yaml").write_text(text)
-    assert settings.read(pad.Settings, "m").pad.max_length == 7
-    with pytest.raises(InputError, match=r"params\.yaml: models\.m\.train = 'banana'"):
-        settings.read(train.Settings, "m")
+    (tmp_path / "params.yaml").write_text(changed("epochs: 3", "epochs: banana").replace("corpora:", "strange:"))
+    assert read_model("small").pad.max_length == 100
+    with pytest.raises(InputError, match=r"params\.yaml: models\.full\.train\.epochs = 'banana'"):
+        read_model("full")
+
+
+OLD = """
+models:
+  m: {corpus: imdb, pad: {max_length: 7, vocabulary: 9}, network: {embedding: 2}, train: {}, evaluate: {}}
+baselines:
+  network:
+    corpus: imdb
+    grams: {longest: 1, minimum: 1, most: 10, values: counts}
+    fit: {solver: svm, c: 1}
+    score: {calibration_bins: 10}
+"""
+
+
+def test_each_key_of_an_earlier_version_is_a_line_that_has_its_new_name():
+    with pytest.raises(InputError) as caught:
+        parse(OLD)
+    assert [line.partition("params.yaml: ")[2].partition(";")[0] for line in str(caught.value).splitlines()] == [
+        "models.m.network is now called architecture",
+        "baselines is now called models",
+        "baselines.network.grams is now called architecture",
+        "baselines.network.grams.minimum is now called min_df",
+        "baselines.network.grams.most is now called max_features",
+        "baselines.network.grams.values is now called weighting",
+        "baselines.network.fit is now called train",
+        "baselines.network.fit.solver is now called engine: compiled for adam",
+        "baselines.network.score is now called evaluate",
+    ]
+    assert "network" in parse(changed("  small:", "  network:")).models  # a name is no key
 
 
 @pytest.mark.parametrize(
@@ -297,7 +346,7 @@ def test_a_stage_refuses_a_file_of_another_shape_in_one_line(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(InputError) as caught:
-        settings.read(pad.Settings, "m")
+        read_model("m")
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -313,10 +362,10 @@ def test_the_memory_of_training_grows_with_what_it_is_made_of():
     small = parse(TEXT).models["small"]
 
     def needed(batch=64, **changes):
-        pads, layers = small.pad.model_dump(), small.network.model_dump()
+        pads, layers = small.pad.model_dump(), small.architecture.model_dump()
         pads |= {key: value for key, value in changes.items() if key in pads}
         layers |= {key: value for key, value in changes.items() if key in layers}
-        return train.memory(pad.Pad(**pads), train.Network(**layers), batch)
+        return cnn_lstm.memory(Pad(**pads), cnn_lstm.Architecture(**layers), batch)
 
     assert 2**22 < needed() < 2**27
     larger = [{"batch": 128}, {"units": 100}, {"bidirectional": True}, {"max_length": 200}, {"vocabulary": 10**6}]

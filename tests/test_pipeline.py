@@ -1,6 +1,7 @@
 """dvc.yaml tells the truth, and a real `dvc repro` does what it says, on a made-up corpus."""
 
 import ast
+import copy
 import io
 import json
 import os
@@ -13,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -25,11 +25,11 @@ from ruamel.yaml import YAML
 
 from demo import __main__ as demo
 from sentiment import InputError
-from stages.common import create_array, read_split
-from tests.conftest import BASELINES, MODELS, ROOT, SHOWN, on_cores
+from stages.common.files import create_array
+from stages.common.splits import read_split
+from tests.conftest import MODELS, PARAMS, ROOT, SHOWN, on_cores, shown_of
 
 OWN = "own"  # a corpus that params.yaml has here, so that every stage is there
-NAMES = [*MODELS, *BASELINES]
 
 
 def pipeline() -> dict:
@@ -46,48 +46,88 @@ def pipeline() -> dict:
 
 
 STAGES = pipeline()
-SECTIONS = {"corpus", "download", "pad", "network", "train", "evaluate", "grams", "fit", "score"}
-FIRST, LAST = MODELS[0], MODELS[-1]
+SECTIONS = {"corpus", "download", "pad", "architecture", "train", "evaluate"}
+FIRST, LAST = SHOWN[0], SHOWN[-1]
+KERAS, ADAM, LIBLINEAR = (
+    shown_of(*pair) for pair in (("cnn_lstm", "keras"), ("ngrams", "compiled"), ("ngrams", "scikit-learn"))
+)
+WITHOUT_EFFECT = frozenset({  # on a value, as dvc.yaml says: no stage but `params` depends on these
+    "sentiment/__init__.py", "sentiment/kinds/__init__.py", "sentiment/schema.py", "stages/__init__.py",
+    "stages/params.py",
+})  # fmt: skip
+FREE = {
+    "stages.params": frozenset({"stages/__init__.py"}),
+    "stages.train": WITHOUT_EFFECT | {"stages/environment.py"},  # a list of packages' names
+}
+"""Files that a stage imports and does not depend on, where these are others."""
+
+
+def file_of(module: str) -> Path:
+    """The file of a module or package of the project."""
+    path = ROOT.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 @cache
-def imported(module: str) -> set[str]:
-    """The project's files that importing a module runs, as paths from the root."""
-    parts = module.split(".")
-    path = ROOT.joinpath(*parts).with_suffix(".py")
-    if not path.exists():
-        path = ROOT.joinpath(*parts, "__init__.py")
-    packages = {"/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts))}
-    found = {path.relative_to(ROOT).as_posix(), *packages}
-    if "pkgutil.iter_modules" in path.read_text():  # the engine finds its blocks by their folder
-        for block in ROOT.glob("sentiment/engine/blocks/[a-z]*.py"):
-            found |= imported(f"sentiment.engine.blocks.{block.stem}")
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
+def imports(module: str, kind: str) -> set[str]:
+    """The project's modules that a module imports itself; ``kind`` as in ``imported``."""
+    text, names = file_of(module).read_text(), [module.rpartition(".")[0]]
+    if "pkgutil.iter_modules" in text:  # kinds, and the engine's blocks, are found by their folder
+        folder = {"sentiment.kinds": "sentiment/kinds", "sentiment.engine.network": "sentiment/engine/blocks"}[module]
+        found = [file.stem for file in ROOT.glob(f"{folder}/[a-z]*.py")]
+        some = [kind] if kind and module == "sentiment.kinds" else found
+        names += [f"{folder.replace('/', '.')}.{name}" for name in some]
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom):
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            ours = name.split(".")[0] in ("sentiment", "stages") and name != module
-            target = ROOT.joinpath(*name.split("."))
-            if ours and (target.with_suffix(".py").exists() or target.is_dir()):
-                found |= imported(name)
-    return found
+            names += [alias.name for alias in node.names]
+    return {name for name in names if name.split(".")[0] in ("sentiment", "stages") and file_of(name).exists()}
 
 
-def dependencies(stage, kind):
-    """The files a stage depends on; of a folder of code, those in it."""
-    paths = {dep.def_path for dep in stage.deps}
-    folders = {path for path in paths if path.startswith(("sentiment/", "stages/")) and not path.endswith(".py")}
-    paths |= {file.relative_to(ROOT).as_posix() for folder in folders for file in (ROOT / folder).rglob("*.py")}
-    return {path for path in paths - folders if path.endswith(".py") == (kind == "code")}
+def imported(module: str, kind: str, free: frozenset[str]) -> set[str]:
+    """The project's files that importing a module runs, as paths from the root.
+
+    Args:
+        module: Its name.
+        kind: The kind of model, whose file is found by its name; "" for all kinds.
+        free: Files whose own imports do not count, except those of the kind.
+    """
+    found, todo = set(), {module}
+    while todo:
+        found |= todo
+        own = {name for name in todo if file_of(name).relative_to(ROOT).as_posix() not in free}
+        todo = {name for part in own for name in imports(part, kind)} - found
+        if kind and "sentiment.kinds" in found:
+            todo |= {f"sentiment.kinds.{kind}"} - found
+    return {file_of(name).relative_to(ROOT).as_posix() for name in found}
+
+
+def dependencies(stage) -> tuple[dict[str, set[str]], set[str]]:
+    """The code that a stage depends on, by the path in dvc.yaml, the files there; and its other dependencies."""
+    code, data = {}, set()
+    for path in (dep.def_path for dep in stage.deps):
+        if path.endswith(".py"):
+            code[path] = {path}
+        elif path.startswith(("sentiment", "stages")):
+            code[path] = {file.relative_to(ROOT).as_posix() for file in (ROOT / path).rglob("*.py")}
+        else:
+            data.add(path)
+    return code, data
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_the_code_a_stage_depends_on_is_the_code_it_imports(name):
+def test_the_code_a_stage_depends_on_is_the_code_it_imports_but_for_what_cannot_change_a_value(name):
+    """A path that only models of another kind import is there too, since `foreach` has one list for all."""
     module = re.search(r"python -E -m (\S+)", STAGES[name].cmd)[1]
-    assert dependencies(STAGES[name], "code") == imported(module)
+    free = FREE.get(module, WITHOUT_EFFECT)
+    code, _ = dependencies(STAGES[name])
+    model = PARAMS.models.get(name.partition("@")[2])
+    used = imported(module, model.architecture.kind if model else "", free)
+    assert used - free == used & set().union(*code.values())
+    kinds = {model.architecture.kind for model in PARAMS.models.values()} if model else {""}
+    anywhere = set().union(*(imported(module, kind, free) for kind in kinds))
+    assert [path for path, files in code.items() if not files & anywhere] == []
 
 
 def declared(stage) -> set[str]:
@@ -97,13 +137,20 @@ def declared(stage) -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
 def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
-    module = re.search(r"python -E -m (\S+)", STAGES[name].cmd)[1]
-    tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text())
-    read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_settings(node.value)}
     own = name.partition("@")[2]
-    prefix = f"{'baselines' if own in BASELINES else 'models'}.{own}." if own else ""
-    expected = {f"{prefix}{section}" for section in read & SECTIONS}
-    assert declared(STAGES[name]) == ({f"corpora.{OWN}"} if own == OWN else expected)
+    module = re.search(r"python -E -m stages.(\S+)", STAGES[name].cmd)[1]
+    files = [f"stages/{module}.py"]
+    if module == "train":  # which gives its settings to the trainer of a kind
+        files += ["sentiment/network.py", f"sentiment/kinds/{PARAMS.models[own].architecture.kind}.py"]
+    nodes = [node for file in files for node in ast.walk(ast.parse((ROOT / file).read_text()))]
+    readers = {node.id for node in nodes if isinstance(node, ast.Name) and node.id.startswith("read_")}
+    read = {node.attr for node in nodes if isinstance(node, ast.Attribute) and is_settings(node.value)}
+    expected = {
+        "read_model": {f"models.{own}.{section}" for section in read & SECTIONS},
+        "read_corpus": {f"corpora.{own}"},
+        "read_download": {"download"},
+    }
+    assert declared(STAGES[name]) == set().union(*(expected[reader] for reader in readers & {*expected}))
 
 
 def is_settings(node: ast.expr) -> bool:
@@ -111,12 +158,11 @@ def is_settings(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id == "settings"
 
 
-@pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
-def test_a_stage_depends_on_no_schema_but_of_what_it_reads(name):
-    schemas = {Path(path).stem for path in dependencies(STAGES[name], "code") if path.startswith("stages/settings/")}
-    sections = {key.split(".")[-1] for key in declared(STAGES[name])}
-    sections -= {"network", "grams", "corpus"}  # which are in those of others
-    assert schemas - {"__init__", "reader"} == ({"corpus"} if sections == {OWN} else sections)
+@pytest.mark.parametrize("name", [name for name in STAGES if name.startswith(("train@", "evaluate@"))])
+def test_a_stage_depends_on_the_file_of_its_own_kind_alone(name):
+    code, _ = dependencies(STAGES[name])
+    kind = PARAMS.models[name.partition("@")[2]].architecture.kind
+    assert {path for path in set().union(*code.values()) if "/kinds/" in path} == {f"sentiment/kinds/{kind}.py"}
 
 
 def test_the_whole_params_file_is_checked_before_any_stage_that_reads_it():
@@ -124,9 +170,9 @@ def test_the_whole_params_file_is_checked_before_any_stage_that_reads_it():
     assert (check.def_path, check.params) == ("params.yaml", [])
     (checked,) = STAGES["params"].outs
     readers = {name for name, stage in STAGES.items() if stage.params and name != "params"}
-    expected = {"corpus", "download", "pad", "train", "evaluate", "fit", "score"}
+    expected = {"corpus", "download", "pad", "train", "evaluate"}
     assert {name.partition("@")[0] for name in readers} == expected
-    assert all(checked.def_path in dependencies(STAGES[name], "data") for name in readers)
+    assert all(checked.def_path in dependencies(STAGES[name])[1] for name in readers)
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -134,9 +180,11 @@ def test_every_stage_says_what_it_does(name):
     assert STAGES[name].desc
 
 
-def test_the_pipeline_builds_exactly_the_models_and_baselines_of_params_yaml_and_names_none():
-    assert {name.partition("@")[2] for name in STAGES if "@" in name} == {*NAMES, OWN}
-    assert not re.search(rf"\b({'|'.join(NAMES)})\b", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+def test_the_pipeline_has_seven_stages_for_exactly_the_models_of_params_yaml_and_names_none():
+    once, each = {"params", "download", "environment"}, {"pad", "train", "evaluate"}
+    expected = once | {f"{stage}@{name}" for stage in each for name in MODELS} | {f"corpus@{OWN}"}
+    assert {*STAGES} == expected
+    assert not re.search(rf"\b({'|'.join(MODELS)})\b", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 
 
 def test_the_run_cache_works_for_every_stage_but_the_one_that_depends_on_the_machine():
@@ -161,28 +209,30 @@ def test_every_parameter_has_a_comment():
 
 
 def test_only_evaluate_reads_the_test_split():
-    readers = [name for name, stage in STAGES.items() if any("_test" in dep for dep in dependencies(stage, "data"))]
+    readers = [name for name, stage in STAGES.items() if any("_test" in dep for dep in dependencies(stage)[1])]
     assert {name.partition("@")[0] for name in readers} == {"evaluate"}
 
 
-def test_a_fit_needs_no_test_split(finished, tmp_path):
-    """It reads the raw file, which holds both."""
-    name = next(iter(BASELINES))
+@pytest.mark.parametrize("name", [FIRST, LIBLINEAR])
+def test_a_training_needs_no_test_split(finished, tmp_path, name):
+    """Neither the arrays of `pad` nor the raw file, which holds both splits."""
     project = finished.copy(tmp_path / "train only")
-    raw, model = project.folder / "data/raw/imdb.npz", project.folder / "models" / f"{name}.npz"
-    with np.load(raw, allow_pickle=False) as saved, zipfile.ZipFile(tmp_path / "raw.npz", "w") as archive:
-        for member in (member for member in saved.zip.namelist() if "test" not in member):
-            archive.writestr(member, saved.zip.read(member))
-    expected = model.read_bytes()
-    for path in (raw, model):
+    (project.folder / "data/raw/imdb.npz").unlink()
+    for path in (project.folder / "data" / name).glob("*_test.npy"):
         path.unlink()
-    shutil.copy(tmp_path / "raw.npz", raw)
-    project.stage("fit", name)
-    assert model.read_bytes() == expected
+    before = folder_of(project, name)
+    shutil.rmtree(project.folder / "models" / name)
+    project.stage("train", name)
+    assert folder_of(project, name) == before
+
+
+def folder_of(project, name: str) -> dict[str, bytes]:
+    """The files of a model's folder."""
+    return {path.name: path.read_bytes() for path in (project.folder / "models" / name).iterdir()}
 
 
 def test_a_run_writes_its_outputs_and_nothing_else(finished):
-    stages = [stage for name, stage in STAGES.items() if name.partition("@")[2] in ("", *MODELS, *SHOWN)]
+    stages = [stage for name, stage in STAGES.items() if name.partition("@")[2] in ("", *SHOWN)]
     outputs = [out.def_path for stage in stages for out in stage.outs]
     before = finished.run("git", "ls-tree", "-r", "--name-only", "HEAD~1").stdout.splitlines()
     written = {name for name in set(finished.files()) - {*before, "dvc.lock"} if not name.endswith(".gitignore")}
@@ -204,7 +254,7 @@ def test_a_run_elsewhere_gives_the_same_bytes_and_a_second_run_does_nothing(fini
     for path in ("dvc.lock", ".dvc/cache", ".dvc/tmp", "data", "models", "metrics", "plots"):
         path = other.folder / path
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    targets = [f"evaluate@{FIRST}", f"score@{SHOWN[-1]}"]
+    targets = [f"evaluate@{FIRST}", f"evaluate@{ADAM}"]
     other.run(*on_cores(1), "dvc", "repro", *targets, PYTHONHASHSEED="1", OMP_NUM_THREADS="5")
     theirs, ours, yaml = other.files(), finished.files(), YAML(typ="safe")
     lock, other_lock = (yaml.load(files["dvc.lock"].decode())["stages"] for files in (ours, theirs))
@@ -219,7 +269,7 @@ def test_a_run_elsewhere_gives_the_same_bytes_and_a_second_run_does_nothing(fini
 def test_a_changed_param_reruns_its_readers_alone_shows_in_the_diff_and_changed_back_trains_nothing(finished, tmp_path):
     project = finished.copy(tmp_path / "changed")
     before = project.files()
-    (project.folder / "models" / f"{FIRST}.keras").unlink()
+    shutil.rmtree(project.folder / "models" / FIRST)
     shutil.rmtree(project.folder / "plots" / FIRST)
     assert project.repro() == []
     assert project.files() == before
@@ -241,7 +291,7 @@ def test_a_new_model_is_one_section(finished, tmp_path):
     text = before["params.yaml"].decode()
     section = re.search(rf"^  {FIRST}:.*\n(    .*\n|\n)+", text, re.MULTILINE)[0]
     section = section.replace(f"{FIRST}:", "no-mask_2:").replace("seed: 1", "seed: 2")
-    (project.folder / "params.yaml").write_text(text.replace("\nbaselines:", f"{section}\nbaselines:"))
+    (project.folder / "params.yaml").write_text(text.rstrip("\n") + f"\n\n{section}")
     assert project.repro() == ["params", "pad@no-mask_2", "train@no-mask_2", "evaluate@no-mask_2"]
     results = set(before) - {"params.yaml", "dvc.lock"}
     results = {name for name in results if not name.endswith(".gitignore")}
@@ -255,14 +305,14 @@ def test_one_model_goes_to_a_remote_and_comes_back(finished, tmp_path):
     """Though the others of the pipeline are nowhere."""
     project = finished.copy(tmp_path / "shared")
     project.run("dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
-    model, other = (project.folder / "models" / f"{name}.keras" for name in (FIRST, LAST))
-    before = model.read_bytes()
+    model, other = (project.folder / "models" / name for name in (FIRST, LAST))
+    before = folder_of(project, FIRST)
     project.run("dvc", "push", "--with-deps", f"evaluate@{FIRST}")
     shutil.rmtree(project.folder / ".dvc/cache")
-    model.unlink()
-    other.unlink()
+    shutil.rmtree(model)
+    shutil.rmtree(other)
     project.run("dvc", "pull", "--with-deps", f"evaluate@{FIRST}")
-    assert model.read_bytes() == before
+    assert folder_of(project, FIRST) == before
     assert not other.exists()
 
 
@@ -336,20 +386,70 @@ def test_another_network_is_a_line_of_code_and_keras_trains_it_killed_or_not_to_
     project.edit(engine="keras", epochs=12)
     run = project.run("dvc", "repro", f"evaluate@{FIRST}")
     assert run.stdout.count(f"{FIRST}: Keras on the CPU: the bits are this machine's;") == 2
-    assert "  GRU  " in (project.folder / "models" / f"{FIRST}.txt").read_text()
+    assert "  GRU  " in (project.folder / "models" / FIRST / "layers.txt").read_text()
     killed_and_resumed_ends_the_same(project)
+
+
+NEW = "no"  # a name that older YAML takes for false
+
+
+def add_a_model_of_a_new_kind(project) -> None:
+    """What a stranger does: copy the file of a kind, and add a section."""
+    project.add_a_kind("mine")
+    with modify_yaml(project.folder / "params.yaml") as values:
+        own = copy.deepcopy(values["models"][KERAS])
+        own["architecture"] = {"kind": "mine", "embedding": 3, "units": 5, "dropout": 0.2}
+        own["train"] |= {"epochs": 1}
+        values["models"][NEW] = own
+
+
+@pytest.fixture(scope="module")
+def grown(finished, tmp_path_factory):
+    """The project with one more model, of a kind of its own, and the stages that `dvc repro` then ran."""
+    project = finished.copy(tmp_path_factory.mktemp("pipeline") / "one more")
+    add_a_model_of_a_new_kind(project)
+    return project, project.repro()
+
+
+def test_an_architecture_is_one_file_and_one_section_and_no_other_model_becomes_stale(finished, grown, tmp_path):
+    project, ran = grown
+    assert ran == ["params", f"pad@{NEW}", f"train@{NEW}", f"evaluate@{NEW}"]
+    before, after = finished.files(), project.files()
+    changed = {name for name in before if after[name] != before[name] and not name.endswith(".gitignore")}
+    assert changed == {"params.yaml", "dvc.lock"}
+    assert "  GRU  " in (project.folder / f"models/{NEW}/layers.txt").read_text()
+    edited = project.copy(tmp_path / "edited")
+    with (edited.folder / "sentiment/kinds/mine.py").open("a") as file:
+        file.write("# edited\n")
+    status = edited.run("dvc", "status").stdout
+    assert set(re.findall(r"^([\w@-]+):$", status, re.MULTILINE)) == {"params", f"train@{NEW}", f"evaluate@{NEW}"}
+
+
+def test_a_kind_that_the_compiled_trainer_has_no_block_for_is_refused_before_anything_is_deleted(grown, tmp_path):
+    project = grown[0].copy(tmp_path / "no block")
+    before = project.files()
+    with modify_yaml(project.folder / "params.yaml") as values:
+        values["models"][NEW]["train"]["engine"] = "compiled"
+    run = project.run("dvc", "repro", code=255)
+    (line,) = (line for line in run.stderr.splitlines() if line.startswith("error: "))
+    assert line.startswith(f"error: params.yaml: models.{NEW}: layer ")
+    assert re.search(r": the compiled trainer has no arithmetic for it here, .*; set train.engine: keras", line)
+    after = project.files()
+    assert {name for name in before | after if after.get(name) != before.get(name)} == {
+        "params.yaml", "data/params-checked.txt"
+    }  # fmt: skip
 
 
 def killed_and_resumed_ends_the_same(project) -> None:
     """Kill a training, start it again, and expect the files that are there."""
     expected = project.files()
-    for path in [*(project.folder / "models").glob(f"{FIRST}.*"), project.folder / "plots" / FIRST / "weights.csv"]:
-        path.unlink()
-    shutil.rmtree(project.folder / "plots" / FIRST / "history")
+    (project.folder / "plots" / FIRST / "weights.csv").unlink()
+    for folder in ("plots/{}/history", "models/{}"):
+        shutil.rmtree(project.folder / folder.format(FIRST))
     process = start_training(project)
     process.kill()
     process.communicate()
-    assert not (project.folder / "models" / f"{FIRST}.keras").exists()
+    assert not (project.folder / "models" / FIRST).exists()
     assert "resuming after epoch" in project.stage("train", FIRST).stdout
     assert project.files() == expected
 
@@ -373,7 +473,8 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from stages.common import command, replacing
+from stages.common.command import command
+from stages.common.files import replacing
 
 def main():
     lock, pool = Lock(), ThreadPoolExecutor(1)
@@ -418,21 +519,28 @@ def test_a_command_interrupted_while_it_imports_ends_without_a_traceback(tmp_pat
     ("command", "expected"),
     [
         (["pad", "tiny"], f"error: model: expected one of {', '.join(MODELS)}, got 'tiny'"),
+        (["pad", ADAM], f"error: data/raw/{PARAMS.models[ADAM].corpus}.npz is missing; `dvc repro` runs the stages"),
         (["train", LAST], f"error: data/{LAST}/x_train.npy is missing; `dvc repro` runs the stages that make it first"),
         (["train", FIRST], f"error: data/{FIRST}/x_train.npy: not an array of numbers"),
-        (["evaluate", FIRST], f"error: models/{FIRST}.keras: not a readable .keras file (File not found: filepath=it."),
-        (["fit", "tiny"], f"error: baseline: expected one of {', '.join(BASELINES)}, got 'tiny'"),
-        (["fit", NAMES[-1]], f"error: data/raw/{BASELINES[NAMES[-1]].corpus}.npz is missing; `dvc repro` runs the st"),
-        (["score", NAMES[-1]], f"error: models/{NAMES[-1]}.npz: not a readable file of n-grams ("),
+        (
+            ["evaluate", FIRST],
+            f"error: models/{FIRST}/model.keras: not a readable .keras file (File not found: filepath=it.",
+        ),
+        (["evaluate", ADAM], f"error: models/{ADAM}/model.npz: not a readable file of n-grams ("),
+        (["evaluate", LIBLINEAR], f"error: models/{LIBLINEAR}: expected a model's folder, with model.json in it; `dvc"),
     ],
 )
 def test_a_stage_run_by_hand_on_bad_input_says_so_in_one_line(tmp_path, command, expected):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "data" / FIRST).mkdir(parents=True)
     (tmp_path / "data" / FIRST / "x_train.npy").write_bytes(b"no array")
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / f"{FIRST}.keras").write_bytes(b"no model")
-    (tmp_path / "models" / f"{NAMES[-1]}.npz").write_bytes(b"no model")
+    for name, file in ((FIRST, "model.keras"), (ADAM, "model.npz")):
+        folder = tmp_path / "models" / name
+        folder.mkdir(parents=True)
+        (folder / file).write_bytes(b"no model")
+        about = dict.fromkeys(["labels", "pad", "tokens", "weights", "word_index"], "")
+        about |= {"kind": PARAMS.models[name].architecture.kind}
+        (folder / "model.json").write_text(json.dumps(about))
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(
         [sys.executable, "-m", f"stages.{command[0]}", command[1]],
@@ -450,30 +558,40 @@ def npy(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-IDS, LABELS = npy(np.ones((3, 5), np.uint16)), npy(np.zeros(3, np.uint8))
+WHOLE = {
+    "x": npy(np.ones((3, 5), np.uint16)), "y": npy(np.zeros(3, np.uint8)), "lengths": npy(np.full(3, 4, np.uint32))
+}  # fmt: skip
+IDS = WHOLE["x"]
 DAMAGED = {
-    "empty": (b"", LABELS, "not an array of numbers"),
-    "cut": (IDS[:-1], LABELS, "not an array of numbers"),
-    "header cut": (IDS.replace(b"}", b" "), LABELS, "not an array of numbers"),
-    "header of other keys": (IDS.replace(b"'descr'", b"b'desc'"), LABELS, "not an array of numbers"),
-    "archive": (b"PK\x03\x04" + IDS, LABELS, "not an array of numbers"),
-    "objects": (npy(np.array([[1, None]] * 3)), LABELS, "not an array of numbers"),
-    "fractions": (npy(np.ones((3, 5))), LABELS, "got train ids float64 [3, 5]"),
-    "fewer labels": (IDS, npy(np.zeros(2, np.uint8)), "and labels uint8 [2]"),
-    "no review": (npy(np.ones((0, 5), np.uint16)), npy(np.zeros(0, np.uint8)), "and labels uint8 [0]"),
-    "one row": (npy(np.ones(3, np.uint16)), LABELS, "got train ids uint16 [3]"),
-    "a third label": (IDS, npy(np.array([0, 1, 2], np.uint8)), "a label, 0 or 1"),
+    "empty": ({"x": b""}, "not an array of numbers"),
+    "cut": ({"x": IDS[:-1]}, "not an array of numbers"),
+    "header cut": ({"x": IDS.replace(b"}", b" ")}, "not an array of numbers"),
+    "header of other keys": ({"x": IDS.replace(b"'descr'", b"b'desc'")}, "not an array of numbers"),
+    "archive": ({"x": b"PK\x03\x04" + IDS}, "not an array of numbers"),
+    "objects": ({"x": npy(np.array([[1, None]] * 3))}, "not an array of numbers"),
+    "fractions": ({"x": npy(np.ones((3, 5)))}, "got train ids float64 [3, 5]"),
+    "fewer labels": ({"y": npy(np.zeros(2, np.uint8))}, "and labels uint8 [2]"),
+    "no review": (
+        {"x": npy(np.ones((0, 5), np.uint16)), "y": npy(np.zeros(0, np.uint8)), "lengths": npy(np.ones(0, np.uint32))},
+        "and labels uint8 [0]",
+    ),
+    "one row": ({"x": npy(np.ones(3, np.uint16))}, "got train ids uint16 [3]"),
+    "a third label": ({"y": npy(np.array([0, 1, 2], np.uint8))}, "a label, 0 or 1"),
+    "no lengths": ({"lengths": b""}, "not an array of numbers"),
+    "fewer lengths": ({"lengths": npy(np.full(2, 4, np.uint32))}, "lengths uint32 [2]"),
+    "negative lengths": ({"lengths": npy(np.full(3, -4))}, "lengths int64 [3]"),
+    "longer reviews": ({"x": npy(np.ones(11, np.uint16))}, "got train ids uint16 [11]"),
 }
 
 
-@pytest.mark.parametrize(("ids", "labels", "expected"), DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize(("damaged", "expected"), DAMAGED.values(), ids=DAMAGED)
 def test_damaged_arrays_are_refused_in_one_line_that_names_them_and_the_remedy(
-    tmp_path, monkeypatch, ids, labels, expected
+    tmp_path, monkeypatch, damaged, expected
 ):
     monkeypatch.chdir(tmp_path)
     Path("data/m").mkdir(parents=True)
-    Path("data/m/x_train.npy").write_bytes(ids)
-    Path("data/m/y_train.npy").write_bytes(labels)
+    for name, content in (WHOLE | damaged).items():
+        Path(f"data/m/{name}_train.npy").write_bytes(content)
     with pytest.raises(InputError, match=rf"^data/m.*{re.escape(expected)}.*; `dvc repro.*` makes (it|them) again$"):
         read_split("m", "train")
 
@@ -507,7 +625,7 @@ def test_a_mapped_array_has_its_room_on_the_disk_before_it_is_written(tmp_path):
 def test_a_stage_that_runs_out_of_memory_says_so_in_one_line(tmp_path):
     (tmp_path / "stage.py").write_text('''"""A stage."""
 import numpy as np
-from stages.common import command
+from stages.common.command import command
 
 def main():
     np.empty(2**56)  # more than any machine addresses
@@ -540,7 +658,7 @@ def test_the_demo_ends_in_a_table_of_every_model(finished):
     table = printed[printed.rindex("Path") :].splitlines()
     header = table[0].split()
     rows = {line.split()[0]: line.split() for line in table[1:]}
-    assert [*rows] == [f"metrics/{name}.json" for name in (*MODELS, *SHOWN)]
+    assert [*rows] == [f"metrics/{name}.json" for name in SHOWN]
     for file, row in rows.items():
         accuracy = json.loads((finished.folder / file).read_text())["accuracy"]
         assert float(row[header.index("accuracy")]) == pytest.approx(accuracy, abs=1e-5)
@@ -588,16 +706,44 @@ def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path):
     ("command", "expected"),
     [
         (["repro", "MODEL=typo"], f"error: model: expected one of {', '.join(MODELS)}, got 'typo'"),
-        (["repro", "BASELINE=typo"], f"error: baseline: expected one of {', '.join(BASELINES)}, got 'typo'"),
-        (["repro", f"MODEL={NAMES[-1]}"], f"error: model: expected one of {', '.join(MODELS)}, got '{NAMES[-1]}'"),
-        (["noise"], f"error: name: expected one of {', '.join(NAMES)}, got none; `make noise MODEL={FIRST}`"),
+        (["noise"], f"error: name: expected one of {', '.join(MODELS)}, got none; `make noise MODEL={MODELS[0]}`"),
     ],
 )
 def test_make_with_a_wrong_model_or_none_says_so_in_one_line(command, expected):
     run = subprocess.run(
-        ["make", "--silent", "--assume-old=.venv/installed", *command],
+        ["make", "--silent", "PYTHON=true", *command],  # which installs nothing
         cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"},
     )  # fmt: skip
     assert run.returncode == 2
     assert [line for line in run.stderr.splitlines() if not line.startswith("make")] == [expected]
     assert run.stdout == ""
+
+
+TEXTS = ["It cost $100 $(shell echo x)", "100%, $$ and ${HOME}", "'quoted' \"twice\" `ls` \\ #1; ls & > y", "-- --json"]
+
+
+@pytest.mark.skipif(not shutil.which("make") or sys.platform == "win32", reason="needs make and a shell")
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("variable", ["of make", "of the shell"])
+def test_make_predict_passes_a_text_on_as_it_is(tmp_path, variable, text):
+    """To a Python that prints its arguments."""
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    python.chmod(0o755)
+    arguments, environment = ([f"TEXT={text}"], {}) if variable == "of make" else ([], {"TEXT": text})
+    run = subprocess.run(
+        ["make", "--silent", "-f", str(ROOT / "Makefile"), "PYTHON=true", "predict", f"MODEL={ADAM}", *arguments],
+        cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == ["-m", "sentiment", "--model", ADAM, "--", text]
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_predict_answers_a_text_with_dollars(finished):
+    text = f"A wonderful film. {TEXTS[0]}"
+    make = ["make", "--silent", "-f", str(ROOT / "Makefile"), "PYTHON=true", "predict", f"MODEL={ADAM}"]
+    said = finished.run(*make, f"TEXT={text}").stdout
+    assert said == finished.run(sys.executable, "-m", "sentiment", "--model", ADAM, "--", text).stdout
+    assert "wonderful" in said

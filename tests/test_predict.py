@@ -16,15 +16,15 @@ from threading import Timer
 import numpy as np
 import pytest
 
-from sentiment import InputError, archive, network, saved
+from benchmarks.cases import CASES, Sizes, build
+from sentiment import InputError, load
 from sentiment import __main__ as command
-from sentiment.answers import Asker
-from sentiment.network import keras
-from sentiment.padding import FIRST_WORD, UNKNOWN
-from sentiment.prediction import Predictor
+from sentiment.data.padding import FIRST_WORD, UNKNOWN
+from sentiment.keras import archive, backend
+from sentiment.keras.backend import keras
+from sentiment.model import read
 from sentiment.training import digest
-from tests.cases import CASES, Sizes, build
-from tests.conftest import MODELS
+from tests.conftest import MODELS, ROOT, SHOWN
 from tests.repositories import ENVIRONMENT, inside
 
 NAME = MODELS[0]
@@ -35,8 +35,8 @@ def project(finished, tmp_path_factory) -> Path:
     """A project of which one model is trained."""
     folder = finished.copy(tmp_path_factory.mktemp("predict") / "project").folder
     for path in (folder / "models").iterdir():
-        if path.stem != NAME:
-            path.unlink()
+        if path.is_dir() and path.name != NAME:
+            shutil.rmtree(path)
     return folder
 
 
@@ -56,9 +56,9 @@ def ask(project: Path, monkeypatch, *arguments: str) -> tuple[int, list[str]]:
         return command.main(), output.getvalue().splitlines()
 
 
-def asker(project: Path):
+def say(project: Path, texts: list[str], words: int) -> list:
     with inside(project):
-        return command.load(command.find(None))
+        return load(command.find(None)).predict(texts, words=words)
 
 
 def read_index(project: Path) -> dict[str, int]:
@@ -81,8 +81,8 @@ def test_a_text_has_the_very_probability_that_evaluate_gives_its_ids(project):
     output, errors = process.communicate("\n".join(texts).encode())
     assert (process.returncode, errors) == (0, b"")
     answers = [json.loads(line) for line in output.splitlines()]
-    model = archive.unpack((project / f"models/{NAME}.keras").read_bytes())
-    expected = Predictor(model).predict(ids, batch=7)
+    model, _, _ = read(project / "models" / NAME)
+    expected = model.predict(ids, batch=7)
     np.testing.assert_array_equal(np.array([answer["probability"] for answer in answers], "f4"), expected)
     assert [answer["label"] for answer in answers] == [["negative", "positive"][int(p > 0.5)] for p in expected]
     assert [answer["truncated"] for answer in answers] == [len(text.split()) >= ids.shape[1] for text in texts]
@@ -92,44 +92,29 @@ def test_the_words_that_moved_an_answer_are_those_without_which_it_is_another(pr
     """Each word made unknown by hand, wherever it stands, and the review predicted again."""
     review = "the film was awful and the actor was wonderful but zxcvb the plot was awful"
     text = review.split()
-    index, settings = read_index(project), json.loads((project / f"models/{NAME}.json").read_text())
-    predict = Predictor(archive.unpack((project / f"models/{NAME}.keras").read_bytes())).predict
+    index = read_index(project)
+    model, settings, _ = read(project / "models" / NAME)
 
     def probability(occluded: str | None) -> np.float32:
         ids = [1, *(UNKNOWN if word == occluded else index[word] + FIRST_WORD for word in text if word in index)]
-        return predict(np.array([[0] * (settings["max_length"] - len(ids)) + ids]), batch=1)[0]
+        return model.predict(np.array([[0] * (settings["pad"]["max_length"] - len(ids)) + ids]), batch=1)[0]
 
     effects = {word: float(probability(None) - probability(word)) for word in set(text) & set(index)}
     effects = dict(sorted(effects.items(), key=lambda pair: -abs(pair[1])))
-    say = asker(project)
-    (answer,) = say([review], 100)
+    (answer,) = say(project, [review], 100)
     assert answer.words == [*effects.items()]
     assert answer.unknown == 1
-    (answer,) = say([review], 1)
+    (answer,) = say(project, [review], 1)
     signs = {word: effect > 0 for word, effect in effects.items()}
     largest = {next(word for word in signs if signs[word] == sign) for sign in (True, False)}
     assert answer.words == [(word, effect) for word, effect in effects.items() if word in largest]
 
 
-def test_the_first_word_beyond_the_vocabulary_is_the_first_that_is_unknown():
-    index, seen = {"good": 1, "film": 2, "rare": 3, "word": 4}, []
-
-    def predict(rows):
-        seen.append(rows.tolist())
-        return np.full(len(rows), 0.6, "f4")
-
-    say = Asker(predict, index, max_length=5, vocabulary=6, labels=["bad", "good"])
-    inside, beyond = say.ask(["good film", "film rare zxcvb word"])
-    assert (inside.unknown, beyond.unknown) == (0, 3)
-    assert seen == [[[0, 0, 1, 4, 5], [0, 1, 5, 2, 2]]]
-
-
 def test_many_texts_are_explained_as_each_alone(project, monkeypatch):
     texts, _ = reviews(project)
-    say = asker(project)
-    alone = [say([text], 3)[0] for text in texts[:5]]
-    monkeypatch.setattr("sentiment.answers.TOGETHER", 7)
-    assert say(texts[:5], 3) == alone
+    alone = [say(project, [text], 3)[0] for text in texts[:5]]
+    monkeypatch.setattr("sentiment.network.TOGETHER", 7)
+    assert say(project, texts[:5], 3) == alone
 
 
 def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(project, tmp_path, monkeypatch, capsys):
@@ -212,9 +197,9 @@ def test_it_needs_no_tensorflow_where_there_are_blocks_for_all_layers(project):
 def test_a_file_read_without_keras_is_the_one_that_keras_reads(case):
     keras.utils.set_random_seed(1)
     model = build(case, Sizes())
-    layers, weights = saved.read(archive.pack(model))
-    assert layers == network.to_layers(model)
-    np.testing.assert_array_equal(weights, network.get_weights(model))
+    layers, weights = archive.read(archive.pack(model))
+    assert layers == backend.to_layers(model)
+    np.testing.assert_array_equal(weights, backend.get_weights(model))
 
 
 def change(path: Path, **values) -> None:
@@ -240,54 +225,102 @@ def test_keras_answers_for_a_network_without_blocks(copy):
             layers.Dense(1, activation="sigmoid"),
         ]
     )
-    file = copy / "models/other.keras"
-    file.write_bytes(archive.pack(model))
-    shutil.copy(copy / f"models/{NAME}.json", file.with_suffix(".json"))
-    weights = digest(network.get_weights(model))
-    change(file.with_suffix(".json"), max_length=9, vocabulary=30, weights=weights)
-    with inside(copy):
-        (answer,) = command.load(file)(["awful film the"], 0)
+    folder = copy / "models/other"
+    shutil.copytree(copy / "models" / NAME, folder)
+    (folder / "model.keras").write_bytes(archive.pack(model))
+    weights = digest(backend.get_weights(model))
+    change(folder / "model.json", pad={"max_length": 9, "vocabulary": 30}, weights=weights)
+    (answer,) = load(folder).predict("awful film the")
     index = read_index(copy)
     ids = [0] * 5 + [1] + [min(index[word] + FIRST_WORD, 30) for word in ("awful", "film", "the")]
     ids = [[UNKNOWN if id == 30 else id for id in ids]]
     np.testing.assert_allclose(answer.probability, model.predict(np.array(ids), verbose=0)[0, 0], rtol=1e-5)
 
 
+ZERO, EMPTY = "0" * 16, hashlib.sha256(b"{}").hexdigest()
 FAULTS = {
     "no model": (
-        lambda models: [file.unlink() for file in models.glob("*.keras")],
-        r"--model: expected a \.keras file with its \.json beside it, there is none; `make repro MODEL=small` trains",
+        lambda models: shutil.rmtree(models / NAME),
+        r"--model: expected a folder that `make export` wrote, there is none; `make repro MODEL=small` trains",
     ),
     "several models": (
-        lambda models: shutil.copy(models / f"{NAME}.keras", models / "zoo.keras"),
+        lambda models: shutil.copytree(models / NAME, models / "zoo"),
         rf"--model: expected one of {NAME}, zoo, got none",
     ),
-    "no settings": (lambda models: (models / f"{NAME}.json").unlink(), r"models/\w+\.json is missing"),
-    "settings of another form": (lambda models: (models / f"{NAME}.json").write_text("[]"), "not what train writes"),
-    "settings that lack a key": (lambda models: (models / f"{NAME}.json").write_text("{}"), "not what train writes"),
+    "no settings": (lambda models: (models / NAME / "model.json").unlink(), "there is none"),
+    "settings of another form": (
+        lambda models: (models / NAME / "model.json").write_text("[]"),
+        "is missing, as of an",
+    ),
+    "settings of no form": (lambda models: (models / NAME / "model.json").write_text("{"), "not what `train` writes"),
+    "settings that lack a key": (lambda models: (models / NAME / "model.json").write_text("{}"), "'kind' is missing"),
+    "another kind": (
+        lambda models: change(models / NAME / "model.json", kind="cnn"),
+        r"model\.json: kind: expected one of cnn_lstm, gru, ngrams, got 'cnn'",
+    ),
+    "the kind of another file": (
+        lambda models: change(models / NAME / "model.json", kind="ngrams"),
+        r"model\.npz is missing",
+    ),
     "other weights": (
-        lambda models: change(models / f"{NAME}.json", weights="0" * 16),
-        f"expected the weights {'0' * 16} that its .json names, found [0-9a-f]{{16}}",
+        lambda models: change(models / NAME / "model.json", weights=ZERO),
+        rf"model\.keras: expected the weights {ZERO} that model\.json names, found [0-9a-f]{{16}}",
     ),
     "another word index": (
-        lambda models: (models.parent / "data/raw/imdb_word_index.json").write_text("{}"),
-        f"expected the word index .{{64}} that the model was trained with, found {hashlib.sha256(b'{}').hexdigest()}",
+        lambda models: (models / NAME / "word_index.json").write_text("{}"),
+        rf"expected the word index .{{64}} that model\.json names, found {EMPTY}",
     ),
-    "no word index": (
-        lambda models: (models.parent / "data/raw/imdb_word_index.json").unlink(),
-        "imdb_word_index.json is missing, the word index; `dvc repro download`",
+    "no word index": (lambda models: (models / NAME / "word_index.json").unlink(), r"word_index\.json is missing"),
+    "no model file": (
+        lambda models: (models / NAME / "model.keras").write_bytes(b"PK"),
+        r"model\.keras: not a readable \.keras file",
     ),
-    "no model file": (lambda models: (models / f"{NAME}.keras").write_bytes(b"PK"), "not a readable .keras file"),
+    "labels of another form": (
+        lambda models: change(models / NAME / "model.json", labels=3),
+        "not what `train` writes",
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_does_not_belong_together_is_refused_in_one_line(copy, fault):
+def test_what_does_not_belong_together_is_refused_in_one_line_with_the_remedy(copy, fault):
     damage, message = FAULTS[fault]
     damage(copy / "models")
     with inside(copy), pytest.raises(InputError, match=message) as caught:
-        command.load(command.find(None))
+        load(command.find(None))
     assert "\n" not in str(caught.value)
+    assert "make repro MODEL=" in str(caught.value) or "got none" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_every_model_is_asked_by_its_name_and_loaded_from_anywhere(finished, tmp_path, monkeypatch, capsys, name):
+    """The probability is the one that `evaluate` gave; the words or n-grams that moved it are named."""
+    texts, _ = reviews(finished.folder)
+    expected = np.load(finished.folder / f"data/{name}/predicted.npy")
+    code, lines = ask(finished.folder, monkeypatch, "--json", "--model", name, "--words", "1", "--", *texts[:20])
+    answers = [json.loads(line) for line in lines]
+    assert code == 0
+    np.testing.assert_array_equal(np.float32([answer["probability"] for answer in answers]), expected[:20])
+    assert all(1 <= len(answer["words"]) <= 2 for answer in answers)
+    with inside(tmp_path):
+        model = load(finished.folder / "models" / name)
+        assert [answer.label for answer in model.predict(texts[:20])] == [answer["label"] for answer in answers]
+    if model.about["kind"] == "ngrams":  # the effects and the bias are the logit
+        logit = sum(effect for _, effect in model.explain(texts[0]).answer.words) + model.model.weights[-1]
+        assert 1 / (1 + np.exp(-logit)) == pytest.approx(answers[0]["probability"], abs=1e-6)
+
+
+def test_importing_the_package_has_no_side_effects():
+    code = (
+        "import os, sys, threading; before = dict(os.environ), os.listdir('/proc/self/fd')\n"
+        "import sentiment, sentiment.model, sentiment.scoring, sentiment.training, sentiment.network\n"
+        "from sentiment import kinds; [kinds.find(name) for name in kinds.NAMES]\n"
+        "assert before == (dict(os.environ), os.listdir('/proc/self/fd'))\n"
+        "assert threading.active_count() == 1\n"
+        "assert not {'tensorflow', 'keras', 'numba', 'mpi4py', 'h5py'} & set(sys.modules), set(sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 def test_bad_options_are_one_line(project, monkeypatch):

@@ -11,10 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from dvc.utils.serialize import modify_yaml
 
+from benchmarks.cases import CASES, Sizes, plain
 from tests.bits import TUNING, Run
-from tests.cases import CASES, Sizes, plain
-from tests.conftest import MODELS, ROOT
+from tests.conftest import ROOT, SHOWN, shown_of
 from tests.projects import Project
 from tests.test_pipeline import start_training
 
@@ -23,7 +24,7 @@ NEEDS_MPI = pytestmark = pytest.mark.skipif(
     WINDOWS or not find_spec("mpi4py"), reason="needs mpi4py and MPICH: `make mpi`"
 )
 
-NAME = MODELS[0]
+NAME = SHOWN[0]
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
@@ -89,9 +90,8 @@ def processes_of(folder: Path) -> list[int]:
 def test_training_killed_on_four_processes_and_resumed_on_two_ends_with_the_bytes_of_one(project, tmp_path):
     project = project.copy(tmp_path / "killed")
     before, folder = project.files(), project.folder.resolve()
-    for path in (f"models/{NAME}.keras", f"models/{NAME}.txt"):
-        (folder / path).unlink()
-    shutil.rmtree(folder / "plots" / NAME / "history")
+    for path in (f"models/{NAME}", f"plots/{NAME}/history"):
+        shutil.rmtree(folder / path)
     project.environment |= on(4)
     killed = start_training(project)
     ours = processes_of(folder)
@@ -118,20 +118,23 @@ def test_dvc_records_of_three_processes_what_it_does_of_one(project):
     assert project.files() == before
 
 
-def test_keras_trains_in_one_process_and_says_so(finished, tmp_path):
-    project = finished.copy(tmp_path / "keras", engine="keras", epochs=1)
-    lines = [line for line in project.stage("train", NAME, **on(2)).stdout.splitlines() if "process" in line]
-    assert lines == [
-        f"{NAME}: Keras trains in one process, so the launcher is not used; train.engine: compiled uses it"
-    ]
+@pytest.mark.parametrize("name", [shown_of("cnn_lstm", "keras"), shown_of("ngrams", "compiled")])
+def test_what_several_processes_cannot_share_is_trained_in_one_and_says_so(finished, tmp_path, name):
+    project = finished.copy(tmp_path / "one process")
+    with modify_yaml(project.folder / "params.yaml") as values:
+        values["models"][name]["train"]["epochs"] = 1
+    lines = [line for line in project.stage("train", name, **on(2)).stdout.splitlines() if "process" in line]
+    assert lines[0] == f"{name}: one process trains it, so the launcher is not used"
+    assert len([line for line in lines if "launcher" in line]) == 1
 
 
 STAGE = '''"""A stage."""
 import os, signal, sys, time
 from pathlib import Path
 from sentiment import InputError
-from stages.common import command, replacing
-from stages.launcher import launch
+from stages.common.command import command
+from stages.common.files import replacing
+from stages.common.launcher import launch
 
 def main():
     if launch():

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sentiment import InputError
-from stages.settings.reader import LONGEST_NUMBER, load
+from stages.common.reader import LONGEST_NUMBER, load
 from tests.conftest import ROOT
 
 words = st.from_regex(r"[A-Za-z0-9_.+~<=\-]+([A-Za-z0-9_.+~<=:\-]*[A-Za-z0-9_.+~<=\-]+)?", fullmatch=True)

@@ -31,7 +31,7 @@ from checks.report import (
 )
 from checks.settings import Settings
 from checks.shell import InputError
-from tests.conftest import BASELINES, MODELS, ROOT
+from tests.conftest import MODELS, ROOT
 from tests.repositories import ENVIRONMENT, call, commit, create, git, repro, write
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -241,7 +241,7 @@ def test_every_plot_of_this_repository_has_a_title_of_its_own_and_a_diagonal_whe
     assert report(ROOT, "--plots", "--folder", str(tmp_path)).returncode == 0
     page = (tmp_path / "plots.html").read_text()
     figures = dict(re.findall(r"<figcaption>(.*?)<span>.*?(<svg .*?</svg>)", page, re.S))
-    assert len(figures) == page.count("<figure>") == 7 * len(MODELS) + 4 * len(BASELINES)
+    assert len(figures) == page.count("<figure>") == 7 * len(MODELS)
     assert not any("/" in title for title in figures)
     for title, svg in figures.items():
         diagonal = re.search(r'<line transform="translate\(0,300\)" x2="300" y2="-300"[^>]*stroke-dasharray', svg)

@@ -1,6 +1,7 @@
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment import InputError, scoring
-from stages.scores import write_scores
+from stages import evaluate
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 1], "u1")
 POSITIVE = np.array([0.6, 0.7, 0.1, 0.9, 0.4, 0.8, 0.95], "f4")  # calls: 2 of 3 negatives wrong, 3 of 4 positives right
@@ -116,8 +117,18 @@ def test_a_long_curve_keeps_evenly_spaced_points_of_its_own_and_a_short_one_all(
 
 def test_what_is_written_of_a_model_is_its_figures_its_curves_and_its_probabilities(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    weights = np.array([0.25, -1.5, 3], ">f4")
-    write_scores("m", LABELS, POSITIVE, 2, weights)
+    weights, ids = np.array([0.25, -1.5, 3], ">f4"), np.zeros((7, 4), "u1")
+    asked = []
+
+    def predict(reviews, *, batch, progress):
+        asked.append((reviews, batch))
+        return POSITIVE
+
+    model = SimpleNamespace(weights=weights, predict=predict, parallel=False, promise="a stand-in")
+    monkeypatch.setattr(evaluate.model, "read", lambda folder: (model, {}, b""))
+    monkeypatch.setattr(evaluate, "read_split", lambda name, split: {("m", "test"): (ids, LABELS)}[name, split])
+    evaluate.main(SimpleNamespace(evaluate=SimpleNamespace(batch=3, calibration_bins=2)), "m")
+    assert asked == [(ids, 3)]
     metrics = json.loads(Path("metrics/m.json").read_text())
     digest = hashlib.sha256(weights.astype("<f4").tobytes()).hexdigest()
     assert (metrics.pop("parameters"), metrics.pop("weights")) == (3, digest[:16])

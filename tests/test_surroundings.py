@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SHOWN
-from tests.test_pipeline import FIRST, STAGES
+from tests.test_pipeline import ADAM, FIRST, LIBLINEAR, STAGES
 
 pty = pytest.importorskip("pty", exc_type=ImportError)  # Windows has none
 
 CHAINS = {  # of stages, each chain in a project of its own
     "compiled": (f"pad@{FIRST}", f"train@{FIRST}", f"evaluate@{FIRST}"),
     "keras": (f"train@{FIRST}", f"evaluate@{FIRST}"),
-    "n-grams": (f"fit@{SHOWN[0]}", f"fit@{SHOWN[-1]}", f"score@{SHOWN[-1]}"),
+    "n-grams": (f"train@{LIBLINEAR}", f"pad@{ADAM}", f"train@{ADAM}", f"evaluate@{ADAM}"),
 }
 
 LIBRARIES = {

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.text import text_to_word_sequence
 
-from sentiment import text
+from sentiment.data import text
 
 INDEX = {"a": 1, "film": 2, "isn't": 3, "b-movie": 4, "rare": 96, "rarer": 97}
 

@@ -3,30 +3,30 @@
 import csv
 import hashlib
 import json
-import sys
-from importlib.metadata import version
+import string
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from sentiment import InputError, archive, keras_trainer, network, scoring, training
+from benchmarks.cases import Sizes, build, plain, reviews
+from sentiment import InputError, scoring, training
+from sentiment.data.padding import FIRST_WORD, UNKNOWN
 from sentiment.engine import trainer as compiled_trainer
 from sentiment.engine.network import FIRST_WEIGHTS, Network
 from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
-from sentiment.keras_trainer import KerasTrainer
-from sentiment.network import keras
-from sentiment.padding import FIRST_WORD, UNKNOWN
+from sentiment.keras import archive, backend
+from sentiment.keras import trainer as keras_module
+from sentiment.keras.backend import keras
+from sentiment.keras.trainer import KerasTrainer
+from sentiment.kinds import cnn_lstm
 from stages import evaluate
 from stages import train as train_stage
-from stages.settings.train import Train
-from stages.train import Checkpoint, make_trainer, train
-from tests.cases import Sizes, build, plain, reviews
-from tests.conftest import ROOT
+from stages.params import check_model
+from stages.train import Checkpoint, train_on
 from tests.test_blocks import keras_loss
-from tests.test_linear import Call
+from tests.test_ngram_models import Call
 
 LAYERS = plain("dropout", Sizes())
 SETTINGS = {"batch": 10, "shards": 3, "optimizer": "adam", "learning_rate": 0.01, "seed": 4}
@@ -57,7 +57,7 @@ def test_fifty_steps_give_the_weights_of_keras(name, settings):
     (epoch,) = fit(ids, labels, epochs=range(1), optimizer=name, **settings)
     order = np.random.default_rng([SETTINGS["seed"], training.ORDER, 0]).permutation(500)
     model = build("dropout", Sizes())
-    network.set_weights(model, Network(LAYERS).first_weights(SETTINGS["seed"]))
+    backend.set_weights(model, Network(LAYERS).first_weights(SETTINGS["seed"]))
     rate, decay = SETTINGS["learning_rate"], settings.get("decay")
     rate = keras.optimizers.schedules.PolynomialDecay(rate, decay, end_learning_rate=0.0) if decay else rate
     adam = keras.optimizers.Adam(rate, beta_2=settings.get("beta_2", 0.999))
@@ -70,7 +70,7 @@ def test_fifty_steps_give_the_weights_of_keras(name, settings):
         # Dense gradients: given IndexedSlices, Keras squares each occurrence of a word on its own, which is not Adam.
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)]
         optimizer.apply(gradients, model.trainable_variables)
-    np.testing.assert_allclose(epoch.state["weights"], network.get_weights(model), atol=1e-4)
+    np.testing.assert_allclose(epoch.state["weights"], backend.get_weights(model), atol=1e-4)
 
 
 def test_the_loss_falls_and_a_telling_word_is_learned():
@@ -164,13 +164,15 @@ def test_no_two_random_choices_share_a_stream():
 class Recorder:
     """A trainer that notes what it is given; its loss falls by half each epoch."""
 
+    epochs = 3
+
     promise = "nothing"
 
     def __init__(self, done=0):
-        self.done, self.epochs, self.orders, self.predicted = done, [], [], []
+        self.done, self.ran, self.orders, self.predicted = done, [], [], []
 
     def epoch(self, ids, labels, order, epoch, progress=lambda reviews: None):
-        self.epochs.append(epoch)
+        self.ran.append(epoch)
         self.orders.append(order)
         self.done += 1
         progress(len(order))
@@ -191,7 +193,7 @@ def test_each_epoch_has_an_order_of_its_own_that_the_seed_decides():
     for seed in (5, 6):
         recorder = Recorder()
         list(training.fit(recorder, ids, labels, epochs=range(1, 4), validation_fraction=0.25, seed=seed))
-        assert recorder.epochs == [1, 2, 3]
+        assert recorder.ran == [1, 2, 3]
         for epoch, order in zip((1, 2, 3), recorder.orders, strict=True):
             np.testing.assert_array_equal(order, np.random.default_rng([seed, 2, epoch]).permutation(30))
             orders[seed, epoch] = tuple(order)
@@ -203,7 +205,7 @@ def test_the_updates_are_numbered_through_all_epochs(engine, monkeypatch):
     """33 reviews in batches of 10 are 4 updates an epoch, of which each draws the words to drop from its number."""
     ids, labels = labelled(33)
     drawn, found, taken = [], [], []
-    module = {"compiled": compiled_trainer, "keras": keras_trainer}[engine]
+    module = {"compiled": compiled_trainer, "keras": keras_module}[engine]
     monkeypatch.setattr(module, "drop_words", lambda ids, share, draw: drawn.append((share, tuple(draw))))
     settings = {"batch": 10, "optimizer": "sgd", "learning_rate": 0.01, "word_dropout": 0.5, "seed": 4}
     if engine == "compiled":
@@ -277,16 +279,16 @@ def rows(path: str) -> list[list[str]]:
 @pytest.mark.parametrize("done", [0, 2])
 def test_a_training_logs_and_keeps_each_epoch_from_1_on_and_goes_on_from_those_it_has(tmp_path, monkeypatch, done):
     monkeypatch.chdir(tmp_path)
-    settings = Train(
-        engine="compiled", optimizer="adam", epochs=3, batch=10, shards=2, learning_rate=0.02, schedule="constant",
-        beta_2=0.95, word_dropout=0.0, validation_fraction=0.25, seed=1,
+    settings = settings_of(
+        optimizer="adam", epochs=3, batch=10, shards=2, learning_rate=0.02, beta_2=0.95, validation_fraction=0.25,
+        seed=1,
     )  # fmt: skip
     ids, labels = labelled(40)
     whole = training.fit(Recorder(), ids, labels, epochs=range(3), validation_fraction=0.25, seed=1)
     expected = [{"metrics": epoch.metrics, "weights": training.digest(epoch.state["weights"])} for epoch in whole]
     checkpoint, recorder, history = Checkpoint(Path("kept.npz"), "of this"), Recorder(done), expected[:done]
-    train("m", settings, recorder, ids, labels, history, checkpoint)
-    assert recorder.epochs == [*range(done, 3)]
+    train_on("m", settings, recorder, ids, labels, history, checkpoint)
+    assert recorder.ran == [*range(done, 3)]
     np.testing.assert_array_equal(recorder.predicted[-1], ids[30:])
     state, kept = checkpoint.load()
     assert state is not None
@@ -314,31 +316,34 @@ def test_the_stages_train_on_the_training_split_and_score_the_test_split(tmp_pat
     for folder in ("data/m", "data/raw"):
         Path(folder).mkdir(parents=True)
     for split, arrays in splits.items():
-        for kind, array in zip("xy", arrays, strict=True):
+        lengths = (arrays[0] > 0).sum(axis=1).astype("u4")
+        for kind, array in {"x": arrays[0], "y": arrays[1], "lengths": lengths}.items():
             np.save(f"data/m/{kind}_{split}.npy", array)
     Path("data/raw/own_labels.json").write_text('["bad", "good"]')
     Path("data/raw/own_word_index.json").write_text('{"a": 1}')
-    pad = {"max_length": 17, "vocabulary": 300}
-    sizes = {"embedding": 6, "filters": 7, "kernel": 5, "pool": 2, "units": 9, "dense": 4, "dropout": 0.1}
-    layers = sizes | {"bidirectional": False, "over_time": "last"}
-    settings = SETTINGS | {"engine": "compiled", "epochs": 2, "schedule": "linear", "beta_2": 0.9}
-    settings |= {"word_dropout": 0.1, "validation_fraction": 0.0}
-    train_stage.main(train_stage.Settings(corpus="own", pad=pad, network=layers, train=settings), "m")
-    evaluate.main(evaluate.Settings(evaluate={"batch": 5, "calibration_bins": 3}), "m")
+    settings = settings_of(epochs=2, schedule="linear", beta_2=0.9, word_dropout=0.1)
+    train_stage.main(settings, "m")
+    evaluate.main(settings, "m")
     own = {"decay": 2 * 4, "beta_2": 0.9, "word_dropout": 0.1}
-    trainer = CompiledTrainer(network.to_layers(network.build(**pad, **layers)), **SETTINGS, **own)
+    layers = backend.to_layers(cnn_lstm.build(settings.pad, settings.architecture))
+    trainer = CompiledTrainer(layers, **SETTINGS, **own)
     *_, last = training.fit(trainer, *splits["train"], epochs=range(2), validation_fraction=0.0, seed=SETTINGS["seed"])
-    model = archive.unpack(Path("models/m.keras").read_bytes())
-    np.testing.assert_array_equal(network.get_weights(model), last.state["weights"])
+    model = archive.unpack(Path("models/m/model.keras").read_bytes())
+    np.testing.assert_array_equal(backend.get_weights(model), last.state["weights"])
     digest = training.digest(last.state["weights"])
     assert rows("plots/m/weights.csv")[-1] == ["2", digest]
-    assert json.loads(Path("models/m.json").read_text()) == pad | {
+    assert json.loads(Path("models/m/model.json").read_text()) == {
         "corpus": "own",
+        "kind": "cnn_lstm",
         "labels": ["bad", "good"],
+        "pad": {"max_length": 17, "vocabulary": 300},
+        "tokens": {"lowercase": True, "separators": string.punctuation.replace("'", "") + "\t\n"},
         "weights": digest,
         "word_index": hashlib.sha256(b'{"a": 1}').hexdigest(),
+        "words": 1,
     }
-    assert Path("models/m.txt").read_text() == archive.table(model)
+    assert Path("models/m/word_index.json").read_text() == '{"a": 1}'
+    assert Path("models/m/layers.txt").read_text() == archive.table(model)
     assert [*Path(".checkpoints").iterdir()] == []
     ids, labels = splits["test"]
     predicted = np.load("data/m/predicted.npy")
@@ -346,35 +351,6 @@ def test_the_stages_train_on_the_training_split_and_score_the_test_split(tmp_pat
     metrics = json.loads(Path("metrics/m.json").read_text())
     assert (metrics["parameters"], metrics["weights"]) == (model.count_params(), digest)
     assert {name: metrics[name] for name in scoring.METRICS} == scoring.figures(labels, predicted)
-
-
-def test_a_checkpoint_is_good_for_its_own_params_data_versions_and_code_alone(monkeypatch):
-    ids, labels = labelled(9)
-
-    def found(settings="{}", ids=ids, labels=labels):
-        return train_stage.fingerprint(settings, ids, labels)
-
-    other_ids, other_labels = ids.copy(), labels.copy()
-    other_ids[-1, -1] += 1
-    other_labels[-1] ^= 1
-    before = found()
-    others = [found("[]"), found(ids=other_ids), found(labels=other_labels)]
-    for changed in ("numba", "keras", "tensorflow"):
-        with monkeypatch.context() as patch:
-            patch.setattr(train_stage, "version", lambda name, new=changed: "0" if name == new else version(name))
-            others.append(found())
-    for path, counts in (("sentiment/__main__.py", True), ("stages/pad.py", True), ("demo/corpus.py", False)):
-        with monkeypatch.context() as patch:
-            modules = [
-                name for name, module in sys.modules.items() if getattr(module, "__file__", "") == str(ROOT / path)
-            ]
-            for name in modules:
-                patch.delitem(sys.modules, name)
-            without = found()
-            patch.setitem(sys.modules, "one more", SimpleNamespace(__file__=str(ROOT / path)))
-            assert (found() != without) == counts
-    assert found() == before
-    assert len({before, *others}) == 1 + 3 + 3
 
 
 def test_a_checkpoint_of_pickles_is_refused_and_nothing_in_it_is_called(tmp_path):
@@ -405,6 +381,22 @@ def test_a_weight_that_is_no_number_is_refused_though_the_loss_is_finite():
         fit(*labelled(33), state=state)
 
 
+def settings_of(**train):
+    """A model of the sizes of ``labelled``, its trainer's settings those of ``SETTINGS`` unless given."""
+    sizes = {"kind": "cnn_lstm", "embedding": 6, "filters": 7, "kernel": 5, "pool": 2, "units": 9, "dense": 4}
+    architecture = sizes | {"bidirectional": False, "over_time": "last", "dropout": 0.1}
+    plain = {"engine": "compiled", "epochs": 3, "schedule": "constant", "beta_2": 0.999, "word_dropout": 0.0}
+    return check_model(
+        {
+            "corpus": "own",
+            "pad": {"max_length": 17, "vocabulary": 300},
+            "architecture": architecture,
+            "train": plain | {"validation_fraction": 0.0} | SETTINGS | train,
+            "evaluate": {"batch": 5, "calibration_bins": 3},
+        }
+    )
+
+
 def given(trainer):
     """The learning rate, the updates in which it falls, and beta_2, word dropout, batch and seed of a trainer."""
     if isinstance(trainer, CompiledTrainer):
@@ -420,11 +412,13 @@ def given(trainer):
 @pytest.mark.parametrize("engine", ["compiled", "keras"])
 def test_the_trainer_has_what_the_params_say(engine):
     """Of 33 reviews 4 are held out: 3 batches of 10 at most, for 3 epochs."""
-    settings = Train(
-        engine=engine, optimizer="adam", epochs=3, batch=10, shards=2, learning_rate=0.02, schedule="linear",
-        beta_2=0.95, word_dropout=0.3, validation_fraction=0.12, seed=1,
-    )  # fmt: skip
+    ids, labels = labelled(33)
     for schedule, decay in (("linear", 9), ("constant", None)):
-        own = settings.model_copy(update={"schedule": schedule})
-        found = given(make_trainer(own, lambda: build("dropout", Sizes()), None, 33))
+        settings = settings_of(
+            engine=engine, epochs=3, batch=10, shards=2, learning_rate=0.02, schedule=schedule, beta_2=0.95,
+            word_dropout=0.3, validation_fraction=0.12, seed=1,
+        )  # fmt: skip
+        trainer = cnn_lstm.make_trainer(settings, ids, labels, None)
+        assert (trainer.epochs, trainer.parallel) == (3, engine == "compiled")
+        found = given(trainer.epoch.__self__)
         assert found == (pytest.approx(0.02), decay, 0.95, 0.3, 10, 1)

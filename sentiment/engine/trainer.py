@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from sentiment.data.padding import drop_words
 from sentiment.engine import packing, promise, shards
 from sentiment.engine.block import Capacity
 from sentiment.engine.groups import Groups
 from sentiment.engine.network import Network
 from sentiment.engine.optimizers import OPTIMIZERS
-from sentiment.padding import drop_words
 from sentiment.training import WORDS, measure
 
 DRAWS = 3  # tells the random stream of the dropout from the others'
@@ -43,6 +43,8 @@ class CompiledTrainer:
     Raises:
         InputError: See ``Network``.
     """
+
+    parallel = True
 
     def __init__(
         self,

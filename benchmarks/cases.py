@@ -1,0 +1,111 @@
+"""The cases of the compiled blocks, one table: every test of a block, and `make bench`, runs over all of them.
+
+A new block is a file in ``sentiment/engine/blocks`` and a row here.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from sentiment.keras import backend
+from sentiment.keras.backend import keras
+from sentiment.kinds import cnn_lstm
+from sentiment.schema import Pad
+
+layers = keras.layers
+
+
+class Sizes(NamedTuple):
+    """The sizes of a case's layers; by default all different, so that a swapped axis fails."""
+
+    max_length: int = 17
+    vocabulary: int = 300
+    embedding: int = 6
+    filters: int = 7
+    kernel: int = 5
+    pool: int = 2
+    units: int = 9
+    dense: int = 4
+
+
+CASES: dict[str, Callable[[Sizes], list[keras.layers.Layer]]] = {
+    # name: the layers between the words (embedding, convolution, pooling) and the last Dense(1)
+    "lstm": lambda s: [layers.LSTM(s.units)],
+    "lstm on lstm": lambda s: [layers.LSTM(s.units, return_sequences=True), layers.LSTM(s.dense)],
+    "average": lambda s: [layers.LSTM(s.units, return_sequences=True), layers.GlobalAveragePooling1D()],
+    "average of words": lambda s: [layers.GlobalAveragePooling1D()],
+    "maximum": lambda s: [layers.LSTM(s.units, return_sequences=True), layers.GlobalMaxPooling1D()],
+    "maximum of words": lambda s: [layers.GlobalMaxPooling1D()],
+    "bidirectional": lambda s: [layers.Bidirectional(layers.LSTM(s.units))],
+    "bidirectional, average": lambda s: [
+        layers.Bidirectional(layers.LSTM(s.units, return_sequences=True)),
+        layers.GlobalAveragePooling1D(),
+    ],
+    "bidirectional, maximum": lambda s: [
+        layers.Bidirectional(layers.LSTM(s.units, return_sequences=True)),
+        layers.GlobalMaxPooling1D(),
+    ],
+    "lstm on bidirectional on lstm": lambda s: [
+        layers.LSTM(s.dense, return_sequences=True),
+        layers.Bidirectional(layers.LSTM(s.units, return_sequences=True)),
+        layers.LSTM(s.units),
+    ],
+    "dropout": lambda s: [layers.LSTM(s.units), layers.Dropout(0.2), layers.Dropout(0.4)],
+    "dense": lambda s: [
+        layers.LSTM(s.units),
+        *(layers.Dense(s.dense + n, activation=name) for n, name in enumerate(("sigmoid", "tanh", "relu", "linear"))),
+    ],
+}
+
+EDGES = [
+    Sizes(),
+    Sizes(pool=1),
+    Sizes(pool=3),
+    Sizes(kernel=1),
+    Sizes(kernel=17, pool=17),  # one step
+    Sizes(max_length=6, pool=6),
+    # beside the size of a vector
+    Sizes(units=1, dense=1, filters=1, embedding=1, vocabulary=4),
+    Sizes(units=16, dense=16, filters=17, embedding=16),
+    Sizes(units=17, dense=33, filters=16, embedding=17),
+]
+
+
+def build(case: str, sizes: Sizes) -> keras.Sequential:
+    """The Keras model of a case."""
+    return keras.Sequential(
+        [
+            keras.Input((sizes.max_length,), dtype="int32"),
+            layers.Embedding(sizes.vocabulary, sizes.embedding),
+            layers.Conv1D(sizes.filters, sizes.kernel, padding="same", activation="relu"),
+            layers.MaxPooling1D(sizes.pool),
+            *CASES[case](sizes),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+
+
+def cnn_lstm_of(*, max_length: int, vocabulary: int, **architecture: object) -> keras.Sequential:
+    """The CNN-LSTM of these sizes; those that are not given are the published run's."""
+    published = {
+        "kind": "cnn_lstm", "embedding": 32, "filters": 32, "kernel": 5, "pool": 2, "units": 50, "bidirectional": False,
+        "over_time": "last", "dropout": 0.2, "dense": 25,
+    }  # fmt: skip
+    pad = Pad(max_length=max_length, vocabulary=vocabulary)
+    return cnn_lstm.build(pad, cnn_lstm.Architecture(**published | architecture))
+
+
+def plain(case: str, sizes: Sizes) -> list[dict]:
+    """The layers of a case as the compiled trainer reads them."""
+    return backend.to_layers(build(case, sizes))
+
+
+def reviews(sizes: Sizes, count: int, seed: int = 0) -> np.ndarray:
+    """Padded ids of `count` reviews of all lengths, an empty and a full one among them."""
+    random = np.random.default_rng(seed)
+    ids = random.integers(1, sizes.vocabulary, (count, sizes.max_length))
+    lengths = random.integers(0, sizes.max_length + 1, count)
+    lengths[:2] = 0, sizes.max_length
+    ids[np.arange(sizes.max_length) < sizes.max_length - lengths[:, None]] = 0
+    return ids.astype("u2")

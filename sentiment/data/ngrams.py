@@ -1,0 +1,130 @@
+"""Reviews of word ids -> number of occurrences of each n-gram in each, as a sparse matrix, and n-gram statistics.
+
+An n-gram is up to ``LONGEST`` successive known words of one review, in one whole number: the id of its first word in
+the lowest ``BITS`` bits, of its second in the next. Ids of words are above 0, so that shorter n-grams are never
+mistaken for longer ones. Oracle: ``CountVectorizer`` and ``TfidfVectorizer`` of scikit-learn.
+"""
+
+import numpy as np
+from scipy.sparse import coo_matrix, csr_matrix
+
+from sentiment import InputError
+from sentiment.data.padding import UNKNOWN, Ragged, words_of
+from sentiment.engine.functions import log
+
+BITS = 21
+LONGEST = 63 // BITS
+
+
+def learn(reviews: Ragged, *, longest: int, min_df: int, max_features: int) -> tuple[np.ndarray, csr_matrix]:
+    """Find the n-grams of reviews, and count each in each review.
+
+    Args:
+        reviews: Word ids; padding and start ids are no words.
+        longest: Maximum number of words in an n-gram.
+        min_df: Minimum number of reviews that an n-gram occurs in.
+        max_features: Maximum number of n-grams, those in the most reviews; of equals, the lower numbers.
+
+    Returns:
+        grams: int64 [grams], ascending.
+        counts: int32 [reviews, grams].
+
+    Raises:
+        InputError: A word id is too high, or no n-gram is left.
+
+    >>> grams, counts = learn(Ragged(np.array([7, 8, 7, 8]), np.array([3, 1])), longest=2, min_df=1, max_features=9)
+    >>> [words(gram) for gram in grams]
+    [(7,), (8,), (8, 7), (7, 8)]
+    >>> counts.toarray().tolist()
+    [[2, 1, 1, 1], [0, 1, 0, 0]]
+    """
+    occurrences, rows = _list(reviews, longest)
+    grams, columns = np.unique(occurrences, return_inverse=True)
+    counts = _matrix(rows, columns, (len(reviews), len(grams)))
+    kept = common(counts, min_df=min_df, max_features=max_features)
+    return grams[kept], counts if len(kept) == len(grams) else counts[:, kept]
+
+
+def common(counts: csr_matrix, *, min_df: int, max_features: int) -> np.ndarray:
+    """The columns of counts, int32 [reviews, grams], that ``learn`` keeps: int64, ascending; raises as it does."""
+    frequency = document_frequency(counts)
+    kept = np.flatnonzero(frequency >= min_df)
+    if len(kept) > max_features:
+        kept = np.sort(kept[np.argsort(-frequency[kept], kind="stable")[:max_features]])
+    if not len(kept):
+        raise InputError(
+            f"architecture.min_df = {min_df}: no n-gram occurs in so many of {counts.shape[0]} reviews; lower it"
+        )
+    return kept
+
+
+def count(reviews: Ragged, grams: np.ndarray) -> csr_matrix:
+    """Count given n-grams, ascending int64 [grams], in reviews: int32 [reviews, grams]; others are left out."""
+    occurrences, rows = _list(reviews, words_in(grams))
+    columns = np.searchsorted(grams, occurrences)
+    columns[columns == len(grams)] = 0
+    known = grams[columns] == occurrences
+    return _matrix(rows[known], columns[known], (len(reviews), len(grams)))
+
+
+def words(gram: int) -> tuple[int, ...]:
+    """The word ids of an n-gram, from the first to the last."""
+    ids = (int(gram) >> BITS * n & (1 << BITS) - 1 for n in range(LONGEST))
+    return tuple(id for id in ids if id)
+
+
+def words_in(grams: np.ndarray) -> int:
+    """Number of words in the longest of some n-grams, int64 [grams]."""
+    return 1 + sum(bool((grams >> BITS * n).any()) for n in range(1, LONGEST))
+
+
+def document_frequency(counts: csr_matrix) -> np.ndarray:
+    """The number of reviews that each n-gram is in: int64 [grams]."""
+    return np.bincount(counts.indices, minlength=counts.shape[1])
+
+
+def inverse_document_frequency(counts: csr_matrix) -> np.ndarray:
+    """Inverse document frequency of each n-gram, float32 [grams].
+
+    log((1 + reviews) / (1 + reviews with it)) + 1, as in scikit-learn's ``TfidfTransformer``.
+    """
+    ratio = (1 + counts.shape[0]) / (1 + document_frequency(counts))
+    return (log(ratio) + 1).astype(np.float32)
+
+
+def log_count_ratio(counts: csr_matrix, labels: np.ndarray) -> np.ndarray:
+    """Log-count ratio of each n-gram, the weight that naive Bayes gives it: float32 [grams].
+
+    log((p / sum(p)) / (q / sum(q))), where p is 1 plus the number of positive reviews with the n-gram, and q of
+    negative ones (S. Wang and C. Manning, Baselines and Bigrams, 2012, section 2.1, with presence for counts).
+
+    Args:
+        counts: int32 [reviews, grams].
+        labels: uint8 [reviews], 0 or 1.
+    """
+    p, q = (1 + document_frequency(counts[np.flatnonzero(labels == label)]) for label in (1, 0))
+    return log((p / p.sum()) / (q / q.sum())).astype(np.float32)
+
+
+def _list(reviews: Ragged, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every n-gram, int64, and its review, int32: first all words, then all pairs, then all triples."""
+    reviews = words_of(reviews)
+    ids, lengths = reviews.ids, reviews.lengths
+    if len(ids) and ids.max() >> BITS:
+        raise InputError(f"expected word ids below {1 << BITS}, got {ids.max()}")
+    rows = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    left = np.repeat(reviews.ends, lengths) - np.arange(len(ids))  # words from this one to the review's end
+    known, grams = ids != UNKNOWN, ids.astype(np.int64)
+    listed, listed_rows, whole = [grams[known]], [rows[known]], known
+    for n in range(1, longest):
+        grams = grams[: len(grams) - 1] + (ids[n:].astype(np.int64) << BITS * n)
+        whole = whole[: len(grams)] & known[n:]
+        inside = whole & (left[: len(grams)] > n)
+        listed.append(grams[inside])
+        listed_rows.append(rows[: len(grams)][inside])
+    return np.concatenate(listed), np.concatenate(listed_rows)
+
+
+def _matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
+    """A sparse matrix of the number of times each row and column pair occurs, columns ascending: int32 [shape]."""
+    return coo_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape).tocsr()

@@ -1,0 +1,155 @@
+"""Reviews of word ranks -> arrays of word ids, element for element as Keras makes them.
+
+The ids: 0 padding, 1 start of review, 2 unknown (rank + 3 >= vocabulary), rank + 3 otherwise. Padding and truncation
+act at the front. Oracle: ``keras.datasets.imdb.load_data(num_words)`` then ``keras.utils.pad_sequences(maxlen)``.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+PADDING, START, UNKNOWN, FIRST_WORD = 0, 1, 2, 3
+
+
+class Ragged:
+    """Reviews of different lengths, end to end in one array.
+
+    Args:
+        ids: Unsigned int [sum(lengths)]; a memory map is read as rows are taken.
+        lengths: int [reviews].
+
+    >>> reviews = Ragged(np.array([1, 7, 1, 8, 9]), np.array([2, 3]))
+    >>> reviews[np.array([1])].ids.tolist(), reviews[:1].ids.tolist(), len(reviews)
+    ([1, 8, 9], [1, 7], 2)
+    """
+
+    def __init__(self, ids: np.ndarray, lengths: np.ndarray):
+        self.ids, self.lengths = ids, np.asarray(lengths, np.int64)
+        self.ends = np.cumsum(self.lengths)
+
+    def __len__(self) -> int:
+        """Number of reviews."""
+        return len(self.lengths)
+
+    def __getitem__(self, rows: "slice | np.ndarray") -> "Ragged":
+        """Some of the reviews, copied out of a memory map."""
+        if isinstance(rows, slice) and rows.step in (None, 1):
+            begin, end, _ = rows.indices(len(self))
+            first, last = (int(self.ends[at - 1]) if at else 0 for at in (begin, end))
+            return Ragged(np.array(self.ids[first:last]), self.lengths[begin:end])
+        lengths = self.lengths[rows]
+        places = np.repeat(self.ends[rows] - np.cumsum(lengths), lengths) + np.arange(lengths.sum())
+        return Ragged(self.ids[places], lengths)
+
+
+Reviews = np.ndarray | Ragged
+"""Word ids of reviews: unsigned int [reviews, length], padded in front, or reviews of different lengths."""
+
+
+def words_of(reviews: Reviews) -> Ragged:
+    """Reviews without padding and start ids.
+
+    >>> words_of(np.array([[0, 1, 7], [1, 8, 2]])).lengths.tolist()
+    [1, 2]
+    """
+    if isinstance(reviews, Ragged):
+        words = reviews.ids >= UNKNOWN
+        before = np.concatenate([[0], np.cumsum(words)])
+        return Ragged(reviews.ids[words], before[reviews.ends] - before[reviews.ends - reviews.lengths])
+    words = reviews >= UNKNOWN
+    return Ragged(reviews[words], words.sum(axis=1))
+
+
+def drop_words(ids: np.ndarray, share: float, draw: Sequence[int]) -> None:
+    """Turn a share of the words of some reviews into ``UNKNOWN``, in place, so that no word is relied on.
+
+    Args:
+        ids: int [reviews, length].
+        share: Probability of each word, from 0 to 1.
+        draw: Seed of the choice.
+
+    >>> ids = np.array([[0, 1, 7, 8, 9]])
+    >>> drop_words(ids, 1.0, [1])
+    >>> ids
+    array([[0, 1, 2, 2, 2]])
+    """
+    if share:
+        ids[(np.random.default_rng(draw).random(ids.shape, np.float32) < share) & (ids >= FIRST_WORD)] = UNKNOWN
+
+
+def dtype_for(vocabulary: int | None) -> np.dtype:
+    """The smallest unsigned integer type that holds every id below ``vocabulary``; uint32 for all words.
+
+    >>> dtype_for(256), dtype_for(257), dtype_for(None)
+    (dtype('uint8'), dtype('uint16'), dtype('uint32'))
+    """
+    return np.dtype(np.uint32) if vocabulary is None else np.min_scalar_type(vocabulary - 1)
+
+
+def ids_of(ranks: np.ndarray, vocabulary: int | None) -> np.ndarray:
+    """Ids of word ranks, ``dtype_for(vocabulary)`` of the same shape.
+
+    >>> ids_of(np.array([1, 9]), 10), ids_of(np.array([1, 9]), None)
+    (array([4, 2], dtype=uint8), array([ 4, 12], dtype=uint32))
+    """
+    if vocabulary is None:
+        return (ranks + FIRST_WORD).astype(dtype_for(None))
+    ids = np.append(np.arange(FIRST_WORD, vocabulary), UNKNOWN).astype(dtype_for(vocabulary))  # of each rank
+    return ids.take(ranks, mode="clip")
+
+
+def whole(ranks: np.ndarray, lengths: np.ndarray, vocabulary: int | None) -> Ragged:
+    """Reviews of all their words, each behind a ``START``, as ``load_data`` gives them.
+
+    Args:
+        ranks: int [sum(lengths)], word ranks from 1, the reviews end to end.
+        lengths: int [reviews], words per review.
+        vocabulary: Ids from here on become ``UNKNOWN``; ``None`` keeps all.
+
+    >>> whole(np.array([1, 2, 9]), np.array([2, 1, 0]), 10).ids
+    array([1, 4, 5, 1, 2, 1], dtype=uint8)
+    """
+    begins = np.cumsum(lengths) - lengths
+    return Ragged(np.insert(ids_of(ranks, vocabulary), begins, START), lengths + 1)
+
+
+def pad(ranks: np.ndarray, lengths: np.ndarray, max_length: int, vocabulary: int | None) -> np.ndarray:
+    """Pad or cut reviews at the front to ``max_length`` ids.
+
+    Args:
+        ranks: int [sum(lengths)], word ranks from 1, the reviews end to end.
+        lengths: int [reviews], words per review.
+        max_length: Ids per row, the start id included where it fits.
+        vocabulary: Ids from here on become ``UNKNOWN``; ``None`` keeps all.
+
+    Returns:
+        [reviews, max_length] of ``dtype_for(vocabulary)``.
+
+    >>> pad(np.array([1, 2, 9]), np.array([2, 1, 0]), max_length=4, vocabulary=10)
+    array([[0, 1, 4, 5],
+           [0, 0, 1, 2],
+           [0, 0, 0, 1]], dtype=uint8)
+    """
+    kept = np.minimum(lengths, max_length).astype(np.int32)
+    ends = np.cumsum(lengths, dtype=np.int32)
+    rows = np.zeros((len(lengths), max_length), dtype_for(vocabulary))
+    # Both masks run row by row from the first kept word to the last, so one copy pairs them up.
+    target = np.arange(max_length, dtype=np.int32) >= max_length - kept[:, None]
+    source = np.arange(len(ranks), dtype=np.int32) >= np.repeat(ends - kept, lengths)
+    rows[target] = ids_of(ranks[source], vocabulary)
+    short = np.flatnonzero(lengths < max_length)
+    rows[short, max_length - 1 - lengths[short]] = START
+    return rows
+
+
+def orders(*reviews: int) -> list[np.ndarray]:
+    """Where ``load_data`` takes each row from: row ``i`` of a split is its raw review ``orders(...)[split][i]``.
+
+    Keras shuffles one split after the other from one ``RandomState(113)`` (``keras/src/datasets/imdb.py``), so a
+    split's order depends on the sizes of those before it.
+
+    Args:
+        reviews: The number of reviews of each split, in the order train, test.
+    """
+    random = np.random.RandomState(113)
+    return [random.permutation(count) for count in reviews]

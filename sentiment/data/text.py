@@ -1,0 +1,203 @@
+"""Text -> words -> ids and back: the one definition, from which the exported graph and the model card derive theirs."""
+
+import re
+import string
+import unicodedata
+from collections import Counter
+from functools import cache
+from typing import NamedTuple
+
+from sentiment.data.padding import FIRST_WORD, START, UNKNOWN
+
+
+class Tokens(NamedTuple):
+    """How a text is split into words; recorded with each model.
+
+    Attributes:
+        lowercase: Whether ASCII letters are lower-cased. Others are only where ``clean`` folds them.
+        separators: Characters that separate words, beside the space.
+    """
+
+    lowercase: bool
+    separators: str
+
+
+IMDB = Tokens(lowercase=True, separators=string.punctuation.replace("'", "") + "\t\n")
+"""The rules by which the data set's authors split the reviews."""
+
+RULES = (
+    (r"[\r\x0b\x0c\x1c-\x1f]", " "),
+    (r"(?i)&(?:(?:amp|#0*38|#x0*26);)+", "&"),
+    (r"(?i)&(?:apos|[lr]squo|#0*39|#0*821[67]|#x0*27|#x0*201[89]);", "'"),
+    (
+        r"(?i)&(?:nbsp|quot|[lr]dquo|[mn]dash|hellip|#0*(?:34|160|821[12]|822[01]|8230)|#x0*(?:22|a0|201[34cd]|2026));",
+        " ",
+    ),
+    (r"(?i)(?:<|&lt;)/?br\b[^<>&\n]*(?:>|&gt;)", "\n"),
+    (r"(?i)&(?:[lg]t|#0*6[02]|#x0*3[ce]);", "\n"),
+)
+"""Patterns and what takes their place, one after the other: ASCII white space that is none to ``encode``, and markup.
+
+They are the same to Python's ``re`` (with ``re.ASCII``) and to RE2, which TensorFlow has."""
+
+_RULES = [(re.compile(pattern, re.ASCII), replacement) for pattern, replacement in RULES]
+_MARKED = re.compile(r"[\r\x0b\x0c\x1c-\x1f&<]")
+_SPECIAL = {0: "", START: "", UNKNOWN: "?"}
+_KIN = {
+    **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u02b9\u02bc\xb4", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\xab\xbb", '"'),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
+    "\u2026": "...",
+}
+
+
+def words(text: str, tokens: Tokens = IMDB) -> list[str]:
+    """The words of a text: separators become spaces, and spaces separate words.
+
+    >>> words("A film, isn't it?")
+    ['a', 'film', "isn't", 'it']
+    >>> words("A film, isn't it?", Tokens(lowercase=False, separators="?"))
+    ['A', 'film,', "isn't", 'it']
+    """
+    return [word for word in text.translate(_table(tokens)).split(" ") if word]
+
+
+@cache
+def _table(tokens: Tokens) -> dict:
+    """The translation of a text to words and spaces."""
+    upper, lower = (string.ascii_uppercase, string.ascii_lowercase) if tokens.lowercase else ("", "")
+    return str.maketrans(upper + tokens.separators, lower + " " * len(tokens.separators))
+
+
+@cache
+def _word(tokens: Tokens) -> re.Pattern:
+    """A word before it is lower-cased."""
+    return re.compile(f"[^ {re.escape(tokens.separators)}]+")
+
+
+def make_index(counts: Counter[str]) -> dict[str, int]:
+    """The rank of each word, 1 for the most frequent; equally frequent ones by their code points.
+
+    >>> make_index(Counter({"film": 2, "the": 5, "a": 2}))
+    {'the': 1, 'a': 2, 'film': 3}
+    """
+    return {word: rank for rank, word in enumerate(sorted(counts, key=lambda word: (-counts[word], word)), start=1)}
+
+
+def encode(text: str, index: dict[str, int], vocabulary: int, tokens: Tokens = IMDB) -> list[int]:
+    """The ids of a text, as the data set's authors made them from the reviews; words that the index lacks are dropped.
+
+    Args:
+        text: Any text.
+        index: The rank of each word, from 1.
+        vocabulary: Ids from here on become ``UNKNOWN``.
+        tokens: How the text is split.
+
+    Returns:
+        ``START``, then an id per word.
+
+    >>> encode("A film, isn't it?", {"a": 1, "film": 2, "isn't": 9}, vocabulary=10)
+    [1, 4, 5, 2]
+    """
+    ranks = [index[word] for word in words(text, tokens) if word in index]
+    return [START, *(rank + FIRST_WORD if rank + FIRST_WORD < vocabulary else UNKNOWN for rank in ranks)]
+
+
+def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0, tokens: Tokens = IMDB) -> str:
+    """Text from the world, so that ``words`` and ``encode`` find the words that a reader sees.
+
+    White space of any kind, ``<br>`` however spelt, and the usual HTML entities part words, or are the apostrophe they
+    stand for. A word with characters that are not ASCII stays as it is if its id is below ``vocabulary``, and else is
+    put as ``fold`` has it, if the index then has any of it. Other ASCII text stays as it is. Cleaning twice is cleaning
+    once.
+
+    Args:
+        text: Any text.
+        index: As for ``encode``; without one, as where an index is to be made, every word is folded.
+        vocabulary: As for ``encode``.
+        tokens: As for ``encode``.
+
+    >>> clean("It wasn\\u2019t good\\u2026<BR>It", {"wasn't": 1, "good": 2}, vocabulary=10)
+    "It wasn't good...\\nIt"
+    """
+
+    def known(match: re.Match) -> str:
+        word = match[0]
+        if word.isascii():
+            return word
+        if index is None:
+            return fold(word)
+        if index.get(word.translate(_table(tokens)), vocabulary) + FIRST_WORD < vocabulary:
+            return word
+        folded = fold(word)
+        return folded if any(part in index for part in words(folded, tokens)) else word
+
+    before = None
+    while text != before and not (text.isascii() and _MARKED.search(text) is None):
+        before = text
+        for pattern, replacement in _RULES:
+            text = pattern.sub(replacement, text)
+        if not text.isascii():
+            text = _word(tokens).sub(known, text)
+    return text
+
+
+def fold(word: str) -> str:
+    """The word as most reviewers type it: each character as ``fold_character`` has it, accents composed (NFC).
+
+    >>> fold("Wasn\\u2019t"), fold("FILM\\xa0CLICHE\\u0301"), fold("film\\x96bad")
+    ("wasn't", 'film cliché', 'film-bad')
+    """
+    return unicodedata.normalize("NFC", word.translate(_FOLD))
+
+
+def fold_character(letter: str) -> str:
+    """What a character is put as.
+
+    Letters are lower-cased, and a compatible form of a letter (Unicode's NFKC) is that letter. Quotes, dashes and
+    ellipses become ASCII's; white space and every other sign that is not ASCII a space; marks of no width vanish, but
+    the two that may part words. Control characters from \\x80 are what Windows-1252 has in their place, as the index's
+    own words show (``well\\x85``).
+    """
+    if letter.isascii():
+        return letter.lower()
+    if "\x80" <= letter <= "\x9f":
+        letter = bytes([ord(letter)]).decode("cp1252", "replace")
+    if letter in _KIN:
+        return _KIN[letter]
+    category = unicodedata.category(letter)
+    if letter in "\u200b\ufeff":
+        return " "
+    if category == "Cf" or "VARIATION SELECTOR" in unicodedata.name(letter, ""):
+        return ""
+    if category[0] in "ZPS" or category == "Cc":
+        return " "
+    if category == "No":  # ½ and its like: apart, they would be other numbers
+        return letter
+    plain = unicodedata.normalize("NFKC", letter).lower()
+    if plain == letter:
+        return letter
+    return "".join(" " if part in string.punctuation else fold_character(part) for part in plain)
+
+
+def decode(ids: list[int], index: dict[str, int]) -> str:
+    """The words of ids with single spaces between them; "?" for ``UNKNOWN`` and for what the index lacks.
+
+    Padding and ``START`` give nothing.
+
+    >>> decode([0, 1, 4, 5, 2, 99], {"a": 1, "film": 2})
+    'a film ? ?'
+    """
+    found = {rank + FIRST_WORD: word for word, rank in index.items()} | _SPECIAL
+    return " ".join(filter(None, (found.get(id, "?") for id in ids)))
+
+
+class _Fold(dict):
+    """``fold_character`` by code point, filled as characters turn up."""
+
+    def __missing__(self, point: int) -> str:
+        self[point] = fold_character(chr(point))
+        return self[point]
+
+
+_FOLD = _Fold()

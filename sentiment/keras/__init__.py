@@ -1,0 +1,1 @@
+"""Keras: its own training, and the ``.keras`` file."""

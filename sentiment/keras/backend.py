@@ -1,0 +1,63 @@
+"""Keras, imported so that no setting of the user's changes it, and conversions of its models."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from sentiment import InputError
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["KERAS_HOME"] = os.devnull  # a user's keras.json may say what it likes
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # failures raise; nothing else need be said
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ prints to file descriptor 2 as it starts: it heeds no log level there."""
+    terminal, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nothing)
+
+
+with _silence():
+    import keras
+    import tensorflow as tf
+
+
+def use_no_gpu() -> None:
+    """Leave the GPUs alone, where Keras only reads and writes models: TensorFlow would take their memory."""
+    tf.config.set_visible_devices([], "GPU")
+
+
+def to_layers(model: keras.Model) -> list[dict]:
+    """A model's layers as plain values, which the compiled trainer reads.
+
+    Raises:
+        InputError: The model is no ``Sequential`` one.
+    """
+    if not isinstance(model, keras.Sequential):
+        raise InputError(
+            f"architecture: expected a keras.Sequential for the compiled trainer, got {type(model).__name__}; set"
+            " train.engine: keras, which trains any network"
+        )
+    return json.loads(model.to_json())["config"]["layers"]
+
+
+def get_weights(model: keras.Model) -> np.ndarray:
+    """All weights of a model end to end, in Keras's order: flat float32 [numbers]."""
+    return np.concatenate([weight.ravel() for weight in model.get_weights()])
+
+
+def set_weights(model: keras.Model, flat: np.ndarray) -> None:
+    """The inverse of ``get_weights``."""
+    shapes = [weight.shape for weight in model.weights]
+    pieces = np.split(flat, np.cumsum([np.prod(shape) for shape in shapes])[:-1].astype(int))
+    model.set_weights([piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)])

@@ -1,0 +1,147 @@
+"""Plain Keras: trains any Keras model from int ids, [reviews, length], to one probability, [reviews, 1].
+
+With operations that Keras and TensorFlow promise to be deterministic, so that a training, interrupted or not, ends with
+the same bits on one machine; on another one they differ.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from sentiment.data.padding import drop_words
+from sentiment.keras import backend
+from sentiment.keras.backend import keras, tf
+from sentiment.training import WORDS
+
+
+def promise() -> str:
+    """One line on what computes, and whether the bits made here are those of other machines."""
+    device = "a GPU" if tf.config.list_physical_devices("GPU") else "the CPU"
+    return f"Keras on {device}: the bits are this machine's; elsewhere the metrics are the same within a tolerance"
+
+
+class KerasTrainer:
+    """Trains by ``fit``; a ``training.Trainer``, in one process.
+
+    Args:
+        build: Makes the model, whose first weights Keras draws.
+        state: What an earlier trainer's ``state`` gave; ``None`` starts afresh.
+        batch: Reviews per update; the last batch of an epoch has what is left.
+        optimizer: Keras's name of the optimizer. SGD has a momentum of 0.9, as the compiled one.
+        learning_rate: The optimizer's, at first.
+        decay: Updates in which the learning rate falls evenly to 0; ``None`` lets it stay.
+        word_dropout: See ``padding.drop_words``.
+        seed: Of the first weights and of what is dropped.
+        settings: Of the optimizer, by Keras's names.
+    """
+
+    parallel = False
+
+    def __init__(
+        self,
+        build: Callable[[], keras.Model],
+        state: Mapping[str, np.ndarray] | None = None,
+        *,
+        batch: int,
+        optimizer: str,
+        learning_rate: float,
+        decay: int | None = None,
+        word_dropout: float = 0.0,
+        seed: int,
+        **settings: float,
+    ):
+        keras.utils.set_random_seed(seed)
+        tf.config.experimental.enable_op_determinism()
+        self.model, self.batch, self.promise = build(), batch, promise()
+        self.word_dropout, self.seed = word_dropout, seed
+        schedule = keras.optimizers.schedules.PolynomialDecay(learning_rate, decay, 0.0) if decay else learning_rate
+        momentum = {"momentum": 0.9} if optimizer == "sgd" else {}
+        self.optimizer = keras.optimizers.get(
+            {"class_name": optimizer, "config": {"learning_rate": schedule} | momentum | settings}
+        )
+        self.model.compile(self.optimizer, "binary_crossentropy", metrics=["accuracy"])
+        self.optimizer.build(self.model.trainable_variables)
+        if state is not None:
+            backend.set_weights(self.model, state["weights"])
+            for name, variable in self._variables().items():
+                variable.assign(state[name])
+
+    def epoch(self, ids, labels, order, epoch, progress=lambda reviews: None):
+        """As ``training.Trainer``."""
+        first = epoch * -(-len(order) // self.batch)
+
+        def drop(rows, number):
+            drop_words(rows, self.word_dropout, [self.seed, WORDS, first + number])
+
+        batches = _Batches(ids, labels, order, self.batch, drop)
+        counter = keras.callbacks.LambdaCallback(on_train_batch_end=lambda at, logs: progress(len(batches.rows(at))))
+        history = self.model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[counter]).history
+        return {name: history[name][-1] for name in ("loss", "accuracy")}
+
+    def predict(self, ids):
+        """As ``training.Trainer``."""
+        return predict(self.model, ids, batch=self.batch)
+
+    def state(self):
+        """As ``training.Trainer``; beside the weights, the optimizer's variables and the seeds of the dropout."""
+        own = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables().items()}
+        return own | {"weights": backend.get_weights(self.model)}
+
+    def _variables(self) -> dict[str, keras.Variable]:
+        """What training changes beside the weights."""
+        weights = {id(weight) for weight in self.model.weights}
+        seeds = [variable for variable in self.model.variables if id(variable) not in weights]
+        found = {f"optimizer/{number}": variable for number, variable in enumerate(self.optimizer.variables)}
+        return found | {f"seed/{number}": variable for number, variable in enumerate(seeds)}
+
+
+def predict(
+    model: keras.Model, ids: np.ndarray, *, batch: int, progress: Callable[[int], None] = lambda reviews: None
+) -> np.ndarray:
+    """The probability that each review is positive: float32 [reviews].
+
+    Args:
+        model: From int ids to one probability.
+        ids: int [reviews, length]; a memory map is read batch by batch.
+        batch: Reviews at a time.
+        progress: Called after each batch with the number of reviews in it.
+    """
+    batches = _Batches(ids, None, np.arange(len(ids)), batch)
+    counter = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda at, logs: progress(len(batches.rows(at))))
+    return model.predict(batches, verbose=0, callbacks=[counter])[:, 0]
+
+
+class _Batches(keras.utils.PyDataset):
+    """Reviews in batches of an order, read as they are needed.
+
+    Args:
+        ids: Unsigned int [reviews, length].
+        labels: uint8 [reviews]; ``None`` in prediction.
+        order: int [n], of which reviews.
+        batch: Reviews in each.
+        drop: Called with a batch's ids, which it may change, and its number.
+    """
+
+    def __init__(
+        self,
+        ids: np.ndarray,
+        labels: np.ndarray | None,
+        order: np.ndarray,
+        batch: int,
+        drop: Callable[[np.ndarray, int], None] = lambda ids, number: None,
+    ):
+        super().__init__()
+        self.ids, self.labels, self.order, self.batch, self.drop = ids, labels, order, batch, drop
+
+    def __len__(self):
+        return -(-len(self.order) // self.batch)
+
+    def rows(self, number: int) -> np.ndarray:
+        """The reviews of a batch; sorted, a memory map is read forwards."""
+        return np.sort(self.order[number * self.batch : (number + 1) * self.batch])
+
+    def __getitem__(self, number):
+        rows = self.rows(number)
+        ids = np.asarray(self.ids[rows], np.int32)
+        self.drop(ids, number)
+        return (ids,) if self.labels is None else (ids, self.labels[rows, None].astype(np.float32))

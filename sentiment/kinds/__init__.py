@@ -1,0 +1,82 @@
+"""Kinds of model: one file each, found by its name, which is ``architecture.kind`` in ``params.yaml``.
+
+A kind's file has
+
+- ``Settings``, the schema of ``pad``, ``architecture`` and ``train``, a ``schema.ModelSettings``;
+- ``FILE``, the name of the model file;
+- ``PARALLEL``, whether several processes can share the training by ``engine: compiled``;
+- ``make_trainer(settings, reviews, labels, state)``, a ``training.Trainer`` with two more methods: ``save()``, the
+  bytes of the model file, and ``table()``, the table of layers as text;
+- ``open_model(content, expected)``, a ``Model`` from the bytes of the model file, which may have other weights than
+  those of the digest ``expected``: ``model.read`` compares them.
+
+Importing it imports no library that computes: these functions do.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from functools import cache
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+
+from sentiment import InputError
+from sentiment.data.padding import Reviews
+
+NAMES = sorted(module.name for module in pkgutil.iter_modules(__path__))
+"""The kinds there are."""
+
+
+class Model(Protocol):
+    """A trained model.
+
+    Attributes:
+        promise: One line that says what computes, and on which machines the bits are the same.
+        parallel: Whether several processes can share a prediction.
+        weights: float32 [parameters].
+        unit: Unit of ``effects``.
+    """
+
+    promise: str
+    parallel: bool
+    weights: np.ndarray
+    unit: str
+
+    def predict(
+        self, reviews: Reviews, *, batch: int, progress: Callable[[int], None] = lambda reviews: None
+    ) -> np.ndarray:
+        """The probability of label 1 of each review, float32 [reviews].
+
+        Args:
+            reviews: Word ids as ``pad`` made them for training.
+            batch: Maximum number of reviews predicted at once.
+            progress: Called after each batch with the number of reviews in it.
+
+        Raises:
+            InputError: The ids are not of the model's length and vocabulary.
+        """
+
+    def effects(self, reviews: Reviews, positive: np.ndarray) -> list[list[tuple[Sequence[int], float]]]:
+        """By how much each word or n-gram of each review raised the prediction, in ``unit``.
+
+        Args:
+            reviews: Word ids.
+            positive: What ``predict`` gave for them.
+
+        Returns:
+            For each review, pairs of successive word ids and their effect, in any order; each n-gram once.
+        """
+
+
+@cache
+def find(name: object) -> ModuleType:
+    """The module of a kind.
+
+    Raises:
+        InputError: There is none; the message lists those there are.
+    """
+    if name not in NAMES:
+        raise InputError(f"kind: expected one of {', '.join(NAMES)}, got {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,304 @@
+"""Texts -> predictions of a trained model, of any kind, with the words that moved them."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sentiment import InputError
+from sentiment.data.padding import FIRST_WORD, UNKNOWN, Ragged, dtype_for
+from sentiment.data.text import IMDB, Tokens, clean, encode, words
+from sentiment.kinds import Model, find
+from sentiment.schema import Pad
+from sentiment.training import digest
+
+BATCH = 512
+"""Reviews predicted at once, at most."""
+
+ABOUT, INDEX, LAYERS = "model.json", "word_index.json", "layers.txt"
+"""Files of a model's folder beside the model file: what turns text into ids and answers into labels, and its layers."""
+
+REMEDY = "`make repro MODEL=<name>` makes it again"
+
+
+class Answer(NamedTuple):
+    """Prediction of one text.
+
+    Attributes:
+        label: Name of the label; "" if the text has no word that the model knows.
+        probability: Probability of the second label, from 0 to 1; NaN if there is no label.
+        words: Words or n-grams that moved the prediction most, and the effect of each; empty unless asked for.
+        unknown: Number of words of the text that are not in the vocabulary.
+        truncated: Whether the text is longer than the model reads; it reads the end.
+        error: Why there is no label; "" if there is one.
+    """
+
+    label: str
+    probability: float
+    words: list[tuple[str, float]]
+    unknown: int
+    truncated: bool
+    error: str = ""
+
+    def __str__(self) -> str:
+        """One line: label, probability of the second label, and words with their effects."""
+        if self.error:
+            return f"no answer: {self.error}"
+        moved = " ".join(f"{word}{effect:+.3f}" for word, effect in self.words)
+        return f"{self.label:8}  {self.probability:.4f}  {moved}".rstrip()
+
+
+class Explanation(NamedTuple):
+    """A prediction and what each word of the text contributed to it; shows itself in a notebook and on a terminal.
+
+    Attributes:
+        text: The text as the model reads it.
+        answer: The prediction, with all words or n-grams that moved it, the largest effect first.
+        unit: Unit of the effects: ``probability`` or ``log-odds``.
+        labels: Names of labels 0 and 1.
+        shades: Each word of the text, and the sum of the effects of the n-grams that it is part of, each divided by
+            its number of words.
+    """
+
+    text: str
+    answer: Answer
+    unit: str
+    labels: tuple[str, str]
+    shades: list[tuple[str, float]]
+
+    def __str__(self) -> str:
+        """One line without colours: label, probability, and words with their effects."""
+        return str(self.answer)
+
+    def colored(self) -> str:
+        """The text for a terminal: words towards label 1 on green, towards label 0 on red, by ANSI escape codes."""
+        parts = []
+        for word, share in self._shares():
+            code = ("2", "22", "28", "34") if share > 0 else ("1", "52", "88", "124")
+            level = min(3, int(abs(share) * 4))
+            parts.append(f"\x1b[48;5;{code[level]}m\x1b[97m{word}\x1b[0m" if abs(share) >= 0.1 else word)
+        return f"{self.answer.label:8}  {self.answer.probability:.4f}  {' '.join(parts)}".rstrip()
+
+    def _repr_html_(self) -> str:
+        parts = []
+        for word, share in self._shares():
+            color = f"rgba({'0,128,0' if share > 0 else '200,0,0'},{min(1, abs(share)) * 0.6:.2f})"
+            parts.append(f'<span style="background:{color};padding:0 2px;border-radius:3px">{escape(word)}</span>')
+        head = f"<b>{escape(self.answer.label or 'no answer')}</b>"
+        if self.answer.label:
+            head += f" &nbsp; probability of <i>{escape(self.labels[1])}</i>: {self.answer.probability:.4f}"
+        else:
+            head += f" &nbsp; {escape(self.answer.error)}"
+        legend = (
+            f"green: towards {escape(self.labels[1])}; red: towards {escape(self.labels[0])}; effects in {self.unit}"
+        )
+        return f'<div>{head}<p style="line-height:1.8">{" ".join(parts)}</p><small>{legend}</small></div>'
+
+    def _shares(self) -> list[tuple[str, float]]:
+        """Words with their effect divided by the largest one."""
+        largest = max((abs(effect) for _, effect in self.shades), default=0) or 1
+        return [(word, effect / largest) for word, effect in self.shades]
+
+
+class TextModel:
+    """A trained model that reads text.
+
+    Args:
+        model: Of ids.
+        index: The rank of each word, from 1.
+        about: Values of ``model.json``: ``labels``, ``pad`` and ``tokens``.
+    """
+
+    def __init__(self, model: Model, index: dict[str, int], about: Mapping[str, Any]):
+        self.model, self.index, self.about = model, index, about
+        self.labels, self.tokens = tuple(about["labels"]), Tokens(**about["tokens"])
+        self.max_length = about["pad"]["max_length"]
+        self._limit = about["pad"]["vocabulary"]
+        self.vocabulary = self._limit or max(index.values(), default=0) + FIRST_WORD + 1
+        known = self.vocabulary - FIRST_WORD
+        self._word = {rank + FIRST_WORD: word for word, rank in index.items() if rank < known}
+
+    def predict(self, texts: str | Iterable[str], *, words: int = 0) -> list[Answer]:
+        """The prediction of each text.
+
+        Args:
+            texts: One text or any number of them; they are taken ``BATCH`` by ``BATCH``.
+            words: How many words or n-grams to name that moved the prediction most, at most, towards either label.
+
+        Returns:
+            One answer per text, in their order.
+
+        Raises:
+            TypeError: A text is no string.
+        """
+        texts, answers = iter([texts] if isinstance(texts, str) else texts), []
+        while batch := [*islice(texts, BATCH)]:
+            answers += self._predict(batch, words)[0]
+        return answers
+
+    def explain(self, text: str) -> Explanation:
+        """The prediction of a text, and the words that moved it.
+
+        Args:
+            text: One text.
+
+        Raises:
+            TypeError: It is no string.
+        """
+        (answer,), effects = self._predict([text], -1)
+        return self._explanation(text, answer, effects[0])
+
+    def _explanation(self, text: str, answer: Answer, effects: list) -> Explanation:
+        text = self.clean(text)
+        shown, by_gram = words(text, self.tokens), {tuple(gram): effect for gram, effect in effects}
+        places = [at for at, word in enumerate(shown) if word in self.index]  # the others are no part of the review
+        ids = encode(text, self.index, self.vocabulary, self.tokens)[1:]
+        shades = np.zeros(len(shown))
+        for length in {len(gram) for gram in by_gram}:
+            for begin in range(len(ids) - length + 1):
+                effect = by_gram.get(tuple(ids[begin : begin + length]), 0.0)
+                shades[places[begin : begin + length]] += effect / length
+        return Explanation(text, answer, self.model.unit, self.labels, [*zip(shown, shades.tolist(), strict=True)])
+
+    def clean(self, text: str) -> str:
+        """The text as its words are looked up; see ``data.text.clean``."""
+        return clean(text, self.index, self.vocabulary, self.tokens)
+
+    def encode(self, texts: Iterable[str]) -> np.ndarray | Ragged:
+        """Word ids of cleaned texts, as ``pad`` made them for training."""
+        return self._arrays([encode(text, self.index, self.vocabulary, self.tokens) for text in texts])
+
+    def _arrays(self, ids: list[list[int]]) -> np.ndarray | Ragged:
+        kind = dtype_for(self._limit)
+        if self.max_length is None:
+            return Ragged(np.array([id for review in ids for id in review], kind), np.array([*map(len, ids)]))
+        rows = np.zeros((len(ids), self.max_length), kind)
+        for row, review in zip(rows, ids, strict=True):
+            row[-len(review) :] = review[-self.max_length :]
+        return rows
+
+    def _predict(self, texts: Sequence[str], count: int) -> tuple[list[Answer], list[list]]:
+        """Answers, and the effects of all words of each text if ``count`` is not 0; -1 names all words."""
+        if odd := [text for text in texts if not isinstance(text, str)]:
+            raise TypeError(f"texts: expected strings, got {type(odd[0]).__name__}")
+        cleaned = [self.clean(text) for text in texts]
+        ids = [encode(text, self.index, self.vocabulary, self.tokens) for text in cleaned]
+        longest = self.max_length or max(map(len, ids), default=0)
+        reviews = self._arrays(ids)
+        known = np.flatnonzero([any(id > UNKNOWN for id in review[-longest:]) for review in ids])
+        answers = [Answer("", float("nan"), [], self._unknown(text), False, _refusal(text)) for text in cleaned]
+        effects: list[list] = [[] for _ in texts]
+        if len(known):
+            rows = reviews[known]
+            positive = self.model.predict(rows, batch=BATCH)
+            moved = self.model.effects(rows, positive) if count else [[] for _ in known]
+            for at, probability, pairs in zip(known, positive, moved, strict=True):
+                label = self.labels[int(probability > 0.5)]  # as `evaluate` counts
+                named = [(" ".join(self._word[id] for id in gram), effect) for gram, effect in pairs]
+                named = strongest(named, len(named) if count < 0 else count)
+                unknown, truncated = answers[at].unknown, len(ids[at]) > longest
+                answers[at], effects[at] = Answer(label, float(probability), named, unknown, truncated), pairs
+        return answers, effects
+
+    def _unknown(self, text: str) -> int:
+        known = self.vocabulary - FIRST_WORD
+        return sum(self.index.get(word, known) >= known for word in words(text, self.tokens))
+
+
+def _refusal(text: str) -> str:
+    if not text.strip():
+        return "the text is empty; expected words"
+    return "no word of it that the model reads is in its vocabulary; expected English text with common words"
+
+
+def strongest(effects: list[tuple[str, float]], count: int) -> list[tuple[str, float]]:
+    """The ``count`` effects above 0 and below 0 that are largest, in order of their size; words decide ties.
+
+    >>> strongest([("a", 0.1), ("b", -0.3), ("c", 0.2), ("d", 0.0)], 1)
+    [('b', -0.3), ('c', 0.2)]
+    """
+    ordered = sorted(effects, key=lambda pair: (-abs(pair[1]), pair[0]))
+    return sorted(
+        (pair for sign in (1, -1) for pair in islice((pair for pair in ordered if sign * pair[1] > 0), count)),
+        key=ordered.index,
+    )
+
+
+def describe(
+    *, kind: str, corpus: str, labels: Sequence[str], pad: Pad, index: bytes, weights: np.ndarray
+) -> dict[str, Any]:
+    """Values of ``model.json``: what turns a text into ids and a prediction into a label, number of words, digests.
+
+    Args:
+        kind: Of the model.
+        corpus: Name of the corpus.
+        labels: Names of labels 0 and 1.
+        pad: How reviews were padded.
+        index: The word index file.
+        weights: float32 [parameters].
+    """
+    return {
+        "corpus": corpus,
+        "kind": kind,
+        "labels": [*labels],
+        "pad": pad.model_dump(),
+        "tokens": IMDB._asdict(),
+        "weights": digest(weights),
+        "word_index": hashlib.sha256(index).hexdigest(),
+        "words": len(json.loads(index)),
+    }
+
+
+def read(folder: Path) -> tuple[Model, dict[str, Any], bytes]:
+    """A model's folder, as ``train`` or an export wrote it: the model of ids, ``model.json``, and the word index.
+
+    Raises:
+        InputError: A file is missing or damaged, or the files do not belong together.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected a model's folder, with {ABOUT} in it; {REMEDY}")
+    path = folder / ABOUT
+    try:
+        about = json.loads(path.read_bytes())
+        missing = [key for key in ("kind", "labels", "pad", "tokens", "weights", "word_index") if key not in about]
+        if missing:
+            raise InputError(f"{path}: {missing[0]!r} is missing, as of an older form or another program; {REMEDY}")
+        kind = find(about["kind"])
+        path = folder / kind.FILE
+        model = kind.open_model(path.read_bytes(), about["weights"])
+        if (found := digest(model.weights)) != about["weights"]:
+            raise InputError(f"expected the weights {about['weights']} that {ABOUT} names, found {found}")
+        path = folder / INDEX
+        index = path.read_bytes()
+        if (found := hashlib.sha256(index).hexdigest()) != about["word_index"]:
+            raise InputError(f"expected the word index {about['word_index']} that {ABOUT} names, found {found}")
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename} is missing; {REMEDY}") from None
+    except InputError as error:
+        text = str(error) if str(error).startswith(str(folder)) else f"{path}: {error}"
+        raise InputError(text if text.endswith(REMEDY) else f"{text}; {REMEDY}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not what `train` writes ({' '.join(str(error).split())}); {REMEDY}") from None
+    return model, about, index
+
+
+def load(path: str | Path) -> TextModel:
+    """A trained model that reads text.
+
+    Args:
+        path: A model's folder, ``models/<name>``, or an exported one.
+
+    Raises:
+        InputError: A file is missing or damaged, or the files do not belong together.
+    """
+    folder = Path(path)
+    model, about, index = read(folder)
+    try:
+        return TextModel(model, json.loads(index), about)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder}: not what `train` writes ({' '.join(str(error).split())}); {REMEDY}") from None

@@ -1,0 +1,89 @@
+"""Schemas of sections of ``params.yaml``: strict, and every error is one line that names the key."""
+
+from reprlib import Repr
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sentiment import InputError
+
+SHORT = Repr()
+"""Shows values of any size: a few aliases of YAML make one that no memory holds the whole of."""
+SHORT.maxlevel = SHORT.maxdict = SHORT.maxlist = 3
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 200
+
+Size = Annotated[int, Field(ge=1, le=4096)]  # of a layer; larger ones need more memory than machines have
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+Batch = Annotated[int, Field(ge=1, le=100_000)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Unknown keys, missing keys and values of another type are errors; values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Pad(Section):
+    """Review length in words, and number of word ids, 3 of which are special; ``None`` keeps whole reviews, all words.
+
+    The longest IMDB review has 2,494 words; its index has 88,584.
+    """
+
+    max_length: Annotated[int, Field(ge=1, le=10_000)] | None
+    vocabulary: Annotated[int, Field(ge=4, le=10**6)] | None
+
+
+Architecture, Train = TypeVar("Architecture"), TypeVar("Train")
+
+
+class ModelSettings(Section, Generic[Architecture, Train]):
+    """What a kind of model trains with: the sections of a model in ``params.yaml`` that shape its weights."""
+
+    pad: Pad
+    architecture: Architecture
+    train: Train
+
+
+Engine = Literal["compiled", "keras", "scikit-learn"]
+"""What trains a model: the kernels of ``engine``, Keras's ``fit``, or scikit-learn's LIBLINEAR."""
+
+NOT_KEYS = {"[key]", *Engine.__args__, "log_loss", "squared_hinge"}
+"""What pydantic puts between the keys that lead to a fault."""
+
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+def check(schema: type[Checked], values: object, *at: str) -> Checked:
+    """Values as the schema has them.
+
+    Args:
+        schema: The section's.
+        values: Plain values.
+        at: The keys that lead to the section.
+
+    Raises:
+        InputError: One line per fault: the key, its value and what is allowed.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise InputError("\n".join(_one_line(at, fault) for fault in error.errors())) from None
+
+
+def _one_line(at: tuple[str, ...], fault) -> str:
+    key = ".".join(str(part) for part in (*at, *fault["loc"]) if part not in NOT_KEYS) or "the file"
+    value, message = SHORT.repr(fault["input"]), fault["msg"].removeprefix("Value error, ")
+    value = value if len(value) <= 100 else f"{value[:97]}..."
+    match fault["type"]:
+        case "missing":
+            return f"params.yaml: {key} is missing; add it"
+        case "extra_forbidden":
+            return f"params.yaml: {key} = {value} is not a known key; remove it or correct its name"
+        case "value_error":
+            return f"params.yaml: {key}: {message}"
+        case "union_tag_invalid":
+            name, got, expected = (fault["ctx"][part] for part in ("discriminator", "tag", "expected_tags"))
+            return f"params.yaml: {key}.{name[1:-1]} = {SHORT.repr(got)}: expected one of {expected}"
+    return f"params.yaml: {key} = {value}: {message}"

@@ -1,0 +1,1 @@
+"""What all stages share: command line, files, guards, processes."""

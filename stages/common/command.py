@@ -1,0 +1,73 @@
+"""The command line of a stage: its arguments, its errors, and its end on Ctrl-C."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Literal
+
+from sentiment import InputError
+from stages.common import guard
+from stages.common.files import FULL, unfinished
+
+
+def command(
+    main: Callable,
+    read: Callable | None = None,
+    *,
+    name: Literal["model", "corpus"] | None = None,
+    option: Literal["model"] | None = None,
+    interrupted: str = "interrupted",
+) -> None:
+    """Run a stage from the command line: ``main(settings, name)``, without the arguments that the stage lacks.
+
+    Bad input ends in one line per fault on standard error and exit code 1, without a traceback. So does a dependency
+    that has changed since the stage started: it may have read either, and DVC would record the new one. Ctrl-C and a
+    termination end in the line ``interrupted`` and exit code 130 or 143, and leave no file half-written.
+
+    Args:
+        main: The stage.
+        read: Reads the stage's settings from ``params.yaml``, by ``name`` if there is one.
+        name: The command's argument: name of a section under `models` or `corpora`.
+        option: The same, as an option, which only ``main`` takes.
+        interrupted: Message printed on interruption.
+    """
+
+    def end(number, _):
+        # Nothing is unwound: KeyboardInterrupt may strike inside any library's lock, which then stays closed, and the
+        # exit waits for it for ever.
+        for path in unfinished:
+            path.unlink(missing_ok=True)
+        os.write(sys.stderr.fileno(), f"\n{interrupted}\n".encode())
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    sys.stdout.reconfigure(line_buffering=True)  # what has been printed is not lost
+    description = (sys.modules[main.__module__].__doc__ or "").partition("\n")[0]  # Python -OO keeps none
+    parser = argparse.ArgumentParser(description=description)
+    section = {"model": "models", "corpus": "corpora"}
+    if name:
+        parser.add_argument(name, help=f"a name under `{section[name]}` in params.yaml")
+    if option:
+        parser.add_argument(f"--{option}", help=f"a name under `{section[option]}` in params.yaml")
+    arguments = vars(parser.parse_args())
+    names = [arguments[name]] if name else []
+    try:
+        settings = [read(*names)] if read else []
+        main(*settings, *arguments.values())
+        changed = [*map(str, guard.changed()), *(["params.yaml"] if read and read(*names) != settings[0] else [])]
+        if changed:
+            raise InputError(
+                f"{', '.join(changed)}: expected no change while the stage ran, but it changed; run `dvc repro` again"
+            )
+    except InputError as error:
+        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error.filename} is missing; `dvc repro` runs the stages that make it first")
+    except OSError as error:
+        remedy = "; make room and run the same command again" if error.errno in FULL else ""
+        sys.exit(f"error: {error}{remedy}")
+    except MemoryError as error:
+        sys.exit(f"error: out of memory ({error or 'no more to be had'}); lower the batch or the sizes in params.yaml")

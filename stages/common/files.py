@@ -1,0 +1,93 @@
+"""Files of stages: read and written whole or not at all."""
+
+import errno
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tokenize import TokenError
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from sentiment import InputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Why a disk takes no more: it is full, this user's share of it is, or the file is as large as this user may have."""
+
+CHUNK = 1 << 20  # bytes written at once
+
+unfinished: set[Path] = set()
+"""Files that are being written."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its place when the block ends well, and vanishes if not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    unfinished.add(partial)
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())  # or a power cut leaves the name with nothing in it
+        os.replace(partial, path)
+    except OSError as error:
+        if error.errno in FULL:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+        unfinished.remove(partial)
+
+
+def create_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
+    """A new ``.npy`` file of zeros, mapped; delete the map before the file is moved, as Windows asks.
+
+    It has its room on the disk: to write to a map of a file that has not, where there is none left, ends the process.
+    """
+    array = open_memmap(path, "w+", dtype, shape)
+    with path.open("r+b") as file:
+        if sys.platform == "linux":
+            os.posix_fallocate(file.fileno(), array.offset, array.nbytes)
+        else:
+            file.seek(array.offset)
+            for start in range(0, array.nbytes, CHUNK):
+                file.write(bytes(min(CHUNK, array.nbytes - start)))
+    return array
+
+
+def read_array(path: Path) -> np.ndarray:
+    """A ``.npy`` file as a read-only memory map that can hold numbers only."""
+    try:
+        return open_memmap(path, mode="r")
+    except (ValueError, TypeError, EOFError, TokenError) as error:
+        raise InputError(f"{path}: not an array of numbers ({error}); `dvc repro` makes it again") from None
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as ``.npy``, whole or not at all."""
+    content = io.BytesIO()  # of a file itself, NumPy asks C to write, which does not say why it fails
+    np.save(content, array, allow_pickle=False)
+    with replacing(path) as partial:
+        partial.write_bytes(content.getvalue())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with ``\\n`` line ends, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, values: dict | Sequence) -> None:
+    """Write sorted, indented JSON that no NaN or infinity can enter (``ValueError``)."""
+    write_text(path, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, columns: dict[str, np.ndarray]) -> None:
+    """Write columns of one length, the names in the first line."""
+    rows = [columns, *zip(*columns.values(), strict=True)]
+    write_text(path, "".join(",".join(map(str, row)) + "\n" for row in rows))

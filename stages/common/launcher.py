@@ -1,0 +1,152 @@
+"""A stage on several processes: `LAUNCHER="mpiexec -n 4" dvc repro` runs it under that launcher of MPI.
+
+DVC starts one process, as ever. That one starts the launcher, which starts the same stage several times, each watched
+by a process of its own (`python -m stages.common.launcher`) that can say how it ended even if it was killed.
+"""
+
+import json
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+
+NAME = "LAUNCHER"
+
+
+def requested() -> bool:
+    """Whether this process is to start a launcher: one is named, and this is none of its processes."""
+    return bool(os.environ.get(NAME, "").strip()) and "mpi4py" not in sys.modules
+
+
+def launch() -> bool:
+    """Run this process's command line under the launcher, if one is requested, and say whether it has been run.
+
+    A failure ends this process as it would have ended the stage, in one line.
+    """
+    if not requested():
+        return False
+    if not find_spec("mpi4py"):
+        sys.exit(f"error: {NAME}: expected the package mpi4py, which is not installed; `make mpi` brings it and an MPI")
+    words = _words()
+    # The module and its arguments stand behind -m.
+    command = [*words, *_python(), "-m", "stages.common.launcher", *sys.orig_argv[sys.orig_argv.index("-m") + 1 :]]
+    try:
+        process = subprocess.Popen(
+            command, env=os.environ | {"SLURM_KILL_BAD_EXIT": "1"}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        sys.exit(f"error: {NAME}: {words[0]!r} cannot be run ({error.strerror}); give the whole command, or unset it")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _ending(process, signal.getsignal(number)))
+    fault, ran = _show(process.stderr)
+    code = process.wait()
+    if fault is None and code:
+        fault = f"{NAME}: `{shlex.join(words)}` ended with exit code {code}; what it said is above"
+    elif fault is None and not ran:
+        fault = f"{NAME}: `{shlex.join(words)}` has not run the stage; expected a launcher of MPI, as `mpiexec -n 4`"
+    if fault is not None:
+        sys.exit(f"error: {fault}" if fault else 1)
+    return True
+
+
+def _show(lines: Iterable[str]) -> tuple[str | None, bool]:
+    """Show what the watchers pass on, and what the launcher says until one of the processes has failed.
+
+    A line on standard error is shown once, however many processes write it. Of several failures the first is shown,
+    since it ends the others.
+
+    Returns:
+        What is still to be said of the first failure: nothing if the process has said so itself, ``None`` if there was
+        none; and whether any process has ended well.
+    """
+    fault, said, ran = None, set(), False
+    for line in lines:
+        kind, who, text = json.loads(line) if line.startswith('["') else ("said", None, line)
+        if kind == "printed":
+            print(text, end="", flush=True)
+        elif kind == "done":
+            ran = True
+        elif kind == "failed" and fault is None:
+            fault = f"{who} {text}"
+        elif kind == "said" and text not in said:
+            said.add(text)
+            error = text.startswith("error: ")
+            if error or fault is None or fault.startswith(f"{who} "):
+                print(text, end="", file=sys.stderr, flush=True)
+            if error:
+                fault = ""
+            elif text.startswith("Traceback") and fault is None:
+                fault = f"{who} failed; its own error is above"
+    return fault, ran
+
+
+def _words() -> list[str]:
+    """The launcher's command."""
+    try:
+        return shlex.split(os.environ[NAME])
+    except ValueError as error:
+        sys.exit(f"error: {NAME}: {os.environ[NAME]!r} is no command ({error})")
+
+
+def _python() -> list[str]:
+    """This Python, which heeds its environment variables or not, as this process does."""
+    return [sys.executable, *(["-E"] if sys.flags.ignore_environment else [])]
+
+
+def _ending(process: subprocess.Popen, then: Callable) -> Callable:
+    """What to do on a signal: end the launcher, and so all its processes, and then what would have been done."""
+
+    def end(number, frame):
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill() if sys.platform == "win32" else os.killpg(process.pid, signal.SIGKILL)
+        then(number, frame) if callable(then) else sys.exit(128 + number)
+
+    return end
+
+
+def watch(module: str, *arguments: str) -> int:
+    """Run a module as one of a launcher's processes; pass on what it writes, and say how it has ended.
+
+    Each line becomes one of JSON on standard error, whichever it was written to: launchers write on both. Its items are
+    "printed", "said", "done" or "failed"; which process; and the text.
+    """
+    command = [*_python(), "-m", "mpi4py", "-m", module, *arguments]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, close_fds=False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: child.send_signal(number))
+    who = f"process {child.pid} on {platform.node()}"
+
+    def write(kind, text):
+        os.write(2, f"{json.dumps([kind, who, text])}\n".encode())
+
+    def pass_on(stream, kind):
+        for line in stream:
+            write(kind, line.decode(errors="replace"))
+
+    printer = threading.Thread(target=pass_on, args=(child.stdout, "printed"))
+    printer.start()
+    pass_on(child.stderr, "said")
+    printer.join()
+    code = child.wait()
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = ", maybe for want of memory" if name == "SIGKILL" else ""
+        write("failed", f"was killed by {name}{hint}; run the same command again to go on")
+    elif code:
+        write("failed", f"failed with exit code {code}; its own error is above")
+    else:
+        write("done", "")
+    return 1 if code else 0
+
+
+if __name__ == "__main__":
+    sys.exit(watch(*sys.argv[1:]))

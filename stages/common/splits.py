@@ -1,0 +1,28 @@
+"""The arrays of a split, which `pad` wrote. Only `train` and `evaluate` import this: it needs `sentiment/data`."""
+
+from pathlib import Path
+
+import numpy as np
+
+from sentiment import InputError
+from sentiment.data.padding import Ragged, Reviews
+from stages.common.files import read_array
+
+
+def read_split(name: str, split: str) -> tuple[Reviews, np.ndarray]:
+    """A model's reviews, word ids as ``pad`` wrote them, and labels, uint8 [reviews], of a split.
+
+    Raises:
+        InputError: The arrays do not belong together.
+    """
+    ids, labels, lengths = (read_array(Path("data", name, f"{kind}_{split}.npy")) for kind in ("x", "y", "lengths"))
+    unsigned = all(np.issubdtype(array.dtype, np.unsignedinteger) for array in (ids, labels, lengths))
+    words = lengths.sum() if ids.ndim == 1 and unsigned else len(ids)
+    fits = labels.ndim == 1 and lengths.shape == labels.shape and words == (len(ids) if ids.ndim == 1 else len(labels))
+    if not unsigned or ids.ndim not in (1, 2) or not fits or not len(labels) or labels.max() > 1:
+        raise InputError(
+            f"data/{name}: expected the ids, a length and a label, 0 or 1, of each review, got {split} ids {ids.dtype}"
+            f" {[*ids.shape]}, lengths {lengths.dtype} {[*lengths.shape]} and labels {labels.dtype} {[*labels.shape]};"
+            f" `dvc repro pad@{name}` makes them again"
+        )
+    return Ragged(ids, lengths) if ids.ndim == 1 else ids, labels
