@@ -11,12 +11,15 @@ here: only a rerun proves results, which is what ``verify`` does.
 import os
 from pathlib import Path
 
+from dvc.config import ConfigError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from .findings import Report, as_annotations, as_json, as_markdown, as_text
-from .judge import Judge, stand_in_for_plugins
+from .findings import Finding, Kind, Report, as_annotations, as_json, as_markdown, as_text
+from .judge import Judge
+from .reading import ReadOnlyRepo
 from .shell import InputError, Parser, command, explain, git
+from .tree import within
 
 FORMS = {"--json": as_json, "--markdown": as_markdown, "--github": as_annotations}
 
@@ -27,15 +30,27 @@ def gate(folder: Path) -> Report:
     Raises:
         InputError: There is none, or DVC or Git can't open it.
     """
-    report = Report()
-    stand_in_for_plugins()
+    report = Report(prefix=prefix(folder))
     for root in repositories(folder):
         try:
-            with Repo(root) as repo:
+            with ReadOnlyRepo(root) as repo:
                 Judge(repo, folder, report).judge()
         except (DvcException, OSError, ValueError) as error:
-            raise InputError(explain(error)) from error
+            settings = Path(root, ".dvc/config")
+            if root == os.path.realpath(folder) or not within(root, os.path.realpath(folder)):
+                where = f"{settings}: " if isinstance(error, ConfigError) else ""
+                raise InputError(where + explain(error)) from error
+            file = settings.relative_to(os.path.realpath(folder)).as_posix()
+            report.findings.append(Finding(Kind.UNREADABLE, file, "", "", explain(error)))
     return report
+
+
+def prefix(folder: Path) -> str:
+    """The path of a folder from the root of the Git repository around it; empty without one."""
+    try:
+        return git(folder, "rev-parse", "--show-prefix")
+    except InputError:
+        return ""
 
 
 def repositories(folder: Path) -> list[str]:
@@ -63,17 +78,18 @@ def repositories(folder: Path) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print what is wrong in the folder that the command line names, and return the exit code."""
-    parser = Parser(prog="dvc-gate", description=__doc__.splitlines()[0])
+    parser = Parser(prog="dvc-gate", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="in a DVC repository; here by default")
     parser.add_argument("--strict", action="store_true", help="exit with 1 where something can't be judged")
     parser.add_argument("--warn", action="store_true", help="exit with 0 whatever is found")
+    parser.add_argument("--verbose", action="store_true", help="a line for each stage and file")
     forms = parser.add_mutually_exclusive_group()
     for option, form in FORMS.items():
-        forms.add_argument(option, action="store_const", dest="form", const=form, help=form.__doc__.splitlines()[0])
+        forms.add_argument(option, action="store_const", dest="form", const=form, help=form.__doc__)
     parser.set_defaults(form=as_text)
     options = parser.parse_args(arguments)
     report = gate(options.folder)
-    print(options.form(report))
+    print(options.form(report, options.verbose))
     return 0 if options.warn else report.code(options.strict)
 
 

@@ -1,55 +1,67 @@
 """Judges the locks of a DVC repository by its own index and by what Git keeps of its tree."""
 
+import json
 import math
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import dpath
 import yaml
+from dvc.dependency import DatasetDependency
 from dvc.dvcfile import LOCK_FILE, PROJECT_FILE
 from dvc.exceptions import DvcException
-from dvc.fs import FileSystem, known_implementations
 from dvc.output import Output
-from dvc.repo import Repo
-from dvc.repo.index import Index, collect_files
+from dvc.repo.index import Index
 from dvc.stage import PipelineStage, Stage
 from dvc.stage.utils import split_params_deps
-from dvc.utils.serialize import load_path
+from dvc.utils.serialize import ParseError, load_path
+from dvc.utils.strictyaml import YAMLValidationError
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.meta import Meta
+from dvc_data.hashfile.tree import Tree as Listing
 
 from .findings import ABSENT, Finding, Kind, Report, few
+from .reading import LARGEST, ReadOnlyRepo, check_regular
 from .shell import explain
 from .tree import Content, Tree, name_of, parents, within
 
 EMPTY_FOLDER = "d751713988987e9331980363e24189ce.dir"
 MD5 = ("md5", "md5-dos2unix")
+FAULTS = (DvcException, OSError, ValueError, RecursionError, MemoryError)
+"""Errors of a file that DVC can't read."""
 
 
 class Judge:
     """Adds the findings in one DVC repository to a report."""
 
-    def __init__(self, repo: Repo, folder: Path, report: Report):
+    def __init__(self, repo: ReadOnlyRepo, folder: Path, report: Report):
         self.repo, self.report, self.tree = repo, report, Tree(repo)
+        repo.fs.fs.leads_out = self.tree.leads_out
         self.folder = os.path.realpath(folder)
         self.outs: dict[str, Output] = {}
         self.holders: set[str] = set()  # folders that outputs are in
         self.parsed: dict[str, dict] = {}  # params files
+        self.listings: dict[str, dict[str, str]] = {}  # of folders in DVC's cache: hashes by path
         self.unknown: dict[tuple, list[tuple[Stage, Output]]] = defaultdict(list)
 
     def judge(self) -> None:
         """All of them."""
-        indexes = dict(sorted(collect_files(self.repo, onerror=self._unreadable), key=lambda pair: pair[0]))
+        indexes = dict(sorted(self._indexes(), key=lambda pair: pair[0]))
         stages = [stage for index in indexes.values() for stage in index.stages]
+        datasets, locks = (
+            {path: found for index in indexes.values() for path, found in getattr(index, name).items()}
+            for name in ("_datasets", "_datasets_lock")
+        )
+        self.repo.index = Index(self.repo, stages=stages, datasets=datasets, datasets_lock=locks)
         try:
-            Index(self.repo, stages=stages).check_graph()
+            self.repo.index.check_graph()
         except DvcException as error:
             self._unreadable("", error)
-        self.outs = {out.fs_path: out for stage in stages for out in stage.outs if out.protocol == "local"}
         self.holders = {parent for path in self.outs for parent in parents(path)}
         for path, index in indexes.items():
             lock = read_lock(os.path.splitext(path)[0] + ".lock") if os.path.basename(path) == PROJECT_FILE else {}
@@ -61,6 +73,19 @@ class Judge:
         if frozen:
             self.report.notes.append(f"frozen, so not judged: {few(frozen)}")
         self._contradictions()
+
+    def _indexes(self) -> Iterator[tuple[str, Index]]:
+        """The stages of each file that DVC can read."""
+        for path in self.tree.pipelines(self.outs):
+            try:
+                index = Index.from_file(self.repo, path)
+            except FAULTS as error:
+                faulty = isinstance(error, ParseError | YAMLValidationError | OSError | RecursionError)
+                self._unreadable(self.repo.fs.fs.last if faulty else path, error)
+                continue
+            stages = index.stages
+            self.outs |= {out.fs_path: out for stage in stages for out in stage.outs if out.protocol == "local"}
+            yield path, index
 
     def _stage(self, stage: Stage, entry: dict | None) -> None:
         self.report.stages += 1
@@ -84,6 +109,9 @@ class Judge:
     def _params(self, stage: Stage, dep: Output) -> None:
         """Params whose recorded values are not those of the params file; its comments and layout don't count."""
         path = self._relative(dep.fs_path)
+        if os.path.isfile(dep.fs_path) and self.tree.leads_out(dep.fs_path):
+            self._add(Kind.UNKNOWN, stage, path, "not in this repository")
+            return
         if not dep.exists:
             if dep.fs_path in self.outs or self.tree.ignores(dep.fs_path):
                 self._add(Kind.UNKNOWN, stage, path, "params in a file that is not in Git")
@@ -93,18 +121,19 @@ class Judge:
         try:
             dep.validate_filepath()
             now = self._values(dep)
-        except (DvcException, ValueError) as error:
-            self._add(Kind.UNREADABLE, stage, path, explain(error))
+        except FAULTS as error:
+            self._add(Kind.UNREADABLE, stage, path, reason(error))
             return
         was = dep.hash_info.value or {}
         for key in dep.params or [*now, *(key for key in was if key not in now)]:
             for leaf, *values in differences(was.get(key, ABSENT), now.get(key, ABSENT), key):
-                self._add(Kind.STALE, stage, f"{path}: {leaf}", "", *values)
+                cause = "neither recorded nor in the file" if values == [ABSENT, ABSENT] else ""
+                self._add(Kind.STALE, stage, f"{path}: {leaf}", cause, *values)
 
     def _values(self, dep: Output) -> dict[str, Any]:
         """The params a stage reads, as DVC finds them; each file is parsed once."""
         if dep.fs_path not in self.parsed:
-            self.parsed[dep.fs_path] = load_path(dep.fs_path, dep.fs)
+            self.parsed[dep.fs_path] = load_path(dep.fs_path, self.repo.fs)
         values = self.parsed[dep.fs_path]
         if not dep.params:
             return values
@@ -116,18 +145,31 @@ class Judge:
 
     def _dependency(self, stage: Stage, dep: Output) -> None:
         """Code that is not the recorded code, and data that is not what the stage before recorded."""
-        if dep.protocol != "local" or dep.hash_name not in MD5:
+        if isinstance(dep, DatasetDependency):
+            self._dataset(stage, dep)
+        elif dep.protocol != "local" or dep.hash_name not in MD5:
             self._add(Kind.UNKNOWN, stage, str(dep), "not in this repository")
         elif not dep.hash_info:
             self._add(Kind.STALE, stage, self._relative(dep.fs_path), f"{LOCK_FILE} has no record of it")
         elif self._well_formed(stage, dep) and not self._passed_on(stage, dep):
             self._content(stage, dep, Kind.STALE)
 
+    def _dataset(self, stage: Stage, dep: DatasetDependency) -> None:
+        """A dataset of ``dvc.yaml`` that is not the recorded one."""
+        try:
+            (state,) = dep.workspace_status().values() or (None,)
+        except FAULTS as error:
+            self._add(Kind.UNREADABLE, stage, str(dep), reason(error))
+            return
+        if state:
+            cause = f"{state}; run `dvc dataset update {dep.name}`" if state == "not in sync" else state
+            self._add(Kind.STALE, stage, str(dep), cause)
+
     def _passed_on(self, stage: Stage, dep: Output) -> bool:
         """Judge a dependency that another stage or a .dvc file makes, by what that recorded; false if none does."""
         out = self.outs.get(dep.fs_path)
         if out is None:
-            return False
+            return self._inside(stage, dep)
         path, maker = self._relative(dep.fs_path), self._name(out.stage)
         was, now = _recorded(dep), _recorded(out)
         if was.value == now.value:
@@ -141,6 +183,40 @@ class Judge:
             self._add(Kind.STALE, stage, path, f"{maker} moved on", was, now)
         return True
 
+    def _inside(self, stage: Stage, dep: Output) -> bool:
+        """Judge a file of a folder that another stage makes by the folder's listing, if DVC's cache has it."""
+        out = next((self.outs[parent] for parent in parents(dep.fs_path) if parent in self.outs), None)
+        if out is None or not out.use_cache or dep.hash_name != out.hash_name or not out.hash_info:
+            return False
+        listing = self._listing(out)
+        if listing is None:
+            return False
+        name = Path(os.path.relpath(dep.fs_path, out.fs_path)).as_posix()
+        inside = Listing()
+        for path, value in listing.items():
+            if within(path, name, "/"):
+                inside.add(tuple(path.removeprefix(f"{name}/").split("/")), Meta(), HashInfo(dep.hash_name, value))
+        inside.digest()
+        now = listing.get(name, inside.hash_info.value if len(inside) else None)
+        if now != dep.hash_info.value:
+            was = Content(dep.hash_info.value)
+            self._add(
+                Kind.STALE, stage, self._relative(dep.fs_path), f"{self._name(out.stage)} moved on", was, Content(now)
+            )
+        return True
+
+    def _listing(self, out: Output) -> dict[str, str] | None:
+        """The hashes of a folder's files by their paths in it, if DVC's cache has them."""
+        value = out.hash_info.value
+        if value not in self.listings:
+            cache = self.repo.cache.legacy if out.hash_name == "md5-dos2unix" else self.repo.cache.local
+            try:
+                entries = json.loads(Path(cache.oid_to_path(value)).read_bytes())
+                self.listings[value] = {entry["relpath"]: entry["md5"] for entry in entries}
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
+                return None
+        return self.listings[value]
+
     def _output(self, stage: Stage, out: Output) -> None:
         """Results in Git that are not the recorded ones."""
         if out.protocol != "local" or out.hash_name not in MD5:
@@ -153,15 +229,26 @@ class Judge:
     def _content(self, stage: Stage, item: Output, wrong: Kind) -> None:
         """Judge a file or folder by what is there, and call it ``wrong`` where that is certain."""
         path, tree = item.fs_path, self.tree
-        was, found = _recorded(item), tree.content(item.fs_path, item.hash_name)
-        if found.value != was.value and os.path.isdir(path):
-            found = tree.content(path, item.hash_name, kept=True)
+        was = _recorded(item)
+        try:
+            check_regular(path)
+            if tree.leads_out(path):
+                self._add(Kind.UNKNOWN, stage, self._relative(path), "not in this repository")
+                return
+            found = tree.content(path, item.hash_name)
+            if found.value != was.value and os.path.isdir(path):
+                found = tree.content(path, item.hash_name, kept=True)
+        except OSError as error:
+            self._add(Kind.UNREADABLE, stage, self._relative(path), reason(error))
+            return
         if found.value == was.value:
             self._same_size(stage, self._relative(path), item, found, "the hash is right and the size is not")
+            if item.IS_DEPENDENCY and path not in self.holders and (name := tree.untracked_in(path)):
+                self._add(Kind.UNTRACKED, stage, self._relative(name), "neither Git nor DVC keeps it")
             return
         kind, cause = self._missing(item, wrong) if found.value is None else self._differs(stage, item, found, wrong)
         self._add(kind, stage, self._relative(path), cause, was, found)
-        if kind == Kind.UNKNOWN and item.IS_DEPENDENCY:
+        if kind is Kind.UNKNOWN and item.IS_DEPENDENCY:
             self.unknown[path, item.hash_name].append((stage, item))
 
     def _missing(self, item: Output, wrong: Kind) -> tuple[Kind, str]:
@@ -170,24 +257,31 @@ class Judge:
             return Kind.UNKNOWN, "an empty folder, which Git can't keep"
         if tree.borrowed(path):
             return Kind.UNKNOWN, "a link to nothing, or in a submodule that is not checked out"
+        if path in tree.sparse:
+            return Kind.UNKNOWN, "outside the sparse checkout"
         if path in tree.tracked or path in tree.folders:
             return wrong, "deleted"
         if tree.ignores(path):
             return Kind.UNKNOWN, "Git does not keep it"
-        if item.IS_DEPENDENCY and (path in self.holders or any(parent in self.outs for parent in parents(path))):
+        if not item.IS_DEPENDENCY:
+            return Kind.UNKNOWN, "neither Git nor DVC keeps it"
+        if path in self.holders or any(parent in self.outs for parent in parents(path)):
             return Kind.UNKNOWN, "a folder that holds data, or data in one"
-        if item.IS_DEPENDENCY and (tree.root is None or tree.once_kept(path)):
-            return wrong, "deleted"
-        return Kind.UNKNOWN, "neither Git nor DVC keeps it"
+        return Kind.UNTRACKED, "missing here, and neither Git nor DVC keeps it"
 
     def _differs(self, stage: Stage, item: Output, found: Content, wrong: Kind) -> tuple[Kind, str]:
         path, tree, was = item.fs_path, self.tree, _recorded(item)
         if tree.ignores(path):
             return Kind.UNKNOWN, "Git does not keep it"
+        if path in tree.sparse:
+            return Kind.UNKNOWN, "partly outside the sparse checkout"
+        size = tree.pointer(path)
+        if size == tree.SEVERAL or (size is not None and was.size in (None, size)):
+            return Kind.UNKNOWN, "a pointer of Git LFS, whose file `git lfs pull` fetches"
         if was.size != found.size and any(
             tree.content(path, "md5", True, ends).value == was.value for ends in (b"\n", b"\r\n")
         ):
-            return Kind.STALE, "only line ends differ"
+            return Kind.LINE_ENDS, "only line ends differ"
         if not os.path.isdir(path) or not item.hash_info.isdir:
             return wrong, "its content is another"
         if was.nfiles is not None and was.nfiles <= (found.nfiles or 0):
@@ -231,9 +325,14 @@ class Judge:
 
     def _unreadable(self, file: str, error: Exception) -> None:
         path = self._relative(os.path.abspath(file)) if file else ""
-        self.report.findings.append(Finding(Kind.UNREADABLE, path, "", "" if file else "pipeline", explain(error)))
+        cause = reason(error)
+        if file and (line := conflict(file)):
+            cause = (
+                f"line {line} is a conflict marker of a merge; resolve it, run `dvc repro` and commit what it writes"
+            )
+        self.report.findings.append(Finding(Kind.UNREADABLE, path, "", "" if file else "pipeline", cause))
 
-    def _add(self, kind: Kind, stage: Stage, what: str, cause: str, recorded: Any = None, found: Any = None) -> None:
+    def _add(self, kind: Kind, stage: Stage, what: str, cause: str, recorded: Any = ABSENT, found: Any = ABSENT):
         file = self._relative(stage.path, self.folder)
         self.report.findings.append(Finding(kind, file, self._name(stage), what, cause, recorded, found))
 
@@ -252,18 +351,21 @@ def read_lock(file: str) -> dict[str, dict]:
     return yaml.load(Path(file).read_text("utf-8"), getattr(yaml, "CBaseLoader", yaml.BaseLoader)).get("stages", {})
 
 
-class Elsewhere(FileSystem):
-    """Stands in for the remote file systems whose plugin (``dvc-s3``, ...) is not installed: nothing there is read."""
+def reason(error: BaseException) -> str:
+    """Why a file can't be read, in one line."""
+    if isinstance(error, RecursionError | MemoryError):
+        return "nested too deeply"
+    return error.strerror if isinstance(error, OSError) and error.strerror else explain(error)
 
-    protocol = "elsewhere"
-    PARAM_CHECKSUM = "etag"
 
-
-def stand_in_for_plugins() -> None:
-    """Let DVC load pipelines that name remote files, which it refuses where a plugin is missing."""
-    for scheme, entry in known_implementations.items():
-        if find_spec(entry["class"].partition(".")[0]) is None:
-            known_implementations[scheme] = {"class": f"{__name__}.{Elsewhere.__name__}"}
+def conflict(file: str) -> int | None:
+    """The number of the first line that is a conflict marker of Git's."""
+    try:
+        with open(file, "rb") as stream:
+            lines = stream.read(LARGEST).splitlines() if os.path.isfile(file) else []
+    except OSError:
+        return None
+    return next((number for number, line in enumerate(lines, 1) if line.startswith(b"<<<<<<< ")), None)
 
 
 def differences(was: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any]]:

@@ -1,25 +1,29 @@
-"""What a working tree holds: its files as DVC hashes them, and what Git keeps or ignores of them."""
+"""A working tree: its files as DVC hashes them, and what Git keeps or ignores of them."""
 
 import hashlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from dvc.dvcfile import PROJECT_FILE
+from dvc.dvcfile import PROJECT_FILE, is_valid_filename
+from dvc.fs import localfs
 from dvc.repo import Repo
-from dvc.scm import NoSCM
 from dvc.stage import PipelineStage, Stage
 from dvc_data.hashfile.hash import file_md5
 from dvc_data.hashfile.hash_info import HashInfo
-from dvc_data.hashfile.istextfile import DEFAULT_CHUNK_SIZE, istextblock
 from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree as Listing
 
-from .shell import GitError, git
+from .reading import check_regular
+from .shell import LOCAL, GitError, git, without_filters
 
 LINK, SUBMODULE = "120000", "160000"  # Git's modes
+LFS_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:[0-9a-f]{64}\nsize (\d+)\n")
+FEW_BYTES = 1024  # no pointer of Git LFS has more
+BINARY_BY = 8000  # a file with a zero byte among so many has no lines, as Git has it
 
 
 class Content(NamedTuple):
@@ -42,18 +46,33 @@ class Tree:
     Git's view is asked of ``git`` itself, once; without Git (``dvc init --no-scm``) everything on disk counts as kept.
     """
 
+    SEVERAL = -1
+
     def __init__(self, repo: Repo):
         self.repo = repo
-        self.root = None if isinstance(repo.scm, NoSCM) else git(Path(repo.root_dir), "rev-parse", "--show-toplevel")
+        alone = repo.config["core"].get("no_scm", False)
+        self.root = None if alone else git(Path(repo.root_dir), "rev-parse", "--show-toplevel")
         self._digests: dict[tuple, str] = {}
 
     @cached_property
     def tracked(self) -> dict[str, str]:
         """Git's mode of each file it keeps, by path."""
+        return {path: mode for path, (_, mode) in self._index.items()}
+
+    @cached_property
+    def sparse(self) -> set[str]:
+        """Files that Git keeps and a sparse checkout leaves out, with the folders they are in."""
+        files = {path for path, (tag, _) in self._index.items() if tag == "S" and not os.path.lexists(path)}
+        return files | {parent for path in files for parent in parents(path)}
+
+    @cached_property
+    def _index(self) -> dict[str, tuple[str, str]]:
+        """Git's tag and mode of each file it keeps, by path."""
         if self.root is None:
             return {}
-        lines = filter(None, git(Path(self.root), "ls-files", "-z", "--stage").split("\0"))
-        return {self._path(name): head.split(" ")[0] for head, _, name in (line.partition("\t") for line in lines)}
+        lines = filter(None, git(Path(self.root), "ls-files", "-z", "-t", "--stage").split("\0"))
+        heads = ((head.split(" "), name) for head, _, name in (line.partition("\t") for line in lines))
+        return {self._path(name): (tag, mode) for (tag, mode, *_), name in heads}
 
     @cached_property
     def folders(self) -> set[str]:
@@ -63,10 +82,48 @@ class Tree:
     @cached_property
     def ignored(self) -> set[str]:
         """What is on disk and Git ignores; of a folder that it ignores as a whole, the folder alone."""
+        return self._ignored("--others", "--directory")
+
+    def untracked_in(self, path: str) -> str | None:
+        """A file of a path that Git neither keeps nor ignores, if there is one."""
+        around = [path, *parents(path)]
+        if path in self.tracked or not (self._untracked.intersection(around) or path in self._untracked_holders):
+            return None
+        return next((file for file in self.files(path, kept=True) if file not in self.tracked), None)
+
+    @cached_property
+    def _untracked(self) -> set[str]:
+        """Files and whole folders that Git neither keeps nor ignores."""
+        command = ("ls-files", "-z", "--others", "--exclude-standard", "--directory")
+        names = git(Path(self.root), *command).split("\0") if self.root else []
+        return {self._path(name.rstrip("/")) for name in names if name}
+
+    @cached_property
+    def _untracked_holders(self) -> set[str]:
+        return {parent for path in self._untracked for parent in parents(path)}
+
+    def _ignored(self, *options: str) -> set[str]:
         if self.root is None:
             return set()
-        command = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+        command = ("ls-files", "-z", "--ignored", "--exclude-standard", *options)
         return {self._path(name.rstrip("/")) for name in git(Path(self.root), *command).split("\0") if name}
+
+    @cached_property
+    def _ignored_though_kept(self) -> set[str]:
+        return self._ignored("--cached")
+
+    def pipelines(self, outs: Collection[str]) -> Iterator[str]:
+        """Files that define stages, as DVC finds them: not those that it or Git ignores, and none in ``outs``.
+
+        Args:
+            outs: Folders that stages make. The caller may add to it between two files.
+        """
+        for folder, names, files in self.repo.dvcignore.walk(localfs, self.repo.root_dir):
+            for path in (os.path.join(folder, name) for name in sorted(files) if is_valid_filename(name)):
+                if path not in self.ignored and path not in self._ignored_though_kept:
+                    yield path
+            places = {name: os.path.join(folder, name) for name in names}
+            names[:] = [name for name in names if places[name] not in self.ignored and places[name] not in outs]
 
     def ignores(self, path: str) -> bool:
         """Whether Git leaves a path to others: it ignores it, there or not, or it is none of this repository's."""
@@ -80,12 +137,20 @@ class Tree:
         """Whether Git keeps of a path no more than a link or the address of a submodule."""
         return any(self.tracked.get(place) in (LINK, SUBMODULE) for place in (path, *parents(path)))
 
+    def leads_out(self, path: str) -> bool:
+        """Whether a path is outside the repository, or in it by name and out of it by a link that Git keeps."""
+        root = self.root or self.repo.root_dir
+        if not within(os.path.abspath(path), root):
+            return True
+        links = self.root is None or self.borrowed(path)
+        return links and not within(os.path.realpath(path), os.path.realpath(root))
+
     def files(self, path: str, kept: bool = False) -> Iterator[str]:
         """The files of a file or folder, less what DVC ignores and, if ``kept``, what Git ignores."""
         if not os.path.isdir(path):
             yield path
             return
-        for folder, names, files in self.repo.dvcignore.walk(self.repo.fs, path):
+        for folder, names, files in self.repo.dvcignore.walk(localfs, path):
             places = {name: os.path.join(folder, name) for name in (*names, *files)}
             if kept:
                 names[:] = [name for name in names if places[name] not in self.ignored]
@@ -100,10 +165,13 @@ class Tree:
             algorithm: ``md5``, or ``md5-dos2unix`` of DVC 2.
             kept: Without the files of a folder that Git ignores.
             ends: Hash texts as if their lines ended so.
+
+        Raises:
+            OSError: It is neither, or can't be read.
         """
         if not os.path.exists(path):
             return Content()
-        if os.path.isfile(path):
+        if not os.path.isdir(path):
             return Content(self.digest(path, algorithm, ends), os.path.getsize(path))
         listing, size = Listing(), 0
         for file in self.files(path, kept):
@@ -117,37 +185,48 @@ class Tree:
     def digest(self, file: str, algorithm: str, ends: bytes | None = None) -> str:
         """DVC's hash of one file, as it is or with other line ends, of which a binary file has none."""
         key = (file, algorithm, ends)
+        if key not in self._digests:
+            check_regular(file)
         if key not in self._digests and ends is None:
             self._digests[key] = file_md5(file, name=algorithm)
         elif key not in self._digests:
             data = Path(file).read_bytes()
-            if istextblock(data[:DEFAULT_CHUNK_SIZE]):
+            if b"\0" not in data[:BINARY_BY]:
                 data = data.replace(b"\r\n", b"\n").replace(b"\n", ends)
             self._digests[key] = hashlib.md5(data, usedforsecurity=False).hexdigest()
         return self._digests[key]
+
+    def pointer(self, path: str) -> int | None:
+        """Size of the file that a pointer of Git LFS stands for, or ``SEVERAL`` for a folder; None without any."""
+        if not os.path.isdir(path):
+            with open(path, "rb") as file:
+                found = LFS_POINTER.match(file.read(FEW_BYTES))
+            return int(found[1]) if found else None
+        files = (file for file in self.files(path) if os.path.exists(file) and os.path.getsize(file) < FEW_BYTES)
+        return self.SEVERAL if any(self.pointer(file) is not None for file in files) else None
 
     def changed_since(self, file: str, text: str, path: str) -> str | None:
         """The commit that wrote a text to a file, if Git keeps another path now; None where it can't say."""
         if self.root is None:
             return None
+        root = Path(self.root)
+        quiet = (*without_filters(root), *LOCAL)
+        plain = ("--no-ext-diff", "--no-textconv")
         try:
-            commit = git(Path(self.root), "log", "-1", "--format=%h", f"-S{text}", "--", file)
+            commit = git(root, *quiet, "log", "-1", "--format=%h", *plain, f"-S{text}", "--", file)
             if not commit:
                 return None
-            return commit if git(Path(self.root), "diff", "--name-only", "--no-renames", commit, "--", path) else None
+            differs = git(root, *quiet, "diff", "--name-only", "--no-renames", *plain, commit, "--", path)
+            return commit if differs else None
         except GitError:
             return None
-
-    def once_kept(self, path: str) -> bool:
-        """Whether a commit that is here had a path."""
-        return self.root is not None and bool(git(Path(self.root), "log", "-1", "--format=%h", "--", path))
 
     def _path(self, name: str) -> str:
         return os.path.normpath(os.path.join(self.root, name))
 
     def _ignores_absent(self, path: str) -> bool:
-        try:
-            return bool(git(Path(self.root), "check-ignore", "--", path))
+        try:  # with a slash, since a pattern of folders may be meant
+            return bool(git(Path(self.root), "check-ignore", "--", path, path + os.sep))
         except GitError as error:
             return error.code != 1  # which is no; any other is said of paths beyond a link or in a submodule
 
@@ -158,9 +237,9 @@ def parents(path: str) -> Iterator[str]:
         yield (path := parent)
 
 
-def within(path: str, folder: str) -> bool:
+def within(path: str, folder: str, separator: str = os.sep) -> bool:
     """Whether a path is a folder or below it."""
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+    return path == folder or path.startswith(folder.rstrip(separator) + separator)
 
 
 def name_of(stage: Stage, folder: str) -> str:

@@ -222,7 +222,7 @@ def as_markdown(report: dict) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Verify what the command line names; print the report; give the exit code."""
-    parser = Parser(prog="dvc-verify", description=__doc__.splitlines()[0])
+    parser = Parser(prog="dvc-verify", description=__doc__)
     parser.add_argument("targets", nargs="*", help="stages, with all they depend on; every pipeline by default")
     parser.add_argument("--rev", default="HEAD", help="the commit to prove; HEAD by default")
     parser.add_argument("--against", metavar="REV", help="compare with what another commit records, running nothing")

@@ -57,7 +57,7 @@ def check(name: str) -> None:
             raise InputError(f"model: expected one of {known}, got {name!r}")
         needed = {last, *descendants(repo.index.graph, last)}
         names = {"", *(stage.addressing for stage in needed)}
-        wrong = [finding for finding in gate(Path()).findings if finding.kind and finding.stage in names]
+        wrong = [finding for finding in gate(Path()).findings if finding.kind.code and finding.stage in names]
         if wrong:
             raise InputError(f"{wrong[0]}; `make gate` tells all, `make repro` mends it")
         for out in {str(out): out for stage in needed for out in (*stage.outs, *stage.deps)}.values():

@@ -116,8 +116,8 @@ def pytest_addoption(parser):
 
 
 SLOW = {
-    "archive", "bits", "blocks", "cache", "checks", "experiments", "export", "gate", "install", "keras_trainer",
-    "noise", "pipeline", "processes", "report", "surroundings", "verify",
+    "archive", "bits", "blocks", "cache", "checks", "experiments", "export", "gate", "hostile", "install",
+    "keras_trainer", "noise", "pipeline", "processes", "report", "surroundings", "verify",
 }  # fmt: skip
 """Test files that run DVC, compile much or start processes that do; `make check` leaves them out."""
 

@@ -70,7 +70,7 @@ def copy(cloned, tmp_path) -> Path:
 def lines(report: Report) -> list[str]:
     """Kind, stage and file or key of each finding, or of the file that can't be read."""
     return sorted(
-        ": ".join(filter(None, (finding.kind.name.lower(), finding.stage or finding.file, finding.what)))
+        ": ".join(filter(None, (finding.kind.word, finding.stage or finding.file, finding.what)))
         for finding in report.findings
     )
 
@@ -129,7 +129,6 @@ STALE = {  # what happened: how, and the stage and file or key of each line
     "a param added": (edit("params.yaml", "rows:", "columns: 1, rows:"), ["clean: params.yaml: clean.columns"]),
     "a declared param nowhere": (edit("dvc.yaml", r"\[clean\]", "[clean, x]"), ["clean: params.yaml: x"]),
     "code edited": (put("code.py", "more\n"), ["clean: code.py"]),
-    "code removed": (remove("code.py"), ["clean: code.py"]),
     "code edited in a folder": (put("src/a.py", "more\n"), [f"{name}: src" for name in MODELS]),
     "code added to a folder": (put("src/c.py", ""), [f"{name}: src" for name in MODELS]),
     "a dependency added": (edit("dvc.yaml", "code.py]", "code.py, src/a.py]"), ["clean: src/a.py"]),
@@ -167,16 +166,20 @@ INCONSISTENT = {
 }
 
 UNREADABLE = {  # what is: how, the file, and a part of the reason
-    "an empty lock": (put("dvc.lock", ""), "dvc.yaml", "required key not provided"),
-    "a lock that is no YAML": (edit("dvc.lock", "^stages:", "stages: ["), "dvc.yaml", "structure is corrupted"),
-    "a lock in conflict": (edit("dvc.lock", "^stages:", "<<<<<<< a\nstages:"), "dvc.yaml", "structure is corrupted"),
-    "a lock with a stage twice": (edit("dvc.lock", r"\Z", "  clean:\n    cmd: x\n"), "dvc.yaml", "duplicate key"),
-    "a lock of another schema": (edit("dvc.lock", "^schema: .*", "schema: '9'"), "dvc.yaml", "invalid schema version"),
+    "an empty lock": (put("dvc.lock", ""), "dvc.lock", "required key not provided"),
+    "a lock that is no YAML": (edit("dvc.lock", "^stages:", "stages: ["), "dvc.lock", "structure is corrupted"),
+    "a lock in conflict": (
+        edit("dvc.lock", "^stages:", "<<<<<<< a\nstages:"),
+        "dvc.lock",
+        "line 2 is a conflict marker",
+    ),
+    "a lock with a stage twice": (edit("dvc.lock", r"\Z", "  clean:\n    cmd: x\n"), "dvc.lock", "duplicate key"),
+    "a lock of another schema": (edit("dvc.lock", "^schema: .*", "schema: '9'"), "dvc.lock", "invalid schema version"),
     "a pipeline that is no YAML": (put("dvc.yaml", "stages: ["), "dvc.yaml", "structure is corrupted"),
     "a pipeline that is no text": (put("dvc.yaml", b"\xff\xfe"), "dvc.yaml", "not valid utf-8"),
     "a pipeline of another form": (put("dvc.yaml", "stages: 3"), "dvc.yaml", "validation failed"),
     "an output of two stages": (edit("dvc.yaml", r"\[data.csv\]", "[m.txt]"), "", "is specified in"),
-    "params that are no YAML": (put("params.yaml", "models: ["), "dvc.yaml", "structure is corrupted"),
+    "params that are no YAML": (put("params.yaml", "models: ["), "params.yaml", "structure is corrupted"),
     "a .dvc file that is no YAML": (put("raw.csv.dvc", "outs: ["), "raw.csv.dvc", "structure is corrupted"),
 }
 
@@ -190,7 +193,7 @@ def test_a_fresh_clone_passes_without_the_project_and_nothing_is_written(copy):
     imported = set(re.findall(r"\| +([\w.]+)$", run.stderr, re.MULTILINE))
     assert "dvc.repo" in imported
     assert not imported & {"tensorflow", "keras", "numba", "sentiment", "stages"}
-    assert git(copy, "status", "--porcelain", "--ignored").split() == ["!!", ".dvc/tmp/"]
+    assert git(copy, "status", "--porcelain", "--ignored") == ""
 
 
 def test_so_does_the_tree_with_its_data(origin):
@@ -210,7 +213,7 @@ def test_a_tree_that_moved_on_is_stale(copy, change, expected, committed):
     if committed:
         commit(copy)
     if expected is None:  # the loop is over the params
-        assert gate(copy).code() == Kind.UNREADABLE
+        assert gate(copy).code() == 3
     else:
         assert found(copy) == [f"stale: {line}" for line in sorted(expected)]
 
@@ -263,6 +266,7 @@ stages:
   b: {cmd: cp d/x z, deps: [d/x], outs: [z]}
 """
 KEPT = "stages: {a: {cmd: mkdir -p d && cp i d/x && cp i d/y, deps: [i], outs: [{d: {cache: false}}]}}\n"
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize %d\n"
 PARAMS = "stages: {a: {cmd: echo 1 > o, params: [%s], outs: [o]}}\n"
 
 
@@ -367,7 +371,10 @@ CASES = {
         KEPT, ["unknown: a: d"], {"i": "1\n", ".gitignore": "/d/y\n"}
     ),
     "data that was never committed": Case(
-        ONE, ["unknown: a: i"], {"i": "1\n", ".gitignore": "/i\n"}, after=later(remove("i"), put(".gitignore", "/o\n"))
+        ONE,
+        ["untracked: a: i"],
+        {"i": "1\n", ".gitignore": "/i\n"},
+        after=later(remove("i"), put(".gitignore", "/o\n")),
     ),
     "data that Git ignores": Case(ONE, ["unknown: a: i"], {"i": "1\n", ".gitignore": "/i\n"}),
     "data that Git ignores, another here": Case(
@@ -447,23 +454,82 @@ CASES = {
         PARAMS % "p.yaml: [k]", ["unreadable: a: p.yaml"], {"p.yaml": "k: 1\n"}, after=put("p.yaml", "k: [")
     ),
     "no Git": Case(ONE, ["stale: a: i"], {"i": "1\n"}, after=put("i", "2\n"), init={"no_scm": True}),
-    "line ends": Case(ONE, ["stale: a: i"], {"i": "1\r\n", ".gitattributes": "i text\n"}),
+    "line ends": Case(ONE, ["line ends: a: i"], {"i": "1\r\n", ".gitattributes": "i text\n"}),
     "line ends in a folder": Case(
-        FOLDER, ["stale: a: src"], {"src/a.py": "1\r\n", "src/b": "x\r\n", ".gitattributes": "src/* text\n"}
+        FOLDER, ["line ends: a: src"], {"src/a.py": "1\r\n", "src/b": "x\r\n", ".gitattributes": "src/* text\n"}
     ),
     "line ends of a result": Case(
-        ONE.replace("[o]", "[{o: {cache: false}}]"), ["stale: a: o"], {"i": "1\r\n", ".gitattributes": "o text\n"}
+        ONE.replace("[o]", "[{o: {cache: false}}]"), ["line ends: a: o"], {"i": "1\r\n", ".gitattributes": "o text\n"}
     ),
     "data that Git keeps too": Case(
         ONE, ["inconsistent: a: o"], {"i": "1\n"}, after=later(put("o", "2\n"), put(".gitignore", ""))
     ),
 }
 
+DATASET = "datasets: [{name: d, type: url, url: https://example.org/%s}]\n"
+DATASET_LOCK = """
+schema: '2.0'
+stages:
+  a:
+    cmd: cp i o
+    deps:
+    - path: ds://d
+      dataset: {name: d, type: url, url: https://example.org/x, meta: {isdir: false, size: 1}}
+datasets:
+- {name: d, type: url, url: https://example.org/x, meta: {isdir: false, size: 1}}
+"""
+CASES |= {
+    "code that was never added to Git, on its author's machine": Case(
+        FOLDER, ["untracked: a: src/b.py"], {"src/a.py": "1\n", "src/b.py": "2\n"}, there=later(
+            lambda folder: git(folder, "rm", "--quiet", "--cached", "src/b.py")
+        )
+    ),
+    "a folder that Git kept once and ignores now": Case(
+        FOLDER, ["unknown: a: src"], {"src/a.py": "1\n"},
+        after=later(lambda folder: shutil.rmtree(folder / "src"), put(".gitignore", "/o\nsrc/\n")),
+    ),
+    "code outside a sparse checkout": Case(
+        TWO.replace("deps: [i]", "deps: [src, src/a.py]").replace("cp i", "cp src/a.py"),
+        ["unknown: a: src", "unknown: a: src/a.py"],
+        {"src/a.py": "1\n", "doc/x": ""},
+        there=lambda folder: git(folder, "sparse-checkout", "set", "doc", ".dvc"),
+    ),
+    "a pointer of Git LFS": Case(
+        ONE, ["unknown: a: i"], {"i": "1\n"}, there=put("i", POINTER % 2)
+    ),
+    "a pointer of Git LFS to a file of another size": Case(
+        ONE, ["stale: a: i"], {"i": "1\n"}, there=put("i", POINTER % 3)
+    ),
+    "a pointer of Git LFS in a folder": Case(
+        FOLDER, ["unknown: a: src"], {"src/a.py": "1\n"}, there=put("src/a.py", POINTER % 2)
+    ),
+    "a remote of a scheme that DVC lacks": Case(
+        ONE, [], {"i": "1\n"}, after=put(".dvc/config", "['remote \"far, #1%\"']\n    url = xy://far/a#b,c%d\n")
+    ),
+    "a dataset": Case(
+        ONE, [], {"i": "1\n"},
+        after=later(put("dvc.yaml", DATASET % "x" + "stages: {a: {cmd: cp i o, deps: ['ds://d']}}"),
+                    put("dvc.lock", DATASET_LOCK)),
+    ),
+    "a dataset that moved on": Case(
+        ONE, ["stale: a: ds://d"], {"i": "1\n"},
+        after=later(put("dvc.yaml", DATASET % "y" + "stages: {a: {cmd: cp i o, deps: ['ds://d']}}"),
+                    put("dvc.lock", DATASET_LOCK)),
+    ),
+    "a dataset that is not defined": Case(
+        ONE, ["unreadable: a: ds://d"], {"i": "1\n"},
+        after=later(put("dvc.yaml", "stages: {a: {cmd: cp i o, deps: ['ds://d']}}"), put("dvc.lock", DATASET_LOCK)),
+    ),
+    "line ends of Korean text": Case(
+        ONE, ["line ends: a: i"], {"i": "# 한국어 주석이 있습니다\r\n".encode("euc-kr"), ".gitattributes": "i text\n"}
+    ),
+}  # fmt: skip
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_kind_of_repository_is_judged_right(name, tmp_path):
     case = CASES[name]
-    links = {name: text[2:] for name, text in case.files.items() if text.startswith("->")}
+    links = {name: text[2:] for name, text in case.files.items() if text[:2] == "->"}
     files = {name: text for name, text in case.files.items() if name not in links}
     folder = create(tmp_path / "made", files | {"dvc.yaml": case.pipeline}, case.track, **case.init)
     for link, target in links.items():
@@ -476,9 +542,75 @@ def test_every_kind_of_repository_is_judged_right(name, tmp_path):
     report = gate(copy)
     assert lines(report) == case.expected
     assert report.notes == case.notes
-    assert report.code() == max([Kind[line.partition(":")[0].upper()] for line in case.expected], default=0)
-    if name.startswith("line ends"):
-        assert [finding.cause for finding in report.findings] == ["only line ends differ"]
+    words = {kind.word: kind.code for kind in Kind}
+    assert report.code() == max([words[line.partition(":")[0]] for line in case.expected], default=0)
+
+
+def test_a_file_in_a_folder_that_was_made_again_is_stale_where_the_cache_has_its_listing(tmp_path):
+    folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": INSIDE})
+    repro(folder)
+    assert found(folder) == []
+    write(folder, "i", "2\n")
+    repro(folder, "a")
+    assert found(folder) == ["stale: b: d/x"]
+    shutil.rmtree(folder / ".dvc/cache")
+    shutil.rmtree(folder / "d")
+    assert found(folder) == ["unknown: b: d/x"]
+
+
+def test_the_remedy_of_line_ends_works_on_the_authors_machine(tmp_path):
+    folder = create(tmp_path / "made", {"i": "1\r\n", "dvc.yaml": ONE, ".gitattributes": "* text=auto eol=lf\n"})
+    repro(folder)
+    assert found(clone(folder, tmp_path / "before")) == ["line ends: a: i"]
+    git(folder, "add", "--renormalize", ".")
+    commit(folder)
+    git(folder, "rm", "-rq", "--cached", ".")
+    git(folder, "reset", "-q", "--hard")
+    with inside(folder), Repo() as repo:
+        repo.commit(force=True)
+    commit(folder)
+    assert found(clone(folder, tmp_path / "after")) == []
+
+
+@pytest.mark.parametrize("change", [change for change, _ in INCONSISTENT.values()], ids=INCONSISTENT)
+def test_the_remedy_of_what_is_inconsistent_works(origin, tmp_path, change):
+    folder = Path(shutil.copytree(origin, tmp_path / "made", symlinks=True))
+    change(folder)
+    stages = {finding.stage for finding in gate(folder).findings}
+    with inside(folder), Repo() as repo:
+        for stage in stages:
+            repo.reproduce([stage], force=True)
+    assert found(folder) == []
+
+
+def test_stages_of_one_cause_share_a_line_with_their_count(copy, tmp_path):
+    put("src/a.py", "more\n")(copy)
+    report = gate(copy)
+    text = as_text(report).splitlines()
+    assert text[0].startswith("stale: 2 stages: src: its content is another: recorded ")
+    assert text[1] == "note: --verbose names each stage and file"
+    assert [line.split(":")[1] for line in as_text(report, verbose=True).splitlines()[:2]] == [" train@m", " train@n"]
+    assert len(json.loads(as_json(report))["findings"]) == 2
+
+
+def test_annotations_name_files_from_the_root_of_git(tmp_path):
+    repro(create(tmp_path, {"i": "1\n"}))
+    folder = tmp_path / "p"
+    repro(create(folder, {"i": "1\n", "dvc.yaml": ONE, "s/x": ""}, subdir=True))
+    write(folder, "i", "2\n")
+    for place in (folder, folder / "s"):
+        assert as_annotations(gate(place)).startswith("::error file=p/dvc.yaml,title=stale")
+
+
+def test_json_keeps_the_types_of_values(copy):
+    edit("params.yaml", "seed: 1, rate: 0.5", "seed: null, rate: [1.5, true], more: {a: 1}")(copy)
+    sides = {
+        finding["what"].rpartition(".")[2]: (finding.get("recorded", "absent"), finding.get("found", "absent"))
+        for finding in json.loads(as_json(gate(copy)))["findings"]
+    }
+    assert sides == {"seed": (1, None), "rate": (0.5, [1.5, True]), "a": ("absent", 1)} or sides == {
+        "seed": (1, None), "rate": (0.5, [1.5, True]), "more": ("absent", {"a": 1}),
+    }  # fmt: skip
 
 
 def test_a_lock_of_dvc_2_is_judged_by_the_hash_it_names(tmp_path):
@@ -566,11 +698,12 @@ def test_a_worktree_and_a_shallow_clone_are_judged_like_a_clone(origin, tmp_path
         assert found(folder) == [f"stale: {name}: src" for name in MODELS]
 
 
-def test_a_file_that_is_gone_was_deleted_if_a_commit_here_had_it(copy, tmp_path):
-    git(copy, "rm", "--quiet", "code.py")
-    commit(copy)
+def test_code_that_is_gone_is_stale_until_it_is_committed_and_then_untracked(copy, tmp_path):
+    remove("code.py")(copy)
     assert found(copy) == ["stale: clean: code.py"]
-    assert found(clone(copy, tmp_path / "shallow", "--depth", "1")) == ["unknown: clean: code.py"]
+    commit(copy)
+    assert found(copy) == ["untracked: clean: code.py"]
+    assert found(clone(copy, tmp_path / "shallow", "--depth", "1")) == ["untracked: clean: code.py"]
 
 
 def test_a_path_of_any_name_is_found(tmp_path):
@@ -681,9 +814,16 @@ def test_long_values_and_lists_are_cut_and_what_is_unknown_is_no_error():
     assert str(finding) == f"stale: a: o: cause: recorded {'a' * 200}, found {'b' * 200}..."
     unknown = Report(2, [Finding(Kind.UNKNOWN, "dvc.yaml", "a", name, "why") for name in names], ["n"])
     assert as_text(unknown).splitlines() == [
-        "unknown: a: x0, x1, x2, x3, x4 and 1 more: why", "note: n", "2 stages: 6 unknown",
+        "unknown: a: x0, x1, x2, x3, x4 and 1 more: why", "note: --verbose names each stage and file", "note: n",
+        "2 stages: 6 unknown",
     ]  # fmt: skip
-    assert as_annotations(unknown).splitlines()[0] == "::notice file=dvc.yaml,title=unknown%3A a::unknown: a: x0: why"
+    assert as_text(unknown, verbose=True).splitlines() == [
+        *(f"unknown: a: {name}: why" for name in names), "note: n", "2 stages: 6 unknown",
+    ]  # fmt: skip
+    assert (
+        as_annotations(unknown).splitlines()[0]
+        == "::notice file=dvc.yaml,title=unknown%3A a::unknown: a: x0, x1, x2, x3, x4 and 1 more: why"
+    )
     assert as_markdown(unknown).splitlines()[-1] == "- n"
     assert json.loads(as_json(unknown))["verdict"] == "clean"
 

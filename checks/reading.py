@@ -1,0 +1,148 @@
+"""A DVC repository that is only read: nothing of it runs, nothing is written, and every file comes to an end."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from importlib.util import find_spec
+from typing import IO
+
+import yaml
+from dvc.config import Config
+from dvc.config_schema import SCHEMA, Invalid
+from dvc.fs import FileSystem, LocalFileSystem, known_implementations, localfs
+from dvc.repo import Repo
+from dvc.scm import NoSCM
+
+LARGEST = 8 << 20
+"""Bytes of the largest pipeline, lock or params file that is parsed, which takes DVC more than a minute."""
+MOST_VALUES = 1_000_000
+"""Values of a YAML file, each counted as often as its aliases repeat it."""
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class OpenFile(type(localfs.fs)):
+    """Local files, of which only regular ones are opened: a device or a pipe may have no end."""
+
+    cachable = False  # of its instances, as fsspec calls it
+    last = ""
+    """Path of the file that was opened last, so the one that could not be parsed."""
+    leads_out: Callable[[str], bool] | None = None
+    """Whether a path is none of the repository's, so that nobody can show a secret of the machine by a link to it."""
+
+    def open(self, path: str, mode: str = "r", **options) -> IO:
+        """Open a file.
+
+        Raises:
+            OSError: It is not a regular file of the repository, or too large.
+        """
+        self.last = path
+        check_regular(path)
+        if self.leads_out and self.leads_out(path):
+            raise OSError(errno.EPERM, "expected a file of this repository, got a link or a path out of it", path)
+        if os.path.exists(path) and (size := os.path.getsize(path)) > LARGEST:
+            raise OSError(errno.EFBIG, f"expected {LARGEST >> 20} MB at most, got {size >> 20} MB", path)
+        if "b" not in mode and path.endswith((".yaml", ".yml", ".lock", ".dvc")):
+            with super().open(path, **options) as file, suppress(UnicodeDecodeError):  # DVC says so better
+                check_aliases(file.read(), path)
+        return super().open(path, mode, **options)
+
+
+class Files(FileSystem):
+    """File system of a repository that is only read: DVC keeps no lock and no database for any but its own class."""
+
+    protocol, sep, flavour = LocalFileSystem.protocol, LocalFileSystem.sep, LocalFileSystem.flavour
+    PARAM_CHECKSUM, PARAM_PATH = LocalFileSystem.PARAM_CHECKSUM, LocalFileSystem.PARAM_PATH
+    getcwd, normpath, realpath = LocalFileSystem.getcwd, LocalFileSystem.normpath, LocalFileSystem.realpath
+
+    def __init__(self):
+        super().__init__(OpenFile())
+
+
+class ReadOnlyRepo(Repo):
+    """A DVC repository that is opened without Git, lock, database or temporary folder."""
+
+    def __init__(self, root: str):
+        for scheme, entry in known_implementations.items():  # DVC refuses remote files whose plugin is missing
+            if find_spec(entry["class"].partition(".")[0]) is None:
+                known_implementations[scheme] = {"class": f"{__name__}.{Remote.__name__}"}
+        super().__init__(root, fs=Files(), scm=NoSCM(root))
+
+    @cached_property
+    def config(self) -> Config:
+        """DVC's settings without the remotes that it refuses, such as those of a scheme that it does not know."""
+        config = Config(self.dvc_dir, local_dvc_dir=self.dvc_dir, fs=self.fs, validate=False)
+        config["remote"] = {name: remote for name, remote in config["remote"].items() if _is_remote(remote)}
+        config.update(Config.validate(config))
+        return config
+
+    @property
+    def local_dvc_dir(self) -> str | None:
+        """Folder of the user's own settings."""
+        return self.dvc_dir
+
+    def _ignore(self) -> None:
+        """Leave ``.gitignore`` as it is."""
+
+
+class Remote(FileSystem):
+    """Stands in for the remote file systems whose plugin (``dvc-s3``, ...) is not installed: nothing there is read."""
+
+    protocol = "elsewhere"
+    PARAM_CHECKSUM = "etag"
+
+
+def check_regular(file: str) -> None:
+    """Refuse a device or a pipe, which may have no end.
+
+    Raises:
+        OSError: It is one.
+    """
+    try:
+        mode = os.stat(file).st_mode
+    except OSError:  # whoever opens it says why
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "expected a file, got a device or a pipe", file)
+
+
+def _is_remote(settings: object) -> bool:
+    try:
+        return bool(SCHEMA["remote"][str](settings))
+    except (Invalid, TypeError):
+        return False
+
+
+def check_aliases(text: str, path: str) -> None:
+    """Refuse YAML whose aliases of aliases stand for more values than any computer can visit.
+
+    Raises:
+        OSError: It is such.
+    """
+    if "&" not in text or "*" not in text:
+        return
+    sizes: dict[str, int] = {}  # values below each anchor
+    around: list[
+        tuple[str | None, int]
+    ] = []  # anchors of the lists and mappings that are open, with their values so far
+    with suppress(yaml.YAMLError):  # DVC says so better
+        for event in yaml.parse(text, LOADER):
+            if isinstance(event, yaml.CollectionStartEvent):
+                around.append((event.anchor, 1))
+                continue
+            if isinstance(event, yaml.CollectionEndEvent):
+                anchor, size = around.pop()
+            elif isinstance(event, yaml.NodeEvent):
+                anchor, size = event.anchor, 1
+                if isinstance(event, yaml.AliasEvent):
+                    size = sizes.get(anchor, 1)
+            else:
+                continue
+            if size > MOST_VALUES:
+                raise OSError(errno.EFBIG, f"its aliases stand for more than {MOST_VALUES:,} values", path)
+            if anchor is not None:
+                sizes[anchor] = size
+            if around:
+                around[-1] = (around[-1][0], around[-1][1] + size)

@@ -1,0 +1,286 @@
+"""A repository that is judged runs nothing, ends in time, and cannot forge a line of the report."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from checks import reading
+from checks.findings import as_annotations, as_text
+from checks.gate import gate, main
+from checks.shell import _interrupt, git, printable
+from tests.conftest import ROOT
+from tests.repositories import (
+    ENVIRONMENT,
+    PLAIN_GIT,
+    PROGRAMS,
+    as_command,
+    call,
+    clone,
+    commit,
+    create,
+    repro,
+    surrounded,
+    write,
+)  # fmt: skip
+from tests.repositories import git as plain_git
+
+PIPELINE = """
+params: [p.yaml]
+stages:
+  a: {cmd: cp src/a.py o, deps: [src], params: [p.yaml: [k]], outs: [o]}
+  b: {cmd: echo 1 > m.json, metrics: [m.json: {cache: false}]}
+"""
+FILES = {"src/a.py": "1\n", "src/__pycache__/a.pyc": "x", "p.yaml": "k: 1\n", ".gitignore": "__pycache__/\n"}
+UNKNOWN = "unknown: a: src: recorded with files that are not here"
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory) -> Path:
+    """A repository whose code folder was recorded with bytecode, so that Git is asked what changed since."""
+    folder = create(tmp_path_factory.mktemp("origin") / "made", FILES | {"dvc.yaml": PIPELINE})
+    repro(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(origin, tmp_path) -> Path:
+    return clone(origin, tmp_path / "clone")
+
+
+@pytest.fixture
+def program(tmp_path) -> Path:
+    """A program that leaves a file behind, which must not appear."""
+    path = tmp_path / "program"
+    path.write_text(f"#!/bin/sh\necho >{tmp_path}/ran\ncat\n")
+    path.chmod(0o755)
+    return path
+
+
+def ran(program: Path) -> bool:
+    """Whether the program ran since this was last asked."""
+    there = program.with_name("ran").exists()
+    program.with_name("ran").unlink(missing_ok=True)
+    return there
+
+
+def looks_bare(folder: Path, program: Path) -> None:
+    """Make a folder of ordinary files that Git takes for a repository."""
+    for name, text in {"HEAD": "ref: refs/heads/main\n", "objects/x": "", "refs/x": "", ".dvc/config": ""}.items():
+        write(folder, name, text)
+    write(folder, "config", f"[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = {folder}\n")
+    plain_git(folder, "config", "--file", "config", "core.fsmonitor", str(program))
+
+
+def test_a_folder_that_looks_like_a_bare_repository_runs_no_program(copy, program):
+    looks_bare(copy / "b", program)
+    commit(copy)
+    subprocess.run(["git", "status"], cwd=copy / "b", env=ENVIRONMENT | PLAIN_GIT, capture_output=True, check=False)
+    assert ran(program)
+    text = as_text(gate(copy))
+    assert UNKNOWN in text
+    assert "unreadable: b/.dvc/config: `git rev-parse --show-toplevel` failed" in text
+    assert call(main, copy / "b")[0] == 3
+    assert not ran(program)
+
+
+SETTINGS = {  # of Git, each with the arguments of a command that runs its program
+    "core.fsmonitor": ("status",),
+    "filter.x.clean": ("diff", "HEAD"),
+    "filter.x.process": ("diff", "HEAD"),
+    "diff.external": ("diff", "HEAD~1"),
+    "diff.x.textconv": ("log", "-p"),
+    "gpg.program": ("-c", "log.showSignature=true", "log"),
+}
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["", "by a file in place of .git"])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_no_setting_of_the_repository_runs_a_program(copy, program, setting, elsewhere):
+    write(copy, ".gitattributes", "* filter=x diff=x\n")
+    write(copy, "src/a.py", "2\n")
+    signer = program.with_name("signer")
+    signer.write_text(
+        "#!/bin/sh\ncat >/dev/null\nprintf '\\n[GNUPG:] SIG_CREATED ' >&2\necho '-----BEGIN PGP SIGNATURE-----'\n"
+    )
+    signer.chmod(0o755)
+    plain_git(copy, "add", "--all")
+    amend = (
+        ["--amend"] if setting == "gpg.program" else []
+    )  # the commit that recorded the lock is the one that is shown
+    plain_git(copy, "-c", f"gpg.program={signer}", "commit", "--quiet", "--gpg-sign", "--message", "x", *amend)
+    plain_git(copy, "config", setting, str(program))
+    plain_git(copy, "config", "log.showSignature", "true")
+    if elsewhere:
+        (copy / ".git").rename(copy / "git")
+        write(copy, ".git", "gitdir: git\n")
+    for path in ("src/a.py", "dvc.lock"):
+        os.utime(copy / path, (1, 1))  # so that Git reads it again
+    arguments = ["git", *SETTINGS[setting]]
+    subprocess.run(arguments, cwd=copy, env=ENVIRONMENT | PLAIN_GIT, capture_output=True, check=False)
+    assert ran(program)
+    os.utime(copy / "src/a.py", (2, 2))
+    assert any(finding.what == "src" for finding in gate(copy).findings)
+    assert not ran(program)
+
+
+def test_settings_of_dvc_in_git_make_no_folder(copy, tmp_path):
+    write(copy, ".dvc/config", f"[core]\n    site_cache_dir = {tmp_path}/ran\n[cache]\n    dir = {tmp_path}/ran\n")
+    assert UNKNOWN in as_text(gate(copy))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["checks/__init__.py", "dvc/__init__.py", "yaml.py", "sys.py", "sitecustomize.py"])
+def test_the_hook_imports_nothing_of_the_checked_folder(copy, tmp_path, name):
+    write(copy, name, f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    command = [ROOT / hook["entry"]]
+    run = subprocess.run(command, cwd=copy, env={"PATH": PROGRAMS}, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert not (tmp_path / "ran").exists()
+
+
+def judged(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess:
+    """The gate as a process of its own."""
+    return subprocess.run(
+        [sys.executable, *options, "-m", "checks.gate"], cwd=folder, capture_output=True, check=False,
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | environment,
+    )  # fmt: skip
+
+
+def test_an_import_that_fails_is_no_verdict(copy, tmp_path):
+    write(tmp_path, "site/dvc/__init__.py", "raise ImportError('broken')\n")
+    run = judged(copy, PYTHONPATH=f"{tmp_path / 'site'}{os.pathsep}{ROOT}")
+    assert run.returncode == 70
+    assert run.stderr.splitlines()[-1] == b"ImportError: broken"
+
+
+def test_python_without_docstrings_gives_the_same_verdict(copy):
+    run = judged(copy, "-OO")
+    assert (run.returncode, run.stderr) == (0, b"")
+
+
+def test_a_terminal_of_few_letters_is_told_the_rest_in_escapes(copy):
+    write(copy, "dvc.yaml", PIPELINE.replace("deps: [src]", 'deps: ["src", "имя"]'))
+    run = judged(copy, PYTHONIOENCODING="cp1252")
+    assert run.stderr == b""
+    assert run.returncode == 1
+    assert rb"stale: a: \u0438\u043c\u044f: " in run.stdout
+
+
+NESTED = "[" * 10_000
+BOMB = "x0: &x0 [1, 1]\n" + "".join(f"x{i}: &x{i} [*x{i - 1}, *x{i - 1}]\n" for i in range(1, 40))
+
+
+@pytest.mark.parametrize("text", [f"x: {NESTED}", "x: " + NESTED + "]" * 10_000, "- " * 10_000, BOMB])
+@pytest.mark.parametrize("name", ["dvc.lock", "dvc.yaml", "p.yaml", "params.yaml", "x.dvc"])
+def test_a_file_that_no_computer_can_read_is_one_line_that_names_it(copy, name, text):
+    write(copy, name, text)
+    code, output, errors = call(main, copy)
+    assert (code, errors) == (3, "")
+    (line,) = [line for line in output.splitlines() if line.startswith("unreadable: ")]
+    assert name in line
+    assert "nested too deeply" in line or "aliases" in line
+
+
+def test_aliases_that_stand_for_little_are_read():
+    reading.check_aliases("x: &x [1, 2]\ny: {<<: &z {a: 1}, b: *x}\nz: *z\n", "x.yaml")
+
+
+def test_a_file_too_large_to_parse_is_one_line(copy, monkeypatch):
+    monkeypatch.setattr(reading, "LARGEST", 250)
+    assert "unreadable: dvc.lock: expected 0 MB at most, got 0 MB" in as_text(gate(copy))
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/dev/stdin"])
+@pytest.mark.parametrize("name", ["m.json", "src/a.py", "p.yaml", "dvc.yaml", "dvc.lock", ".dvcignore", ".dvc/config"])
+def test_a_link_to_a_file_without_end_is_not_read(copy, name, target):
+    (copy / name).unlink(missing_ok=True)
+    (copy / name).symlink_to(target)
+    commit(copy)
+    read, write = os.pipe()  # what nobody writes to has no end
+    try:
+        run = subprocess.run(
+            [sys.executable, "-m", "checks.gate"], cwd=copy, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)}, stdin=read,
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    finally:
+        os.close(read), os.close(write)
+    assert run.returncode == 3
+    assert name.partition("/")[0] in run.stdout + run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_path_of_no_end_out_of_the_repository_is_not_read(copy):
+    write(copy, "dvc.yaml", "stages: {b: {cmd: x, deps: [/usr, /dev/zero, up], params: [/dev/zero: [k]], outs: [o]}}\n")
+    item = "{path: %s, hash: md5, md5: 68b329da9893e34099c7d8ad5cb9c940}"
+    deps = ", ".join(item % path for path in ("/usr", "/dev/zero", "up"))
+    write(copy, "dvc.lock", f"schema: '2.0'\nstages: {{b: {{cmd: x, deps: [{deps}], outs: [{item % 'o'}]}}}}\n")
+    (copy / "up").symlink_to("/")
+    commit(copy)
+    text = as_text(gate(copy))
+    assert "unknown: b: /usr, up: not in this repository" in text
+    assert "unreadable: b: /dev/zero: expected a file, got a device or a pipe" in text
+
+
+def test_a_link_shows_no_values_of_a_file_out_of_the_repository(copy, tmp_path):
+    write(tmp_path, "secret.yaml", "k: password\n")
+    (copy / "p.yaml").unlink()
+    (copy / "p.yaml").symlink_to(tmp_path / "secret.yaml")
+    commit(copy)
+    text = as_text(gate(copy))
+    assert "unknown: a: src, p.yaml" in text or "unknown: a: p.yaml: not in this repository" in text
+    assert "password" not in text
+
+
+def test_no_name_forges_a_line_of_the_report(copy):
+    name = "x\x1b[2K\nstale: forged\u202e"
+    pipeline = {"stages": {"a": {"cmd": "echo 1 > o", "deps": [name], "outs": ["o"]}}}
+    write(copy, "dvc.yaml", json.dumps(pipeline))
+    for form in (as_text, as_annotations):
+        lines = form(gate(copy)).splitlines()
+        assert not any(line.startswith("stale: forged") or not line.isprintable() for line in lines)
+        assert any(r"x\x1b[2K\nstale: forged\u202e" in line for line in lines)
+    assert printable("a b\tc") == r"a b\tc"
+
+
+def test_a_second_interruption_does_not_stop_the_first():
+    with as_command():
+        signal.signal(signal.SIGINT, _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_nothing_is_left_outside_the_repository(copy, tmp_path):
+    for name in ("site", "tmp"):
+        (tmp_path / name).mkdir()
+    code, _, _ = call(main, copy, DVC_SITE_CACHE_DIR=str(tmp_path / "site"), TMPDIR=str(tmp_path / "tmp"))
+    assert code == 0
+    assert [*tmp_path.glob("site/*"), *tmp_path.glob("tmp/*")] == []
+
+
+def test_settings_of_git_in_the_environment_count_and_another_repository_does_not(copy, tmp_path):
+    excludes = tmp_path / "excludes"
+    excludes.write_text("/new.py\n")
+    setting = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.excludesFile", "GIT_CONFIG_VALUE_0": str(excludes)}
+    write(copy, "new.py", "")
+    with surrounded(**setting, GIT_DIR=str(tmp_path), GIT_WORK_TREE=str(tmp_path), GIT_LITERAL_PATHSPECS="1"):
+        assert git(copy, "status", "--porcelain") == ""
+    with surrounded():
+        assert git(copy, "status", "--porcelain") == "?? new.py"
+
+
+def test_a_repository_of_sha_256_is_judged_like_any_other(origin, tmp_path):
+    folder = Path(shutil.copytree(origin, tmp_path / "sha256", ignore=shutil.ignore_patterns(".git")))
+    plain_git(folder, "init", "--quiet", "--object-format=sha256")
+    commit(folder)
+    assert as_text(gate(folder)) == "2 stages: as dvc.lock describes them"
+    write(folder, "p.yaml", "k: 2\n")
+    assert as_text(gate(folder)).startswith("stale: a: p.yaml: k: recorded 1, found 2\n")
