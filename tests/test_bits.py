@@ -19,6 +19,7 @@ from sentiment.engine import matrices, promise
 from sentiment.engine.optimizers import OPTIMIZERS
 from sentiment.engine.trainer import CompiledTrainer
 from sentiment.keras import backend
+from tests import grams
 from tests.bits import TUNING, Run
 from tests.conftest import ROOT, on_cores, real_models
 
@@ -128,6 +129,7 @@ def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
         trainer = CompiledTrainer(plain(case, Sizes()), **settings)
         trainer.epoch(ids, labels, np.arange(8), 0)
         trainer.predict(ids)
+    grams.train(grams.settings("tfidf", engine="compiled", epochs=1, batch=4, learning_rate=0.1), *grams.corpus(8))
     modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
     functions = {function for names in modules for function in names.values() if isinstance(function, Dispatcher)}
     found, seen = instructions(matrices._product._pyfunc, [(numba.int64,) * 10]), set()

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba.core.dispatcher import Dispatcher
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
@@ -18,14 +17,12 @@ from demo.corpus import make_corpus
 from sentiment import InputError, training
 from sentiment.data.ngrams import words
 from sentiment.data.padding import Ragged, orders, whole
-from sentiment.engine import linear
 from sentiment.keras.backend import keras
 from sentiment.kinds import ngrams
 from sentiment.kinds.ngrams import Linear, Weighting, make_trainer, open_model
 from sentiment.training import ORDER
 from tests.conftest import PARAMS, ROOT, on_cores
 from tests.grams import corpus, made_up, settings, train
-from tests.test_bits import SAFE, instructions
 
 WEIGHTINGS = ("counts", "presence", "tfidf", "naive-bayes")
 TRAIN = {
@@ -275,12 +272,3 @@ def test_cores_threads_and_settings_leave_the_bits_of_adam_and_of_the_features_a
 
 def test_emulated_processors_give_the_bits_of_adam_and_of_the_features(emulator):
     assert bits(*emulator.split()) == bits()
-
-
-def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
-    train(settings("tfidf", **TRAIN["adam"]), *corpus(8))
-    functions = [function for function in vars(linear).values() if isinstance(function, Dispatcher)]
-    kernels = [function for function in functions if function.__module__ == linear.__name__]
-    assert kernels
-    assert all(kernel.signatures for kernel in kernels)
-    assert set().union(*(instructions(kernel.py_func, kernel.signatures) for kernel in kernels)) <= SAFE
