@@ -51,6 +51,8 @@ def install(environment: Path, locks, fresh: bool) -> None:
     """Install ``locks``, in a new environment if ``fresh``, by uv or else by pip, and make sure that they are there."""
     names, text = " and ".join(map(str, locks)), "".join(lock.read_text(encoding="utf-8") for lock in locks)
     print(f"{environment}: installing {names}; a minute or two", file=sys.stderr)
+    # Python compiles what it imports, a third of all files, unless it is told to write no bytecode.
+    compiled = ["--compile-bytecode"] * bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     choose_settings()
     options = [f"--requirement={lock}" for lock in locks] + ["--no-index"] * bool(os.environ.get("PIP_NO_INDEX"))
     options += ["--require-hashes", "--no-deps"] * ("--hash=" in text)  # a lock with hashes is complete
@@ -61,7 +63,7 @@ def install(environment: Path, locks, fresh: bool) -> None:
     if made and fresh and not suits:
         other = run(python, "--version", quiet=True)[1].decode().strip()
         print(f"{this}: TensorFlow has no release for it; using {other}", file=sys.stderr)
-    if not (made and run(uv, "pip", "install", "--compile-bytecode", "--python", python, *options)[0]):
+    if not (made and run(uv, "pip", "install", *compiled, "--python", python, *options)[0]):
         if fresh and not suits:
             sys.exit(f"error: uv fails, and pip needs Python 3.10 to 3.13, not {this}; install one of them")
         print("uv does not work here; pip installs instead, which takes longer", file=sys.stderr)
