@@ -64,7 +64,7 @@ def runs(tmp_path_factory) -> Path:
     found["sgd"] = found["lstm"]._replace(optimizer="sgd")
     found["words dropped"] = found["lstm"]._replace(layers=plain("lstm", Sizes(units=8)), tuning=TUNING)
     for name, model in real_models().items():
-        found[name] = Run(backend.to_layers(model), updates=2, batch=8, shards=4, predictions=8)
+        found[name] = Run(backend.to_layers(model), updates=2, batch=4, shards=2, predictions=4)
     path = tmp_path_factory.mktemp("bits") / "runs.json"
     path.write_text(json.dumps({name: run._asdict() for name, run in found.items()}))
     return path
