@@ -21,7 +21,7 @@ from sentiment.engine.trainer import CompiledTrainer
 from sentiment.keras import backend
 from tests import grams
 from tests.bits import TUNING, Run
-from tests.conftest import ROOT, on_cores, real_models
+from tests.conftest import ROOT, emulated, on_cores, real_models
 
 INLINED = {"_clip", "exp", "sigmoid", "tanh"}
 
@@ -98,7 +98,7 @@ def test_another_network_has_other_bits(here):
 
 
 def test_emulated_processors_give_the_bits_of_this_one(here, runs, emulator):
-    assert bits(runs, *emulator.split()) == here
+    assert emulated(emulator, "tests.bits", str(runs)).splitlines() == here
 
 
 def instructions(function: Callable, signatures) -> set[str]:
