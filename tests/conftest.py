@@ -81,11 +81,12 @@ def imdb() -> Path:
 
 def real_models() -> dict:
     """The Keras models of params.yaml that the compiled trainer trains, by their names, with 5,000 words at most."""
+    from sentiment.keras.backend import keras
     from sentiment.kinds import cnn_lstm
 
     return {
         name: cnn_lstm.build(
-            model.pad.model_copy(update={"vocabulary": min(model.pad.vocabulary, 5000)}), model.architecture
+            model.pad.model_copy(update={"vocabulary": min(model.pad.vocabulary, 5000)}), model.architecture, keras
         )
         for name, model in PARAMS.models.items()
         if (model.architecture.kind, model.train.engine) == ("cnn_lstm", "compiled")

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-from benchmarks.cases import CASES, Sizes, plain, reviews
+from benchmarks.cases import CASES, Sizes, plain, reviews, to_layers
 from sentiment.engine import matrices, promise
 from sentiment.engine.optimizers import OPTIMIZERS
 from sentiment.engine.trainer import CompiledTrainer
-from sentiment.keras import backend
 from tests import grams
 from tests.bits import TUNING, Run
 from tests.conftest import ROOT, on_cores, real_models
@@ -64,7 +63,7 @@ def runs(tmp_path_factory) -> Path:
     found["sgd"] = found["lstm"]._replace(optimizer="sgd")
     found["words dropped"] = found["lstm"]._replace(layers=plain("lstm", Sizes(units=8)), tuning=TUNING)
     for name, model in real_models().items():
-        found[name] = Run(backend.to_layers(model), updates=2, batch=8, shards=4, predictions=8)
+        found[name] = Run(to_layers(model), updates=2, batch=8, shards=4, predictions=8)
     path = tmp_path_factory.mktemp("bits") / "runs.json"
     path.write_text(json.dumps({name: run._asdict() for name, run in found.items()}))
     return path
