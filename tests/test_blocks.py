@@ -1,17 +1,22 @@
 """Every property of a block, over the one table of cases."""
 
 import json
+import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from numba.core.caching import NullCache
+from numba.core.dispatcher import Dispatcher
 
 from benchmarks import cases
 from benchmarks.cases import CASES, EDGES, Sizes, cnn_lstm_of, plain, reviews, to_layers
 from sentiment import InputError
+from sentiment.engine.blocks import lstm
 from sentiment.engine.blocks.dropout import Dropout, factors
+from sentiment.engine.matrices import product
 from sentiment.engine.network import Network
 from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
 from sentiment.keras import archive, backend
@@ -140,6 +145,20 @@ def test_the_number_of_threads_leaves_the_bits_alone(case, monkeypatch):
         trainer.epoch(ids, labels, np.arange(40), 0)
         states.append(trainer.state()["weights"].tobytes())
     assert states[0] == states[1] == states[2]
+
+
+def test_no_kernel_is_compiled_twice(monkeypatch):
+    """But the product, whose matrices lie in memory in three ways."""
+    monkeypatch.setattr(lstm._backward, "_cache", NullCache())  # or the kernels that it calls are not compiled
+    modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
+    kernels = {kernel for names in modules for kernel in names.values() if isinstance(kernel, Dispatcher)} - {product}
+    for kernel in kernels:
+        kernel._reset_overloads()  # of other tests
+    trainer = CompiledTrainer(plain("dense", Sizes(vocabulary=12)), batch=20, shards=3, **SETTINGS)
+    for count in (40, 1):  # with every word of the vocabulary, and with few
+        ids = reviews(Sizes(vocabulary=12), 40)[-count:]
+        trainer.epoch(ids, (np.arange(count) % 2).astype("u1"), np.arange(count), 0)
+    assert {kernel.__name__: kernel.signatures for kernel in kernels if len(kernel.signatures) > 1} == {}
 
 
 @every_case

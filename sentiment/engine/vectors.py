@@ -33,9 +33,16 @@ def compiled(function: Callable | None = None, **options: object) -> Callable:
     """Compile a function; a division by zero is infinite, as in NumPy. ``options`` are Numba's others."""
     if function is None:
         return functools.partial(compiled, **options)
-    dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(function)
+    dispatcher = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
     dispatcher._cache = Cache(function)
     return dispatcher
+
+
+helper = compiled(no_cpython_wrapper=True)
+"""Compiles a function that only compiled ones call, so that it needs no code that reads Python's objects."""
+
+inlined = compiled(no_cpython_wrapper=True, forceinline=True)
+"""Compiles a ``helper`` of a few instructions into whatever calls it."""
 
 
 def compiled_callback(signature: Signature) -> Callable[[Callable], CFunc]:

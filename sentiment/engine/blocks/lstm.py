@@ -16,7 +16,7 @@ from sentiment.engine.block import Block, Capacity, Shape, settings
 from sentiment.engine.functions import orthogonal, sigmoid, tanh
 from sentiment.engine.matrices import add_rows, clear, product
 from sentiment.engine.packing import Weight, constant, glorot
-from sentiment.engine.vectors import LANES, broadcast, compiled, fma, load, store, whole, zeros
+from sentiment.engine.vectors import LANES, broadcast, compiled, fma, helper, load, store, whole, zeros
 
 CHUNK = 128
 """Rows, about, whose outer products are summed before they are added to a gradient: the rounding error stays small."""
@@ -223,7 +223,7 @@ def _backward(rows, weights, sequences, d_outputs, owed, memory, d_weights):
     """
     width = memory.cells.shape[1]
     features, one = memory.inputs.shape[1] - width, broadcast(_ONE)
-    active, base = len(rows.starts), 0
+    active, base = len(rows.starts), np.int64(0)  # with a plain 0, ``_add_outer`` would be compiled for that number too
     for start in rows.starts:
         base += rows.steps - start
     chunk_end = base
@@ -273,7 +273,7 @@ def _backward(rows, weights, sequences, d_outputs, owed, memory, d_weights):
         _add_outer(memory, base, chunk_end, features + weights.units, d_weights)
 
 
-@compiled
+@helper
 def _add_outer(memory, low, high, depth, d_weights):
     """Add what the rows from ``low`` to ``high`` give of the weights' gradient."""
     d_kernel, d_bias = d_weights
