@@ -117,7 +117,7 @@ def pytest_addoption(parser):
 
 
 SLOW = {
-    "archive", "bits", "blocks", "cache", "checks", "experiments", "export", "gate", "hostile", "install",
+    "archive", "bits", "blocks", "cache", "checks", "experiments", "export", "gate", "hostile", "imports", "install",
     "keras_trainer", "noise", "pipeline", "processes", "report", "surroundings", "verify",
 }  # fmt: skip
 """Test files that run DVC, compile much or start processes that do; `make check` leaves them out."""
