@@ -123,12 +123,17 @@ def reckon(step: Step, network: Network) -> None:
 
 def measured_settings(model: str, rounds: int) -> dict:
     """What the processes are to measure."""
-    from sentiment.keras import backend
+    from sentiment.keras import plain
     from sentiment.kinds import find
 
     found = read().model(model)
-    layers = backend.to_layers(find(found.architecture.kind).build(found.pad, found.architecture))
-    return {"layers": layers, "rounds": rounds, "length": found.pad.max_length, "vocabulary": found.pad.vocabulary}
+    network = find(found.architecture.kind).build(found.pad, found.architecture, plain)
+    return {
+        "layers": network.layers,
+        "rounds": rounds,
+        "length": found.pad.max_length,
+        "vocabulary": found.pad.vocabulary,
+    }
 
 
 def run(processes: int, settings: Path) -> dict:

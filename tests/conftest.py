@@ -82,11 +82,12 @@ def imdb() -> Path:
 
 def real_models() -> dict:
     """The Keras models of params.yaml that the compiled trainer trains, by their names, with 5,000 words at most."""
+    from sentiment.keras.backend import keras
     from sentiment.kinds import cnn_lstm
 
     return {
         name: cnn_lstm.build(
-            model.pad.model_copy(update={"vocabulary": min(model.pad.vocabulary, 5000)}), model.architecture
+            model.pad.model_copy(update={"vocabulary": min(model.pad.vocabulary, 5000)}), model.architecture, keras
         )
         for name, model in PARAMS.models.items()
         if (model.architecture.kind, model.train.engine) == ("cnn_lstm", "compiled")
@@ -140,7 +141,7 @@ def pytest_addoption(parser):
 
 
 SLOW = {
-    "archive", "bits", "blocks", "cache", "checks", "experiments", "export", "gate", "hostile", "install",
+    "archive", "bits", "blocks", "cache", "checks", "experiments", "export", "gate", "hostile", "imports", "install",
     "keras_trainer", "noise", "pipeline", "processes", "report", "surroundings", "verify",
 }  # fmt: skip
 """Test files that run DVC, compile much or start processes that do; `make check` leaves them out."""

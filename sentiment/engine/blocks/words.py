@@ -132,16 +132,17 @@ class Words(Block):
         groups, used = self.groups, self._used
         batch = Batch(self._words, groups.bounds, groups.active)
         d_embeddings, d_kernel, d_bias = self.d_totals
-        words, d_tables = self._embeddings[:used], self._d_tables[:, :used]
+        words = self._embeddings[:used]
 
         def go_back(tap):
+            d_table = self._d_tables[tap, :used]
             # The middle tap is inside the review wherever the filter is, so the bias goes with it.
-            _scatter(tap - self.taps // 2, self.pool, batch, self._winners, self.d_outputs, d_tables[tap])
-            _add_outer(words, d_tables[tap], d_kernel[tap], d_bias[: len(d_bias) * (tap == self.taps // 2)])
+            _scatter(tap - self.taps // 2, self.pool, batch, self._winners, self.d_outputs, d_table)
+            _add_outer(words, d_table, d_kernel[tap], d_bias[: len(d_bias) * (tap == self.taps // 2)])
 
         side_by_side(go_back, self.taps)
         _embedding_backward(
-            self._ids[:used], d_tables, self._kernel_transposed, self._d_embeddings[:used], d_embeddings
+            self._ids[:used], self._d_tables, self._kernel_transposed, self._d_embeddings[:used], d_embeddings
         )
 
 
@@ -268,14 +269,14 @@ def _embedding_backward(ids, d_tables, kernel_transposed, d_words, d_embeddings)
 
     Args:
         ids: int32 [words], the word of each table row.
-        d_tables: float32 [K, words, F].
+        d_tables: float32 [K, at least words, F].
         kernel_transposed: float32 [K, F, E].
         d_words: float32 [words, E], filled.
         d_embeddings: float32 [vocabulary, E], filled, with 0 for words the batch has not.
     """
     clear(d_words)
     for tap in range(len(kernel_transposed)):
-        product(d_tables[tap], kernel_transposed[tap], d_words)
+        product(d_tables[tap, : len(ids)], kernel_transposed[tap], d_words)
     clear(d_embeddings)
     for row in range(len(ids)):
         for e in range(0, d_embeddings.shape[1], LANES):
