@@ -3,14 +3,13 @@
 import json
 import math
 import posixpath
-import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from dvc.dvcfile import LOCK_FILE
 
-from .shell import printable
+from .shell import markup, printable
 from .tree import Content
 
 
@@ -36,6 +35,7 @@ class Kind(Enum):
         "`dvc repro` alone does nothing",
     )
     UNTRACKED = ("untracked", 1, "`git add` these files, `dvc add` them, or take them out of `deps`")
+    MISSING = ("missing", 1, "run `dvc push` where the data is, or `dvc repro` and then `dvc push`")
     INCONSISTENT = (
         "inconsistent",
         2,
@@ -66,7 +66,7 @@ class Finding:
     def line(self, where: str, what: str) -> str:
         """One line on a terminal, of stages and files of these names."""
         text = ": ".join(filter(None, (self.kind.word, where, what, self.cause)))
-        if self.kind is not Kind.UNKNOWN and (self.recorded is not ABSENT or self.found is not ABSENT):
+        if self.kind not in (Kind.UNKNOWN, Kind.MISSING) and (self.recorded is not ABSENT or self.found is not ABSENT):
             text += f": recorded {_short(self.recorded)}, found {_short(self.found)}"
         return printable(text)
 
@@ -139,8 +139,8 @@ def as_markdown(report: Report, verbose: bool = False) -> str:
         lines += ["| kind | stage | what | cause | recorded | found |", "|:--|:--|:--|:--|:--|:--|"]
     for finding, stages, files in report.groups(verbose):
         values = ("" if value is ABSENT else _short(value) for value in (finding.recorded, finding.found))
-        cells = map(printable, (finding.kind.word, _where(stages), few(files), finding.cause, *values))
-        lines.append("| " + " | ".join(re.sub(r"([\\|`*_<>@#\[\]])", r"\\\1", cell) for cell in cells) + " |")
+        cells = map(markup, (finding.kind.word, _where(stages), few(files), finding.cause, *values))
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *(f"- {printable(note)}" for note in report.notes)]).rstrip("\n")
 
 
@@ -173,6 +173,8 @@ def _said(finding: Finding) -> tuple:
     """Whatever two findings on one line have in common; the sides of what can't be judged are not shown."""
     if finding.kind is Kind.UNKNOWN:
         return finding.kind, finding.cause
+    if finding.kind is Kind.MISSING:  # a line each
+        return finding.kind, finding.cause, finding.what
     return finding.kind, finding.cause, repr(finding.recorded), repr(finding.found)
 
 

@@ -42,8 +42,7 @@ class OpenFile(type(localfs.fs)):
         check_regular(path)
         if self.leads_out and self.leads_out(path):
             raise OSError(errno.EPERM, "expected a file of this repository, got a link or a path out of it", path)
-        if os.path.exists(path) and (size := os.path.getsize(path)) > LARGEST:
-            raise OSError(errno.EFBIG, f"expected {LARGEST >> 20} MB at most, got {size >> 20} MB", path)
+        check_size(path)
         if "b" not in mode and path.endswith((".yaml", ".yml", ".lock", ".dvc")):
             with super().open(path, **options) as file, suppress(UnicodeDecodeError):  # DVC says so better
                 check_aliases(file.read(), path)
@@ -67,7 +66,7 @@ class ReadOnlyRepo(Repo):
     def __init__(self, root: str):
         for scheme, entry in known_implementations.items():  # DVC refuses remote files whose plugin is missing
             if find_spec(entry["class"].partition(".")[0]) is None:
-                known_implementations[scheme] = {"class": f"{__name__}.{Remote.__name__}"}
+                known_implementations[scheme] = {"class": f"{__name__}.{NotInstalled.__name__}"}
         super().__init__(root, fs=Files(), scm=NoSCM(root))
 
     @cached_property
@@ -87,7 +86,7 @@ class ReadOnlyRepo(Repo):
         """Leave ``.gitignore`` as it is."""
 
 
-class Remote(FileSystem):
+class NotInstalled(FileSystem):
     """Stands in for the remote file systems whose plugin (``dvc-s3``, ...) is not installed: nothing there is read."""
 
     protocol = "elsewhere"
@@ -106,6 +105,16 @@ def check_regular(file: str) -> None:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "expected a file, got a device or a pipe", file)
+
+
+def check_size(file: str) -> None:
+    """Refuse a file that takes too long to parse.
+
+    Raises:
+        OSError: It is too large.
+    """
+    if os.path.exists(file) and (size := os.path.getsize(file)) > LARGEST:
+        raise OSError(errno.EFBIG, f"expected {LARGEST >> 20} MB at most, got {size >> 20} MB", file)
 
 
 def _is_remote(settings: object) -> bool:

@@ -17,9 +17,10 @@ from dvc.config import Config, ConfigError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
+from .reading import Files, check_regular, check_size
 from .settings import FILE, read_settings
-from .shell import CANNOT_RUN, GitError, InputError, command, explain, git, git_environment, repository
-from .tree import SUBMODULE, name_of
+from .shell import CANNOT_RUN, GitError, InputError, command, explain, git, git_environment, printable, repository
+from .tree import SUBMODULE
 
 __all__ = ["CANNOT_RUN", "InputError", "Scratch", "checkout", "command", "git", "project", "repository"]
 
@@ -30,6 +31,10 @@ LFS = (
     "-c", "filter.lfs.required=true",
 )  # fmt: skip
 """Options under which Git checks out the files of Git LFS, whatever the user has set."""
+
+
+DVC = "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from dvc.cli import main; sys.exit(main())"
+"""``dvc`` for ``python -c``, after the folders of the modules, of which none is the checkout's or a variable's."""
 
 
 class Scratch(NamedTuple):
@@ -50,6 +55,7 @@ class Scratch(NamedTuple):
         Raises:
             InputError: A stage failed; its own error has been printed by then.
         """
+        print(f"note: the stages of {self.commit[:10]} run now, with your rights", file=sys.stderr, flush=True)
         try:
             self.dvc("repro", *(targets or ["--all-pipelines"]))
         except InputError as error:
@@ -62,8 +68,9 @@ class Scratch(NamedTuple):
         Raises:
             InputError: It failed; its own error has been printed by then.
         """
+        modules = "\n".join(os.path.abspath(folder) for folder in sys.path if folder)
         with subprocess.Popen(
-            [sys.executable, "-m", "dvc", *arguments],
+            [sys.executable, "-I", "-c", DVC, modules, *arguments],
             cwd=self.folder, env=environment or self.environment, stdout=sys.stderr, start_new_session=True,
         ) as process:  # fmt: skip
             try:
@@ -101,7 +108,8 @@ def checkout(revision: str = "HEAD", variables: tuple[str, ...] = ()) -> Iterato
             raise InputError(f"revision: {revision!r} ({commit[:10]}) has no DVC repository; name one that has")
         if (readable := _readable(folder / ".dvc/config")) != _settings(folder / ".dvc/config"):
             _write_config(folder, readable, "config")
-        _write_config(folder, {"cache": {"dir": str(base / "cache")}})  # wins over a committed setting too
+        isolated = {"cache": {"dir": str(base / "cache")}, "core": {"check_update": "false"}}
+        _write_config(folder, isolated)  # wins over a committed setting too
         yield Scratch(folder, commit, *_environment(base, root, top, variables))
 
 
@@ -145,7 +153,7 @@ def _copy(source: Path, tree: Path, commit: str) -> None:
                 else:
                     _copy(source / path, tree / path, commit)
             except GitError as error:
-                print(f"note: without the submodule {path}: {error}", file=sys.stderr)
+                print(printable(f"note: without the submodule {path}: {error}"), file=sys.stderr)
 
 
 def project(folder: Path | None = None) -> Path:
@@ -174,13 +182,24 @@ def project(folder: Path | None = None) -> Path:
 
 
 def cache_folder(root: Path) -> Path:
-    """The cache of the DVC repository in a folder, by all settings of the user's, whatever its remotes are."""
-    config = Config(str(root / ".dvc"), local_dvc_dir=str(root / ".dvc"), validate=False)
+    """The cache of the DVC repository in a folder, by all settings of the user's, whatever its remotes are.
+
+    Raises:
+        InputError: DVC can't read its settings.
+    """
+    try:
+        config = Config(str(root / ".dvc"), local_dvc_dir=str(root / ".dvc"), fs=Files(), validate=False)
+    except (DvcException, OSError) as error:
+        raise InputError(f".dvc/config: {explain(error)}") from None
     return Path(config.get("cache", {}).get("dir") or root / ".dvc/cache")
 
 
-def bring_data(scratch: Scratch, targets: list[str]) -> None:
+def bring_data(scratch: Scratch, targets: dict[str, list[str]]) -> None:
     """Bring the data of .dvc files and frozen stages: from the user's cache, which is read only, or the remote.
+
+    Args:
+        scratch: The checkout that gets the data.
+        targets: The paths of the data by their stages.
 
     Raises:
         InputError: It is in neither.
@@ -194,27 +213,23 @@ def bring_data(scratch: Scratch, targets: list[str]) -> None:
     theirs = _readable(local)
     theirs["cache"] = ConfigObj(isolated.splitlines()).dict()["cache"]
     theirs['remote "checks-cache"'] = {"url": cache}
+    user = git_environment() | {name: scratch.environment[name] for name in ("DVC_NO_ANALYTICS", "DVC_SITE_CACHE_DIR")}
     _write_config(scratch.folder, theirs)
     try:
         if os.path.isdir(cache):
-            scratch.dvc("pull", "--quiet", "--allow-missing", "--remote", "checks-cache", *targets, environment=_user())
-        if any(not _is_there(scratch, target) for target in targets):
-            scratch.dvc("pull", "--quiet", *targets, environment=_user())
+            scratch.dvc("pull", "--quiet", "--allow-missing", "--remote", "checks-cache", *targets, environment=user)
+        if not all(os.path.lexists(path) for paths in targets.values() for path in paths):
+            scratch.dvc("pull", "--quiet", *targets, environment=user)
     finally:
         (scratch.folder / ".dvc/config.local").write_text(isolated)
 
 
-def _is_there(scratch: Scratch, target: str) -> bool:
-    with Repo(str(scratch.folder)) as repo:
-        outs = [out for out in repo.index.outs if name_of(out.stage, str(scratch.folder)) == target]
-    return all(os.path.lexists(out.fs_path) for out in outs)
-
-
-def _user() -> dict[str, str]:
-    return git_environment() | {"DVC_NO_ANALYTICS": "1"}
-
-
 def _settings(file: Path) -> dict:
+    try:
+        check_regular(str(file))
+        check_size(str(file))
+    except OSError as error:
+        raise InputError(f".dvc/{file.name}: {error.strerror}") from None
     return ConfigObj(str(file), interpolation=False, encoding="utf-8").dict() if file.exists() else {}
 
 

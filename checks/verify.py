@@ -22,7 +22,7 @@ from .attest import statement
 from .runs import Output, Stage, forget, freeze_external, frozen, named, recorded, remove_outputs, rerun
 from .scratch import Scratch, bring_data, checkout, project
 from .settings import Settings, read_settings
-from .shell import InputError, Parser, command
+from .shell import InputError, Parser, command, markup, printable
 from .tree import within
 from .values import CODES, DIFFERENT, IDENTICAL, NOT_PROVED, SAME, VERDICTS, WITHIN, compare
 
@@ -78,7 +78,7 @@ def compare_runs(was: dict[str, Stage], now: dict[str, Stage], settings: Setting
             if verdict in (SAME, WITHIN) and name in exact:
                 verdict, differences = DIFFERENT, [*differences, "it was made from other inputs: nothing may differ"]
             files = (after and after.files) or {} if stage.reruns else {}
-            digests = {place: _sha256(files[place]) for place in files}
+            digests = {place: _sha256(files[place]) for place in files if files[place].is_file()}
             rows.append(Row(name, path, verdict, differences, digests, settings.promised(stage.meta)))
     return rows
 
@@ -201,7 +201,7 @@ def as_text(report: dict) -> str:
         lines.append(f"{row['stage']:{widths[0]}}  {row['output']:{widths[1]}}  {row['verdict']}{promised}")
         lines += [f"{'':{widths[0]}}    {difference}" for difference in row["differences"]]
     lines += ["", *_stale_lines(report), *(f"{key:12}  {value}" for key, value in report["environment"].items())]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def as_json(report: dict) -> str:
@@ -211,13 +211,15 @@ def as_json(report: dict) -> str:
 
 def as_markdown(report: dict) -> str:
     """The report for a pull request."""
-    lines = [f"**{report['target']} of {report['revision']}: {report['verdict']}**", ""]
+    lines = [f"**{markup(report['target'])} of {markup(report['revision'])}: {report['verdict']}**", ""]
     lines += ["| stage | output | verdict | promised | differences |", "|---|---|---|---|---|"]
     for row in report["results"]:
-        cells = [row["stage"], f"`{row['output']}`", row["verdict"], row["promised"], "<br>".join(row["differences"])]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        output = printable(row["output"]).replace("|", "\\|")
+        cells = [markup(row["stage"]), markup(output) if "`" in output else f"`{output}`", row["verdict"]]
+        cells += [markup(row["promised"]), "<br>".join(map(markup, row["differences"]))]
+        lines.append("| " + " | ".join(cells) + " |")
     notes = [*_stale_lines(report), *(f"{key}: {value}" for key, value in report["environment"].items())]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
+    return "\n".join([*lines, "", *(f"- {markup(note)}" for note in notes)])
 
 
 def main(arguments: list[str] | None = None) -> int:
