@@ -344,6 +344,7 @@ def read_indexes(
         try:
             if os.path.basename(path) == PROJECT_FILE:  # its lock first, as the pipeline takes longer to read
                 repo.fs.fs.last = lock_of(path)
+                check_regular(repo.fs.fs.last)
                 check_size(repo.fs.fs.last)
             index = indexes[path] = Index.from_file(repo, path)
         except FAULTS as error:

@@ -33,6 +33,9 @@ LFS = (
 """Options under which Git checks out the files of Git LFS, whatever the user has set."""
 
 
+LINK = "users-cache"
+"""Name of a link to the user's cache beside the settings of a checkout, as long as its data is brought."""
+
 DVC = "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from dvc.cli import main; sys.exit(main())"
 """``dvc`` for ``python -c``, after the folders of the modules, of which none is the checkout's or a variable's."""
 
@@ -208,20 +211,28 @@ def bring_data(scratch: Scratch, targets: dict[str, list[str]]) -> None:
         return
     root = project()
     cache = str(cache_folder(root))
-    local = root / ".dvc/config.local"
-    isolated = (scratch.folder / ".dvc/config.local").read_text()
-    theirs = _readable(local)
-    theirs["cache"] = ConfigObj(isolated.splitlines()).dict()["cache"]
+    place = scratch.folder / ".dvc"
+    isolated = (place / "config.local").read_text("utf-8")
+    local = _readable(root / ".dvc/config.local")
+    theirs = {**local, "cache": _settings(place / "config.local")["cache"]}
     theirs['remote "checks-cache"'] = {"url": cache}
+    for values in (_settings(place / "config"), local):  # a remote can have a relative path
+        for section, remote in values.items():
+            if section.startswith("remote ") and remote.get("url", "").startswith("."):
+                theirs.setdefault(section, {})["url"] = os.path.abspath(root / ".dvc" / remote["url"])
+    if sys.platform != "win32":  # DVC takes a part of some names for a variable, and others are no text
+        theirs['remote "checks-cache"'] = {"url": LINK}
+        (place / LINK).symlink_to(cache)
     user = git_environment() | {name: scratch.environment[name] for name in ("DVC_NO_ANALYTICS", "DVC_SITE_CACHE_DIR")}
-    _write_config(scratch.folder, theirs)
     try:
+        _write_config(scratch.folder, theirs)
         if os.path.isdir(cache):
             scratch.dvc("pull", "--quiet", "--allow-missing", "--remote", "checks-cache", *targets, environment=user)
         if not all(os.path.lexists(path) for paths in targets.values() for path in paths):
             scratch.dvc("pull", "--quiet", *targets, environment=user)
     finally:
-        (scratch.folder / ".dvc/config.local").write_text(isolated)
+        (place / LINK).unlink(missing_ok=True)
+        (place / "config.local").write_text(isolated, "utf-8")
 
 
 def _settings(file: Path) -> dict:

@@ -15,6 +15,9 @@ from checks import reading
 from checks.findings import as_annotations, as_text
 from checks.gate import gate, main
 from checks.shell import _interrupt, git, printable
+from checks.verify import as_markdown as table
+from checks.verify import as_text as proof
+from checks.verify import main as verify
 from tests.conftest import ROOT
 from tests.repositories import (
     ENVIRONMENT,
@@ -136,13 +139,32 @@ def test_settings_of_dvc_in_git_make_no_folder(copy, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def shadow(tmp_path: Path) -> str:
+    """A module of the repository's that leaves a file behind, which must not appear."""
+    return f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(5)\n"
+
+
 @pytest.mark.parametrize("name", ["checks/__init__.py", "dvc/__init__.py", "yaml.py", "sys.py", "sitecustomize.py"])
 def test_the_hook_imports_nothing_of_the_checked_folder(copy, tmp_path, name):
-    write(copy, name, f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    write(copy, name, shadow(tmp_path))
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     command = [ROOT / hook["entry"]]
-    run = subprocess.run(command, cwd=copy, env={"PATH": PROGRAMS}, capture_output=True, text=True, check=False)
+    environment = {"PATH": PROGRAMS, "PYTHONPATH": "."}
+    run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("check", ["gate", "verify"])
+def test_no_module_of_the_checked_repository_stands_in_for_an_installed_one(copy, tmp_path, check):
+    for name in ("dvc/__init__.py", "yaml.py", "configobj.py", "lib/dvc.py", "lib/yaml.py"):
+        write(copy, name, shadow(tmp_path))
+    commit(copy)
+    variables = {"PYTHONPATH": f"{copy / 'lib'}{os.pathsep}{ROOT}", "PATH": PROGRAMS}
+    script = "import sys; sys.argv[0] = 'dvc-' + sys.argv.pop(1); import checks; import checks.{0} as it; it.run()"
+    command = [sys.executable, "-c", script.format(check), check, *(["--env", "PYTHONPATH"] * (check == "verify"))]
+    run = subprocess.run(command, cwd=copy / "src", env=ENVIRONMENT | variables, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
     assert not (tmp_path / "ran").exists()
 
 
@@ -217,6 +239,39 @@ def test_a_link_to_a_file_without_end_is_not_read(copy, name, target):
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize("name", ["m.json", "src/a.py", "p.yaml", "dvc.lock", ".dvc/config", "checks.yaml"])
+def test_a_link_to_a_file_without_end_stops_a_rerun_in_one_line(copy, name):
+    (copy / name).unlink(missing_ok=True)
+    (copy / name).symlink_to("/dev/zero")
+    commit(copy)
+    code, output, errors = call(verify, copy)
+    assert (code, output) == (3, "")
+    assert errors == f"error: {name}: expected a file, got a device or a pipe\n"
+
+
+def test_a_lock_that_a_rerun_cannot_read_is_named_and_so_is_why(copy, monkeypatch):
+    write(copy, "dvc.lock", "<<<<<<< HEAD\n" + (copy / "dvc.lock").read_text())
+    commit(copy)
+    assert "error: dvc.lock: line 1 is a conflict marker of a merge;" in call(verify, copy)[2]
+    write(copy, "dvc.lock", f"x: {NESTED}")
+    commit(copy)
+    assert call(verify, copy)[2] == "error: dvc.lock: nested too deeply\n"
+    monkeypatch.setattr(reading, "LARGEST", 250)
+    assert call(verify, copy)[2] == "error: dvc.lock: expected 0 MB at most, got 0 MB\n"
+
+
+def test_a_result_that_is_a_link_out_of_the_repository_is_not_shown(copy, tmp_path):
+    write(tmp_path, "secret.json", '{"k": "password"}\n')
+    (copy / "m.json").unlink()
+    (copy / "m.json").symlink_to(tmp_path / "secret.json")
+    write(copy, "dvc.lock", (copy / "dvc.lock").read_text().replace("b026324c6904b2a9cb4b88d6d61c81d1", "ab" * 16))
+    commit(copy)
+    code, output, errors = call(verify, copy)
+    assert code == 2, errors
+    assert "not proved" in output
+    assert "password" not in output + errors
+
+
 def test_a_path_of_no_end_out_of_the_repository_is_not_read(copy):
     write(copy, "dvc.yaml", "stages: {b: {cmd: x, deps: [/usr, /dev/zero, up], params: [/dev/zero: [k]], outs: [o]}}\n")
     item = "{path: %s, hash: md5, md5: 68b329da9893e34099c7d8ad5cb9c940}"
@@ -247,6 +302,12 @@ def test_no_name_forges_a_line_of_the_report(copy):
         lines = form(gate(copy)).splitlines()
         assert not any(line.startswith("stale: forged") or not line.isprintable() for line in lines)
         assert any(r"x\x1b[2K\nstale: forged\u202e" in line for line in lines)
+    row = {"stage": name, "output": name, "verdict": "identical", "promised": "", "differences": [f"recorded {name}"]}
+    report = {"target": name, "revision": "r", "verdict": "identical", "results": [row], "stale": {name: [name]}}
+    for form in (proof, table):
+        lines = form(report | {"environment": {"python": name}}).splitlines()
+        assert not any(line.startswith("stale: forged") or not line.isprintable() for line in lines)
+    assert table(report | {"environment": {}}).splitlines()[4].count("\\n") == 3
     assert printable("a b\tc") == r"a b\tc"
 
 
@@ -261,8 +322,9 @@ def test_a_second_interruption_does_not_stop_the_first():
 def test_nothing_is_left_outside_the_repository(copy, tmp_path):
     for name in ("site", "tmp"):
         (tmp_path / name).mkdir()
-    code, _, _ = call(main, copy, DVC_SITE_CACHE_DIR=str(tmp_path / "site"), TMPDIR=str(tmp_path / "tmp"))
-    assert code == 0
+    for check in (main, verify):
+        code, _, errors = call(check, copy, DVC_SITE_CACHE_DIR=str(tmp_path / "site"), TMPDIR=str(tmp_path / "tmp"))
+        assert code == 0, errors
     assert [*tmp_path.glob("site/*"), *tmp_path.glob("tmp/*")] == []
 
 

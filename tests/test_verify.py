@@ -859,7 +859,7 @@ def plain(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["C#", "a,b", "100%", "a b"])
+@pytest.mark.parametrize("name", ["C#, a", "100% %(x)s", "$HOME 'q'\udcff"])
 def test_a_folder_may_have_any_name(plain, tmp_path, name):
     folder = Path(shutil.copytree(plain, tmp_path / name / "p", symlinks=True))
     code, _, errors = verify(folder)
@@ -911,6 +911,14 @@ def test_the_code_of_a_submodule_is_checked_out(plain, tmp_path):
     stage = "stages: {s: {cmd: python lib/code.py > o, deps: [lib/code.py], outs: [o: {cache: false}]}}\n"
     folder = create(tmp_path / "made", {"dvc.yaml": stage})
     git(folder, "submodule", "--quiet", "add", str(library), "lib")
+    repro(folder)
+    code, _, errors = verify(folder)
+    assert code == 0, errors
+    git(library, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(plain), "inner")
+    commit(library)
+    git(folder / "lib", "pull", "--quiet")
+    git(folder / "lib", "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+    write(folder, "dvc.yaml", stage.replace("[lib/code.py]", "[lib/code.py, lib/inner/.dvcignore]"))
     repro(folder)
     code, _, errors = verify(folder)
     assert code == 0, errors
