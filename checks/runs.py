@@ -19,7 +19,7 @@ from dvc.utils.serialize import dump_yaml, load_path
 
 from .judge import MD5, lock_of, read_indexes, read_lock, reason
 from .reading import ReadOnlyRepo, check_regular
-from .scratch import Scratch, cache_folder, keep, project
+from .scratch import Scratch, keep, project
 from .shell import InputError, explain
 from .tree import Tree, name_of, within
 
@@ -48,8 +48,8 @@ class Stage:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[tuple[ReadOnlyRepo, Tree]]:
-    """The DVC repository of a checkout, which is only read, and its files.
+def opened(folder: Path, alone: bool = False) -> Iterator[tuple[ReadOnlyRepo, Tree]]:
+    """The DVC repository of a checkout, which is only read, and its files; ``alone``, whatever Git says of them.
 
     Raises:
         InputError: DVC can't read it.
@@ -63,34 +63,39 @@ def opened(folder: Path) -> Iterator[tuple[ReadOnlyRepo, Tree]]:
     except (DvcException, OSError) as error:
         raise InputError(explain(error)) from None
     with repo:
+        repo.config["core"]["no_scm"] = alone or repo.config["core"].get("no_scm", False)
         tree = Tree(repo)
         read_indexes(repo, tree, {}, fault)
         yield repo, tree
 
 
-def recorded(scratch: Scratch, kept: Path) -> dict[str, Stage]:
-    """The stages of a commit as it records them; the files that Git keeps of their outputs are copied to ``kept``.
+def recorded(folder: Path, cache: Path, kept: Path | None = None) -> dict[str, Stage]:
+    """The stages of a DVC repository as its locks record them, and the files of their outputs.
 
-    What DVC keeps is looked up in the user's cache.
+    Args:
+        folder: The repository.
+        cache: Where the files that DVC keeps are looked up.
+        kept: Folder to which the files that Git keeps are copied. None: they are used where they lie, and so are those
+            that DVC keeps and that are as recorded.
 
     Raises:
         InputError: DVC can't read a file, or would read one without end.
     """
-    user = cache_folder(project())
-    with opened(scratch.folder) as (repo, tree):
-        _check_files(repo, tree, scratch.folder)
+    with opened(folder, alone=kept is None) as (repo, tree):
+        _check_files(repo, tree, folder)
         stages = _stages(repo)
         for name, out in _outputs(repo, stages):
-            path = _path(out, scratch.folder)
+            path = _path(out, folder)
             output = stages[name].outputs[path]
-            if out.use_cache:
-                output.files = _cached(user, out)
+            if out.use_cache and ((cached := _cached(cache, out)) or kept):
+                output.files = cached
             elif os.path.exists(out.fs_path) and out.hash_name in MD5 and not _leads_out(tree, out.fs_path):
                 found = tree.content(out.fs_path, out.hash_name)
                 partial = out.hash_info.isdir and (out.meta.nfiles or 0) > (found.nfiles or 0)
                 output.edited = found.value != output.value and not partial
-                keep(scratch.folder, [path], kept)
-                output.files = None if partial else _files(tree, out.fs_path, kept / path)
+                if kept:
+                    keep(folder, [path], kept)
+                output.files = None if partial else _files(tree, out.fs_path, (kept or folder) / path)
     return stages
 
 
@@ -103,6 +108,29 @@ def rerun(scratch: Scratch) -> dict[str, Stage]:
                 output = stages[name].outputs[_path(out, scratch.folder)]
                 output.files = _files(tree, out.fs_path, Path(out.fs_path))
     return stages
+
+
+def in_order(stages: dict[str, Stage]) -> list[str]:
+    """The names of stages, each after those whose outputs it reads.
+
+    >>> in_order({"b": Stage(reads=["o/x"]), "a": Stage(outputs={"o": Output("1")})})
+    ['a', 'b']
+    """
+    names, left = [], dict(stages)
+    while left:
+        made = {name: [*stage.outputs] for name, stage in left.items()}
+        free = [
+            name
+            for name, stage in left.items()
+            if not any(_overlap(path, out) for path in stage.reads for one in made if one != name for out in made[one])
+        ]
+        names += free or left  # a cycle, in which no stage is first
+        left = {name: stage for name, stage in left.items() if name not in names}
+    return names
+
+
+def _overlap(one: str, other: str) -> bool:
+    return within(one, other) or within(other, one)
 
 
 def named(scratch: Scratch, targets: list[str]) -> list[str]:

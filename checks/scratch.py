@@ -98,10 +98,9 @@ def checkout(revision: str = "HEAD", variables: tuple[str, ...] = ()) -> Iterato
     """
     root = project()
     top = repository(root)
-    try:
-        commit = git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    except GitError:
-        raise InputError(f"revision: expected a commit, got {revision!r}; `git log --all` lists them") from None
+    commit = find_commit(revision)
+    if commit is None:
+        raise InputError(f"revision: expected a commit, got {revision!r}; `git log --all` lists them")
     with tempfile.TemporaryDirectory(prefix="dvc-checks-", ignore_cleanup_errors=True) as scratch:
         base = Path(scratch).resolve()
         tree = base / "checkout"
@@ -114,6 +113,16 @@ def checkout(revision: str = "HEAD", variables: tuple[str, ...] = ()) -> Iterato
         isolated = {"cache": {"dir": str(base / "cache")}, "core": {"check_update": "false"}}
         _write_config(folder, isolated)  # wins over a committed setting too
         yield Scratch(folder, commit, *_environment(base, root, top, variables))
+
+
+def find_commit(revision: str) -> str | None:
+    """The commit of the current repository that a revision names; None of what is none."""
+    try:
+        return git(
+            repository(project()), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+        )
+    except GitError:
+        return None
 
 
 def _copy(source: Path, tree: Path, commit: str) -> None:

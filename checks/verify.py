@@ -13,14 +13,18 @@ import platform
 import re
 import subprocess
 from contextlib import ExitStack
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from .attest import statement
+from .matrix import Run, compare_each
+from .matrix import as_markdown as matrix_as_markdown
+from .matrix import as_text as matrix_as_text
 from .runs import Output, Stage, forget, freeze_external, frozen, named, recorded, remove_outputs, rerun
-from .scratch import Scratch, bring_data, checkout, project
+from .scratch import Scratch, bring_data, cache_folder, checkout, find_commit, project
 from .settings import Settings, read_settings
 from .shell import InputError, Parser, command, markup, printable
 from .tree import within
@@ -89,14 +93,14 @@ def judge(path: str, was: Output | None, now: Output | None, settings: Settings)
         return DIFFERENT, ["no lock records it"]
     if now is None or now.value is None:
         return DIFFERENT, ["the rerun does not make it"]
-    if was.value == now.value and not was.edited:
+    if was.value == now.value and not (was.edited or now.edited):
         return IDENTICAL, []
     if was.files is None or now.files is None:
         verdict, differences = NOT_PROVED, [f"recorded {was.value}, found {now.value}; the recorded file is not here"]
     else:
         verdict, differences = compare_files(was.files, now.files, settings, path)
-    if was.edited:
-        return DIFFERENT, ["Git keeps another than the lock records", *differences]
+    if was.edited or now.edited:
+        return DIFFERENT, ["the file is another than the lock records", *differences]
     if verdict in (NOT_PROVED, DIFFERENT) and any(fnmatchcase(path, pattern) for pattern in settings.free):
         return WITHIN, [*differences, "its bytes are free"]
     return verdict, differences
@@ -151,6 +155,43 @@ def processor() -> str:
     return found[1] if found else platform.processor() or "unknown"
 
 
+def read_run(name: str, kept: Path) -> Run:
+    """The recorded run of a revision, or of a folder that is none, whose files are taken as they lie there.
+
+    Raises:
+        InputError: It has no result.
+    """
+    folder = Path(name).resolve()
+    if find_commit(name) is None and folder.is_dir():
+        if not (folder / ".dvc").is_dir():
+            raise InputError(f"--against: expected a commit or the root of a DVC repository, got {name}")
+        run = Run(name, "", recorded(folder, cache_folder(folder)))
+    else:
+        with checkout(name) as scratch:
+            run = Run(name, scratch.commit, recorded(scratch.folder, cache_folder(project()), kept))
+    if not run.stages:
+        raise InputError(f"revision: {name!r} ({run.commit[:10] or 'a folder'}) has no lock with a result; commit one")
+    return run
+
+
+def matrix(names: list[str]) -> dict:
+    """Compare several recorded runs, each with each; what ``--json`` prints.
+
+    Raises:
+        InputError: One has no result, or there is nothing to compare.
+    """
+    settings = read_settings(project())
+    with TemporaryDirectory(prefix="dvc-checks-") as kept:
+        runs = [read_run(name, Path(kept, str(number))) for number, name in enumerate(names)]
+        return compare_each(runs, lambda was, now: compare_runs(was, with_missing(now, was), settings))
+
+
+def with_missing(stages: dict[str, Stage], others: dict[str, Stage]) -> dict[str, Stage]:
+    """These stages and those that only another run has, which here have no outputs."""
+    missing = {name: stage for name, stage in others.items() if name not in stages}
+    return stages | {name: replace(stage, outputs={}) for name, stage in missing.items()}
+
+
 def verify(revision: str, targets: list[str], against: str | None = None, variables: tuple[str, ...] = ()) -> dict:
     """Run a revision again, or take another in place of that, and report on it.
 
@@ -164,12 +205,12 @@ def verify(revision: str, targets: list[str], against: str | None = None, variab
     with ExitStack() as stack:
         scratch = stack.enter_context(checkout(revision, variables))
         kept = Path(stack.enter_context(TemporaryDirectory(prefix="dvc-checks-")))
-        was = recorded(scratch, kept / "was")
+        was = recorded(scratch.folder, cache_folder(project()), kept / "was")
         if not was:
             raise InputError(f"revision: {revision!r} ({scratch.commit[:10]}) has no lock with a result; commit one")
         if against is not None:
-            other = stack.enter_context(checkout(against))
-            now = {name: stage for name, stage in recorded(other, kept / "now").items()}
+            other = read_run(against, kept / "now")
+            now = with_missing(other.stages, was)
         else:
             freeze_external(scratch)
             bring_data(scratch, frozen(scratch))
@@ -184,7 +225,9 @@ def verify(revision: str, targets: list[str], against: str | None = None, variab
         raise InputError(f"revision: nothing of {scratch.commit[:10]} ran again, so nothing is compared")
     return {
         "revision": scratch.commit,
-        "target": f"against {other.commit}" if against is not None else " ".join(targets) or "every pipeline",
+        "target": f"against {other.commit or other.name}"
+        if against is not None
+        else " ".join(targets) or "every pipeline",
         "verdict": max(judged, key=VERDICTS.index),
         "results": [row._asdict() for row in rows],
         "stale": stale(was, now),
@@ -227,7 +270,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="dvc-verify", description=__doc__)
     parser.add_argument("targets", nargs="*", help="stages, with all they depend on; every pipeline by default")
     parser.add_argument("--rev", default="HEAD", help="the commit to prove; HEAD by default")
-    parser.add_argument("--against", metavar="REV", help="compare with what another commit records, running nothing")
+    parser.add_argument(
+        "--against", metavar="REV", nargs="+", action="extend",
+        help="compare with what other commits, or folders, record, running nothing; several make a matrix",
+    )  # fmt: skip
     parser.add_argument("--attest", metavar="FILE", type=Path, help="write what was proved as an in-toto statement")
     parser.add_argument(
         "--env", metavar="NAME", action="append", default=[], help="a variable that the stages need, such as PYTHONPATH"
@@ -239,10 +285,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.against is not None and (options.targets or options.attest):
         raise InputError("--against: expected it alone, for nothing is run; leave targets and --attest out")
-    report = verify(options.rev, options.targets, options.against, tuple(options.env))
+    if options.against and len(options.against) > 1:
+        report = matrix([options.rev, *options.against])
+        forms = {as_text: matrix_as_text, as_json: as_json, as_markdown: matrix_as_markdown}
+        print(forms[options.form](report))
+        return _code(report)
+    report = verify(options.rev, options.targets, options.against and options.against[0], tuple(options.env))
     if options.attest:
         options.attest.write_text(json.dumps(statement(report), indent=2) + "\n", encoding="utf-8")
     print(options.form(report))
+    return _code(report)
+
+
+def _code(report: dict) -> int:
     accepted = report["verdict"] == SAME and read_settings(project()).accept_same_values
     return 0 if accepted else CODES[report["verdict"]]
 

@@ -351,7 +351,7 @@ def test_a_metric_edited_in_its_last_digit_is_different_and_named(copy):
     commit(copy)
     code, output, errors = verify(copy, "--against", "base")
     assert code == 2, errors
-    assert "Git keeps another than the lock records" in output
+    assert "the file is another than the lock records" in output
     assert "loss: recorded 0.5000001, found 0.5" in output
     assert output.count("different") == 2  # the verdict and this file
 
@@ -816,7 +816,7 @@ def test_a_verdict_is_by_bytes_even_where_bytes_are_free(tmp_path):
     edited = Output("1", files[0], edited=True)
     for other in (Output("1", files[0]), now):
         verdict, (first, *_) = judge("d/o", edited, other, free)
-        assert (verdict, first) == (DIFFERENT, "Git keeps another than the lock records")
+        assert (verdict, first) == (DIFFERENT, "the file is another than the lock records")
     assert judge("o", was, Output("2"), EXACT) == (NOT_PROVED, ["recorded 1, found 2; the recorded file is not here"])
 
 
