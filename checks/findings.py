@@ -75,13 +75,15 @@ class Finding:
 class Report:
     """The findings in one folder, how many stages were judged, and what was passed over.
 
-    ``prefix`` is the checked folder's path from the root of the Git repository.
+    ``prefix`` is the checked folder's path from the root of the Git repository; ``proofs`` has by stage the kinds of
+    machine on which a rerun found each verdict, where Git keeps a record of them.
     """
 
     stages: int = 0
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     prefix: str = ""
+    proofs: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def code(self, strict: bool = False) -> int:
         """The exit code; ``strict`` counts the unknown as stale."""
@@ -112,6 +114,8 @@ def as_text(report: Report, verbose: bool = False) -> str:
     if any(len(stages) > 1 or few(files) != ", ".join(files) for _, stages, files in groups):
         lines.append("note: --verbose names each stage and file")
     lines += [printable(f"note: {note}") for note in report.notes]
+    if verbose:
+        lines += [printable(f"proof: {stage}: {_machines(found)}") for stage, found in report.proofs.items()]
     counts = {kind: sum(finding.kind is kind for finding in report.findings) for kind in Kind}
     lines += [f"{kind.word}: {kind.remedy}" for kind in Kind if counts[kind] and kind.remedy]
     said = [f"{count} {kind.word}" for kind, count in counts.items() if count]
@@ -129,7 +133,7 @@ def as_json(report: Report, verbose: bool = False) -> str:
     code = report.code()
     verdict = ("clean", Kind.STALE.word, Kind.INCONSISTENT.word, Kind.UNREADABLE.word)[code]
     values = {"code": code, "verdict": verdict, "stages": report.stages}
-    return json.dumps(values | {"findings": findings, "notes": report.notes}, indent=2)
+    return json.dumps(values | {"findings": findings, "notes": report.notes, "proofs": report.proofs}, indent=2)
 
 
 def as_markdown(report: Report, verbose: bool = False) -> str:
@@ -163,6 +167,11 @@ def as_annotations(report: Report, verbose: bool = False) -> str:
 def few(names: list[str]) -> str:
     """The first names of a list, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _machines(found: dict[str, list[str]]) -> str:
+    said = [f"{verdict} on {' and '.join(machines)}" for verdict, machines in found.items()]
+    return "; ".join(said) or "none"
 
 
 def _where(stages: list[str]) -> str:

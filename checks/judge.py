@@ -25,6 +25,7 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree as Listing
 
+from . import proofs
 from .findings import ABSENT, Finding, Kind, Report, few
 from .reading import LARGEST, ReadOnlyRepo, check_regular, check_size
 from .remote import absent, kept
@@ -58,16 +59,34 @@ class Judge:
         except DvcException as error:
             self._unreadable("", error)
         self.holders = {parent for path in self.outs for parent in parents(path)}
+        locked: dict[str, dict | None] = {}
         for path, index in indexes.items():
             lock = read_lock(lock_of(path)) if os.path.basename(path) == PROJECT_FILE else {}
             self._leftovers(path, index.stages, lock)
             for stage in index.stages:
                 if stage.cmd and not stage.frozen:
                     self._stage(stage, lock.get(getattr(stage, "name", None)))
+                    locked[name_of(stage, self.repo.root_dir)] = lock.get(getattr(stage, "name", None))
+        self._proofs({name: entry for name, entry in locked.items() if entry})
         frozen = [self._name(stage) for stage in stages if stage.frozen]
         if frozen:
             self.report.notes.append(f"frozen, so not judged: {few(frozen)}")
         self._contradictions()
+
+    def _proofs(self, locked: dict[str, dict]) -> None:
+        """Say which entries of the locks are proved by reruns that Git keeps a record of."""
+        file = os.path.join(self.repo.root_dir, proofs.FILE)
+        if not os.path.lexists(file):
+            return
+        try:
+            with self.repo.fs.open(file, encoding="utf-8") as stream:
+                found = proofs.read(stream.read())
+        except FAULTS as error:
+            self._unreadable(file, error)
+            return
+        proved = {name: found.get((name, proofs.digest(entry)), {}) for name, entry in locked.items()}
+        self.report.proofs |= proved
+        self.report.notes.append(f"{self._relative(file)}: {proofs.summary(proved)}")
 
     def ask_remotes(self) -> None:
         """Judge all outputs by what the remotes have."""

@@ -18,6 +18,7 @@ from dvc.stage import Stage as Pipeline
 from dvc.utils.serialize import dump_yaml, load_path
 
 from .judge import MD5, lock_of, read_indexes, read_lock, reason
+from .proofs import digest
 from .reading import ReadOnlyRepo, check_regular
 from .scratch import Scratch, keep, project
 from .shell import InputError, explain
@@ -30,14 +31,14 @@ class Output:
 
     value: str | None
     files: dict[str, Path] | None = None
-    edited: bool = False  # Git keeps another than the lock records
+    edited: bool = False  # it is another than the lock records
 
 
 @dataclass
 class Stage:
     """What a lock says of a stage: what it ran on, what it reads and made by path, and whether it runs again.
 
-    ``meta`` is what its definition says there.
+    ``meta`` is what its definition says there, ``digest`` that of its entry in the lock.
     """
 
     inputs: dict[str, object] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class Stage:
     outputs: dict[str, Output] = field(default_factory=dict)
     reruns: bool = True
     meta: dict[str, object] = field(default_factory=dict)
+    digest: str = ""
 
 
 @contextmanager
@@ -243,7 +245,7 @@ def _stages(repo: ReadOnlyRepo) -> dict[str, Stage]:
         if not entry and isinstance(pipeline, PipelineStage):
             continue
         stage = stages[name] = Stage({"cmd": entry.get("cmd", pipeline.cmd)}, reruns=not pipeline.frozen)
-        stage.meta = pipeline.meta or {}
+        stage.meta, stage.digest = pipeline.meta or {}, digest(entry) if entry else ""
         for dep in pipeline.deps:
             path = _path(dep, folder)
             if isinstance(dep, ParamsDependency):

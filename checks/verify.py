@@ -12,13 +12,16 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from . import proofs
 from .attest import statement
 from .matrix import Run, compare_each
 from .matrix import as_markdown as matrix_as_markdown
@@ -26,7 +29,7 @@ from .matrix import as_text as matrix_as_text
 from .runs import Output, Stage, forget, freeze_external, frozen, named, recorded, remove_outputs, rerun
 from .scratch import Scratch, bring_data, cache_folder, checkout, find_commit, project
 from .settings import Settings, read_settings
-from .shell import InputError, Parser, command, markup, printable
+from .shell import InputError, Parser, command, git, markup, printable
 from .tree import within
 from .values import CODES, DIFFERENT, IDENTICAL, NOT_PROVED, SAME, VERDICTS, WITHIN, compare
 
@@ -230,9 +233,25 @@ def verify(revision: str, targets: list[str], against: str | None = None, variab
         else " ".join(targets) or "every pipeline",
         "verdict": max(judged, key=VERDICTS.index),
         "results": [row._asdict() for row in rows],
+        "stages": proofs_of(was, now, rows),
         "stale": stale(was, now),
         "environment": machine,
     }
+
+
+def proofs_of(was: dict[str, Stage], now: dict[str, Stage], rows: list[Row]) -> list[dict]:
+    """The verdict on each stage as its lock records it; none on what was made from other inputs than those."""
+    verdicts: dict[str, list[str]] = {}
+    for row in rows:
+        if row.verdict != NOT_RERUN and row.stage in was and was[row.stage].digest:
+            verdicts.setdefault(row.stage, []).append(row.verdict)
+    for name in downstream(set(stale(was, now)), now):
+        verdicts.pop(name, None)
+    return [
+        {"stage": name, "lock": was[name].digest, "verdict": max(found, key=VERDICTS.index)}
+        | {"outputs": {path: f"{output.value}" for path, output in was[name].outputs.items()}}
+        for name, found in verdicts.items()
+    ]
 
 
 def as_text(report: dict) -> str:
@@ -276,6 +295,10 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--attest", metavar="FILE", type=Path, help="write what was proved as an in-toto statement")
     parser.add_argument(
+        "--record", action="store_true", help=f"append what was proved to {proofs.FILE}, for Git to keep"
+    )
+    parser.add_argument("--date", type=date.fromisoformat, help="of the record: 2026-11-29; the commit's by default")
+    parser.add_argument(
         "--env", metavar="NAME", action="append", default=[], help="a variable that the stages need, such as PYTHONPATH"
     )
     form = parser.add_mutually_exclusive_group()
@@ -283,8 +306,10 @@ def main(arguments: list[str] | None = None) -> int:
         form.add_argument(option, action="store_const", dest="form", const=function, help=function.__doc__)
     parser.set_defaults(form=as_text)
     options = parser.parse_args(arguments)
-    if options.against is not None and (options.targets or options.attest):
-        raise InputError("--against: expected it alone, for nothing is run; leave targets and --attest out")
+    if options.against is not None and (options.targets or options.attest or options.record):
+        raise InputError("--against: expected it alone, for nothing is run; leave targets, --attest and --record out")
+    if options.date and not options.record:
+        raise InputError("--date: expected --record beside it")
     if options.against and len(options.against) > 1:
         report = matrix([options.rev, *options.against])
         forms = {as_text: matrix_as_text, as_json: as_json, as_markdown: matrix_as_markdown}
@@ -293,6 +318,10 @@ def main(arguments: list[str] | None = None) -> int:
     report = verify(options.rev, options.targets, options.against and options.against[0], tuple(options.env))
     if options.attest:
         options.attest.write_text(json.dumps(statement(report), indent=2) + "\n", encoding="utf-8")
+    if options.record:
+        day = f"{options.date}" if options.date else git(project(), "show", "-s", "--format=%cs", report["revision"])
+        count = proofs.append(project(), report, day)
+        print(f"note: {count} new records in {proofs.FILE}; commit it", file=sys.stderr)
     print(options.form(report))
     return _code(report)
 
