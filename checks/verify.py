@@ -13,6 +13,7 @@ import platform
 import re
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
@@ -297,7 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--record", action="store_true", help=f"append what was proved to {proofs.FILE}, for Git to keep"
     )
-    parser.add_argument("--date", type=date.fromisoformat, help="of the record: 2026-11-29; the commit's by default")
+    parser.add_argument("--date", type=_day, help="of the record, such as 2026-11-29; the commit's by default")
     parser.add_argument(
         "--env", metavar="NAME", action="append", default=[], help="a variable that the stages need, such as PYTHONPATH"
     )
@@ -319,11 +320,20 @@ def main(arguments: list[str] | None = None) -> int:
     if options.attest:
         options.attest.write_text(json.dumps(statement(report), indent=2) + "\n", encoding="utf-8")
     if options.record:
-        day = f"{options.date}" if options.date else git(project(), "show", "-s", "--format=%cs", report["revision"])
+        day = options.date or git(project(), "show", "-s", "--format=%cs", report["revision"])
         count = proofs.append(project(), report, day)
-        print(f"note: {count} new records in {proofs.FILE}; commit it", file=sys.stderr)
+        print(f"note: {proofs.FILE} has {count} more lines; commit it", file=sys.stderr)
     print(options.form(report))
     return _code(report)
+
+
+def _day(text: str) -> str:
+    try:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+            return f"{date.fromisoformat(text)}"
+    except ValueError:  # no such day
+        pass
+    raise ArgumentTypeError(f"expected a day such as 2026-11-29, got {text!r}")
 
 
 def _code(report: dict) -> int:
