@@ -13,11 +13,12 @@ from typing import Any
 import dpath
 import yaml
 from dvc.dependency import DatasetDependency
-from dvc.dvcfile import LOCK_FILE, PROJECT_FILE
+from dvc.dvcfile import LOCK_FILE, PROJECT_FILE, load_file
 from dvc.exceptions import DvcException
 from dvc.output import Output
 from dvc.repo.index import Index
 from dvc.stage import PipelineStage, Stage
+from dvc.stage.loader import StageLoader
 from dvc.stage.utils import split_params_deps
 from dvc.utils.serialize import ParseError, load_path
 from dvc.utils.strictyaml import YAMLValidationError
@@ -27,7 +28,7 @@ from dvc_data.hashfile.tree import Tree as Listing
 
 from . import proofs
 from .findings import ABSENT, Finding, Kind, Report, few
-from .reading import LARGEST, ReadOnlyRepo, check_regular, check_size
+from .reading import LARGEST, ReadOnlyRepo, check_count, check_regular
 from .remote import absent, kept
 from .shell import explain
 from .tree import Content, Tree, name_of, parents, within
@@ -362,13 +363,18 @@ def read_indexes(
     for path in tree.pipelines(outs):
         try:
             if os.path.basename(path) == PROJECT_FILE:  # its lock first, as the pipeline takes longer to read
-                repo.fs.fs.last = lock_of(path)
-                check_regular(repo.fs.fs.last)
-                check_size(repo.fs.fs.last)
-            index = indexes[path] = Index.from_file(repo, path)
+                lock = lock_of(path)
+                if os.path.lexists(lock):
+                    repo.fs.open(lock).close()
+            file = load_file(repo, path)
+            if isinstance(file.stages, StageLoader):
+                check_count(file.stages, path)
+            sets = {path: file.datasets}, {path: file.datasets_lock}
+            index = indexes[path] = Index(repo, [*file.stages.values()], datasets=sets[0], datasets_lock=sets[1])
         except FAULTS as error:
             faulty = isinstance(error, ParseError | YAMLValidationError | OSError | RecursionError)
-            fault(repo.fs.fs.last if faulty else path, error)
+            last = getattr(error, "filename", None) or repo.fs.fs.last
+            fault(last if faulty else path, error)
             continue
         outs |= {out.fs_path: out for stage in index.stages for out in stage.outs if out.protocol == "local"}
     indexes = dict(sorted(indexes.items()))

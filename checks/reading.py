@@ -1,6 +1,7 @@
 """A DVC repository that is only read: nothing of it runs, nothing is written, and every file comes to an end."""
 
 import errno
+import math
 import os
 import stat
 from collections.abc import Callable
@@ -13,13 +14,19 @@ import yaml
 from dvc.config import Config
 from dvc.config_schema import SCHEMA, Invalid
 from dvc.fs import FileSystem, LocalFileSystem, known_implementations, localfs
+from dvc.parsing import ForeachDefinition, MatrixDefinition
 from dvc.repo import Repo
 from dvc.scm import NoSCM
+from dvc.stage.loader import StageLoader
 
 LARGEST = 8 << 20
 """Bytes of the largest pipeline, lock or params file that is parsed, which takes DVC more than a minute."""
 MOST_VALUES = 1_000_000
 """Values of a YAML file, each counted as often as its aliases repeat it."""
+MOST_KEYS = 150_000
+"""Keys of a YAML file, of which DVC parses 5,000 a second."""
+MOST_STAGES = 20_000
+"""Stages of a pipeline, which a short matrix can stand for."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -45,7 +52,10 @@ class OpenFile(type(localfs.fs)):
         check_size(path)
         if "b" not in mode and path.endswith((".yaml", ".yml", ".lock", ".dvc")):
             with super().open(path, **options) as file, suppress(UnicodeDecodeError):  # DVC says so better
-                check_aliases(file.read(), path)
+                text = file.read()
+                if text.count(":") > MOST_KEYS:
+                    raise OSError(errno.EFBIG, f"expected {MOST_KEYS:,} keys at most, got {text.count(':'):,}", path)
+                check_aliases(text, path)
         return super().open(path, mode, **options)
 
 
@@ -122,6 +132,24 @@ def _is_remote(settings: object) -> bool:
         return bool(SCHEMA["remote"][str](settings))
     except (Invalid, TypeError):
         return False
+
+
+def check_count(pipeline: StageLoader, path: str) -> None:
+    """Refuse a pipeline whose matrices stand for more stages than DVC reads in a minute.
+
+    Raises:
+        OSError: It is such.
+    """
+    count = 0
+    for definition in pipeline.resolver.definitions.values():
+        if isinstance(definition, MatrixDefinition):
+            count += math.prod(len(values) for values in definition.resolved_iterable.values())
+        elif isinstance(definition, ForeachDefinition):
+            count += len(definition.resolved_iterable)
+        else:
+            count += 1
+    if count > MOST_STAGES:
+        raise OSError(errno.EFBIG, f"expected {MOST_STAGES:,} stages at most, got {count:,}", path)
 
 
 def check_aliases(text: str, path: str) -> None:

@@ -58,7 +58,8 @@ def opened(folder: Path, alone: bool = False) -> Iterator[tuple[ReadOnlyRepo, Tr
     """
 
     def fault(file: str, error: Exception) -> None:
-        raise InputError(f"{os.path.relpath(file, folder)}: {reason(error, file)}")
+        name, theirs = os.path.relpath(file, folder), os.path.relpath(file)  # as DVC calls it
+        raise InputError(f"{name}: {reason(error, file).replace(theirs, name)}")
 
     try:
         repo = ReadOnlyRepo(str(folder))

@@ -32,6 +32,9 @@ LFS = (
 )  # fmt: skip
 """Options under which Git checks out the files of Git LFS, whatever the user has set."""
 
+LFS_KEYS = r"lfs\.(url|storage|fetchinclude|fetchexclude|.*\.access)"
+"""Its settings of a repository, less those that name programs."""
+
 
 LINK = "users-cache"
 """Name of a link to the user's cache beside the settings of a checkout, as long as its data is brought."""
@@ -145,7 +148,7 @@ def _copy(source: Path, tree: Path, commit: str) -> None:
     git(tree, "config", "core.hooksPath", os.devnull)  # the user's own, for all repositories, are none of its
     for line in filter(None, git(source, "config", "-z", "--local", "--list").split("\0")):
         key, _, value = line.partition("\n")
-        if re.fullmatch(r"remote\..*\.(url|promisor|partialclonefilter)|extensions\.partialclone|lfs\..*", key):
+        if re.fullmatch(rf"remote\..*\.(url|promisor|partialclonefilter)|extensions\.partialclone|{LFS_KEYS}", key):
             here = source / value  # an address can be a relative path
             git(tree, "config", "--add", key, str(here) if key.endswith(".url") and here.exists() else value)
             if key == "extensions.partialclone":
@@ -155,6 +158,9 @@ def _copy(source: Path, tree: Path, commit: str) -> None:
     (tree / ".git/objects/info/alternates").write_text(f"{objects}\n", "utf-8", "surrogateescape")
     (tree / ".git/shallow").write_text(f"{commit}\n")  # it has no history
     git(tree, *(LFS if shutil.which("git-lfs") else ()), "checkout", "--quiet", "--detach", commit)
+    patterns = tree / ".gitattributes"
+    if patterns.is_file() and b"filter=lfs" in patterns.read_bytes() and not shutil.which("git-lfs"):
+        print("note: files of Git LFS are pointers, because git-lfs is not installed", file=sys.stderr)
     for line in filter(None, git(tree, "ls-files", "-z", "--stage").split("\0")):
         head, _, path = line.partition("\t")
         mode, commit, _ = head.split(" ")

@@ -220,6 +220,18 @@ def test_a_file_too_large_to_parse_is_one_line(copy, monkeypatch):
     assert "unreadable: dvc.lock: expected 0 MB at most, got 0 MB" in as_text(gate(copy))
 
 
+def test_a_pipeline_or_a_lock_of_more_stages_than_dvc_reads_in_a_minute_is_one_line(copy, monkeypatch):
+    numbers = ", ".join(map(str, range(1000)))
+    matrix = f"a: [{numbers}], b: [{numbers}], c: [{numbers}]"
+    write(copy, "dvc.yaml", f"stages: {{s: {{matrix: {{{matrix}}}, cmd: x}}}}\n")
+    commit(copy)
+    text = "dvc.yaml: expected 20,000 stages at most, got 1,000,000,000"
+    assert f"unreadable: {text}" in as_text(gate(copy))
+    assert call(verify, copy)[::2] == (3, f"error: {text}\n")
+    monkeypatch.setattr(reading, "MOST_KEYS", 10)
+    assert "unreadable: dvc.lock: expected 10 keys at most, got 25" in as_text(gate(copy))
+
+
 @pytest.mark.parametrize("target", ["/dev/zero", "/dev/stdin"])
 @pytest.mark.parametrize("name", ["m.json", "src/a.py", "p.yaml", "dvc.yaml", "dvc.lock", ".dvcignore", ".dvc/config"])
 def test_a_link_to_a_file_without_end_is_not_read(copy, name, target):
