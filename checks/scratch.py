@@ -36,9 +36,6 @@ LFS_KEYS = r"lfs\.(url|storage|fetchinclude|fetchexclude|.*\.access)"
 """Its settings of a repository, less those that name programs."""
 
 
-LINK = "users-cache"
-"""Name of a link to the user's cache beside the settings of a checkout, as long as its data is brought."""
-
 DVC = "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from dvc.cli import main; sys.exit(main())"
 """``dvc`` for ``python -c``, after the folders of the modules, of which none is the checkout's or a variable's."""
 
@@ -109,10 +106,13 @@ def checkout(revision: str = "HEAD", variables: tuple[str, ...] = ()) -> Iterato
         tree = base / "checkout"
         _copy(top, tree, commit)
         folder = tree / root.relative_to(top)
-        if not (folder / ".dvc").is_dir():
+        if not (folder / ".dvc").is_dir() or (folder / ".dvc").resolve() != folder / ".dvc":  # a link may lead out
             raise InputError(f"revision: {revision!r} ({commit[:10]}) has no DVC repository; name one that has")
         if (readable := _readable(folder / ".dvc/config")) != _settings(folder / ".dvc/config"):
             _write_config(folder, readable, "config")
+        for name in ("tmp", "cache"):
+            if (folder / ".dvc" / name).is_symlink():
+                (folder / ".dvc" / name).unlink()
         isolated = {"cache": {"dir": str(base / "cache")}, "core": {"check_update": "false"}}
         _write_config(folder, isolated)  # wins over a committed setting too
         yield Scratch(folder, commit, *_environment(base, root, top, variables))
@@ -226,7 +226,7 @@ def bring_data(scratch: Scratch, targets: dict[str, list[str]]) -> None:
         return
     root = project()
     cache = str(cache_folder(root))
-    place = scratch.folder / ".dvc"
+    place, link = scratch.folder / ".dvc", Path(scratch.environment["TMPDIR"], "users-cache")
     isolated = (place / "config.local").read_text("utf-8")
     local = _readable(root / ".dvc/config.local")
     theirs = {**local, "cache": _settings(place / "config.local")["cache"]}
@@ -236,8 +236,8 @@ def bring_data(scratch: Scratch, targets: dict[str, list[str]]) -> None:
             if section.startswith("remote ") and remote.get("url", "").startswith("."):
                 theirs.setdefault(section, {})["url"] = os.path.abspath(root / ".dvc" / remote["url"])
     if sys.platform != "win32":  # DVC takes a part of some names for a variable, and others are no text
-        theirs['remote "checks-cache"'] = {"url": LINK}
-        (place / LINK).symlink_to(cache)
+        link.symlink_to(cache)
+        theirs['remote "checks-cache"'] = {"url": os.path.relpath(link, place)}
     user = git_environment() | {name: scratch.environment[name] for name in ("DVC_NO_ANALYTICS", "DVC_SITE_CACHE_DIR")}
     try:
         _write_config(scratch.folder, theirs)
@@ -246,7 +246,7 @@ def bring_data(scratch: Scratch, targets: dict[str, list[str]]) -> None:
         if not all(os.path.lexists(path) for paths in targets.values() for path in paths):
             scratch.dvc("pull", "--quiet", *targets, environment=user)
     finally:
-        (place / LINK).unlink(missing_ok=True)
+        link.unlink(missing_ok=True)  # no stage finds a result by it
         (place / "config.local").write_text(isolated, "utf-8")
 
 
@@ -271,6 +271,7 @@ def _readable(file: Path) -> dict:
 
 
 def _write_config(folder: Path, values: dict, name: str = "config.local") -> None:
+    (folder / ".dvc" / name).unlink(missing_ok=True)  # a link, whose target is another's
     config = ConfigObj(values, interpolation=False, encoding="utf-8")
     config.filename = str(folder / ".dvc" / name)
     config.write()

@@ -14,6 +14,7 @@ import yaml
 from checks import reading
 from checks.findings import as_annotations, as_text
 from checks.gate import gate, main
+from checks.scratch import checkout
 from checks.shell import _interrupt, git, printable
 from checks.verify import as_markdown as table
 from checks.verify import as_text as proof
@@ -28,6 +29,7 @@ from tests.repositories import (
     clone,
     commit,
     create,
+    inside,
     repro,
     surrounded,
     write,
@@ -259,6 +261,26 @@ def test_a_link_to_a_file_without_end_stops_a_rerun_in_one_line(copy, name):
     code, output, errors = call(verify, copy)
     assert (code, output) == (3, "")
     assert errors == f"error: {name}: expected a file, got a device or a pipe\n"
+
+
+def test_links_in_place_of_dvcs_own_files_let_a_rerun_write_nothing_elsewhere(copy, tmp_path):
+    write(tmp_path, "theirs/config.local", "[core]\n    site_cache_dir = x\n")
+    for name in ("tmp", "cache"):
+        shutil.rmtree(copy / ".dvc" / name, ignore_errors=True)
+        (copy / ".dvc" / name).symlink_to(tmp_path / "theirs")
+    (copy / ".dvc/config.local").symlink_to(tmp_path / "theirs/config.local")
+    plain_git(copy, "add", "--all", "--force")
+    commit(copy)
+    before = {path: path.read_bytes() for path in (tmp_path / "theirs").rglob("*") if path.is_file()}
+    with surrounded(), inside(copy), checkout() as scratch:
+        scratch.dvc("root")
+        assert not (scratch.folder / ".dvc/config.local").is_symlink()
+    assert {path: path.read_bytes() for path in (tmp_path / "theirs").rglob("*") if path.is_file()} == before
+    shutil.move(copy / ".dvc", tmp_path / "dvc")
+    (copy / ".dvc").symlink_to(tmp_path / "dvc")
+    commit(copy)
+    code, _, errors = call(verify, copy)
+    assert (code, "has no DVC repository" in errors) == (3, True)
 
 
 def test_a_lock_that_a_rerun_cannot_read_is_named_and_so_is_why(copy, monkeypatch):
