@@ -73,7 +73,8 @@ def adapt(params: Path, corpus: Path) -> None:
     yaml = YAML()  # which keeps the comments
     values = yaml.load(params)
     for key, name in {"reviews": REVIEWS, "word_index": WORD_INDEX}.items():
-        values["download"][key]["sha256"] = hashlib.sha256((corpus / name).read_bytes()).hexdigest()
+        content = (corpus / name).read_bytes()
+        values["download"][key] |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     values["corpora"] = {}
     values["models"] = {name: values["models"][name] for name in shown(values["models"])}
     for model in values["models"].values():

@@ -40,15 +40,17 @@ Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64)]
 
 
 class Source(Section):
-    """One raw file: its SHA-256 in lower-case hex and the public addresses of the same bytes."""
+    """One raw file: its SHA-256 in lower-case hex, its size in bytes and the public addresses of the same bytes."""
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=1, le=2**31)]
     urls: list[Annotated[str, Field(pattern="^https?://")]]
 
 
 class Download(Section):
-    """The raw data: ``timeout`` in seconds, ``retries`` after the first try of each address."""
+    """The raw data: ``timeout`` and ``deadline`` in seconds, ``retries`` after the first try of each address."""
 
+    deadline: Annotated[float, Field(gt=0, le=86_400)]
     timeout: Annotated[float, Field(gt=0, le=86_400)]
     retries: Annotated[int, Field(ge=0, le=100)]
     reviews: Source

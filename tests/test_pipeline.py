@@ -148,7 +148,7 @@ def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
     expected = {
         "read_model": {f"models.{own}.{section}" for section in read & SECTIONS},
         "read_corpus": {f"corpora.{own}"},
-        "read_download": {"download"},
+        "read_download": {f"download.{file}.{key}" for file in ("reviews", "word_index") for key in ("sha256", "size")},
     }
     assert declared(STAGES[name]) == set().union(*(expected[reader] for reader in readers & {*expected}))
 
