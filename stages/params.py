@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BaseModel, Field, create_model, model_validator
 
 from sentiment import InputError, kinds
-from sentiment.schema import ModelSettings, Section, check
+from sentiment.schema import ModelSettings, Section, check, shown
 from stages.common.command import command
 from stages.common.files import write_text
 from stages.common.reader import load
@@ -164,7 +164,7 @@ def renamed(values: object, *at: str) -> list[str]:
     for key, value in values.items() if isinstance(values, dict) else ():
         is_name = at in (("models",), ("baselines",))
         if key in RENAMED and not is_name:
-            lines.append(f"params.yaml: {'.'.join((*at, key))} is now called {RENAMED[key]}; rename it")
+            lines.append(f"params.yaml: {'.'.join(map(shown, (*at, key)))} is now called {RENAMED[key]}; rename it")
         if at or key in ("models", "baselines"):
             lines += renamed(value, *at, str(key)) if len(at) < 3 else []
     return lines
@@ -251,7 +251,7 @@ def find(sections: dict[str, Any], kind: str, name: str) -> Any:
         InputError: There is none; the message lists those there are.
     """
     if name not in sections:
-        raise InputError(f"{kind}: expected one of {', '.join(map(str, sections)) or 'none'}, got {name!r}")
+        raise InputError(f"{kind}: expected one of {', '.join(map(shown, sections)) or 'none'}, got {name!r}")
     return sections[name]
 
 
