@@ -47,7 +47,7 @@ def write_project(folder: Path, reviews: int) -> dict[str, str]:
             shutil.copy(source, target)
     write_corpus(folder / "corpus", reviews)
     adapt(folder / "params.yaml", folder / "corpus")
-    (folder / ".gitignore").write_text("/corpus/\n/exported/\n/.checkpoints/\n__pycache__/\n")
+    (folder / ".gitignore").write_text("/corpus/\n/exported/\n/.checkpoints/\n__pycache__/\n*.tmp\n")
     environment = environment_of(folder)
     own = ("user.name=demo", "user.email=demo@example.org", "commit.gpgsign=false", f"core.hooksPath={os.devnull}")
     git = ["git", *(word for setting in own for word in ("-c", setting))]  # whatever the user's Git settings are

@@ -1,0 +1,51 @@
+"""What a killed DVC leaves behind is removed where no other DVC runs, and nothing else is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sentiment import InputError
+from stages.common import leftovers
+
+STRAY = "imdb.npz.A-_4567890123456789012.tmp"
+USERS = ("notes.tmp", "A-_4567890123456789012.tmp.txt")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch) -> Path:
+    """A folder with a cut lock, an unfinished file, and files of the user's."""
+    monkeypatch.chdir(tmp_path)
+    for name in (".dvc/tmp/rwlock", f"data/raw/{STRAY}", *(f"data/{name}" for name in USERS)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('{"read": {')
+    return tmp_path
+
+
+def test_a_cut_lock_and_unfinished_files_are_removed_and_named(project, capsys):
+    leftovers.main()
+    lock, strays = capsys.readouterr().out.splitlines()
+    assert lock.startswith(".dvc/tmp/rwlock: removed")
+    assert strays.startswith(f"data/raw/{STRAY}: removed")
+    assert {path.name for path in project.rglob("*") if path.is_file()} == {*USERS}
+    leftovers.main()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_whole_lock_stays(project):
+    (project / ".dvc/tmp/rwlock").write_text("{}")
+    leftovers.main()
+    assert (project / ".dvc/tmp/rwlock").read_text() == "{}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at another process")
+def test_nothing_is_removed_while_a_dvc_runs_here(project):
+    (project / "dvc").write_text("import sys; print(flush=True); sys.stdin.read()")
+    command = [sys.executable, "dvc"]
+    with subprocess.Popen(command, cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with pytest.raises(InputError, match=rf"DVC runs here \(process {process.pid}\)"):
+            leftovers.main()
+        assert (project / f"data/raw/{STRAY}").exists()
+        process.stdin.close()
