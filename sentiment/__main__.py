@@ -170,7 +170,7 @@ KEYS = ("label", "probability", "words", "unknown", "truncated")
 def as_json(answer: "Answer | str") -> str:
     """One object; ``probability`` is that of the second label, exactly."""
     values = {"error": answer} if isinstance(answer, str) else {key: getattr(answer, key) for key in KEYS}
-    return json.dumps(values, ensure_ascii=False)
+    return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
 
 def run() -> None:

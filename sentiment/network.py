@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from sentiment import InputError
+from sentiment.data.archives import UNREADABLE
 from sentiment.data.padding import UNKNOWN, Reviews
 from sentiment.schema import Batch, Epochs, ModelSettings, Pad, Rate, Section, Seed
 from sentiment.training import digest, split
@@ -170,7 +170,7 @@ def open_model(content: bytes, expected: str) -> "CompiledModel | KerasModel":
         layers, weights = archive.read(content)
         if Network(layers).parameters == len(weights) and digest(weights) == expected:
             return CompiledModel(layers, weights)
-    except (InputError, KeyError):  # no fault: a network that Keras opens
+    except UNREADABLE:  # no fault: a network that Keras opens, or refuses
         pass
     return KerasModel(content)
 
