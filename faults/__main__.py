@@ -136,7 +136,8 @@ def damage_cache(project: Project, name: str, choose: random.Random) -> str:
 
 
 def cut_lock(project: Project, place: str, choose: random.Random) -> str:
-    """The lock of DVC, and files that it had not finished."""
+    """The lock of DVC and its record, and files that it had not finished."""
+    (project.folder / "dvc.lock").write_text("")
     (project.folder / ".dvc/tmp/rwlock").write_text('{"read": {')
     (project.folder / "data/raw/imdb.npz.AAAAAAAAAAAAAAAAAAAAAA.tmp").write_text("half")
     return ""
@@ -211,7 +212,7 @@ def faults(seconds: dict[str, float], outputs: tuple[str, ...]) -> Iterator[Faul
     yield Fault("damage: a bit or the tail of an output", outputs, damage)
     cached = tuple(name for name in outputs if name.startswith("data/") and name != "data/environment.json")
     yield Fault("damage: the same of its cache object, output lost", cached, damage_cache)
-    yield Fault("leftovers: cut rwlock, unfinished files", ("",), cut_lock)
+    yield Fault("leftovers: cut rwlock, dvc.lock, unfinished files", ("",), cut_lock)
     yield Fault("network: 12 failures of a server", FAULTS, network)
     yield Fault("two at once", STAGES, twice)
     places = ('sp ace\'s "q"', "naïve-日本", "umask 077", "no home", "a home that can't be written", "Turkish", "C")

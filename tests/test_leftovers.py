@@ -39,6 +39,21 @@ def test_a_whole_lock_stays(project):
     assert (project / ".dvc/tmp/rwlock").read_text() == "{}"
 
 
+@pytest.mark.parametrize("part", ["", "schema: '2.0'\nstag"])
+def test_a_cut_record_is_taken_back_from_git_or_removed(project, capsys, part):
+    Path("dvc.lock").write_text(part)
+    leftovers.main()
+    assert not Path("dvc.lock").exists()
+    assert "dvc.lock: removed" in capsys.readouterr().out
+    Path("dvc.lock").write_text("schema: '2.0'\n")
+    for command in (["init", "--quiet"], ["add", "dvc.lock"]):
+        subprocess.run(["git", *command], check=True)
+    Path("dvc.lock").write_text(part)
+    leftovers.main()
+    assert Path("dvc.lock").read_text() == "schema: '2.0'\n"
+    assert "dvc.lock: taken back from Git" in capsys.readouterr().out
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at another process")
 def test_nothing_is_removed_while_a_dvc_runs_here(project):
     (project / "dvc").write_text("import sys; print(flush=True); sys.stdin.read()")

@@ -1,11 +1,13 @@
 """What a killed DVC or a full disk leaves behind: found and removed before `dvc repro`, and explained after it.
 
-DVC writes ``.dvc/tmp/rwlock`` in place. A process killed meanwhile leaves it cut, and no later command can read it.
+DVC writes ``.dvc/tmp/rwlock`` and ``dvc.lock`` in place. A process killed meanwhile leaves a part of them, which no
+later command can read.
 """
 
 import json
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ import psutil
 from sentiment import InputError
 from stages.common.command import command
 
-LOCK = Path(".dvc/tmp/rwlock")
+LOCK, RECORD = Path(".dvc/tmp/rwlock"), Path("dvc.lock")
 FOLDERS = (".dvc/cache", "data", "metrics", "models", "plots")
 STRAY = re.compile(r".*\.[\w-]{22}\.tmp", re.ASCII)
 """Names of files that DVC writes before it moves them (``dvc_objects.fs.utils.tmp_fname``)."""
@@ -29,15 +31,14 @@ def main() -> None:
     Raises:
         InputError: The lock is cut, and another DVC runs here.
     """
-    cut, strays = is_cut(LOCK), [*stray_files()]
+    cut, strays = [path for path in (LOCK, RECORD) if is_cut(path)], [*stray_files()]
     running = [process.pid for process in processes()] if cut or strays else []
     if cut and running:
         raise InputError(
-            f"{LOCK}: expected JSON, got a part of it, and DVC runs here (process {running[0]}); let it end"
+            f"{cut[0]}: expected all of it, got a part; DVC runs here (process {running[0]}), so let it end"
         )
-    if cut:
-        LOCK.unlink(missing_ok=True)
-        print(f"{LOCK}: removed, as a killed DVC or a full disk had left a part of it")
+    for path in cut:
+        print(f"{path}: {restore(path)}, as a killed DVC or a full disk had left a part of it")
     if strays and not running:
         for path in strays:
             path.unlink(missing_ok=True)
@@ -52,14 +53,27 @@ def explain() -> None:
 
 
 def is_cut(path: Path) -> bool:
-    """Whether the lock is there and no JSON."""
-    try:
-        json.loads(path.read_bytes())
-    except FileNotFoundError:
+    """Whether a file that DVC writes is there, and its end is not: the lock is no JSON, the record has no line end."""
+    if not path.is_file():
         return False
+    content = path.read_bytes()
+    if path == RECORD:
+        return not content.endswith(b"\n")
+    try:
+        json.loads(content)
     except ValueError:
         return True
     return False
+
+
+def restore(path: Path) -> str:
+    """Take a file back from Git's index, or remove it if Git has none, and say which."""
+    run = subprocess.run(["git", "show", f":./{path.as_posix()}"], capture_output=True, check=False)
+    if run.returncode:
+        path.unlink(missing_ok=True)
+        return "removed"
+    path.write_bytes(run.stdout)
+    return "taken back from Git"
 
 
 def stray_files() -> Iterator[Path]:
