@@ -60,7 +60,7 @@ def test_nothing_is_removed_while_a_dvc_runs_here(project):
     command = [sys.executable, "dvc"]
     with subprocess.Popen(command, cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
-        with pytest.raises(InputError, match=rf"DVC runs here \(process {process.pid}\)"):
+        with pytest.raises(InputError, match=rf"let the DVC that runs here end \(process {process.pid}\)"):
             leftovers.main()
         assert (project / f"data/raw/{STRAY}").exists()
         process.stdin.close()

@@ -35,7 +35,7 @@ def main() -> None:
     running = [process.pid for process in processes()] if cut or strays else []
     if cut and running:
         raise InputError(
-            f"{cut[0]}: expected all of it, got a part; DVC runs here (process {running[0]}), so let it end"
+            f"{cut[0]}: expected all of it, got a part; let the DVC that runs here end (process {running[0]})"
         )
     for path in cut:
         print(f"{path}: {restore(path)}, as a killed DVC or a full disk had left a part of it")
