@@ -16,7 +16,7 @@ PYTEST = python -m pytest --numprocesses 2 --dist worksteal --max-worker-restart
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 
 .PHONY: help setup mpi demo repro predict export verify-export check test test-processors gate verify report plots noise \
-  bench compare lint lock .venv-bench
+  faults bench compare lint lock .venv-bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,8 +32,9 @@ demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, of
 	@python -m demo
 
 repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=small for one model
+	@python -E -m stages.common.leftovers
 	@python -E -m stages.params $(if $(MODEL),--model '$(MODEL)')
-	dvc repro $(TARGET)
+	dvc repro $(TARGET) || { python -E -m stages.common.leftovers --after; exit 1; }
 	@dvc metrics show $(or $(patsubst %,metrics/%.json,$(MODEL)),metrics/*.json)
 
 predict: setup ## predict the label of TEXT='...', or of each line of standard input; MODEL=small
@@ -68,6 +69,9 @@ plots: setup ## all plots of the working tree on a page that needs no network, r
 
 noise: setup ## standard deviation of the metrics over random seeds: MODEL=small SEEDS=5 ENGINE=keras
 	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(ENGINE),--engine $(ENGINE))
+
+faults: setup ## break `dvc repro` in many ways and see that the next one mends it: TRIES=120 ONLY=kill
+	@python -m faults $(if $(TRIES),--tries $(TRIES)) $(if $(ONLY),--only $(ONLY))
 
 bench: .venv-bench ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks

@@ -47,7 +47,7 @@ def write_project(folder: Path, reviews: int) -> dict[str, str]:
             shutil.copy(source, target)
     write_corpus(folder / "corpus", reviews)
     adapt(folder / "params.yaml", folder / "corpus")
-    (folder / ".gitignore").write_text("/corpus/\n/exported/\n/.checkpoints/\n__pycache__/\n")
+    (folder / ".gitignore").write_text("/corpus/\n/exported/\n/.checkpoints/\n__pycache__/\n*.tmp\n")
     environment = environment_of(folder)
     own = ("user.name=demo", "user.email=demo@example.org", "commit.gpgsign=false", f"core.hooksPath={os.devnull}")
     git = ["git", *(word for setting in own for word in ("-c", setting))]  # whatever the user's Git settings are
@@ -73,7 +73,8 @@ def adapt(params: Path, corpus: Path) -> None:
     yaml = YAML()  # which keeps the comments
     values = yaml.load(params)
     for key, name in {"reviews": REVIEWS, "word_index": WORD_INDEX}.items():
-        values["download"][key]["sha256"] = hashlib.sha256((corpus / name).read_bytes()).hexdigest()
+        content = (corpus / name).read_bytes()
+        values["download"][key] |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     values["corpora"] = {}
     values["models"] = {name: values["models"][name] for name in shown(values["models"])}
     for model in values["models"].values():

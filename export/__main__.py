@@ -8,10 +8,8 @@ from networkx import descendants
 
 from checks.gate import gate
 from checks.shell import InputError, Parser, command, git
-from export.contents import described, made
+from export.contents import described, graph_files, made
 from sentiment import InputError as SentimentError
-from sentiment import load
-from sentiment.kinds import find
 
 EXPORTED = Path("exported")
 
@@ -23,14 +21,15 @@ def main(arguments: list[str] | None = None) -> int:
     name = parser.parse_args(arguments).model
     check(name)
     files = made(Path(), name)
+    files |= graph_files(files)
     files |= described(files, Path(), name, git(Path(), "rev-parse", "HEAD"))
     EXPORTED.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=EXPORTED, ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch, "new")
         folder.mkdir()
         for file, content in files.items():
+            (folder / file).parent.mkdir(exist_ok=True, parents=True)
             (folder / file).write_bytes(content)
-        save_graph(folder)
         target = EXPORTED / name
         if target.exists():
             target.rename(Path(scratch, "old"))
@@ -68,22 +67,6 @@ def check(name: str) -> None:
                     else ("is not what dvc.lock records; `make repro MODEL={}` makes it again")
                 )
                 raise InputError(f"{out} {found.format(name)}")
-
-
-def save_graph(folder: Path) -> None:
-    """Write the SavedModel into a folder that has all the rest.
-
-    Raises:
-        InputError: It does not answer as the model does.
-    """
-    from export.graph import differences, save, served
-
-    model = load(folder)
-    save(served(model, (folder / find(model.about["kind"]).FILE).read_bytes()), folder / "saved_model")
-    if wrong := differences(folder / "saved_model", model):
-        raise InputError(
-            f"saved_model: expected the answers of the model, got others of {len(wrong)} texts: {wrong[0]}"
-        )
 
 
 if __name__ == "__main__":

@@ -28,12 +28,16 @@ review and knows {known:,} words{rare}.
 
 ## Use it
 
+A SavedModel is a program: TensorFlow runs its graph, which may read and write files, with your rights. Load it only
+from someone you trust, or after `make verify-export` (below), which compares every file without running any. Start
+Python beside the folder `{name}` and not in it, as Python imports what lies where it starts.
+
 With TensorFlow alone, from text, cleaned and split into words inside the graph; TensorFlow Serving takes it too:
 
 ```python
 import tensorflow as tf
 
-model = tf.saved_model.load("saved_model").signatures["serving_default"]
+model = tf.saved_model.load("{name}/saved_model").signatures["serving_default"]
 answer = model(text=tf.constant(["A wonderful film.", "The worst acting I have seen."]))
 for label, probability in zip(answer["label"].numpy(), answer["probability"].numpy()):
     print(label.decode(), probability)
@@ -45,7 +49,7 @@ With the package of the project that made it, without TensorFlow, and with the w
 ```python
 import sentiment
 
-model = sentiment.load(".")
+model = sentiment.load("{name}")
 print(model.predict(["A wonderful film."]))
 print(model.explain("A wonderful film."))
 ```
@@ -88,13 +92,13 @@ With plain Keras, for text in ASCII without markup:
 import json
 import keras, numpy as np
 
-about, ranks = (json.load(open(name, encoding="utf-8")) for name in ("model.json", "word_index.json"))
+about, ranks = (json.load(open("NAME/" + file, encoding="utf-8")) for file in ("model.json", "word_index.json"))
 tokens, pad = about["tokens"], about["pad"]
 text = "A wonderful film.".lower() if tokens["lowercase"] else "A wonderful film."
 words = text.translate({ord(separator): " " for separator in tokens["separators"]}).split(" ")
 ids = [1, *(ranks[word] + 3 if ranks[word] + 3 < pad["vocabulary"] else 2 for word in words if word in ranks)]
 ids = np.array([([0] * pad["max_length"] + ids)[-pad["max_length"] :]])
-probability = keras.models.load_model("model.keras").predict(ids, verbose=0)[0, 0]
+probability = keras.models.load_model("NAME/model.keras").predict(ids, verbose=0)[0, 0]
 print(about["labels"][int(probability > 0.5)], probability)
 ```
 """
@@ -126,7 +130,7 @@ def card(name: str, about: dict, recipe: dict, metrics: dict, noise: dict, *, la
         command=recipe["command"],
         end=", and it reads the end of a long text alone" if length else "",
         index="\n".join(f"    - {json.dumps({'type': key, 'value': value})}" for key, value in scores.items()),
-        keras=KERAS if is_keras else "",
+        keras=KERAS.replace("NAME", name) if is_keras else "",
         known=vocabulary - 3 if vocabulary else about["words"],
         labels=" or ".join(about["labels"]),
         layers=layers.rstrip(),

@@ -1,18 +1,24 @@
-"""Files of an exported folder beside the SavedModel: bytes that follow from a commit and what its pipeline made."""
+"""Files of an exported folder: bytes that follow from a commit and what its pipeline made."""
 
 import hashlib
 import json
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
 
+from checks.shell import InputError, without
 from export.card import card
 from sentiment.kinds import find
 from sentiment.model import ABOUT, INDEX, LAYERS
 
-LICENSE = Path(__file__).parents[1] / "LICENSE"
+ROOT = Path(__file__).parents[1]
+LICENSE = ROOT / "LICENSE"
 REPRODUCE = "reproduce.json"
+GRAPH = "saved_model/saved_model.pb"
 
 
 def made(root: Path, name: str) -> dict[str, bytes]:
@@ -29,6 +35,53 @@ def made(root: Path, name: str) -> dict[str, bytes]:
     files["metrics.json"] = (root / "metrics" / f"{name}.json").read_bytes()
     noise = root / "metrics/noise" / f"{name}.json"
     return files | ({"noise.json": noise.read_bytes()} if noise.exists() else {})
+
+
+def graph_files(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files of the SavedModel of a model, by their names in the exported folder.
+
+    A process of its own makes them: TensorFlow numbers the functions that a process has made.
+
+    Args:
+        files: As ``made`` gives them.
+
+    Raises:
+        InputError: It does not answer as the model does.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, target = Path(scratch, "model"), Path(scratch, "saved_model")
+        folder.mkdir()
+        for file, content in files.items():
+            (folder / file).write_bytes(content)
+        command = [sys.executable, "-E", "-m", "export.graph", str(folder), str(target)]
+        run = subprocess.run(
+            command, cwd=ROOT, env=without("KERAS_", "TF_", "XLA_"), stdin=subprocess.DEVNULL, stdout=sys.stderr,
+            stderr=subprocess.PIPE, text=True, errors="replace", check=False,
+        )  # fmt: skip
+        if run.returncode:
+            raise InputError(f"saved_model: expected a graph of the model, got: {' '.join(run.stderr.split())[-500:]}")
+        paths = (path for path in target.rglob("*") if path.is_file())
+        return {path.relative_to(scratch).as_posix(): path.read_bytes() for path in paths}
+
+
+def operations(content: bytes) -> set[str]:
+    """The names of all operations in the bytes of ``saved_model.pb``, which is read and not loaded.
+
+    Raises:
+        ValueError: It is none.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    from sentiment.keras import backend  # noqa: F401  # TensorFlow says nothing as it starts
+
+    try:
+        graphs = [meta.graph_def for meta in SavedModel.FromString(content).meta_graphs]
+    except DecodeError as error:
+        raise ValueError(str(error)) from None
+    nodes = [node for graph in graphs for node in graph.node]
+    nodes += [node for graph in graphs for function in graph.library.function for node in function.node_def]
+    return {node.op for node in nodes}
 
 
 def described(files: dict[str, bytes], root: Path, name: str, commit: str) -> dict[str, bytes]:

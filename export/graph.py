@@ -1,6 +1,7 @@
 """A SavedModel that takes strings: cleaning, ids and model in one TensorFlow graph, as TensorFlow Serving runs it."""
 
 import re
+import sys
 import unicodedata
 from functools import cache
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sentiment import InputError, load
 from sentiment.data import ngrams
 from sentiment.data.padding import FIRST_WORD, START, UNKNOWN
 from sentiment.data.text import RULES, fold_character
 from sentiment.keras import archive
 from sentiment.keras.backend import tf, use_no_gpu
+from sentiment.kinds import find
 from sentiment.kinds.ngrams import Linear, open_model
 from sentiment.model import TextModel
 
@@ -189,6 +192,8 @@ def served(text: TextModel, content: bytes) -> Served:
 def differences(folder: Path, text: TextModel) -> list[str]:
     """How a SavedModel's answers differ from those of the model that it was made from; empty if they do not.
 
+    It is run, so it must be one that this process has made.
+
     It is asked ``TEXTS``, and texts of words of the model's index, those with letters beyond ASCII among them.
 
     Args:
@@ -222,6 +227,19 @@ def save(served: Served, folder: Path) -> None:
     """Write a SavedModel: signature ``serving_default``, from ``text``; and ``ids``, the ids that the model reads."""
     signatures = {"serving_default": served.serve, "ids": served.tokens}
     tf.saved_model.save(served, str(folder), signatures=signatures)
+    (folder / "fingerprint.pb").unlink()  # a random number, which no reader asks for; all other bytes stay the same
+
+
+def main(source: Path, folder: Path) -> None:
+    """Write the SavedModel of a model's folder into a new one.
+
+    Raises:
+        InputError: It does not answer as the model does.
+    """
+    model = load(source)
+    save(served(model, (source / find(model.about["kind"]).FILE).read_bytes()), folder)
+    if wrong := differences(folder, model):
+        raise InputError(f"expected the answers of the model, got others of {len(wrong)} texts: {wrong[0]}")
 
 
 @cache
@@ -247,3 +265,10 @@ def _pairs() -> dict[int, int]:
 def _table(values: dict, key: tf.DType, value: tf.DType, default: object) -> tf.lookup.StaticHashTable:
     keys, items = tf.constant([*values], key), tf.constant([*values.values()], value)
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, items), default)
+
+
+if __name__ == "__main__":
+    try:
+        main(*map(Path, sys.argv[1:]))
+    except (InputError, OSError) as error:
+        sys.exit(str(error))

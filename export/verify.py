@@ -1,25 +1,29 @@
 """Run the recipe of an exported folder in a scratch checkout, and compare file by file.
 
 Exit codes as of ``checks.verify``: 0 identical, 1 the same values or within tolerance, 2 different, 3 there is no
-verdict. The SavedModel, whose bytes TensorFlow does not promise, is asked some texts, and its answers are compared with
-those of the new model.
+verdict. The folder may come from anyone, so nothing in it is run, the SavedModel least of all: a new one is made from
+the weights that were compared, and its files are.
 """
 
 import hashlib
 import json
+import os
+import re
+import stat
+from itertools import islice
 from pathlib import Path
+from reprlib import Repr
 
 from dvc.repo import Repo
 
 from checks.runs import forget, freeze_external, frozen
 from checks.scratch import bring_data, checkout, project
 from checks.settings import Settings, read_settings
-from checks.shell import InputError, Parser, command
-from checks.values import CODES, DIFFERENT, IDENTICAL, VERDICTS, WITHIN, compare
+from checks.shell import InputError, Parser, command, printable
+from checks.values import CODES, DIFFERENT, VERDICTS, WITHIN, compare
 from checks.verify import environment
-from export.contents import REPRODUCE, described, made
+from export.contents import GRAPH, REPRODUCE, described, graph_files, made, operations
 from sentiment import InputError as SentimentError
-from sentiment import load
 from sentiment.kinds import NAMES, find
 from sentiment.model import ABOUT, INDEX, LAYERS
 
@@ -27,23 +31,25 @@ MODEL = {ABOUT, INDEX, LAYERS, *(find(name).FILE for name in NAMES)}
 """Files of the folder that `train` writes."""
 
 SHOWN = 5  # differences, each on a line
+MOST_FILES = 1000
+LARGEST = 2**24  # bytes read of a file, beside four times those that are expected
+SHOWN_VALUE = Repr()
+SHOWN_VALUE.maxstring = SHOWN_VALUE.maxother = 80
 
 
 def verify(folder: Path) -> tuple[list[tuple[str, str, list[str]]], dict]:
     """A row for each file, its verdict and its differences; and the environment it was found in.
 
+    Nothing in the folder is run, loaded or imported: its bytes are compared with those of the rerun.
+
     Raises:
         InputError: There is no recipe, or it does not run.
     """
-    try:
-        recipe = json.loads((folder / REPRODUCE).read_bytes())
-        commit, name = recipe["commit"], recipe["model"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: expected a folder of `make export`, got no {REPRODUCE} in it ({error})") from None
+    commit, name = read_recipe(folder)
     settings = read_settings(project())
-    if not (folder / ABOUT).is_file():
+    here = files_of(folder)
+    if ABOUT not in here:
         raise InputError(f"{folder}: expected {ABOUT}, which {REPRODUCE} names, got none; export it again")
-    here = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     with checkout(commit) as scratch:
         freeze_external(scratch)
         bring_data(scratch, frozen(scratch))
@@ -53,14 +59,62 @@ def verify(folder: Path) -> tuple[list[tuple[str, str, list[str]]], dict]:
         forget(scratch)
         scratch.repro(f"evaluate@{name}")
         again = made(scratch.folder, name)
-        expected = again | described({file: here.get(file, b"") for file in again}, scratch.folder, name, commit)
+        own = {file: read_bounded(here[file]) for file in MODEL if file in here}
+        is_recorded = tree_hash(own) in recorded
+        again |= graph_files(own if is_recorded else again)
+        found = {file: read_bounded(path, len(again.get(file, b""))) for file, path in here.items()}
+        expected = again | described({file: found.get(file, b"") for file in again}, scratch.folder, name, commit)
         machine = environment(settings.packages, scratch)
-    rows = compare_files(here, expected, settings, recorded)
-    return [*rows, ("saved_model", *compare_answers(folder))], machine
+    return compare_files(found, expected, settings, is_recorded=is_recorded), machine
+
+
+def read_recipe(folder: Path) -> tuple[str, str]:
+    """The commit and the model that a folder's recipe names.
+
+    Raises:
+        InputError: There is none, or it names no commit and no model.
+    """
+    try:
+        recipe = json.loads(read_bounded(folder / REPRODUCE))
+        commit, name = recipe["commit"], recipe["model"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{folder}: expected a folder of `make export`, got no {REPRODUCE} in it ({reason})") from None
+    for key, value, form in (("commit", commit, "[0-9a-f]{4,64}"), ("model", name, "[a-z][a-z0-9_-]{0,63}")):
+        if not isinstance(value, str) or not re.fullmatch(form, value):
+            raise InputError(f"{folder}: {REPRODUCE}: {key}: expected {form}, got {SHOWN_VALUE.repr(value)}")
+    return commit, name
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """All that lies in a folder and below but folders, by its path there; links are not followed.
+
+    Raises:
+        InputError: There are more than ``MOST_FILES``.
+    """
+    inside = (
+        Path(parent, name)
+        for parent, folders, files in os.walk(folder)
+        for name in (*files, *(name for name in folders if Path(parent, name).is_symlink()))
+    )
+    paths = [*islice(inside, MOST_FILES + 1)]
+    if len(paths) > MOST_FILES:
+        raise InputError(f"{folder}: expected a folder of `make export`, got one of more than {MOST_FILES} files")
+    return {path.relative_to(folder).as_posix(): path for path in paths}
+
+
+def read_bounded(path: Path, expected: int = 0) -> bytes:
+    """The bytes of a file, of one that is too long to be ``expected`` bytes in another form its beginning; of a link or
+    device, which is never opened, none.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return b""
+    with path.open("rb") as file:
+        return file.read(LARGEST + 4 * expected)
 
 
 def compare_files(
-    here: dict[str, bytes], expected: dict[str, bytes], settings: Settings, recorded: set[str]
+    here: dict[str, bytes], expected: dict[str, bytes], settings: Settings, *, is_recorded: bool
 ) -> list[tuple[str, str, list[str]]]:
     """A row for each file of the folder and of the rerun: its name, its verdict and its differences.
 
@@ -68,9 +122,9 @@ def compare_files(
         here: The folder's files by name.
         expected: The rerun's.
         settings: The tolerances.
-        recorded: The DVC hashes of the outputs that the commit recorded of its training.
+        is_recorded: Whether the folder's model is the one whose hash the commit recorded.
     """
-    rows, is_recorded = [], tree_hash({file: here[file] for file in MODEL if file in here}) in recorded
+    rows = []
     for file in sorted(expected.keys() | here.keys()):
         if file not in expected or file not in here:
             rows.append((file, DIFFERENT, [f"only the {'rerun' if file in expected else 'folder'} has it"]))
@@ -78,25 +132,26 @@ def compare_files(
         verdict, differences = compare(file, here[file], expected[file], settings)
         if verdict == DIFFERENT and file in MODEL and is_recorded:
             verdict, differences = WITHIN, [*differences, "it is what the commit recorded, whose bytes are free"]
-        rows.append((file, verdict, differences))
+        if verdict == DIFFERENT and file == GRAPH:
+            differences = [*differences, *foreign(here[file], expected[file])]
+        rows.append((file, verdict, differences[:SHOWN]))
     return rows
+
+
+def foreign(here: bytes, expected: bytes) -> list[str]:
+    """The operations of a SavedModel that the rerun's lacks, such as those that write files or run Python; one line."""
+    try:
+        found = sorted(operations(here) - operations(expected))
+    except ValueError as error:
+        return [f"not a SavedModel ({error})"]
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return [f"it has operations that the rerun's lacks: {', '.join(found[:SHOWN])}{more}"] if found else []
 
 
 def tree_hash(files: dict[str, bytes]) -> str:
     """DVC's hash of a folder of files: MD5 of its listing, and ".dir" (``dvc_data.hashfile.tree.Tree``)."""
     listing = [{"md5": hashlib.md5(files[name]).hexdigest(), "relpath": name} for name in sorted(files)]
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
-
-
-def compare_answers(folder: Path) -> tuple[str, list[str]]:
-    """The verdict on the SavedModel's answers, compared with those of the model beside it, and the differences."""
-    from export.graph import differences
-
-    try:
-        found = differences(folder / "saved_model", load(folder))
-    except SentimentError as error:
-        found = [f"it does not answer: {error}"]
-    return (DIFFERENT if found else IDENTICAL), found[:SHOWN]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -108,7 +163,8 @@ def main(arguments: list[str] | None = None) -> int:
     verdict = max((verdict for _, verdict, _ in rows), key=VERDICTS.index)
     lines = [f"{folder}: {verdict}", ""]
     for file, found, differences in rows:
-        lines += [f"{file:16}  {found}", *(f"{'':16}    {difference}" for difference in differences)]
+        lines += [f"{printable(file):16}  {found}"]
+        lines += [f"{'':16}    {printable(difference)}" for difference in differences]
     print("\n".join([*lines, "", *(f"{key:12}  {value}" for key, value in machine.items())]))
     return CODES[verdict]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from sentiment import InputError, load
+from sentiment import InputError, load, streams
 
 if TYPE_CHECKING:
     from sentiment.model import Answer, TextModel
@@ -21,6 +21,8 @@ BATCH = 512
 
 LONGEST = 2**20
 """Bytes of a review, at most: a model reads its last few hundred words, and memory stays what it is."""
+
+MOST_WORDS = 10**6
 
 
 class Text(NamedTuple):
@@ -45,8 +47,8 @@ def main() -> int:
     )
     options = parser.parse_args()
     words = (0 if options.json else 3) if options.words is None else options.words
-    if words < 0:
-        raise InputError(f"--words: expected a number from 0, got {words}")
+    if not 0 <= words <= MOST_WORDS:
+        raise InputError(f"--words: expected a number from 0 to {MOST_WORDS:,}, got {words}")
     if missing := [str(file) for file in options.file if not file.is_file()]:
         raise InputError(f"--file: {', '.join(missing)}: expected a file of reviews, one a line")
     model = load(find(options.model))
@@ -66,7 +68,7 @@ def main() -> int:
         lines = [wrong[at] if at in wrong else shown[at][1] for at in range(len(texts))]
         asked, failed = asked + len(texts), failed + len(errors)
         sys.stdout.write("".join(f"{line}\n" for line in lines))
-        sys.stdout.flush()
+        streams.flush()
     if failed:
         print(f"error: {failed} of {asked} texts got no answer; the lines in their place say why", file=sys.stderr)
     return int(failed > 0)
@@ -102,7 +104,7 @@ def batches(texts: list[str], files: list[Path]) -> Iterator[list[Text]]:
         with path.open("rb", buffering=0) as file:
             yield from lines(file, f"{path}, line")
     if not texts and not files:
-        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file:
+        with open(0, "rb", buffering=0, closefd=False) as file:
             yield from lines(file, "line")
 
 
@@ -168,7 +170,7 @@ KEYS = ("label", "probability", "words", "unknown", "truncated")
 def as_json(answer: "Answer | str") -> str:
     """One object; ``probability`` is that of the second label, exactly."""
     values = {"error": answer} if isinstance(answer, str) else {key: getattr(answer, key) for key in KEYS}
-    return json.dumps(values, ensure_ascii=False)
+    return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
 
 def run() -> None:
@@ -176,13 +178,38 @@ def run() -> None:
     for name in ("SIGINT", "SIGPIPE"):  # Ctrl-C, and a reader that went away, end it without a word
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
+    streams.prepare()
     sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")
     try:
-        sys.exit(main())
+        start_numba()
+        code = main()
     except InputError as error:
-        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
+        code = "\n".join(f"error: {line}" for line in str(error).splitlines())
     except OSError as error:
-        sys.exit(f"error: {error}")
+        code = f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}"
+    except MemoryError as error:
+        code = f"error: out of memory ({error or 'no more to be had'}); give it fewer texts or more memory"
+    except ImportError as error:  # which too little memory is, too, for a library
+        code = f"error: {error}; expected the packages of .venv, no others on PYTHONPATH, and memory for them"
+    streams.discard()
+    sys.exit(code)
+
+
+def start_numba() -> None:
+    """Import Numba, whose own settings may keep it from starting.
+
+    Raises:
+        InputError: They do.
+    """
+    from yaml import YAMLError
+
+    try:
+        import numba  # noqa: F401
+    except (ValueError, TypeError, AttributeError, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"Numba does not start ({reason}); unset variables that begin with NUMBA_, and delete .numba_config.yaml"
+        ) from None
 
 
 if __name__ == "__main__":

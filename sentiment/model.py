@@ -6,18 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sentiment import InputError
+from sentiment.data.archives import UNREADABLE
 from sentiment.data.padding import FIRST_WORD, UNKNOWN, Ragged, dtype_for
 from sentiment.data.text import IMDB, Tokens, clean, encode, words
 from sentiment.kinds import Model, find
+from sentiment.schema import Pad, Section, check
 from sentiment.training import digest
-
-if TYPE_CHECKING:
-    from sentiment.schema import Pad
 
 BATCH = 512
 """Reviews predicted at once, at most."""
@@ -26,6 +25,13 @@ ABOUT, INDEX, LAYERS = "model.json", "word_index.json", "layers.txt"
 """Files of a model's folder beside the model file: what turns text into ids and answers into labels, and its layers."""
 
 REMEDY = "`make repro MODEL=<name>` makes it again"
+
+
+class Tokenizing(Section):
+    """``data.text.Tokens`` in ``model.json``."""
+
+    lowercase: bool
+    separators: str
 
 
 class Answer(NamedTuple):
@@ -232,7 +238,7 @@ def strongest(effects: list[tuple[str, float]], count: int) -> list[tuple[str, f
 
 
 def describe(
-    *, kind: str, corpus: str, labels: Sequence[str], pad: "Pad", index: bytes, weights: np.ndarray
+    *, kind: str, corpus: str, labels: Sequence[str], pad: Pad, index: bytes, weights: np.ndarray
 ) -> dict[str, Any]:
     """Values of ``model.json``: what turns a text into ids and a prediction into a label, number of words, digests.
 
@@ -266,17 +272,21 @@ def read(folder: Path) -> tuple[Model, dict[str, Any], bytes]:
         raise InputError(f"{folder}: expected a model's folder, with {ABOUT} in it; {REMEDY}")
     path = folder / ABOUT
     try:
-        about = json.loads(path.read_bytes())
+        about = json.loads(_bytes(path))
+        if not isinstance(about, dict):
+            raise InputError(f"{path}: expected an object, got {type(about).__name__}")
         missing = [key for key in ("kind", "labels", "pad", "tokens", "weights", "word_index") if key not in about]
         if missing:
             raise InputError(f"{path}: {missing[0]!r} is missing, as of an older form or another program; {REMEDY}")
         kind = find(about["kind"])
         path = folder / kind.FILE
-        model = kind.open_model(path.read_bytes(), about["weights"])
+        model = kind.open_model(_bytes(path), about["weights"])
         if (found := digest(model.weights)) != about["weights"]:
             raise InputError(f"expected the weights {about['weights']} that {ABOUT} names, found {found}")
+        if not np.isfinite(model.weights).all():
+            raise InputError("expected finite weights, got NaN or infinity")
         path = folder / INDEX
-        index = path.read_bytes()
+        index = _bytes(path)
         if (found := hashlib.sha256(index).hexdigest()) != about["word_index"]:
             raise InputError(f"expected the word index {about['word_index']} that {ABOUT} names, found {found}")
     except FileNotFoundError as error:
@@ -284,9 +294,21 @@ def read(folder: Path) -> tuple[Model, dict[str, Any], bytes]:
     except InputError as error:
         text = str(error) if str(error).startswith(str(folder)) else f"{path}: {error}"
         raise InputError(text if text.endswith(REMEDY) else f"{text}; {REMEDY}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not what `train` writes ({' '.join(str(error).split())}); {REMEDY}") from None
+    except (*UNREADABLE, RecursionError) as error:
+        raise InputError(f"{path}: not what `train` writes ({_reason(error)}); {REMEDY}") from None
     return model, about, index
+
+
+def _bytes(path: Path) -> bytes:
+    """The bytes of an ordinary file; a pipe or device may never end."""
+    if path.exists() and not path.is_file():
+        raise InputError("expected an ordinary file")
+    return path.read_bytes()
+
+
+def _reason(error: BaseException) -> str:
+    """An error's message in one line, of 200 characters at most."""
+    return f"{ascii(str(error))[1:-1] or type(error).__name__:.200}"
 
 
 def load(path: str | Path) -> TextModel:
@@ -301,6 +323,13 @@ def load(path: str | Path) -> TextModel:
     folder = Path(path)
     model, about, index = read(folder)
     try:
-        return TextModel(model, json.loads(index), about)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder}: not what `train` writes ({' '.join(str(error).split())}); {REMEDY}") from None
+        ranks, labels, pad = json.loads(index), about["labels"], about["pad"]
+        if not all(type(rank) is int and 0 < rank < 2**21 for rank in ranks.values()):
+            raise ValueError(f"{INDEX}: expected a rank from 1 for each word")
+        if not (isinstance(labels, list) and len(labels) == 2 and all(isinstance(label, str) for label in labels)):
+            raise ValueError("labels: expected two names")
+        check(Pad, pad, ABOUT, "pad")
+        check(Tokenizing, about["tokens"], ABOUT, "tokens")
+        return TextModel(model, ranks, about)
+    except (*UNREADABLE, RecursionError) as error:
+        raise InputError(f"{folder}: not what `train` writes ({_reason(error)}); {REMEDY}") from None

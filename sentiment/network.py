@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from sentiment import InputError
+from sentiment.data.archives import UNREADABLE
 from sentiment.data.padding import UNKNOWN, Reviews
 from sentiment.keras import archive, plain
 from sentiment.schema import Batch, Epochs, ModelSettings, Pad, Rate, Section, Seed
@@ -191,7 +191,7 @@ def open_model(content: bytes, expected: str) -> "CompiledModel | KerasModel":
         layers, weights = archive.read(content)
         if Network(layers).parameters == len(weights) and digest(weights) == expected:
             return CompiledModel(layers, weights)
-    except (InputError, KeyError):  # no fault: a network that Keras opens
+    except UNREADABLE:  # no fault: a network that Keras opens, or refuses
         pass
     return KerasModel(content)
 

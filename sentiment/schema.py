@@ -16,7 +16,7 @@ Size = Annotated[int, Field(ge=1, le=4096)]  # of a layer; larger ones need more
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Batch = Annotated[int, Field(ge=1, le=100_000)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(ge=1e-30, le=1e6)]  # in float32 neither 0 nor infinite
 
 
 class Section(BaseModel):
@@ -73,7 +73,7 @@ def check(schema: type[Checked], values: object, *at: str) -> Checked:
 
 
 def _one_line(at: tuple[str, ...], fault) -> str:
-    key = ".".join(str(part) for part in (*at, *fault["loc"]) if part not in NOT_KEYS) or "the file"
+    key = ".".join(shown(part) for part in (*at, *fault["loc"]) if part not in NOT_KEYS) or "the file"
     value, message = SHORT.repr(fault["input"]), fault["msg"].removeprefix("Value error, ")
     value = value if len(value) <= 100 else f"{value[:97]}..."
     match fault["type"]:
@@ -87,3 +87,14 @@ def _one_line(at: tuple[str, ...], fault) -> str:
             name, got, expected = (fault["ctx"][part] for part in ("discriminator", "tag", "expected_tags"))
             return f"params.yaml: {key}.{name[1:-1]} = {SHORT.repr(got)}: expected one of {expected}"
     return f"params.yaml: {key} = {value}: {message}"
+
+
+def shown(key: object) -> str:
+    """A key in one line of a terminal, at most 100 characters of it.
+
+    >>> shown("a\\x1b[31m\\nb")
+    'a\\\\x1b[31m\\\\nb'
+    """
+    text = str(key)[:101]
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -1,15 +1,18 @@
 """Fill data/raw with the two raw files, from the first source that has the pinned bytes, and name their labels.
 
 The sources: the file or folder that the environment variable ``IMDB_SOURCE`` names, and no other where it is set; the
-Keras cache; the public addresses in ``params.yaml``.
+object in DVC's cache that dvc.lock records; the Keras cache; the public addresses in ``params.yaml``.
 """
 
 import hashlib
 import os
+import queue
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from shutil import copyfile
@@ -51,7 +54,7 @@ def take_named(source: str, target: Path, pinned: Source) -> Path:
     """
     path = locate(source, target.name)
     try:
-        take(target, pinned, partial(copyfile, path))
+        take(target, pinned, partial(copy, path))
     except InputError as error:
         remedy = "it is another file than params.yaml pins; bring the official one, or unset IMDB_SOURCE"
         raise InputError(f"IMDB_SOURCE={source}: {path}: {error}; {remedy}") from None
@@ -64,25 +67,34 @@ def take_named(source: str, target: Path, pinned: Source) -> Path:
 
 
 def take_first(target: Path, pinned: Source, settings: Download) -> str:
-    """Take ``target`` from the Keras cache or the first address that gives the pinned bytes, and say which.
+    """Take ``target`` from DVC's cache, the Keras cache or the first address with the pinned bytes, and say which.
 
     Raises:
-        InputError: None does: a line for each place, and what to do.
+        InputError: None has them: a line for each place, and what to do.
     """
-    cached, failures = keras_cache() / target.name, []
-    places = {str(cached): partial(copyfile, cached)}
-    places |= {url: partial(download, url, settings.timeout, settings.retries) for url in pinned.urls}
-    for place, write in places.items():
-        try:
-            take(target, pinned, write)
+    end, failures = time.monotonic() + settings.deadline, []
+    for path in (dvc_cache(target), keras_cache() / target.name):
+        if path is not None and (place := _tried(target, pinned, str(path), partial(copy, path), failures)):
             return place
-        except (OSError, ValueError) as error:
-            if getattr(error, "errno", None) in FULL:
-                raise
-            failures.append(f"{place}: {reason(error)}")
-            if not isinstance(error, FileNotFoundError):  # an empty cache is nothing to warn of
-                print(f"warning: {failures[-1]}", file=sys.stderr)
+    for url in pinned.urls:
+        fetch = partial(download, url, pinned.size, settings.timeout, settings.retries, end)
+        if place := _tried(target, pinned, url, fetch, failures):
+            return place
     raise InputError("\n".join([f"{target}: no source gave it", *failures, REMEDY]))
+
+
+def _tried(target: Path, pinned: Source, place: str, write: Callable[[Path], object], failures: list[str]) -> str:
+    """The place if ``write`` gave the pinned bytes, or else "", and its failure is the last of ``failures``."""
+    try:
+        take(target, pinned, write)
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in FULL:
+            raise
+        failures.append(f"{place}: {reason(error)}")
+        if not isinstance(error, FileNotFoundError):  # an empty cache is nothing to warn of
+            print(f"warning: {failures[-1]}", file=sys.stderr)
+        return ""
+    return place
 
 
 def take(target: Path, pinned: Source, write: Callable[[Path], object]) -> None:
@@ -94,34 +106,94 @@ def take(target: Path, pinned: Source, write: Callable[[Path], object]) -> None:
     """
     with replacing(target) as path:
         write(path)
+        if (size := path.stat().st_size) != pinned.size:
+            raise InputError(f"expected {pinned.size:,} bytes, found {size:,}")
         if (found := sha256(path)) != pinned.sha256:
             raise InputError(f"expected SHA-256 {pinned.sha256}, found {found}")
 
 
-def download(url: str, timeout: float, retries: int, path: Path) -> None:
-    """Write what ``url`` answers to ``path``; try again, ever later, after a failure that may pass.
+def download(url: str, size: int, timeout: float, retries: int, end: float, path: Path) -> None:
+    """Write the bytes that ``url`` gives to ``path``; try again, ever later, after a failure that may pass.
 
     Args:
         url: An address, http or https.
+        size: Number of bytes expected.
         timeout: Seconds without a byte that count as a failure.
         retries: Further tries after the first.
+        end: When to give up, however many bytes have come, by ``time.monotonic``.
         path: The file to write.
 
     Raises:
         requests.RequestException: The last failure. What the server refuses is not asked for twice.
+        InputError: There are more bytes than expected.
+        TimeoutError: The time is up.
     """
-    import pooch  # here, so that a run that needs no network starts at once
-    import requests
+    import requests  # here, so that a run that needs no network starts at once
 
-    get = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=timeout)
+    passing = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
     for attempt in range(retries + 1):
         try:
-            return get(url, str(path), None)
+            path.write_bytes(_within(end - time.monotonic(), partial(_body, url, size, timeout)))
+            return
         except requests.RequestException as error:
-            status = 500 if error.response is None else error.response.status_code
-            if attempt == retries or (status < 500 and status not in (408, 429)):
+            status = error.response.status_code if error.response is not None else None
+            again = status in (408, 429) or status >= 500 if status else isinstance(error, passing)
+            if attempt == retries or not again or isinstance(error, requests.exceptions.SSLError):
                 raise
-            time.sleep(min(attempt + 1, 10))
+            time.sleep(max(0, min(attempt + 1, 10, end - time.monotonic())))
+
+
+def _body(url: str, size: int, timeout: float) -> bytes:
+    """The bytes that an address gives, of ``size`` of them at most."""
+    import requests
+    from tqdm import tqdm
+
+    content = bytearray()
+    with requests.get(url, stream=True, timeout=timeout) as response:
+        response.raise_for_status()
+        declared = response.headers.get("Content-Length", "")
+        if declared.isdecimal() and "Content-Encoding" not in response.headers and int(declared[:20]) != size:
+            raise InputError(f"expected {size:,} bytes, and it declares {int(declared[:20]):,}")
+        with tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar:
+            for chunk in response.iter_content(1 << 16):
+                content += chunk
+                bar.update(len(chunk))
+                if len(content) > size:
+                    raise InputError(f"expected {size:,} bytes, and it gives more")
+    return bytes(content)
+
+
+def _within(seconds: float, make: Callable[[], bytes]) -> bytes:
+    """What ``make`` gives within so many seconds, in a thread: a timeout of a socket ends with each byte.
+
+    Raises:
+        TimeoutError: It takes longer; its thread ends with the process.
+    """
+    outcome = queue.SimpleQueue()
+
+    def run():
+        try:
+            outcome.put((make(), None))
+        except Exception as error:  # it is raised below
+            outcome.put((b"", error))
+
+    threading.Thread(target=run, daemon=True).start()
+    content, error = (
+        b"",
+        TimeoutError("download.deadline is over; raise it for a slow connection"),
+    )
+    with suppress(queue.Empty):
+        content, error = outcome.get(timeout=max(0, seconds))
+    if error is not None:
+        raise error
+    return content
+
+
+def copy(source: Path, path: Path) -> None:
+    """Copy an ordinary file: a device or a pipe may never end."""
+    if source.exists() and not source.is_file():
+        raise InputError("expected an ordinary file")
+    copyfile(source, path)
 
 
 def locate(source: str, name: str) -> Path:
@@ -147,6 +219,20 @@ def locate(source: str, name: str) -> Path:
     path = Path(os.environ.get("DVC_ROOT", ""), os.path.expanduser(source))
     folder = path.parent if path.name in (REVIEWS, WORD_INDEX) and not path.is_dir() else path
     return folder / name
+
+
+def dvc_cache(target: Path) -> Path | None:
+    """The object in DVC's cache that dvc.lock records for ``target``; None where there is none."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            outs = {str(out): out for stage in repo.index.stages for out in stage.outs}
+            out = outs.get(str(target))
+            return Path(out.cache_path) if out is not None and out.hash_info else None
+    except DvcException:  # it is no repository of DVC's, as where the stage is tried by hand
+        return None
 
 
 def keras_cache() -> Path:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BaseModel, Field, create_model, model_validator
 
 from sentiment import InputError, kinds
-from sentiment.schema import ModelSettings, Section, check
+from sentiment.schema import ModelSettings, Section, check, shown
 from stages.common.command import command
 from stages.common.files import write_text
 from stages.common.reader import load
@@ -40,15 +40,17 @@ Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64)]
 
 
 class Source(Section):
-    """One raw file: its SHA-256 in lower-case hex and the public addresses of the same bytes."""
+    """One raw file: its SHA-256 in lower-case hex, its size in bytes and the public addresses of the same bytes."""
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=1, le=2**31)]
     urls: list[Annotated[str, Field(pattern="^https?://")]]
 
 
 class Download(Section):
-    """The raw data: ``timeout`` in seconds, ``retries`` after the first try of each address."""
+    """The raw data: ``timeout`` and ``deadline`` in seconds, ``retries`` after the first try of each address."""
 
+    deadline: Annotated[float, Field(gt=0, le=86_400)]
     timeout: Annotated[float, Field(gt=0, le=86_400)]
     retries: Annotated[int, Field(ge=0, le=100)]
     reviews: Source
@@ -162,7 +164,7 @@ def renamed(values: object, *at: str) -> list[str]:
     for key, value in values.items() if isinstance(values, dict) else ():
         is_name = at in (("models",), ("baselines",))
         if key in RENAMED and not is_name:
-            lines.append(f"params.yaml: {'.'.join((*at, key))} is now called {RENAMED[key]}; rename it")
+            lines.append(f"params.yaml: {'.'.join(map(shown, (*at, key)))} is now called {RENAMED[key]}; rename it")
         if at or key in ("models", "baselines"):
             lines += renamed(value, *at, str(key)) if len(at) < 3 else []
     return lines
@@ -249,7 +251,7 @@ def find(sections: dict[str, Any], kind: str, name: str) -> Any:
         InputError: There is none; the message lists those there are.
     """
     if name not in sections:
-        raise InputError(f"{kind}: expected one of {', '.join(map(str, sections)) or 'none'}, got {name!r}")
+        raise InputError(f"{kind}: expected one of {', '.join(map(shown, sections)) or 'none'}, got {name!r}")
     return sections[name]
 
 

@@ -99,8 +99,8 @@ def main(settings: ModelSettings, name: str) -> None:
     for file, content in {models.INDEX: index, kind.FILE: trainer.save()}.items():
         with replacing(folder / file) as path:
             path.write_bytes(content)
+    print(table)  # while the checkpoint is there: a standard output that takes no more fails the stage
     checkpoint.remove()
-    print(table)
 
 
 def epochs(

@@ -21,7 +21,7 @@ from stages.params import parse
 ROOT = Path(__file__).parents[1]
 CONTENT = {"imdb.npz": b"reviews" * 20_000, "imdb_word_index.json": b'{"the": 1}'}
 SHA256 = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
-OTHER = b"other bytes"
+OTHER = bytes(len(CONTENT["imdb.npz"]))
 PATIENCE = 5  # seconds after which a silent server answers after all, so that a client that waits is found out
 
 
@@ -29,8 +29,8 @@ class Server:
     """A loopback server that answers each path by its script, one step per request, the last step for ever."""
 
     def __init__(self):
-        self.scripts, self.requests, self.asked = {}, [], threading.Semaphore(0)
-        self.sent, self.release = threading.Event(), threading.Event()
+        self.scripts, self.targets, self.requests, self.asked = {}, {}, [], threading.Semaphore(0)
+        self.sent, self.release, self.written = threading.Event(), threading.Event(), 0
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,9 +43,19 @@ class Server:
                 part = len(body) // 2 if step in ("cut", "stall") else len(body)
                 if step == "silence":
                     server.release.wait(PATIENCE)
+                if step in ("drip", "endless"):
+                    with suppress(ConnectionError):
+                        self.send_response(200)
+                        self.end_headers()
+                        while not server.release.wait(0.05 if step == "drip" else 0):
+                            self.wfile.write(b"x" if step == "drip" else bytes(1 << 16))
+                            server.written += 1
+                    return
                 with suppress(ConnectionError):  # the client has given up
                     self.send_response(step if isinstance(step, int) else 200)
                     self.send_header("Content-Length", str(len(body)))
+                    if step == 302:
+                        self.send_header("Location", server.targets[self.path])
                     self.end_headers()
                     self.wfile.write(body[:part])
                     server.sent.set()
@@ -97,13 +107,18 @@ def waits(monkeypatch):
     return seconds
 
 
-def text(reviews=(), word_index=(), timeout=5.0, retries=2):
+def text(reviews=(), word_index=(), timeout=5.0, retries=2, deadline=60.0):
     """A params.yaml with these addresses, and the models of the project's own."""
     section = {
+        "deadline": deadline,
         "timeout": timeout,
         "retries": retries,
-        "reviews": {"sha256": SHA256["imdb.npz"], "urls": list(reviews)},
-        "word_index": {"sha256": SHA256["imdb_word_index.json"], "urls": list(word_index)},
+        "reviews": {"sha256": SHA256["imdb.npz"], "size": len(CONTENT["imdb.npz"]), "urls": list(reviews)},
+        "word_index": {
+            "sha256": SHA256["imdb_word_index.json"],
+            "size": len(CONTENT["imdb_word_index.json"]),
+            "urls": list(word_index),
+        },
     }
     own = (ROOT / "params.yaml").read_text(encoding="utf-8")
     return f"download: {json.dumps(section)}\n" + own[own.index("\ncorpora:") :]
@@ -212,6 +227,52 @@ def test_a_server_that_falls_silent_is_given_up(server, waits, failure):
     assert all(server.asked.acquire(timeout=60) for _ in range(2))  # it may be slower than the client is patient
     assert server.requests == ["/a"] * 2
     assert raw_lacks_reviews()
+
+
+def test_a_drip_ends_at_the_deadline_and_no_byte_of_it_is_kept(server):
+    server.scripts = {"/a": ["drip"]}
+    with pytest.raises(InputError, match=r"download\.deadline is over"):
+        run(server.url("/a"), timeout=60.0, deadline=0.5)
+    assert server.requests == ["/a"]
+    assert raw_lacks_reviews()
+
+
+@pytest.mark.parametrize("body", ["endless", CONTENT["imdb.npz"] + b"x", CONTENT["imdb.npz"][:-1], b"<html>"], ids=len)
+def test_a_body_of_another_length_is_given_up_at_once_and_asked_for_once(server, body):
+    server.scripts = {"/a": [body]}
+    with pytest.raises(InputError, match=r"expected 140,000 bytes, and it (gives more|declares )"):
+        run(server.url("/a"))
+    assert server.requests == ["/a"]
+    assert raw_lacks_reviews()
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "/a"])
+def test_a_redirect_to_itself_or_another_scheme_is_no_source(server, target):
+    server.scripts, server.targets = {"/a": [302]}, {"/a": target}
+    with pytest.raises(InputError, match=r"No connection adapters|Exceeded 30 redirects"):
+        run(server.url("/a"))
+    assert len(server.requests) in (1, 31)
+
+
+def test_an_object_in_dvcs_cache_is_a_source_if_it_has_the_pinned_bytes(tmp_path, server, capsys, monkeypatch):
+    kept = tmp_path / "object"
+    monkeypatch.setattr(download, "dvc_cache", lambda target: kept if target.name == "imdb.npz" else None)
+    kept.write_bytes(OTHER)
+    server.scripts = {"/a": [CONTENT["imdb.npz"]]}
+    run(server.url("/a"))
+    assert capsys.readouterr().err.startswith(f"warning: {kept}: expected SHA-256")
+    Path("data/raw/imdb.npz").unlink()
+    kept.write_bytes(CONTENT["imdb.npz"])
+    run(server.url("/a"))
+    assert capsys.readouterr().out.startswith(f"data/raw/imdb.npz: from {kept}\n")
+    assert server.requests == ["/a"]
+
+
+def test_a_device_is_no_source(monkeypatch, tmp_path):
+    os.mkfifo(tmp_path / "imdb.npz")
+    monkeypatch.setenv("IMDB_SOURCE", str(tmp_path))
+    with pytest.raises(InputError, match="expected an ordinary file"):
+        run()
 
 
 def test_other_bytes_are_named_and_the_next_address_serves(server, capsys):
@@ -356,7 +417,7 @@ def test_a_disk_that_takes_no_more_is_no_fault_of_the_source_and_no_other_is_ask
     if full_at == "named source":
         monkeypatch.setenv("IMDB_SOURCE", str(fill(tmp_path / "mine")))
     server.scripts = {"/b": [CONTENT["imdb.npz"]]}
-    monkeypatch.setattr(download, "download" if full_at == "address" else "copyfile", full)
+    monkeypatch.setattr(download, "download" if full_at == "address" else "copy", full)
     with pytest.raises(OSError, match=r"data/raw/imdb\.npz") as caught:
         run(server.url("/a"), server.url("/b"))
     assert (type(caught.value), caught.value.errno) == (OSError, code)
@@ -387,5 +448,5 @@ def test_the_command_ends_in_error_lines_without_a_traceback(server):
 
 
 def test_the_command_needs_no_network_library_where_the_network_is_not_needed():
-    code = "import sys, stages.download; sys.exit('pooch' in sys.modules or 'requests' in sys.modules)"
+    code = "import sys, stages.download; sys.exit(bool({'dvc', 'requests'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

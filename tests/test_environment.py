@@ -13,8 +13,8 @@ from stages import environment
 from tests.conftest import ROOT
 
 COMPUTING = ("dvclive", "h5py", "keras", "llvmlite", "numba", "numpy", "scikit-learn", "scipy", "tensorflow")
-HARMLESS = {"mpi4py", "pooch", "pydantic", "pyyaml", "requests", "scmrepo", "tqdm"}
-"""Packages that read params, fetch checked bytes, pass bytes on or show progress."""
+HARMLESS = {"dvc", "mpi4py", "psutil", "pydantic", "pyyaml", "requests", "scmrepo", "tqdm"}
+"""Packages that read params and dvc.lock, fetch checked bytes, pass bytes on or show progress."""
 
 
 @pytest.fixture(autouse=True)

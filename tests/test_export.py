@@ -15,16 +15,18 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from checks.settings import Settings
-from checks.shell import InputError
 from checks.values import DIFFERENT, IDENTICAL, WITHIN
 from export.__main__ import main as export
-from export.__main__ import save_graph
 from export.card import card
+from export.contents import GRAPH, graph_files
 from export.graph import Served, differences, save, served
-from export.verify import compare_answers, compare_files, tree_hash
+from export.graph import main as make_graph
+from export.verify import compare_files, files_of, read_bounded, tree_hash
 from export.verify import main as verify
+from sentiment import InputError as SentimentError
 from sentiment import load
 from sentiment.data import ngrams, text
 from sentiment.data.padding import words_of
@@ -226,54 +228,46 @@ def write_model(folder: Path, content: bytes, pad: Pad = PAD, labels: list[str] 
         (folder / name).write_bytes(written)
 
 
-def test_a_saved_model_is_compared_with_the_model_beside_it(graph, tmp_path):
-    """With it, with one of other weights and of other labels, and where there is none."""
-    network = graph[0].model.model
-    foreign = keras.models.clone_model(network)
-    foreign.set_weights([weights + 0.01 for weights in network.get_weights()])
-    save(graph[0], tmp_path / "saved_model")
-    same, other = archive.pack(network), archive.pack(foreign)
-    write_model(tmp_path, same)
-    assert compare_answers(tmp_path) == (IDENTICAL, [])
-    for content, labels in ((other, LABELS), (same, LABELS[::-1])):
-        write_model(tmp_path, content, labels=labels)
-        verdict, found = compare_answers(tmp_path)
-        assert verdict == DIFFERENT
-        assert re.match(r"'[^']*.*: it answers '\w+' 0\.\d{6}, the model '\w+' 0\.\d{6}$", found[0]), found[0]
-        assert 1 <= len(found) <= 5
-    (tmp_path / "model.keras").write_bytes(b"PK")
-    assert compare_answers(tmp_path)[0] == DIFFERENT
-    write_model(tmp_path, same)
-    shutil.rmtree(tmp_path / "saved_model")
-    verdict, (difference,) = compare_answers(tmp_path)
-    assert (verdict, difference[:20]) == (DIFFERENT, "it does not answer: ")
-
-
 def test_a_graph_that_answers_otherwise_than_the_model_is_not_exported(tmp_path, monkeypatch):
-    write_model(tmp_path, archive.pack(network_of(PAD)))
+    write_model(tmp_path / "model", archive.pack(network_of(PAD)))
     monkeypatch.setattr(Served, "_fold", lambda self, words: words)
-    with pytest.raises(InputError, match=r"saved_model: expected the answers of the model, got others of \d+ texts: '"):
-        save_graph(tmp_path)
+    with pytest.raises(SentimentError, match=r"expected the answers of the model, got others of \d+ texts: '"):
+        make_graph(tmp_path / "model", tmp_path / "other")
     monkeypatch.undo()
-    shutil.rmtree(tmp_path / "saved_model")
-    save_graph(tmp_path)
+    make_graph(tmp_path / "model", tmp_path / "saved_model")
+
+
+def test_a_graph_is_the_same_bytes_whatever_made_it_and_other_weights_are_others(tmp_path, monkeypatch):
+    """By a process of its own, with another hash seed and settings of TensorFlow's."""
+    write_model(tmp_path, archive.pack(network_of(PAD)))
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    first = graph_files(files)
+    monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_auto_jit=2")
+    assert graph_files(files) == first
+    assert set(first) == {
+        GRAPH, "saved_model/variables/variables.data-00000-of-00001", "saved_model/variables/variables.index"
+    }  # fmt: skip
+    foreign = network_of(PAD)
+    foreign.set_weights([weights + 0.01 for weights in foreign.get_weights()])
+    write_model(tmp_path, archive.pack(foreign))
+    other = graph_files({path.name: path.read_bytes() for path in tmp_path.iterdir()})
+    assert {name for name in first if first[name] != other[name]} == {*first} - {GRAPH}
 
 
 def test_a_file_is_the_reruns_or_what_the_commit_recorded_of_the_model_or_different():
-    here = {"a.json": b"1", "more": b"", "model.json": b"{}", "model.keras": b"other", "y.bin": b"other"}
+    here = {"a.json": b"1", "keras/__init__.py": b"", "model.json": b"{}", "model.keras": b"other", "y.bin": b"other"}
     again = {"a.json": b"1.005", "less": b"", "model.json": b"{}", "model.keras": b"made", "y.bin": b"made"}
-    recorded = {tree_hash({"model.json": b"{}", "model.keras": b"other"})}
-    rows = compare_files(here, again, Settings({"*": 0.01}), recorded)
+    rows = compare_files(here, again, Settings({"*": 0.01}), is_recorded=True)
     assert [(name, verdict) for name, verdict, _ in rows] == [
-        ("a.json", WITHIN), ("less", DIFFERENT), ("model.json", IDENTICAL), ("model.keras", WITHIN),
-        ("more", DIFFERENT), ("y.bin", DIFFERENT),
+        ("a.json", WITHIN), ("keras/__init__.py", DIFFERENT), ("less", DIFFERENT), ("model.json", IDENTICAL),
+        ("model.keras", WITHIN), ("y.bin", DIFFERENT),
     ]  # fmt: skip
     found = {name: found[-1] for name, _, found in rows if found}
-    assert (found["less"], found["more"]) == ("only the rerun has it", "only the folder has it")
+    assert (found["less"], found["keras/__init__.py"]) == ("only the rerun has it", "only the folder has it")
     assert found["model.keras"] == "it is what the commit recorded, whose bytes are free"
-    rows = compare_files(here | {"model.keras": b"tampered"}, again, Settings({"*": 0.01}), recorded)
+    rows = compare_files(here, again, Settings({"*": 0.01}), is_recorded=False)
     assert dict((name, verdict) for name, verdict, _ in rows)["model.keras"] == DIFFERENT
-    assert compare_files(here, here, Settings(), set()) == [(name, IDENTICAL, []) for name in sorted(here)]
+    assert compare_files(here, here, Settings(), is_recorded=False) == [(name, IDENTICAL, []) for name in sorted(here)]
 
 
 def test_the_card_says_what_the_model_is_and_does():
@@ -317,7 +311,8 @@ class Exporting(Project):
 
     def files_of(self, name: str) -> dict[str, bytes]:
         """The files of an exported folder by name."""
-        return {path.name: path.read_bytes() for path in (self.folder / "exported" / name).iterdir() if path.is_file()}
+        folder = self.folder / "exported" / name
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +321,8 @@ def project(finished, tmp_path_factory) -> Exporting:
     for name in FILES:
         code, printed, errors = project.call(export, name)
         assert (code, errors) == (0, "")
-        assert printed == f"exported/{name}: {', '.join(sorted([*project.files_of(name), 'saved_model']))}\n"
+        names = sorted({file.partition("/")[0] for file in project.files_of(name)})
+        assert printed == f"exported/{name}: {', '.join(names)}\n"
     return project
 
 
@@ -335,7 +331,8 @@ def test_an_export_has_the_model_its_settings_results_card_and_recipe(project, n
     files = project.files_of(name)
     recipe = json.loads(files["reproduce.json"])
     made = {FILES[name], "model.json", "word_index.json", "layers.txt"}
-    assert set(files) - {"noise.json"} == {"LICENSE", "README.md", "metrics.json", "reproduce.json", *made}
+    top = {file for file in files if "/" not in file} - {"noise.json"}
+    assert top == {"LICENSE", "README.md", "metrics.json", "reproduce.json", *made}
     assert recipe["files"] == {
         file: hashlib.sha256(content).hexdigest()
         for file, content in files.items()
@@ -364,13 +361,13 @@ def test_the_hash_by_which_a_model_is_known_again_is_that_of_dvc(project):
 @pytest.mark.parametrize("name", FILES)
 def test_the_code_in_the_card_answers_as_the_model(project, tmp_path, name):
     """TensorFlow's and Keras's in a process that finds nothing of this project, in a folder outside."""
-    folder = shutil.copytree(project.folder / "exported" / name, tmp_path / "downloaded")
+    folder = shutil.copytree(project.folder / "exported" / name, tmp_path / name)
     codes = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     (own,) = (code for code in codes if "import sentiment" in code)
     alone = "".join(code for code in codes if code != own)
     check = "import sys; assert not {name.split('.')[0] for name in sys.modules} & {'sentiment', 'export', 'checks'}"
     run = subprocess.run(
-        [sys.executable, "-I", "-c", alone + check], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", alone + check], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
     texts = ["A wonderful film.", "The worst acting I have seen."]
@@ -383,7 +380,7 @@ def test_the_code_in_the_card_answers_as_the_model(project, tmp_path, name):
     check = "import sys; assert 'tensorflow' not in sys.modules"
     run = subprocess.run(
         [sys.executable, "-c", own + check],
-        cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [repr(model.predict([texts[0]])), str(model.explain(texts[0]))]
@@ -476,6 +473,15 @@ def test_no_such_model_is_one_line(project):
     )  # fmt: skip
 
 
+def put_writer(folder: Path, target: Path) -> None:
+    """Add an operation that writes a file to a SavedModel's graph, as it runs when it is loaded or called."""
+    path = folder / "saved_model.pb"
+    saved = SavedModel.FromString(path.read_bytes())
+    function = saved.meta_graphs[0].graph_def.library.function[0]
+    function.node_def.add(name="written", op="WriteFile", input=[str(target), "x"])
+    path.write_bytes(saved.SerializeToString())
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_the_recipe_makes_the_same_files_and_shows_what_was_changed(project, tmp_path, name):
     folder = shutil.copytree(project.folder / "exported" / name, tmp_path / "downloaded")
@@ -484,12 +490,19 @@ def test_the_recipe_makes_the_same_files_and_shows_what_was_changed(project, tmp
     metrics = folder / "metrics.json"
     metrics.write_text(metrics.read_text().replace('"accuracy": 0.', '"accuracy": 1.'))
     (folder / "more").write_text("")
+    (folder / "keras").mkdir()
+    (folder / "keras/__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    put_writer(folder / "saved_model", tmp_path / "ran")
     code, output, errors = project.call(verify, str(folder))
     assert code == 2, errors
+    assert not (tmp_path / "ran").exists()
+    assert "it has operations that the rerun's lacks: WriteFile\n" in output
     verdicts = dict(re.findall(r"^(\S+) +(identical|within tolerance|different)$", output, re.MULTILINE))
     # The card and the recipe speak of the model and metrics that were.
-    different = {f"{folder}:", "README.md", "metrics.json", "more", "reproduce.json", FILES[name]}
-    same = {"word_index.json", "model.json", "layers.txt", "saved_model", "LICENSE"}
+    different = {f"{folder}:", "README.md", "metrics.json", "more", "reproduce.json", FILES[name], GRAPH}
+    different |= {"keras/__init__.py"}
+    same = {"word_index.json", "model.json", "layers.txt", "LICENSE"}
+    same |= {f"saved_model/variables/variables.{end}" for end in ("data-00000-of-00001", "index")}
     noise = {"noise.json"} & verdicts.keys()
     assert verdicts == dict.fromkeys(different, DIFFERENT) | dict.fromkeys(same | noise, IDENTICAL)
 
@@ -501,6 +514,22 @@ def test_a_folder_without_a_recipe_has_no_verdict(project, tmp_path):
         code, _, errors = project.call(verify, str(tmp_path))
         assert code == 3
         assert re.fullmatch(r"error: .*: expected a folder of `make export`, got no reproduce.json in it .*\n", errors)
-    (tmp_path / "reproduce.json").write_text('{"commit": "c0", "model": "m"}')
+    for content in ("[" * 100_000, '{"commit": "a\\u0000", "model": "m"}', '{"commit": "c0c0", "model": "../m\\n"}'):
+        (tmp_path / "reproduce.json").write_text(content)
+        code, _, errors = project.call(verify, str(tmp_path))
+        assert (code, errors.count("\n"), errors[:7]) == (3, 1, "error: ")
+    (tmp_path / "reproduce.json").write_text('{"commit": "c0c0", "model": "m"}')
     _, _, errors = project.call(verify, str(tmp_path))
     assert errors == f"error: {tmp_path}: expected model.json, which reproduce.json names, got none; export it again\n"
+
+
+def test_no_link_is_followed_and_no_device_opened(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/link").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "folder/pipe")
+    (tmp_path / "outside").write_text("x")
+    found = files_of(tmp_path)
+    assert set(found) == {"folder/link", "folder/pipe", "outside"}
+    assert {name: read_bounded(path) for name, path in found.items()} == {
+        "folder/link": b"", "folder/pipe": b"", "outside": b"x"
+    }  # fmt: skip

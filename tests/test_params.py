@@ -55,6 +55,11 @@ def test_a_whole_number_serves_as_a_fraction():
 
 FAULTS = {
     "unknown key": ("epochs: 5", "epochs: 5\n      epoch: 5", "models.small.train.epoch = 5 is not a known key"),
+    "key of two lines": (
+        "epochs: 5",
+        'epochs: 5\n      "a\\nerror: \\e[31m": 5',
+        r"train.a\nerror: \x1b[31m = 5 is not a known",
+    ),
     "missing key": ("      epochs: 5", "      # epochs: 5", "models.small.train.epochs is missing"),
     "missing section": ("    evaluate:", "    judge:", "models.small.evaluate is missing"),
     "word for a number": ("epochs: 5", "epochs: banana", "models.small.train.epochs = 'banana'"),
@@ -63,7 +68,7 @@ FAULTS = {
     "truth for a count": ("epochs: 5", "epochs: true", "models.small.train.epochs = True"),
     "nothing": ("epochs: 5", "epochs:", "models.small.train.epochs = None"),
     "zero epochs": ("epochs: 5", "epochs: 0", "greater than or equal to 1"),
-    "negative rate": ("0.001", "-0.001", "greater than 0"),
+    "negative rate": ("0.001", "-0.001", "greater than or equal to 0.0"),
     "not a number": ("0.001", ".nan", "finite"),
     "infinite": ("0.001", ".inf", "finite"),
     "dropout of 1": ("dropout: 0.2", "dropout: 1.0", "less than 1"),
@@ -157,6 +162,8 @@ SMALL, ADAM, SVM = "models.small", "models.nb-adam.train", "models.nbsvm-2.train
 LEAST, MOST = 5e-324, 1.7e308
 RANGES = {  # where it stands: the least and the most that may be, and what is one too few and one too many
     "download.timeout": (LEAST, 86_400.0, 0.0, 86_400.1),
+    "download.deadline": (LEAST, 86_400.0, 0.0, 86_401.0),
+    "download.reviews.size": (1, 2**31, 0, 2**31 + 1),
     "download.retries": (0, 100, -1, 101),
     "corpora.own.bad_rows": (0, 10**12, -1, None),
     "corpora.own.test_fraction": (LEAST, 0.999, 0.0, 1.0),
@@ -173,7 +180,7 @@ RANGES = {  # where it stands: the least and the most that may be, and what is o
     f"{SMALL}.train.epochs": (1, 100_000, 0, 100_001),
     f"{SMALL}.train.batch": (4, 100_000, 3, 100_001),  # the number of shards
     f"{SMALL}.train.shards": (1, 64, 0, 65),  # the batch
-    f"{SMALL}.train.learning_rate": (LEAST, MOST, 0.0, None),
+    f"{SMALL}.train.learning_rate": (1e-30, 1e6, 5e-324, 1e39),  # in float32, the last are 0 and infinite
     f"{SMALL}.train.beta_2": (LEAST, 0.9999, 0.0, 0.99991),
     f"{SMALL}.train.word_dropout": (0.0, 0.99, -0.001, 0.991),
     f"{SMALL}.train.validation_fraction": (0.0, 0.999, -0.001, 1.0),
@@ -186,7 +193,7 @@ RANGES = {  # where it stands: the least and the most that may be, and what is o
     "models.words.evaluate.calibration_bins": (2, 1000, 1, 1001),
     f"{ADAM}.epochs": (1, 100_000, 0, 100_001),
     f"{ADAM}.batch": (1, 100_000, 0, 100_001),
-    f"{ADAM}.learning_rate": (LEAST, MOST, 0.0, None),
+    f"{ADAM}.learning_rate": (1e-30, 1e6, 5e-324, 1e39),  # in float32, the last are 0 and infinite
     f"{ADAM}.seed": (0, 2**31 - 1, -1, 2**31),
     f"{SVM}.c": (LEAST, 1e6, 0.0, 1_000_001.0),
     f"{SVM}.interpolation": (0.0, 1.0, -0.001, 1.001),

@@ -92,5 +92,17 @@ def test_what_is_no_yaml_is_refused_in_one_line_that_names_the_place(text, expec
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("text", ["a: !!bool x", "a: !!timestamp x", "a: !!int ''", "a: !!binary x", "a: !!omap 3"])
+def test_a_value_that_is_not_what_its_tag_says_is_one_line(text):
+    with pytest.raises(InputError, match=r"^params\.yaml: not readable as YAML: .*$"):
+        load(text)
+
+
+def test_twenty_levels_of_merged_mappings_are_refused_at_once():
+    levels = (f"l{n}: &l{n}\n  <<: [*l{n - 1}, *l{n - 1}]\n" for n in range(1, 21))
+    with pytest.raises(InputError, match="expected at most 10,000 keys in a mapping"):
+        load("l0: &l0 {a: 1}\n" + "".join(levels))
+
+
 def test_the_version_of_dvc_may_be_named():
     assert load("%YAML 1.2\n---\na: on\n") == {"a": "on"}

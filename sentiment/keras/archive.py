@@ -4,8 +4,8 @@ import io
 import json
 import math
 import tempfile
+import warnings
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sentiment import InputError
+from sentiment.data.archives import UNREADABLE, members, pack_members
 from sentiment.keras import plain
 
 if TYPE_CHECKING:
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
 DATE = "1980-01-01@00:00:00"
 """When every file says it was saved: the earliest time that its members can have. Keras's file editor wants one."""
 
-_UNREADABLE = (
-    ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
+MOST_OBJECTS, DEEPEST, LARGEST = 10_000, 20, 10**8
+"""Maximum number of groups and arrays in a file, of levels of groups, and of any size in the configuration."""
 
 
 def pack(model: "keras.Model") -> bytes:
@@ -83,11 +83,7 @@ def _zip(members: dict[str, bytes]) -> bytes:
     """A ``.keras`` file with these members, and metadata that say nothing of the time."""
     metadata = {"keras_version": version("keras"), "date_saved": DATE}
     members = members | {"metadata.json": json.dumps(metadata).encode()}
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for name in sorted(members):
-            archive.writestr(zipfile.ZipInfo(name), members[name])
-    return packed.getvalue()
+    return pack_members({name: members[name] for name in sorted(members)})
 
 
 def unpack(packed: bytes) -> "keras.Model":
@@ -96,16 +92,18 @@ def unpack(packed: bytes) -> "keras.Model":
     Raises:
         InputError: It is none, or damaged.
     """
-    from sentiment.keras.backend import keras
+    from sentiment.keras.backend import keras, tf
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         path.write_bytes(packed)
         try:
-            return keras.models.load_model(path, compile=False)
-        except _UNREADABLE as error:
-            reason = str(error).splitlines()[0].replace(str(path), "it") if str(error) else type(error).__name__
-            raise InputError(f"not a readable .keras file ({reason:.200})") from None
+            _checked(packed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # of a model that Keras could not rebuild
+                return keras.models.load_model(path, compile=False)
+        except (*UNREADABLE, UserWarning, tf.errors.OpError) as error:
+            raise InputError(f"not a readable .keras file ({_reason(error).replace(str(path), 'it'):.200})") from None
 
 
 def read(packed: bytes) -> tuple[list[dict], np.ndarray]:
@@ -123,17 +121,67 @@ def read(packed: bytes) -> tuple[list[dict], np.ndarray]:
     import h5py
 
     try:
-        with zipfile.ZipFile(io.BytesIO(packed)) as saved:
-            config = json.loads(saved.read("config.json"))
-            weights = saved.read("model.weights.h5")
+        config, weights = _checked(packed)
         layers, arrays = config["config"]["layers"], []
         with h5py.File(io.BytesIO(weights)) as file:
             for name in _groups(layers):
                 group = file["layers"].get(name)
                 arrays += _arrays(group) if group is not None else []
-    except _UNREADABLE as error:
-        raise InputError(f"not a readable .keras file ({error})") from None
-    return layers, np.concatenate([array.ravel() for array in arrays] or [np.zeros(0, np.float32)])
+        flat = np.concatenate([array.ravel() for array in arrays] or [np.zeros(0, np.float32)])
+    except UNREADABLE as error:
+        raise InputError(f"not a readable .keras file ({_reason(error):.200})") from None
+    return layers, flat
+
+
+def _checked(packed: bytes) -> tuple[dict, bytes]:
+    """The configuration, and the file of the weights, of an archive in which nothing is larger than it says.
+
+    Raises:
+        UNREADABLE: It is none.
+    """
+    import h5py
+
+    found = members(packed)
+    config, weights = json.loads(found["config.json"]), found["model.weights.h5"]
+    todo = [config]
+    while todo:
+        value = todo.pop()
+        todo += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise ValueError(f"config.json: expected sizes of at most {LARGEST:,}, got one of {len(str(value))} digits")
+    with h5py.File(io.BytesIO(weights)) as file:
+        _check_group(file, [len(weights), MOST_OBJECTS], 0)
+    return config, weights
+
+
+def _check_group(group: "h5py.Group", left: list[int], depth: int) -> None:
+    """See that a group has only arrays of its own, whose bytes and number are within what is ``left``.
+
+    Links may lead to other files or in circles, arrays may lie in other files, pipes and devices among them.
+    """
+    import h5py
+
+    if depth > DEEPEST:
+        raise ValueError(f"expected at most {DEEPEST} levels of groups")
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"expected no links, got {name!a:.80}")
+        item, left[1] = group[name], left[1] - 1
+        if left[1] < 0:
+            raise ValueError(f"expected at most {MOST_OBJECTS:,} groups and arrays")
+        if isinstance(item, h5py.Group):
+            _check_group(item, left, depth + 1)
+        elif not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiuS" or item.external or item.is_virtual:
+            raise ValueError(f"expected arrays of numbers in the file itself, got {name!a:.80}")
+        else:
+            left[0] -= item.size * item.dtype.itemsize
+            if left[0] < 0 or item.chunks is not None:
+                raise ValueError(f"expected arrays as they lie in the file and no longer than it, got {name!a:.80}")
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error's message."""
+    return ascii((str(error).splitlines() or [""])[0])[1:-1] or type(error).__name__
 
 
 def table(layers: Iterable[tuple[str, str, tuple, int]]) -> str:

@@ -6,7 +6,6 @@ C++ asks the C library for exp and log, and whose compiler may merge a product a
 
 import io
 import warnings
-import zipfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from sentiment import InputError
+from sentiment.data.archives import UNREADABLE, members, pack_members
 from sentiment.data.padding import Reviews, orders, words_of
 from sentiment.schema import Batch, Epochs, ModelSettings, Rate, Section, Seed
 
@@ -30,6 +30,11 @@ ITERATIONS = 1000
 BLOCK = 4096
 """Reviews whose n-grams are counted together: memory against speed."""
 
+FIELDS = {"grams": ("i", 1), "scale": ("f", 1), "weights": ("f", 1), "weighting": ("U", 0), "bias": ("f", 0)}
+"""Arrays of the model file: the kind of their type, and their number of dimensions."""
+
+WEIGHTINGS = ("counts", "presence", "tfidf", "naive-bayes")
+
 
 Strength = Annotated[float, Field(gt=0, le=10**6)]
 
@@ -41,7 +46,7 @@ class Architecture(Section):
     longest: Annotated[int, Field(ge=1, le=3)]
     min_df: Annotated[int, Field(ge=1, le=10**6)]
     max_features: Annotated[int, Field(ge=1, le=10**8)]
-    weighting: Literal["counts", "presence", "tfidf", "naive-bayes"]
+    weighting: Literal[WEIGHTINGS]
 
 
 class Compiled(Section):
@@ -173,10 +178,16 @@ class Linear:
 
     def save(self) -> bytes:
         """The model file, as ``numpy.load`` reads it; the bytes are a function of the model alone."""
-        file = io.BytesIO()
-        arrays = {"grams": self.grams, "scale": self.weighting.scale, "weights": self.weights[:-1]}
-        np.savez(file, weighting=self.weighting.name, bias=self.weights[-1], **arrays)
-        return file.getvalue()
+        arrays = {"weighting": np.array(self.weighting.name), "bias": self.weights[-1:].reshape(())}
+        arrays |= {"grams": self.grams, "scale": self.weighting.scale, "weights": self.weights[:-1]}
+        return pack_members({f"{name}.npy": npy(array) for name, array in arrays.items()})
+
+
+def npy(array: np.ndarray) -> bytes:
+    """The ``.npy`` file of an array."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, allow_pickle=False)
+    return file.getvalue()
 
 
 def open_model(content: bytes, expected: str) -> Linear:
@@ -186,15 +197,31 @@ def open_model(content: bytes, expected: str) -> Linear:
         InputError: It is none.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as saved:
-            grams, scale, weights = (saved[name] for name in ("grams", "scale", "weights"))
-            if not grams.shape == scale.shape == weights.shape == (len(grams),):
-                raise ValueError(f"{grams.shape} n-grams, {scale.shape} scales, {weights.shape} weights")
-            return Linear(
-                Weighting(str(saved["weighting"]), scale), grams, np.append(weights, np.float32(saved["bias"]))
-            )
-    except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"not a readable file of n-grams ({' '.join(str(error).split())})") from None
+        files = members(content)
+        saved = {
+            name: np.lib.format.read_array(io.BytesIO(files[f"{name}.npy"]), allow_pickle=False) for name in FIELDS
+        }
+        for name, (kind, dimensions) in FIELDS.items():
+            if saved[name].dtype.kind != kind or saved[name].ndim != dimensions or saved[name].dtype.itemsize > 512:
+                raise ValueError(f"{name}: got {saved[name].dtype} {saved[name].shape}")
+        grams, scale, weights = (saved[name] for name in ("grams", "scale", "weights"))
+        weighting = str(saved["weighting"])
+        if not grams.shape == scale.shape == weights.shape or not len(grams):
+            raise ValueError(f"{grams.shape} n-grams, {scale.shape} scales, {weights.shape} weights")
+        if weighting not in WEIGHTINGS:
+            raise ValueError(f"weighting: expected one of {', '.join(WEIGHTINGS)}, got {weighting!a:.80}")
+        if grams[0] <= 0 or (np.diff(grams) <= 0).any():
+            raise ValueError("grams: expected numbers above 0 in ascending order, each once")
+        if not np.isfinite(scale).all():
+            raise ValueError("scale: expected finite numbers")
+    except UNREADABLE as error:
+        raise InputError(
+            f"not a readable file of n-grams ({ascii(str(error))[1:-1] or type(error).__name__:.200})"
+        ) from None
+    return Linear(
+        Weighting(weighting, scale.astype(np.float32)), grams.astype(np.int64),
+        np.append(weights, saved["bias"]).astype(np.float32),
+    )  # fmt: skip
 
 
 def make_trainer(

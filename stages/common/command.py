@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Literal
 
-from sentiment import InputError
+from sentiment import InputError, streams
 from stages.common import guard
 from stages.common.files import FULL, unfinished
 
@@ -42,6 +42,7 @@ def command(
         os.write(sys.stderr.fileno(), f"\n{interrupted}\n".encode())
         os._exit(128 + number)
 
+    streams.prepare()
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
     sys.stdout.reconfigure(line_buffering=True)  # what has been printed is not lost
@@ -62,12 +63,16 @@ def command(
             raise InputError(
                 f"{', '.join(changed)}: expected no change while the stage ran, but it changed; run `dvc repro` again"
             )
+        streams.flush()
+        return
     except InputError as error:
-        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
+        fault = "\n".join(f"error: {line}" for line in str(error).splitlines())
     except FileNotFoundError as error:
-        sys.exit(f"error: {error.filename} is missing; `dvc repro` runs the stages that make it first")
+        fault = f"error: {error.filename} is missing; `dvc repro` runs the stages that make it first"
     except OSError as error:
         remedy = "; make room and run the same command again" if error.errno in FULL else ""
-        sys.exit(f"error: {error}{remedy}")
+        fault = f"error: {error}{remedy}"
     except MemoryError as error:
-        sys.exit(f"error: out of memory ({error or 'no more to be had'}); lower the batch or the sizes in params.yaml")
+        fault = f"error: out of memory ({error or 'no more to be had'}); lower the batch or the sizes in params.yaml"
+    streams.discard()
+    sys.exit(fault)

@@ -126,7 +126,9 @@ def watch(module: str, *arguments: str) -> int:
     who = f"process {child.pid} on {platform.node()}"
 
     def write(kind, text):
-        os.write(2, f"{json.dumps([kind, who, text])}\n".encode())
+        rest = memoryview(f"{json.dumps([kind, who, text])}\n".encode())
+        while rest:
+            rest = rest[os.write(2, rest) :]
 
     def pass_on(stream, kind):
         for line in stream:

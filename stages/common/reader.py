@@ -12,6 +12,7 @@ from yaml.constructor import ConstructorError
 
 from sentiment import InputError
 
+MOST_KEYS = 10_000
 LONGEST_NUMBER = 100  # digits; Python refuses to print those of thousands
 
 
@@ -35,6 +36,12 @@ class Loader(yaml.SafeLoader):
                 raise ConstructorError(None, None, f"found duplicate key {key.value!r}", key.start_mark)
             seen.add((key.tag, str(key.value)))
         return node
+
+    def flatten_mapping(self, node):
+        """Put the mappings that ``<<`` names into a mapping; a few levels of them could make one without an end."""
+        super().flatten_mapping(node)
+        if len(node.value) > MOST_KEYS:
+            raise ConstructorError(None, None, f"expected at most {MOST_KEYS:,} keys in a mapping", node.start_mark)
 
     def construct_integer(self, node) -> int:
         """An int, in decimal also where it begins with 0."""
@@ -82,6 +89,10 @@ def load(text: str) -> Any:
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         fault = ", ".join(filter(None, (error.context, error.problem)))
         raise InputError(f"params.yaml: not readable as YAML: {place}{fault}") from None
+    except (KeyError, AttributeError):  # PyYAML's own of `!!bool x` and `!!timestamp x`
+        raise InputError(
+            "params.yaml: not readable as YAML: a value is not of the type that its tag (!!) says"
+        ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # characters, numbers, and depth that no one needs
         raise InputError(f"params.yaml: not readable as YAML: {' '.join(str(error).split())}") from None
 

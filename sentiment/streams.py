@@ -1,0 +1,56 @@
+"""Standard input and output of a command: open, blocking, and written whole or with an error."""
+
+import io
+import os
+import sys
+
+OPENED = {0: os.O_WRONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
+"""How the null device takes the place of a closed stream: reading the first and writing to the second are errors."""
+
+
+def prepare() -> None:
+    """Make the standard streams ones that lose nothing in silence.
+
+    A closed stream would be a traceback. A pipe that does not block, as Node and ssh give, loses what does not fit at
+    once. Under ``PYTHONUNBUFFERED`` Python writes without looking at how much has been written.
+    """
+    for number, flags in OPENED.items():
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, flags)  # it may get another number, if a lower one is free
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+        if sys.platform != "win32":
+            os.set_blocking(number, True)
+    if sys.stdout is None:
+        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8")
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        form = {"encoding": sys.stdout.encoding, "errors": sys.stdout.errors}
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.detach()), **form)
+
+
+def flush() -> None:
+    """Write what standard output still holds.
+
+    Raises:
+        OSError: It takes no more.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        discard()
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def discard() -> None:
+    """Drop what standard output still holds and does not take: Python would try again as it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

@@ -1,0 +1,95 @@
+"""What a killed DVC or a full disk leaves behind: found and removed before `dvc repro`, and explained after it.
+
+DVC writes ``.dvc/tmp/rwlock`` and ``dvc.lock`` in place. A process killed meanwhile leaves a part of them, which no
+later command can read.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from sentiment import InputError
+from stages.common.command import command
+
+LOCK, RECORD = Path(".dvc/tmp/rwlock"), Path("dvc.lock")
+FOLDERS = (".dvc/cache", "data", "metrics", "models", "plots")
+STRAY = re.compile(r".*\.[\w-]{22}\.tmp", re.ASCII)
+"""Names of files that DVC writes before it moves them (``dvc_objects.fs.utils.tmp_fname``)."""
+
+LITTLE = 2**26  # bytes
+
+
+def main() -> None:
+    """Remove what no DVC that runs here can still need, and say what has been removed.
+
+    Raises:
+        InputError: The lock is cut, and another DVC runs here.
+    """
+    cut, strays = [path for path in (LOCK, RECORD) if is_cut(path)], [*stray_files()]
+    running = [process.pid for process in processes()] if cut or strays else []
+    if cut and running:
+        raise InputError(
+            f"{cut[0]}: expected all of it, got a part; let the DVC that runs here end (process {running[0]})"
+        )
+    for path in cut:
+        print(f"{path}: {restore(path)}, as a killed DVC or a full disk had left a part of it")
+    if strays and not running:
+        for path in strays:
+            path.unlink(missing_ok=True)
+        print(f"{strays[0]}: removed, with {len(strays) - 1} more unfinished files of a DVC that was ended")
+
+
+def explain() -> None:
+    """Say so if the disk is full: DVC's own error is "No possible cache link types"."""
+    free = shutil.disk_usage(".dvc").free
+    if free < LITTLE:
+        sys.exit(f"error: .dvc/cache: {free:,} bytes are free on its disk; make room and run the same command again")
+
+
+def is_cut(path: Path) -> bool:
+    """Whether a file that DVC writes is there, and its end is not: the lock is no JSON, the record has no line end."""
+    if not path.is_file():
+        return False
+    content = path.read_bytes()
+    if path == RECORD:
+        return not content.endswith(b"\n")
+    try:
+        json.loads(content)
+    except ValueError:
+        return True
+    return False
+
+
+def restore(path: Path) -> str:
+    """Take a file back from Git's index, or remove it if Git has none, and say which."""
+    run = subprocess.run(["git", "show", f":./{path.as_posix()}"], capture_output=True, check=False)
+    if run.returncode:
+        path.unlink(missing_ok=True)
+        return "removed"
+    path.write_bytes(run.stdout)
+    return "taken back from Git"
+
+
+def stray_files() -> Iterator[Path]:
+    """Files that DVC has not finished, below its cache and the outputs."""
+    return (path for folder in FOLDERS for path in Path(folder).rglob("*.tmp") if STRAY.fullmatch(path.name))
+
+
+def processes() -> Iterator[psutil.Process]:
+    """The processes of DVC in this folder, whoever started them."""
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = [Path(word).name for word in (process.info["cmdline"] or [])[:4]]
+        if "dvc" in words and process.info["cwd"] == str(Path.cwd()):
+            yield process
+
+
+if __name__ == "__main__":
+    after = sys.argv[1:] == ["--after"]
+    sys.argv[1:] = []
+    command(explain if after else main)

@@ -1,0 +1,212 @@
+"""A model's folder that is damaged, or made to harm, is one line or a model that answers, and runs nothing."""
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sentiment import InputError, load
+from sentiment.__main__ import as_json
+from sentiment.keras import archive
+from sentiment.kinds.ngrams import Linear, Weighting, open_model
+from sentiment.model import describe
+from sentiment.schema import Pad
+from tests.test_export import INDEX, PAD, network_of, write_model
+
+GRAMS = np.array([3, 4, 5 + (6 << 21)])
+WEIGHTS = np.array([0.5, -0.25, 2, 0.125], "f4")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    """A network's folder and an n-gram model's, by the names of their model files."""
+    base = tmp_path_factory.mktemp("models")
+    write_model(base / "network", archive.pack(network_of(PAD)))
+    write_grams(base / "grams", GRAMS, WEIGHTS)
+    return {"model.keras": base / "network", "model.npz": base / "grams"}
+
+
+def write_grams(folder: Path, grams: np.ndarray, weights: np.ndarray, weighting: str = "counts") -> None:
+    folder.mkdir(exist_ok=True)
+    index, pad = json.dumps(INDEX).encode(), Pad(max_length=None, vocabulary=None)
+    about = describe(kind="ngrams", corpus="films", labels=["bad", "good"], pad=pad, index=index, weights=weights)
+    content = Linear(Weighting(weighting, np.ones(len(grams), "f4")), grams, weights).save()
+    for name, written in {
+        "model.npz": content, "model.json": json.dumps(about).encode(), "word_index.json": index
+    }.items():  # fmt: skip
+        (folder / name).write_bytes(written)
+
+
+def outcome(folder: Path) -> str:
+    """The line that refuses a folder; "" if it answers."""
+    try:
+        answers = load(folder).predict(["it wasn't good", "a bad film"], words=2)
+    except InputError as error:
+        line = str(error)
+    else:
+        for answer in answers:
+            json.loads(as_json(answer.error or answer), parse_constant=pytest.fail)
+        return ""
+    assert len(line.splitlines()) == 1
+    assert len(line) < 800
+    assert str(folder) in line
+    return line
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["model.keras", "model.npz"]), st.data())
+def test_flipped_bytes_and_cut_tails_are_one_line(folders, tmp_path, name, data):
+    content = bytearray((folders[name] / name).read_bytes())
+    for at in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=5)):
+        content[at] ^= data.draw(st.integers(1, 255))
+    del content[data.draw(st.sampled_from([len(content), *range(0, len(content), 97)])) :]
+    copy(folders[name], tmp_path)
+    (tmp_path / name).write_bytes(content)
+    outcome(tmp_path)
+
+
+def copy(folder: Path, target: Path) -> None:
+    for path in folder.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["model.keras", "model.npz"]), st.sampled_from(["model.json", "word_index.json"]), st.data())
+def test_any_values_in_the_json_files_are_one_line(folders, tmp_path, name, file, data):
+    copy(folders[name], tmp_path)
+    values = json.loads((tmp_path / file).read_bytes())
+    key = data.draw(st.sampled_from([None, *values]))
+    value = data.draw(VALUES)
+    if key is None:
+        values = value
+    elif isinstance(values[key], dict):
+        values[key] = values[key] | {data.draw(st.sampled_from([*values[key], "more"])): value}
+    else:
+        values[key] = value
+    (tmp_path / file).write_text(json.dumps(values))
+    outcome(tmp_path)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_value_in_the_configuration_of_a_network_is_one_line(folders, tmp_path, data):
+    copy(folders["model.keras"], tmp_path)
+    content = (tmp_path / "model.keras").read_bytes()
+    config = json.loads(zipfile.ZipFile(io.BytesIO(content)).read("config.json"))
+    above = config
+    while True:
+        keys = [*above] if isinstance(above, dict) else [*range(len(above))]
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(above[key], (dict, list)) or not above[key] or data.draw(st.integers(0, 9)) == 0:
+            break
+        above = above[key]
+    above[key] = data.draw(VALUES)
+    (tmp_path / "model.keras").write_bytes(with_member(content, "config.json", json.dumps(config).encode()))
+    outcome(tmp_path)
+
+
+def with_member(content: bytes, name: str, member: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(packed, "w", method) as new:
+        for each in old.namelist():
+            new.writestr(each, member if each == name else old.read(each))
+    return packed.getvalue()
+
+
+def with_weights(content: bytes, change) -> bytes:
+    file = io.BytesIO(zipfile.ZipFile(io.BytesIO(content)).read("model.weights.h5"))
+    with h5py.File(file, "r+") as weights:
+        change(weights["layers/dense/vars"])
+    return with_member(content, "model.weights.h5", file.getvalue())
+
+
+def replace(group, make) -> None:
+    del group["0"]
+    make(group)
+
+
+HARMFUL = {
+    "a file of another": lambda group: replace(
+        group, lambda group: group.create_dataset("0", (8, 2), "f4", external=[("/dev/zero", 0, 64)])
+    ),
+    "a link to another file": lambda group: replace(
+        group, lambda group: group.__setitem__("0", h5py.ExternalLink("/dev/zero", "/x"))
+    ),
+    "a circle": lambda group: group.__setitem__("circle", group.parent),
+    "a huge shape": lambda group: replace(
+        group, lambda group: group.create_dataset("0", (10**6, 10**6), "f4", chunks=(10, 10), fillvalue=1)
+    ),
+    "a compressed array": lambda group: replace(
+        group, lambda group: group.create_dataset("0", data=np.zeros((8, 2), "f4"), compression="gzip")
+    ),
+    "objects": lambda group: replace(
+        group, lambda group: group.create_dataset("0", (2,), h5py.string_dtype())
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", HARMFUL.values(), ids=HARMFUL)
+def test_weights_that_are_not_in_the_file_as_they_are_are_refused(folders, tmp_path, change):
+    copy(folders["model.keras"], tmp_path)
+    path = tmp_path / "model.keras"
+    path.write_bytes(with_weights(path.read_bytes(), change))
+    assert "model.keras: not a readable .keras file (expected" in outcome(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.npz"])
+def test_a_compressed_member_is_refused_before_it_is_unpacked(folders, tmp_path, name):
+    copy(folders[name], tmp_path)
+    path = tmp_path / name
+    member = {"model.keras": "config.json", "model.npz": "grams.npy"}[name]
+    path.write_bytes(with_member(path.read_bytes(), member, bytes(10**7), zipfile.ZIP_DEFLATED))
+    assert "without compression" in outcome(tmp_path)
+
+
+@pytest.mark.parametrize("grams", [[4, 3, 5], [3, 3, 5], [-1, 3, 5], [0, 3, 5]], ids=str)
+def test_n_grams_out_of_order_are_refused(tmp_path, grams):
+    write_grams(tmp_path, np.array(grams), WEIGHTS)
+    assert "ascending order, each once" in outcome(tmp_path)
+
+
+def test_an_unknown_weighting_and_weights_that_are_no_numbers_are_refused(tmp_path):
+    write_grams(tmp_path, GRAMS, WEIGHTS, weighting="other")
+    assert "weighting: expected one of counts" in outcome(tmp_path)
+    write_grams(tmp_path, GRAMS, np.array([np.nan, 1, 1, 1], "f4"))
+    assert "expected finite weights" in outcome(tmp_path)
+    write_grams(tmp_path, GRAMS, WEIGHTS)
+    assert outcome(tmp_path) == ""
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.npz", "word_index.json"])
+def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path, name):
+    write_grams(tmp_path, GRAMS, WEIGHTS)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    assert f"{name}: expected an ordinary file" in outcome(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.json", "word_index.json"])
+def test_deep_json_is_refused(tmp_path, name):
+    write_grams(tmp_path, GRAMS, WEIGHTS)
+    (tmp_path / name).write_text("[" * 100_000)
+    assert outcome(tmp_path)
+
+
+def test_a_pickle_in_an_archive_runs_nothing(tmp_path):
+    file = io.BytesIO()
+    np.savez(file, grams=np.array([print], object), scale=WEIGHTS, weights=WEIGHTS, weighting="counts", bias=WEIGHTS[0])
+    with pytest.raises(InputError, match="Object arrays cannot be loaded"):
+        open_model(file.getvalue(), "")

@@ -1,0 +1,66 @@
+"""What a killed DVC leaves behind is removed where no other DVC runs, and nothing else is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sentiment import InputError
+from stages.common import leftovers
+
+STRAY = "imdb.npz.A-_4567890123456789012.tmp"
+USERS = ("notes.tmp", "A-_4567890123456789012.tmp.txt")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch) -> Path:
+    """A folder with a cut lock, an unfinished file, and files of the user's."""
+    monkeypatch.chdir(tmp_path)
+    for name in (".dvc/tmp/rwlock", f"data/raw/{STRAY}", *(f"data/{name}" for name in USERS)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('{"read": {')
+    return tmp_path
+
+
+def test_a_cut_lock_and_unfinished_files_are_removed_and_named(project, capsys):
+    leftovers.main()
+    lock, strays = capsys.readouterr().out.splitlines()
+    assert lock.startswith(".dvc/tmp/rwlock: removed")
+    assert strays.startswith(f"data/raw/{STRAY}: removed")
+    assert {path.name for path in project.rglob("*") if path.is_file()} == {*USERS}
+    leftovers.main()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_whole_lock_stays(project):
+    (project / ".dvc/tmp/rwlock").write_text("{}")
+    leftovers.main()
+    assert (project / ".dvc/tmp/rwlock").read_text() == "{}"
+
+
+@pytest.mark.parametrize("part", ["", "schema: '2.0'\nstag"])
+def test_a_cut_record_is_taken_back_from_git_or_removed(project, capsys, part):
+    Path("dvc.lock").write_text(part)
+    leftovers.main()
+    assert not Path("dvc.lock").exists()
+    assert "dvc.lock: removed" in capsys.readouterr().out
+    Path("dvc.lock").write_text("schema: '2.0'\n")
+    for command in (["init", "--quiet"], ["add", "dvc.lock"]):
+        subprocess.run(["git", *command], check=True)
+    Path("dvc.lock").write_text(part)
+    leftovers.main()
+    assert Path("dvc.lock").read_text() == "schema: '2.0'\n"
+    assert "dvc.lock: taken back from Git" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at another process")
+def test_nothing_is_removed_while_a_dvc_runs_here(project):
+    (project / "dvc").write_text("import sys; print(flush=True); sys.stdin.read()")
+    command = [sys.executable, "dvc"]
+    with subprocess.Popen(command, cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with pytest.raises(InputError, match=rf"let the DVC that runs here end \(process {process.pid}\)"):
+            leftovers.main()
+        assert (project / f"data/raw/{STRAY}").exists()
+        process.stdin.close()
