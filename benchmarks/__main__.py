@@ -25,6 +25,7 @@ from benchmarks.contenders import Task
 from sentiment import InputError, load
 from sentiment.data import text
 from sentiment.keras import archive
+from sentiment.keras.backend import keras
 from sentiment.kinds import cnn_lstm
 from sentiment.model import BATCH
 from sentiment.schema import ModelSettings
@@ -88,7 +89,7 @@ def tasks(models: dict[str, ModelSettings]) -> dict[str, Task]:
         keys, layers = model.pad.model_dump() | model.architecture.model_dump(), model.architecture
         plain = layers.dense and not layers.bidirectional and layers.over_time == "last"
         sizes = {key: value for key, value in keys.items() if type(value) in (int, float)} if plain else None
-        found[f"`{name}`"] = Task(name, cnn_lstm.build(model.pad, layers).to_json(), model.train.batch, sizes)
+        found[f"`{name}`"] = Task(name, cnn_lstm.build(model.pad, layers, keras).to_json(), model.train.batch, sizes)
     longest = max(models, key=lambda name: models[name].pad.max_length)
     keys = models[longest].pad.model_dump() | models[longest].architecture.model_dump()
     sizes = Sizes(**{key: keys[key] or Sizes().dense for key in Sizes._fields})  # there may be no dense layer

@@ -3,17 +3,17 @@
 A new block is a file in ``sentiment/engine/blocks`` and a row here.
 """
 
+import json
 from collections.abc import Callable
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sentiment.keras import backend
+from sentiment.keras import plain as plain_keras
 from sentiment.keras.backend import keras
 from sentiment.kinds import cnn_lstm
 from sentiment.schema import Pad
-
-layers = keras.layers
 
 
 class Sizes(NamedTuple):
@@ -29,30 +29,30 @@ class Sizes(NamedTuple):
     dense: int = 4
 
 
-CASES: dict[str, Callable[[Sizes], list[keras.layers.Layer]]] = {
+CASES: dict[str, Callable[[Any, Sizes], list]] = {
     # name: the layers between the words (embedding, convolution, pooling) and the last Dense(1)
-    "lstm": lambda s: [layers.LSTM(s.units)],
-    "lstm on lstm": lambda s: [layers.LSTM(s.units, return_sequences=True), layers.LSTM(s.dense)],
-    "average": lambda s: [layers.LSTM(s.units, return_sequences=True), layers.GlobalAveragePooling1D()],
-    "average of words": lambda s: [layers.GlobalAveragePooling1D()],
-    "maximum": lambda s: [layers.LSTM(s.units, return_sequences=True), layers.GlobalMaxPooling1D()],
-    "maximum of words": lambda s: [layers.GlobalMaxPooling1D()],
-    "bidirectional": lambda s: [layers.Bidirectional(layers.LSTM(s.units))],
-    "bidirectional, average": lambda s: [
+    "lstm": lambda layers, s: [layers.LSTM(s.units)],
+    "lstm on lstm": lambda layers, s: [layers.LSTM(s.units, return_sequences=True), layers.LSTM(s.dense)],
+    "average": lambda layers, s: [layers.LSTM(s.units, return_sequences=True), layers.GlobalAveragePooling1D()],
+    "average of words": lambda layers, s: [layers.GlobalAveragePooling1D()],
+    "maximum": lambda layers, s: [layers.LSTM(s.units, return_sequences=True), layers.GlobalMaxPooling1D()],
+    "maximum of words": lambda layers, s: [layers.GlobalMaxPooling1D()],
+    "bidirectional": lambda layers, s: [layers.Bidirectional(layers.LSTM(s.units))],
+    "bidirectional, average": lambda layers, s: [
         layers.Bidirectional(layers.LSTM(s.units, return_sequences=True)),
         layers.GlobalAveragePooling1D(),
     ],
-    "bidirectional, maximum": lambda s: [
+    "bidirectional, maximum": lambda layers, s: [
         layers.Bidirectional(layers.LSTM(s.units, return_sequences=True)),
         layers.GlobalMaxPooling1D(),
     ],
-    "lstm on bidirectional on lstm": lambda s: [
+    "lstm on bidirectional on lstm": lambda layers, s: [
         layers.LSTM(s.dense, return_sequences=True),
         layers.Bidirectional(layers.LSTM(s.units, return_sequences=True)),
         layers.LSTM(s.units),
     ],
-    "dropout": lambda s: [layers.LSTM(s.units), layers.Dropout(0.2), layers.Dropout(0.4)],
-    "dense": lambda s: [
+    "dropout": lambda layers, s: [layers.LSTM(s.units), layers.Dropout(0.2), layers.Dropout(0.4)],
+    "dense": lambda layers, s: [
         layers.LSTM(s.units),
         *(layers.Dense(s.dense + n, activation=name) for n, name in enumerate(("sigmoid", "tanh", "relu", "linear"))),
     ],
@@ -72,33 +72,39 @@ EDGES = [
 ]
 
 
-def build(case: str, sizes: Sizes) -> keras.Sequential:
-    """The Keras model of a case."""
+def build(case: str, sizes: Sizes, keras: ModuleType = keras) -> Any:
+    """The Keras model of a case, or what ``sentiment.keras.plain`` makes of it."""
+    layers = keras.layers
     return keras.Sequential(
         [
             keras.Input((sizes.max_length,), dtype="int32"),
             layers.Embedding(sizes.vocabulary, sizes.embedding),
             layers.Conv1D(sizes.filters, sizes.kernel, padding="same", activation="relu"),
             layers.MaxPooling1D(sizes.pool),
-            *CASES[case](sizes),
+            *CASES[case](layers, sizes),
             layers.Dense(1, activation="sigmoid"),
         ]
     )
 
 
-def cnn_lstm_of(*, max_length: int, vocabulary: int, **architecture: object) -> keras.Sequential:
+def cnn_lstm_of(keras: ModuleType = keras, *, max_length: int, vocabulary: int, **architecture: object) -> Any:
     """The CNN-LSTM of these sizes; those that are not given are the published run's."""
     published = {
         "kind": "cnn_lstm", "embedding": 32, "filters": 32, "kernel": 5, "pool": 2, "units": 50, "bidirectional": False,
         "over_time": "last", "dropout": 0.2, "dense": 25,
     }  # fmt: skip
     pad = Pad(max_length=max_length, vocabulary=vocabulary)
-    return cnn_lstm.build(pad, cnn_lstm.Architecture(**published | architecture))
+    return cnn_lstm.build(pad, cnn_lstm.Architecture(**published | architecture), keras)
 
 
 def plain(case: str, sizes: Sizes) -> list[dict]:
     """The layers of a case as the compiled trainer reads them."""
-    return backend.to_layers(build(case, sizes))
+    return build(case, sizes, plain_keras).layers
+
+
+def to_layers(model: keras.Sequential) -> list[dict]:
+    """The same of a Keras model."""
+    return json.loads(model.to_json())["config"]["layers"]
 
 
 def reviews(sizes: Sizes, count: int, seed: int = 0) -> np.ndarray:

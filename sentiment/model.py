@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from sentiment import InputError
 from sentiment.data.padding import FIRST_WORD, UNKNOWN, Ragged, dtype_for
 from sentiment.data.text import IMDB, Tokens, clean, encode, words
 from sentiment.kinds import Model, find
-from sentiment.schema import Pad
 from sentiment.training import digest
+
+if TYPE_CHECKING:
+    from sentiment.schema import Pad
 
 BATCH = 512
 """Reviews predicted at once, at most."""
@@ -230,7 +232,7 @@ def strongest(effects: list[tuple[str, float]], count: int) -> list[tuple[str, f
 
 
 def describe(
-    *, kind: str, corpus: str, labels: Sequence[str], pad: Pad, index: bytes, weights: np.ndarray
+    *, kind: str, corpus: str, labels: Sequence[str], pad: "Pad", index: bytes, weights: np.ndarray
 ) -> dict[str, Any]:
     """Values of ``model.json``: what turns a text into ids and a prediction into a label, number of words, digests.
 

@@ -1,25 +1,25 @@
 """What all kinds of Keras networks share: their schema of ``train``, their trainers, and prediction.
 
-A kind's file adds ``Architecture`` and ``build(pad, architecture)``, which gives a ``keras.Model`` from word ids, int32
-[reviews, max_length], to probabilities, float32 [reviews, 1].
+A kind's file adds ``Architecture`` and ``build(pad, architecture, keras)``, which gives a ``keras.Model`` from word
+ids, int32 [reviews, max_length], to probabilities, float32 [reviews, 1]. ``keras`` is Keras, or for the compiled
+trainer ``sentiment.keras.plain``, which describes the same network without Keras.
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from sentiment import InputError
 from sentiment.data.padding import UNKNOWN, Reviews
+from sentiment.keras import archive, plain
 from sentiment.schema import Batch, Epochs, ModelSettings, Pad, Rate, Section, Seed
 from sentiment.training import digest, split
 
 if TYPE_CHECKING:
-    import keras
-
     from sentiment.engine.trainer import CompiledTrainer
     from sentiment.keras.trainer import KerasTrainer
 
@@ -59,6 +59,9 @@ class Train(Section):
         return self
 
 
+Build = Callable[..., Any]
+"""``build`` of a kind of model."""
+
 Architecture = TypeVar("Architecture")
 
 
@@ -69,12 +72,12 @@ class NetworkSettings(ModelSettings[Architecture, Train]):
 
 
 def make_trainer(
-    build: "Callable[[Pad, Section], keras.Model]",
+    build: Build,
     settings: NetworkSettings,
     reviews: np.ndarray,
     labels: np.ndarray,
     state: Mapping[str, np.ndarray] | None,
-) -> "Saving":
+) -> "CompiledSaving | KerasSaving":
     """The trainer that ``train.engine`` names.
 
     Args:
@@ -87,53 +90,74 @@ def make_trainer(
     Raises:
         InputError: The compiled trainer has no block for a layer.
     """
-    train, make = settings.train, partial(build, settings.pad, settings.architecture)
+    train = settings.train
     options = train.model_dump(include={"batch", "optimizer", "learning_rate", "word_dropout", "seed"})
     if train.optimizer == "adam":
         options["beta_2"] = train.beta_2
     if train.schedule == "linear":
         options["decay"] = train.epochs * -(-split(len(reviews), train.validation_fraction)[0] // train.batch)
     if train.engine == "keras":
+        from sentiment.keras.backend import keras
         from sentiment.keras.trainer import KerasTrainer
 
-        trainer = KerasTrainer(make, state, **options)
-    else:
-        from sentiment.engine.trainer import CompiledTrainer
-        from sentiment.keras import backend
+        make = partial(build, settings.pad, settings.architecture, keras)
+        return KerasSaving(KerasTrainer(make, state, **options), make, train.epochs)
+    from sentiment.engine.trainer import CompiledTrainer
 
-        backend.use_no_gpu()
-        trainer = CompiledTrainer(backend.to_layers(make()), state, shards=train.shards, **options)
-    return Saving(trainer, make, train.epochs)
+    network = build(settings.pad, settings.architecture, plain)
+    trainer = CompiledTrainer(network.layers, state, shards=train.shards, **options)
+    return CompiledSaving(trainer, network, train.epochs)
 
 
-def check_blocks(build: "Callable[[Pad, Section], keras.Model]", settings: NetworkSettings) -> None:
+def check_blocks(build: Build, settings: NetworkSettings) -> None:
     """See that the compiled trainer has blocks for a network.
 
     Raises:
         InputError: It has none for a layer, which the message names.
     """
     from sentiment.engine.network import Network
-    from sentiment.keras import backend
 
-    backend.use_no_gpu()
-    Network(backend.to_layers(build(settings.pad, settings.architecture)))
+    Network(build(settings.pad, settings.architecture, plain).layers)
 
 
-class Saving:
+class _Saving:
     """A trainer of a network that saves it as a ``.keras`` file; see ``kinds``.
 
     Args:
         trainer: ``CompiledTrainer`` or ``KerasTrainer``.
-        make: Makes the network.
         epochs: Number of epochs to train.
     """
 
-    def __init__(self, trainer: "CompiledTrainer | KerasTrainer", make: "Callable[[], keras.Model]", epochs: int):
-        self._make, self.epochs = make, epochs
+    def __init__(self, trainer: "CompiledTrainer | KerasTrainer", epochs: int):
+        self.epochs = epochs
         self.promise, self.parallel = trainer.promise, trainer.parallel
         self.epoch, self.predict, self.state = trainer.epoch, trainer.predict, trainer.state
 
-    def _network(self) -> "keras.Model":
+
+class CompiledSaving(_Saving):
+    """Of the compiled trainer, whose ``network`` is a ``plain.Sequential``."""
+
+    def __init__(self, trainer: "CompiledTrainer", network: plain.Sequential, epochs: int):
+        super().__init__(trainer, epochs)
+        self._network = network
+
+    def save(self) -> bytes:
+        """The ``.keras`` file."""
+        return archive.write(self._network, self.state()["weights"])
+
+    def table(self) -> str:
+        """The layers, their output shapes and numbers of parameters."""
+        return archive.table(self._network.rows())
+
+
+class KerasSaving(_Saving):
+    """Of Keras's own training, whose network ``make`` makes again, without the optimizer."""
+
+    def __init__(self, trainer: "KerasTrainer", make: Callable[[], Any], epochs: int):
+        super().__init__(trainer, epochs)
+        self._make = make
+
+    def _network(self) -> Any:
         from sentiment.keras import backend
 
         network = self._make()
@@ -142,15 +166,13 @@ class Saving:
 
     def save(self) -> bytes:
         """The ``.keras`` file."""
-        from sentiment.keras import archive
-
         return archive.pack(self._network())
 
     def table(self) -> str:
         """The layers, their output shapes and numbers of parameters."""
-        from sentiment.keras import archive
+        from sentiment.keras import backend
 
-        return archive.table(self._network())
+        return archive.table(backend.rows(self._network()))
 
 
 def open_model(content: bytes, expected: str) -> "CompiledModel | KerasModel":
@@ -164,7 +186,6 @@ def open_model(content: bytes, expected: str) -> "CompiledModel | KerasModel":
         InputError: It is no such file.
     """
     from sentiment.engine.network import Network
-    from sentiment.keras import archive
 
     try:
         layers, weights = archive.read(content)
@@ -224,7 +245,7 @@ class KerasModel(_Network):
     parallel = False
 
     def __init__(self, content: bytes):
-        from sentiment.keras import archive, backend, trainer
+        from sentiment.keras import backend, trainer
 
         backend.use_no_gpu()
         self.model = archive.unpack(content)

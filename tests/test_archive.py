@@ -8,11 +8,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from benchmarks.cases import Sizes, build, cnn_lstm_of, reviews
+from benchmarks.cases import CASES, EDGES, Sizes, build, cnn_lstm_of, reviews, to_layers
 from sentiment import InputError
+from sentiment.engine.block import Block
 from sentiment.engine.network import Network
 from sentiment.engine.trainer import predict
-from sentiment.keras import archive, backend
+from sentiment.keras import archive, backend, plain
 from sentiment.keras.backend import keras
 from sentiment.training import digest
 
@@ -20,13 +21,69 @@ from sentiment.training import digest
 def model_of(seed):
     """A Keras model with the first weights of a seed."""
     model = build("dropout", Sizes())
-    backend.set_weights(model, Network(backend.to_layers(model)).first_weights(seed))
+    backend.set_weights(model, Network(to_layers(model)).first_weights(seed))
     return model
 
 
 @pytest.fixture(scope="module")
 def model():
     return model_of(1)
+
+
+def assert_written_as_keras_does(make):
+    """The layers, the file and the table of a network that ``make`` builds of ``plain`` and of Keras."""
+    keras.backend.clear_session()  # whose names count from the first again
+    ours, theirs = make(plain), make(keras)
+    assert ours.layers == to_layers(theirs)
+    weights = np.random.default_rng(1).random(theirs.count_params()).astype("f4")
+    backend.set_weights(theirs, weights)
+    assert archive.write(ours, weights) == archive.pack(theirs)
+    assert archive.table(ours.rows()) == archive.table(backend.rows(theirs))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_file_written_without_keras_has_the_bytes_of_keras(case):
+    for sizes in (EDGES[0], EDGES[2], EDGES[6]):
+        assert_written_as_keras_does(lambda keras, sizes=sizes: build(case, sizes, keras))
+
+
+@pytest.mark.parametrize("changes", [{"over_time": over} for over in ("last", "average", "maximum")] + [{"dense": 0}])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_every_cnn_lstm_written_without_keras_has_the_bytes_of_keras(bidirectional, changes):
+    sizes = {"max_length": 100, "vocabulary": 500, "bidirectional": bidirectional} | changes
+    assert_written_as_keras_does(lambda keras: cnn_lstm_of(keras, **sizes))
+
+
+def test_settings_away_from_the_defaults_are_those_of_keras():
+    """Whether a block computes them or not; the table and the file need the shapes."""
+
+    def make(keras):
+        layers = keras.layers
+        return keras.Sequential(
+            [
+                keras.Input((20,), dtype="int16", name="words"),
+                layers.Embedding(9, 4, name="rows"),
+                layers.Conv1D(3, 4, strides=2, padding="valid", use_bias=True, name="filters"),
+                layers.MaxPooling1D(pool_size=3, strides=2, padding="same"),
+                layers.Dense(5, activation="tanh"),
+                layers.Dropout(rate=0.5),
+                layers.Conv1D(2, 2, dilation_rate=2, activation="tanh"),
+                layers.GlobalAveragePooling1D(name="mean"),
+            ],
+            name="odd",
+        )
+
+    assert_written_as_keras_does(make)
+
+
+def test_every_layer_that_a_block_computes_can_be_described_without_keras():
+    assert {name for kind in Block.__subclasses__() for name in kind.layers} == {*plain.STOCK}
+
+
+def test_a_setting_that_the_layer_lacks_is_refused():
+    for values, settings, got in (((3,), {"unit": 3}, "'unit'"), ((3, 4), {}, "4")):
+        with pytest.raises(TypeError, match=f"Dense: expected settings of units, .*, got {got}"):
+            plain.layers.Dense(*values, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +94,11 @@ def packed(model):
 def test_the_bytes_depend_on_the_weights_alone():
     """Another process, with other addresses, hash seed and clock, and other models made before."""
     code = (
-        "import sys; from benchmarks.cases import cnn_lstm_of; from sentiment.engine.network import Network;"
+        "import sys; from benchmarks.cases import cnn_lstm_of, to_layers; from sentiment.engine.network import Network;"
         "from sentiment.keras import archive, backend;"
         "sizes = dict(max_length=9, vocabulary=20, embedding=3, units=5, bidirectional=True, over_time='average');"
         "cnn_lstm_of(**sizes); model = cnn_lstm_of(**sizes);"
-        "backend.set_weights(model, Network(backend.to_layers(model)).first_weights(int(sys.argv[1])));"
+        "backend.set_weights(model, Network(to_layers(model)).first_weights(int(sys.argv[1])));"
         "sys.stdout.buffer.write(archive.pack(model))"
     )
     runs = [subprocess.run([sys.executable, "-c", code, seed], capture_output=True, check=True) for seed in "112"]
@@ -68,8 +125,8 @@ def test_plain_keras_opens_it_with_none_of_this_project(packed, tmp_path):
         "assert not [name for name in sys.modules if name.startswith('sentiment')]"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
-    plain = backend.to_layers(archive.unpack(packed))
-    ours = predict(plain, Network(plain).first_weights(1), ids, batch=5)
+    layers = to_layers(archive.unpack(packed))
+    ours = predict(layers, Network(layers).first_weights(1), ids, batch=5)
     np.testing.assert_allclose(np.load(tmp_path / "positive.npy"), ours, atol=1e-5)
 
 
@@ -107,7 +164,7 @@ def test_the_editor_of_keras_files_reads_it_as_it_reads_one_that_keras_saved(mod
 
 def test_unpack_is_the_inverse_of_pack(model, packed):
     unpacked = archive.unpack(packed)
-    assert backend.to_layers(unpacked) == backend.to_layers(model)
+    assert to_layers(unpacked) == to_layers(model)
     np.testing.assert_array_equal(backend.get_weights(unpacked), backend.get_weights(model))
 
 
@@ -135,7 +192,7 @@ def test_a_truncated_file_is_refused(packed):
 
 
 def test_the_table_of_the_published_run():
-    table = archive.table(cnn_lstm_of(max_length=100, vocabulary=500))
+    table = archive.table(cnn_lstm_of(plain, max_length=100, vocabulary=500).rows())
     for layer in ("(None, 100, 32)", "(None, 50, 32)", "16,600", "Total params: 39,053"):
         assert layer in table
     assert table.isascii()
@@ -146,11 +203,11 @@ def test_no_terminal_and_no_keras_json_reaches_the_table_or_the_file(setting, tm
     """In another process, with a user's settings that would make other weights."""
     (tmp_path / "keras.json").write_text('{"floatx": "float16", "image_data_format": "channels_first", "epsilon": 0.1}')
     code = (
-        "import sys; from benchmarks.cases import cnn_lstm_of; from sentiment.engine.network import Network;"
+        "import sys; from benchmarks.cases import cnn_lstm_of, to_layers; from sentiment.engine.network import Network;"
         "from sentiment.keras import archive, backend;"
         "model = cnn_lstm_of(max_length=9, vocabulary=20, embedding=3, units=5, over_time='average');"
-        "backend.set_weights(model, Network(backend.to_layers(model)).first_weights(1));"
-        "sys.stdout.buffer.write(archive.table(model).encode() + archive.pack(model))"
+        "backend.set_weights(model, Network(to_layers(model)).first_weights(1));"
+        "sys.stdout.buffer.write(archive.table(backend.rows(model)).encode() + archive.pack(model))"
     )
     command = [sys.executable, "-c", code]
     plain, hostile = (

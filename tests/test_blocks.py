@@ -1,20 +1,27 @@
 """Every property of a block, over the one table of cases."""
 
 import json
+import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from numba.core.caching import NullCache
+from numba.core.dispatcher import Dispatcher
 
 from benchmarks import cases
-from benchmarks.cases import CASES, EDGES, Sizes, cnn_lstm_of, plain, reviews
+from benchmarks.cases import CASES, EDGES, Sizes, cnn_lstm_of, plain, reviews, to_layers
 from sentiment import InputError
+from sentiment.engine import shards as module
+from sentiment.engine.blocks import lstm
 from sentiment.engine.blocks.dropout import Dropout, factors
+from sentiment.engine.matrices import product
 from sentiment.engine.network import Network
 from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
 from sentiment.keras import archive, backend
+from sentiment.keras import plain as plain_keras
 from sentiment.keras.backend import keras
 
 SETTINGS = {"optimizer": "adam", "learning_rate": 0.01, "seed": 4}
@@ -84,7 +91,7 @@ def test_probabilities_and_every_gradient_are_those_of_keras(case, sizes, reques
 )
 def test_probabilities_and_every_gradient_are_those_of_keras_at_the_size_of_full(changes, request):
     sizes = {"max_length": 500, "vocabulary": 5000, "units": 100} | changes
-    plain_layers = backend.to_layers(cnn_lstm_of(**sizes))
+    plain_layers = to_layers(cnn_lstm_of(**sizes))
     request.getfixturevalue("exact_keras")
     ids = reviews(Sizes(max_length=500, vocabulary=5000), 64)
     assert_every_gradient_is_that_of_keras(plain_layers, cnn_lstm_of(**sizes), ids, 4, scale=1)
@@ -94,7 +101,7 @@ def test_probabilities_and_every_gradient_are_those_of_keras_at_the_size_of_full
 def test_predictions_are_those_of_keras_for_any_batch(case):
     for sizes in EDGES:
         model = cases.build(case, sizes)
-        plain_layers = backend.to_layers(model)
+        plain_layers = to_layers(model)
         weights = Network(plain_layers).first_weights(2) * 3
         backend.set_weights(model, weights)
         ids = reviews(sizes, 6)
@@ -133,12 +140,27 @@ def test_the_number_of_threads_leaves_the_bits_alone(case, monkeypatch):
     plain_layers, ids = plain(case, Sizes()), reviews(Sizes(), 40)
     labels, states = (np.arange(40) % 2).astype("u1"), []
     for threads in (1, 3, 8):
-        monkeypatch.setattr("sentiment.engine.shards._CORES", threads)
-        monkeypatch.setattr("sentiment.engine.shards._threads", ThreadPoolExecutor(threads))
+        alone, pool = module.Processes(None, 0, 1, cores=threads), ThreadPoolExecutor(threads)
+        monkeypatch.setattr(module, "processes", lambda alone=alone: alone)
+        monkeypatch.setattr(module, "_threads", lambda pool=pool: pool)
         trainer = CompiledTrainer(plain_layers, batch=10, shards=4, **SETTINGS)
         trainer.epoch(ids, labels, np.arange(40), 0)
         states.append(trainer.state()["weights"].tobytes())
     assert states[0] == states[1] == states[2]
+
+
+def test_no_kernel_is_compiled_twice(monkeypatch):
+    """But the product, whose matrices lie in memory in three ways."""
+    monkeypatch.setattr(lstm._backward, "_cache", NullCache())  # or the kernels that it calls are not compiled
+    modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
+    kernels = {kernel for names in modules for kernel in names.values() if isinstance(kernel, Dispatcher)} - {product}
+    for kernel in kernels:
+        kernel._reset_overloads()  # of other tests
+    trainer = CompiledTrainer(plain("dense", Sizes(vocabulary=12)), batch=20, shards=3, **SETTINGS)
+    for count in (40, 1):  # with every word of the vocabulary, and with few
+        ids = reviews(Sizes(vocabulary=12), 40)[-count:]
+        trainer.epoch(ids, (np.arange(count) % 2).astype("u1"), np.arange(count), 0)
+    assert {kernel.__name__: kernel.signatures for kernel in kernels if len(kernel.signatures) > 1} == {}
 
 
 @every_case
@@ -169,7 +191,7 @@ def test_a_model_has_the_parameters_of_keras_and_first_weights_drawn_as_there(ca
     sizes = Sizes(vocabulary=2000, embedding=32, filters=48, units=64, dense=60)
     keras.utils.set_random_seed(1)
     model = cases.build(case, sizes)
-    found = Network(backend.to_layers(model))
+    found = Network(to_layers(model))
     assert found.parameters == model.count_params()
     pieces = np.split(found.first_weights(1), np.cumsum([weight.size for weight in found.weights])[:-1])
     for weight, mine, theirs in zip(found.weights, pieces, model.weights, strict=True):
@@ -184,21 +206,21 @@ def test_a_model_has_the_parameters_of_keras_and_first_weights_drawn_as_there(ca
 @every_case
 def test_a_trained_model_is_saved_and_scores_the_same_in_plain_keras(case):
     model, ids = cases.build(case, Sizes()), reviews(Sizes(), 40)
-    trainer = CompiledTrainer(backend.to_layers(model), batch=10, shards=2, **SETTINGS)
+    trainer = CompiledTrainer(to_layers(model), batch=10, shards=2, **SETTINGS)
     trainer.epoch(ids, (np.arange(40) % 2).astype("u1"), np.arange(40), 0)
     backend.set_weights(model, trainer.state()["weights"])
     packed = archive.pack(model)
     opened = archive.unpack(packed)
     assert archive.pack(opened) == packed
     np.testing.assert_array_equal(backend.get_weights(opened), trainer.state()["weights"])
-    assert backend.to_layers(opened) == json.loads(json.dumps(backend.to_layers(model)))
+    assert to_layers(opened) == json.loads(json.dumps(to_layers(model)))
     np.testing.assert_allclose(opened.predict(ids.astype("i4"), verbose=0)[:, 0], trainer.predict(ids), atol=1e-5)
 
 
 def test_the_published_run_has_its_parameters():
     small = cnn_lstm_of(max_length=100, vocabulary=500)
     full = cnn_lstm_of(max_length=500, vocabulary=5000, units=100)
-    assert [Network(backend.to_layers(model)).parameters for model in (small, full)] == [39053, 220903]
+    assert [Network(to_layers(model)).parameters for model in (small, full)] == [39053, 220903]
 
 
 def test_first_steps_are_the_first_that_see_a_word():
@@ -266,15 +288,22 @@ def stack(*middle, top=True, **convolution):
 )
 def test_what_no_block_computes_is_refused_in_one_line(make, message):
     with pytest.raises(InputError, match=message) as refusal:
-        Network(backend.to_layers(make()))
+        Network(to_layers(make()))
     assert str(refusal.value).endswith("; set train.engine: keras, which trains any network")
     assert "\n" not in str(refusal.value)
 
 
-def test_a_network_that_is_no_sequence_of_layers_is_refused_in_one_line():
-    ids = keras.Input((17,), dtype="int32")
-    with pytest.raises(InputError, match=r"expected a keras.Sequential .* got Functional; set train.engine: keras"):
-        backend.to_layers(keras.Model(ids, keras.layers.Embedding(30, 6)(ids)))
+@pytest.mark.parametrize(
+    ("build", "got"),
+    [
+        (lambda keras: keras.layers.Embedding(30, 6)(keras.Input((17,))), "Embedding called"),
+        (lambda keras: keras.Model(), "keras.Model"),
+        (lambda keras: keras.layers.Dense(1, kernel_initializer=keras.initializers.Ones()), "keras.initializers"),
+    ],
+)
+def test_a_network_that_is_no_sequence_of_stock_layers_is_refused_in_one_line(build, got):
+    with pytest.raises(InputError, match=rf"expected a keras.Sequential .* got {got}; set train.engine: keras"):
+        build(plain_keras)
 
 
 @pytest.mark.parametrize("wrong", ["long", "unknown", "negative"])

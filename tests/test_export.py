@@ -69,7 +69,7 @@ def network_of(pad: Pad, **changes: object) -> keras.Model:
     """A small network of random weights."""
     keras.utils.set_random_seed(1)
     sizes = {"kind": "cnn_lstm", "bidirectional": False, "over_time": "average"} | SIZES | changes
-    return cnn_lstm.build(pad, cnn_lstm.Architecture(**sizes))
+    return cnn_lstm.build(pad, cnn_lstm.Architecture(**sizes), keras)
 
 
 def text_model(

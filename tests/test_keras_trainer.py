@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.cases import Sizes, build, reviews
+from benchmarks.cases import Sizes, build, plain, reviews
 from sentiment import network, training
 from sentiment.engine.trainer import CompiledTrainer
 from sentiment.keras import archive, backend, trainer
@@ -82,12 +82,12 @@ def test_without_dropout_both_trainers_find_nearly_the_same_weights():
     """From the same first weights, by SGD: Keras's Adam squares the gradients of a repeated word apart."""
     ids, labels = labelled(33)
     settings = SETTINGS | {"optimizer": "sgd", "decay": 4}
-    compiled = CompiledTrainer(backend.to_layers(build("average", Sizes())), shards=3, **settings)
-    plain = KerasTrainer(lambda: build("average", Sizes()), **settings)
-    backend.set_weights(plain.model, compiled.state()["weights"])
+    compiled = CompiledTrainer(plain("average", Sizes()), shards=3, **settings)
+    keras_ = KerasTrainer(lambda: build("average", Sizes()), **settings)
+    backend.set_weights(keras_.model, compiled.state()["weights"])
     order = np.random.default_rng(0).permutation(33)
-    figures = [trainer.epoch(ids, labels, order, 0) for trainer in (compiled, plain)]
-    np.testing.assert_allclose(compiled.state()["weights"], plain.state()["weights"], atol=1e-5)
+    figures = [trainer.epoch(ids, labels, order, 0) for trainer in (compiled, keras_)]
+    np.testing.assert_allclose(compiled.state()["weights"], keras_.state()["weights"], atol=1e-5)
     assert figures[0] == pytest.approx(figures[1], rel=1e-3)
 
 

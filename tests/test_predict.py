@@ -16,7 +16,7 @@ from threading import Timer
 import numpy as np
 import pytest
 
-from benchmarks.cases import CASES, Sizes, build
+from benchmarks.cases import CASES, Sizes, build, to_layers
 from sentiment import InputError, load
 from sentiment import __main__ as command
 from sentiment.data.padding import FIRST_WORD, UNKNOWN
@@ -198,7 +198,7 @@ def test_a_file_read_without_keras_is_the_one_that_keras_reads(case):
     keras.utils.set_random_seed(1)
     model = build(case, Sizes())
     layers, weights = archive.read(archive.pack(model))
-    assert layers == backend.to_layers(model)
+    assert layers == to_layers(model)
     np.testing.assert_array_equal(weights, backend.get_weights(model))
 
 

@@ -17,6 +17,7 @@ from sentiment.engine import trainer as compiled_trainer
 from sentiment.engine.network import FIRST_WEIGHTS, Network
 from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
 from sentiment.keras import archive, backend
+from sentiment.keras import plain as plain_keras
 from sentiment.keras import trainer as keras_module
 from sentiment.keras.backend import keras
 from sentiment.keras.trainer import KerasTrainer
@@ -325,7 +326,7 @@ def test_the_stages_train_on_the_training_split_and_score_the_test_split(tmp_pat
     train_stage.main(settings, "m")
     evaluate.main(settings, "m")
     own = {"decay": 2 * 4, "beta_2": 0.9, "word_dropout": 0.1}
-    layers = backend.to_layers(cnn_lstm.build(settings.pad, settings.architecture))
+    layers = cnn_lstm.build(settings.pad, settings.architecture, plain_keras).layers
     trainer = CompiledTrainer(layers, **SETTINGS, **own)
     *_, last = training.fit(trainer, *splits["train"], epochs=range(2), validation_fraction=0.0, seed=SETTINGS["seed"])
     model = archive.unpack(Path("models/m/model.keras").read_bytes())
@@ -343,7 +344,7 @@ def test_the_stages_train_on_the_training_split_and_score_the_test_split(tmp_pat
         "words": 1,
     }
     assert Path("models/m/word_index.json").read_text() == '{"a": 1}'
-    assert Path("models/m/layers.txt").read_text() == archive.table(model)
+    assert Path("models/m/layers.txt").read_text() == archive.table(backend.rows(model))
     assert [*Path(".checkpoints").iterdir()] == []
     ids, labels = splits["test"]
     predicted = np.load("data/m/predicted.npy")

@@ -22,9 +22,10 @@ from numba.core.serialize import dumps
 _PACKAGE = Path(__file__).parent
 
 
-def _code() -> str:
-    """A digest of the engine's files."""
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py")))).hexdigest()
+def _files() -> list[tuple[Path, int, int]]:
+    """The engine's files, with the times of their last change and their sizes."""
+    paths = sorted(_PACKAGE.rglob("*.py"))
+    return [(path, status.st_mtime_ns, status.st_size) for path in paths for status in [path.stat()]]
 
 
 # Neither the number of threads nor the folder of the cache changes the compiled code.
@@ -33,7 +34,8 @@ _SETTINGS = {
     for name, value in vars(numba.config).items()
     if name.isupper() and "THREADS" not in name and name != "CACHE_DIR"
 }
-_CODE = _code()
+_FILES = _files()
+_CODE = hashlib.sha256(b"\0".join(path.read_bytes() for path, _, _ in _FILES)).hexdigest()
 _VERSION = (_CODE, sys.version, numba.__version__, llvmlite.__version__, sorted(_SETTINGS.items()))
 FOLDER = (
     Path(numba.config.CACHE_DIR or _PACKAGE / "__pycache__") / hashlib.sha256(repr(_VERSION).encode()).hexdigest()[:16]
@@ -54,7 +56,7 @@ class Cache(NullCache):
     def load_overload(self, sig, target_context):
         """What was compiled for the types ``sig`` and this processor; ``None`` if nothing was or it is damaged."""
         target_context.refresh()
-        if _unusable or _code() != _CODE:  # the files have changed since they were imported, or while they were
+        if _unusable or _files() != _FILES:  # the files have changed since they were imported, or while they were
             return None
         try:
             kept = self._path(sig, target_context.codegen()).read_bytes()
@@ -69,7 +71,7 @@ class Cache(NullCache):
 
     def save_overload(self, sig, data):
         """Keep what has been compiled for the types ``sig``."""
-        if _unusable or _code() != _CODE or data.library.has_dynamic_globals:  # addresses of this process
+        if _unusable or _files() != _FILES or data.library.has_dynamic_globals:  # addresses of this process
             return
         content = dumps(data._reduce())
         path = self._path(sig, data.codegen)

@@ -6,7 +6,7 @@ operations, +, -, *, /, square root, comparison and the fused multiply-add, each
 
 import numpy as np
 
-from sentiment.engine.vectors import as_exponent, broadcast, compiled, fma, where_greater
+from sentiment.engine.vectors import as_exponent, broadcast, fma, inlined, where_greater
 
 _ONE = np.float32(1)
 _LOG2_E = np.float32(1.44269504)
@@ -76,7 +76,7 @@ def orthogonal(random: np.random.Generator, rows: int, columns: int) -> np.ndarr
     return basis.astype(np.float32)
 
 
-@compiled(inline="always")
+@inlined
 def _clip(x, low, high):
     """``x``, clipped to bounds; NaN stays NaN."""
     low, high = broadcast(low), broadcast(high)
@@ -84,7 +84,7 @@ def _clip(x, low, high):
     return where_greater(x, high, high, x)
 
 
-@compiled(inline="always")
+@inlined
 def exp(x):
     """e ** x of a vector, to 2e-7 of itself; x is clipped to -87 and 87."""
     x = _clip(x, -_LIMIT, _LIMIT)
@@ -97,13 +97,13 @@ def exp(x):
     return series * as_exponent(shifted)
 
 
-@compiled(inline="always")
+@inlined
 def sigmoid(x):
     """1 / (1 + e ** -x) of a vector, to 4e-7 of itself; x is clipped to -87 and 87."""
     return broadcast(_ONE) / (broadcast(_ONE) + exp(broadcast(np.float32(0)) - x))
 
 
-@compiled(inline="always")
+@inlined
 def tanh(x):
     """The hyperbolic tangent of a vector, to 4e-7 of itself."""
     x = _clip(x, -_FLAT, _FLAT)

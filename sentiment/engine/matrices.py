@@ -20,6 +20,7 @@ from sentiment.engine.vectors import (
     compiled_callback,
     emit_broadcast,
     emit_function,
+    helper,
     load,
     store,
 )
@@ -127,7 +128,7 @@ def product(a, b, c):
     )  # fmt: skip
 
 
-@compiled
+@helper
 def clear(array):
     """Fill a float32 [n, whole vectors] with zeros."""
     for row in range(len(array)):
@@ -135,7 +136,7 @@ def clear(array):
             store(array, (row, at), broadcast(_ZERO))
 
 
-@compiled
+@helper
 def add_rows(rows, total):
     """Add the sum of rows, float32 [n, whole vectors], from the first to the last, to ``total``, [whole vectors]."""
     for at in range(0, len(total), LANES):

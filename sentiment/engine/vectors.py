@@ -7,6 +7,7 @@ over numbers, which LLVM may turn into vectors or not, training took up to 1.6 t
 """
 
 import functools
+import importlib
 import operator
 from collections.abc import Callable
 
@@ -18,8 +19,15 @@ from numba.core import cgutils, sigutils
 from numba.core.ccallback import CFunc
 from numba.core.typing.templates import AbstractTemplate, Signature, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.np import linalg
 
 from sentiment.engine.cache import Cache
+
+# Numba imports SciPy's linear algebra as it starts, a quarter of the time of a first prediction, to see if it is there.
+# Nothing here calls it, and where another function does, Numba looks again.
+_look, linalg.ensure_blas = linalg.ensure_blas, lambda: None
+importlib.import_module("numba.np.arraymath")
+linalg.ensure_blas = _look
 
 LANES = 16
 """Numbers in a vector. Every axis that vectors run along is padded with zeros to whole ones."""
@@ -33,9 +41,16 @@ def compiled(function: Callable | None = None, **options: object) -> Callable:
     """Compile a function; a division by zero is infinite, as in NumPy. ``options`` are Numba's others."""
     if function is None:
         return functools.partial(compiled, **options)
-    dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(function)
+    dispatcher = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
     dispatcher._cache = Cache(function)
     return dispatcher
+
+
+helper = compiled(no_cpython_wrapper=True)
+"""Compiles a function that only compiled ones call, so that it needs no code that reads Python's objects."""
+
+inlined = compiled(no_cpython_wrapper=True, forceinline=True)
+"""Compiles a ``helper`` of a few instructions into whatever calls it."""
 
 
 def compiled_callback(signature: Signature) -> Callable[[Callable], CFunc]:

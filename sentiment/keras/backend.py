@@ -1,13 +1,10 @@
 """Keras, imported so that no setting of the user's changes it, and conversions of its models."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-
-from sentiment import InputError
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["KERAS_HOME"] = os.devnull  # a user's keras.json may say what it likes
@@ -37,18 +34,10 @@ def use_no_gpu() -> None:
     tf.config.set_visible_devices([], "GPU")
 
 
-def to_layers(model: keras.Model) -> list[dict]:
-    """A model's layers as plain values, which the compiled trainer reads.
-
-    Raises:
-        InputError: The model is no ``Sequential`` one.
-    """
-    if not isinstance(model, keras.Sequential):
-        raise InputError(
-            f"architecture: expected a keras.Sequential for the compiled trainer, got {type(model).__name__}; set"
-            " train.engine: keras, which trains any network"
-        )
-    return json.loads(model.to_json())["config"]["layers"]
+def rows(model: keras.Model) -> Iterator[tuple[str, str, tuple, int]]:
+    """Name, class, output shape and number of parameters of each layer."""
+    for layer in model.layers:
+        yield layer.name, type(layer).__name__, layer.output.shape, layer.count_params()
 
 
 def get_weights(model: keras.Model) -> np.ndarray:

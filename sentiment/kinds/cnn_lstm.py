@@ -1,16 +1,14 @@
 """The CNN-LSTM: embedding, convolution, max pooling, LSTM, dropout, dense."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from types import ModuleType
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from sentiment import network
 from sentiment.network import FILE, PARALLEL, NetworkSettings, open_model
 from sentiment.schema import Pad, Section, Size
-
-if TYPE_CHECKING:
-    import keras
 
 __all__ = ["COMPILED", "FILE", "PARALLEL", "Settings", "build", "make_trainer", "open_model"]
 
@@ -76,10 +74,8 @@ def memory(pad: Pad, architecture: Architecture, batch: int) -> int:
     return 4 * (4 * weights + batch * review)
 
 
-def build(pad: Pad, architecture: Architecture) -> "keras.Sequential":
-    """The network: word ids, int32 [reviews, max_length], to probabilities, float32 [reviews, 1]."""
-    from sentiment.keras.backend import keras
-
+def build(pad: Pad, architecture: Architecture, keras: ModuleType) -> Any:
+    """The network, of layers of ``keras``: word ids, int32 [reviews, max_length], to probabilities, [reviews, 1]."""
     layers = keras.layers
     lstm = layers.LSTM(architecture.units, return_sequences=architecture.over_time != "last", name="lstm")
     over_time = {

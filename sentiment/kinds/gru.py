@@ -1,16 +1,14 @@
 """A GRU without a convolution, trained by Keras: how to add a network of one's own in one file."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from types import ModuleType
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from sentiment import network
 from sentiment.network import FILE, PARALLEL, NetworkSettings, open_model
 from sentiment.schema import Pad, Section, Size
-
-if TYPE_CHECKING:
-    import keras
 
 __all__ = ["FILE", "PARALLEL", "Settings", "build", "make_trainer", "open_model"]
 
@@ -28,10 +26,8 @@ class Settings(NetworkSettings[Architecture]):
     """Settings of a GRU; ``engine: keras`` alone trains it."""
 
 
-def build(pad: Pad, architecture: Architecture) -> "keras.Sequential":
-    """The network: word ids, int32 [reviews, max_length], to probabilities, float32 [reviews, 1]."""
-    from sentiment.keras.backend import keras
-
+def build(pad: Pad, architecture: Architecture, keras: ModuleType) -> Any:
+    """The network, of layers of ``keras``: word ids, int32 [reviews, max_length], to probabilities, [reviews, 1]."""
     layers = keras.layers
     return keras.Sequential(
         [

@@ -49,7 +49,7 @@ class Dense(Block):
     def forward(self, group):
         """As ``Block``."""
         n, features = len(self.groups.rows[group].starts), self.takes.features
-        inputs, outputs, (kernel, bias) = self.inputs[group, :n, :features], self.outputs[group, :n], self.values
+        inputs, outputs, (kernel, bias) = self.inputs[group, :n], self.outputs[group, :n], self.values
         _forward(inputs, kernel[:features], bias, self.activation, self.gives.features, outputs)
 
     def backward(self, group):
@@ -58,18 +58,18 @@ class Dense(Block):
         d_kernel, d_bias = self.d_values[group]
         d_sums = self._d_sums[group, :n]
         _activation_backward(self.activation, self.outputs[group, :n], self.d_outputs[group, :n], d_sums)
-        _backward(self.inputs[group, :n, :features], d_sums, d_kernel[:features], d_bias)
+        _backward(self.inputs[group, :n], d_sums, d_kernel[:features], d_bias)
         self.d_inputs[group, :n] = 0
         product(d_sums, self._transposed, self.d_inputs[group, :n])
 
 
 @compiled
 def _forward(inputs, kernel, bias, activation, units, outputs):
-    """Fill ``outputs``, float32 [n, units, padded], from ``inputs``, [n, features]."""
+    """Fill ``outputs``, float32 [n, units, padded], from ``inputs``, [n, features, padded]."""
     for r in range(len(inputs)):
         for at in range(0, len(bias), LANES):
             store(outputs, (r, at), load(bias, (at,)))
-    product(inputs, kernel, outputs)
+    product(inputs[:, : len(kernel)], kernel, outputs)
     for r in range(len(outputs)):
         for at in range(0, len(bias), LANES):
             x = load(outputs, (r, at))
@@ -106,4 +106,4 @@ def _backward(inputs, d_sums, d_kernel, d_bias):
     d_bias[:] = _ZERO
     add_rows(d_sums, d_bias)
     clear(d_kernel)
-    product(inputs.T, d_sums, d_kernel)
+    product(inputs[:, : len(d_kernel)].T, d_sums, d_kernel)

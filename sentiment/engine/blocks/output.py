@@ -56,7 +56,10 @@ class Output(Block):
 
     def probabilities(self) -> np.ndarray:
         """The probability of 1 of each review, float32 [reviews], in the order of the groups' reviews."""
-        return probabilities(self.outputs[1 : 1 + len(self.groups.order)])
+        logits = self.outputs[1 : 1 + len(self.groups.order)]
+        positive = np.empty_like(logits)
+        _probabilities(logits, positive)
+        return positive
 
 
 @compiled
@@ -92,9 +95,7 @@ def _backward(labelled, inputs, kernel, d_inputs, d_weights):
 
 
 @compiled
-def probabilities(logits):
-    """sigmoid(logits), float32 [n]."""
-    result = np.empty(len(logits), np.float32)
+def _probabilities(logits, positive):
+    """Fill ``positive``, float32 [n], with sigmoid(logits)."""
     for r in range(len(logits)):
-        result[r] = first_lane(sigmoid(broadcast(logits[r])))
-    return result
+        positive[r] = first_lane(sigmoid(broadcast(logits[r])))
