@@ -858,6 +858,9 @@ def test_what_a_remote_lacks_is_a_line_each_and_nothing_is_fetched_or_written(pu
     folder, remote = clone(pushed[0], tmp_path / "clone"), tmp_path / "remote"
     shutil.copytree(pushed[1], remote)
     write(folder, ".dvc/config.local", f"['remote \"r\"']\n    url = {remote}\n")
+    broken = hashlib.md5(b"o\n").hexdigest()
+    (remote / "files/md5" / broken[:2] / broken[2:]).chmod(0o644)
+    write(remote / "files/md5" / broken[:2], broken[2:], "broken")  # which DVC itself would remove
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     code, output, errors = call(main, folder, "--remote")
     assert (code, errors) == (0, "")

@@ -142,7 +142,8 @@ def proved(project, tmp_path_factory):
     (place / "scratch").mkdir()
     before = contents(copy)
     arguments = ("--json", "--attest", str(place / "attested.json"))
-    process = start(copy, *arguments, DVC_GLOBAL_CONFIG_DIR=str(place / "shared"), TMPDIR=str(place / "scratch"))
+    places = {"DVC_GLOBAL_CONFIG_DIR": "shared", "TMPDIR": "scratch", "DVC_SITE_CACHE_DIR": "scratch"}
+    process = start(copy, *arguments, **{name: str(place / folder) for name, folder in places.items()})
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     return SimpleNamespace(place=place, copy=copy, before=before, report=json.loads(output), errors=errors)
