@@ -189,7 +189,9 @@ def test_a_training_that_does_not_converge_says_so(monkeypatch):
     monkeypatch.setattr(ngrams, "ITERATIONS", 1)
     with pytest.raises(InputError, match=r"train\.c = 1000.0: no convergence in 1 iterations; lower it"):
         train(settings(**TRAIN["log_loss"] | {"c": 1000.0}), reviews, labels)
-    trainer = make_trainer(settings(**TRAIN["adam"] | {"learning_rate": 1e38}), reviews, labels, None)
+    adam = settings(**TRAIN["adam"])
+    too_high = adam.model_copy(update={"train": adam.train.model_copy(update={"learning_rate": 1e38})})
+    trainer = make_trainer(too_high, reviews, labels, None)
     with pytest.raises(InputError, match=r"train\.learning_rate: after epoch 1 the loss is .* lower the rate"):
         [*training.fit(trainer, reviews, labels, epochs=range(2), seed=5)]
 
