@@ -31,7 +31,7 @@ def arrange(
     settings: Settings,
     side: Side,
     revisions: list[str],
-    stale: Callable[[str], tuple[str, ...]] = lambda file: (),
+    stale: Callable[[str], object] = lambda file: False,
 ) -> list[Section]:
     """Draw plots and put each under its model; those with nothing in them are left out.
 
@@ -41,7 +41,7 @@ def arrange(
         settings: The repository's: which plots share a chart.
         side: The working tree, whose params say which models share one.
         revisions: One, or two of which the first is the base.
-        stale: Why the stage that makes a file was not rerun, if it was not.
+        stale: Tells of a file if the stage that makes it was not rerun.
     """
     models = list(models)
     sections = {name: Section(name) for name in (ALL, *models, REST)}
@@ -135,7 +135,7 @@ def ranking(values: dict[str, float], headline: str) -> Picture:
     value = {"field": escaped, "type": "quantitative", "title": headline, "scale": {"zero": False}}
     spec = {
         "data": {"values": points},
-        "width": 300,
+        "width": 240,
         "height": {"step": 22},
         "encoding": {"y": place | {"axis": {"grid": True, "labelLimit": 240}}, "x": value},
         "layer": [

@@ -24,6 +24,8 @@ def to_markdown(report: Report) -> str:
         lines.append(f"- {quote(model.name)}: {_plain(model.verdict)}" + _reasons(model.stale, " Not rerun since: "))
     for reasons, models in report.stale.items():
         lines.append(f"- {_names(models)}: not rerun: " + _reasons(reasons, ""))
+    if report.upstream:
+        lines.append("- Every model depends on a stage that was not rerun: " + _reasons(report.upstream, ""))
     lines += [f"- {quote(file)}: {quote(why)}" for file, why in report.faults]
     if report.changed:
         lines += ["", *_heading(report)]
@@ -34,12 +36,7 @@ def to_markdown(report: Report) -> str:
     rest = [(model, metric) for model in report.models for metric in model.rest]
     fold = []
     if rest:
-        stale = [model for models in report.stale.values() for model in models]
-        words = [f"{_names(report.same)}: the same in every metric"] if report.same else []
-        more = sum(len(model.rest) for model in report.changed)
-        words += [f"{more} more of {_names(report.changed)}"] if more else []
-        words += [f"{_names(stale)}: not rerun"] if stale else []
-        fold = ["", f"<details><summary>{'; '.join(words)}</summary>", "", *_heading(report)]
+        fold = ["", f"<details><summary>{report.unchanged(quote)}</summary>", "", *_heading(report)]
         fold += [*(_row(*pair) for pair in rest), "", "</details>"]
     closing = "\n" + " ".join(filter(None, (report.rule, ARTIFACT))) + "\n"
     if len("\n".join([*lines, *fold, closing])) <= LONGEST:

@@ -112,6 +112,7 @@ class Report:
     faults: list[Fault] = field(default_factory=list)
     subject: str = ""  # first line of the base's message
     dirty: bool = False  # the working tree has changes that are not committed
+    upstream: tuple[str, ...] = ()  # why a stage that every model depends on was not rerun
 
     @property
     def changed(self) -> list[Model]:
@@ -138,6 +139,8 @@ class Report:
         stale = [model for models in self.stale.values() for model in models]
         parts = [f"{_subject(self.changed, self.models)} changed"] if self.changed else []
         parts += [f"{_subject(stale, self.models)} {'was' if len(stale) == 1 else 'were'} not rerun"] if stale else []
+        if not parts and self.upstream:
+            parts = ["A stage that every model depends on was not rerun"]
         if not parts and self.params:
             parts = [f"{count(len(self.params), 'param')} changed, and no metric"]
         return f"{'; '.join(parts) or 'Nothing changed'} since {self.base}"
@@ -148,13 +151,19 @@ class Report:
         measured = any(metric.noise is not None for model in self.models for metric in model.metrics.values())
         return RULE if measured else ""
 
-    @property
-    def unchanged(self) -> str:
-        """What did not change, in a sentence; empty where everything did."""
-        rest = sum(len(model.rest) for model in self.changed)
-        parts = [f"{listed([model.name for model in self.same])}: the same in every metric"] if self.same else []
-        parts += [f"{count(rest, 'more metric')} of {listed([model.name for model in self.changed])}"] if rest else []
-        return "; ".join(parts)
+    def unchanged(self, name: Callable[[str], str] = str) -> str:
+        """What did not change, in a sentence of the models' names as ``name`` quotes them; empty if everything did."""
+        more = sum(len(model.rest) for model in self.changed)
+        stale = [name(model.name) for models in self.stale.values() for model in models]
+        parts = []
+        if self.same:
+            parts.append(f"every metric of {listed([name(model.name) for model in self.same])}")
+        if more:
+            parts.append(
+                f"{count(more, 'metric')} of {listed([name(model.name) for model in self.changed if model.rest])}"
+            )
+        said = f"The same{' so far' if self.upstream else ''}: {'; '.join(parts)}." if parts else ""
+        return f"{said} Not rerun: {listed(stale)}.".strip() if stale else said
 
 
 def _subject(models: list[Model], among: list[Model]) -> str:
@@ -272,7 +281,8 @@ def name_models(files: list[str]) -> dict[str, str]:
 
 def models_of(files: list[str], settings: Settings) -> dict[str, str]:
     """A name for each metrics file that the settings do not hide."""
-    return name_models([file for file in files if not any(fnmatchcase(file, hidden) for hidden in settings.hidden)])
+    shown = [file for file in files if not any(fnmatchcase(file, pattern) for pattern in settings.hidden)]
+    return dict(sorted(name_models(shown).items(), key=lambda pair: pair[1]))
 
 
 def compare_metrics(

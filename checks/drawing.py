@@ -232,15 +232,15 @@ def to_svg(spec: dict, points: list[dict], models: tuple[str, ...] = (), dashes:
     check_address_space()
     spec = {name: copy.deepcopy(part) if name != "data" else part for name, part in spec.items() if name != "title"}
     for parameter in spec.get("params", []):
-        if parameter.get("bind", {}).get("input") == "checkbox":  # nobody can tick it, as that for counts in a matrix
-            parameter.setdefault("value", True)
+        if isinstance(parameter.get("bind"), dict) and parameter["bind"].get("input") == "checkbox":
+            parameter.setdefault("value", True)  # nobody can tick it here: it shows the counts of a matrix
     lines = '"line"' in json.dumps({name: part for name, part in spec.items() if name != "data"}, default=str)
     symbol = {"symbolType": "stroke"} if lines else {}
     tidy(spec, points, symbol, models, dashes)
     theme = copy.deepcopy(THEME) | {"line": {"point": len(points) <= FEW}}
     if models:
         theme["legend"]["columns"] = 2 if max(map(len, models)) > 12 else 3
-        spec |= {name: size for name, size in (("width", 480), ("height", 360)) if name in spec}
+        spec |= {name: size for name, size in (("width", 400), ("height", 320)) if name in spec}
     try:
         return vl_convert.vegalite_to_svg(spec, config=theme, allowed_base_urls=[])
     except ValueError as error:
@@ -302,12 +302,15 @@ def tidy(spec: object, points: list[dict], symbol: dict, models: tuple[str, ...]
                     whole = {"tickCount": {"expr": f"max(1, min(5, span(domain('{name}'))))"}}
                     part["axis"] = whole | (part.get("axis") or {})
             elif isinstance(part, dict) and name == "color" and part.get("field") == "rev":
-                part |= {"title": None, "legend": symbol}
+                several = len({point.get("rev") for point in points}) > 1
+                part |= {"title": None, "legend": symbol if several else None}
                 if models:
                     colors = [COLORS[i % len(COLORS)] for i in range(len(models))]
                     scale = {"domain": [*models], "range": colors}
                     color = {"field": MODEL, "type": "nominal", "sort": [*models], "scale": scale}
                     spec["color"] = color | {"title": None, "legend": symbol}
+                    later = [[1, 0] if i < len(COLORS) else [6, 2] for i in range(len(models))]
+                    spec["strokeDash"] = color | {"title": None, "scale": scale | {"range": later}}
                     if dashes:
                         base = {"condition": {"test": f"datum.rev != '{WORKTREE}'", "value": [4, 3]}, "value": [1, 0]}
                         spec |= {"detail": {"field": "rev"}, "strokeDash": base}

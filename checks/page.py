@@ -1,6 +1,7 @@
 """A report, or the plots of the working tree, as a page that needs nothing else; every word of a file is escaped."""
 
 import html
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from string import Template
@@ -31,16 +32,17 @@ def report_page(report: Report, sections: list[Section]) -> str:
         number = f"All {pictures}" if agree == pictures > 1 else f"{agree} of {pictures}"
         words = "The only plot is the same" if pictures == 1 else f"{number} plots are the same"
         parts.append(_fold(f"{words} in both", "\n".join(_sections(same, 3))))
-    state = ", with changes that are not committed," if report.dirty else ""
     against = f"<code>{escape(report.base)}</code>" + (f" ({escape(report.subject)})" if report.subject else "")
-    note = f"The working tree at <code>{escape(report.head)}</code>{state} against {against}."
+    at = "" if report.head == report.base else f" at <code>{escape(report.head)}</code>"
+    state = ", with changes that are not committed," if report.dirty else ""
+    note = f"The working tree{at}{state} against {against}."
     return PAGE.substitute(title=escape(report.title), note=note, body="\n".join(filter(None, parts)))
 
 
 def plots_page(sections: list[Section]) -> str:
     """The plots of the working tree: a table of contents, then a section for each model."""
     links = "".join(
-        f'<li><a href="#section-{number}">{escape(section.title)}</a> <span>{len(section.pictures)}</span></li>'
+        f'<li><a href="#section-{number}">{escape(section.title)}</a></li>'
         for number, section in enumerate(sections, 1)
     )
     body = [f'<nav aria-label="Contents"><ul>{links}</ul></nav>'] if len(sections) > 1 else []
@@ -52,14 +54,16 @@ def plots_page(sections: list[Section]) -> str:
 def _verdicts(report: Report) -> str:
     """A line for each model that changed or was not rerun, and for each fault."""
     lines = [
-        f"<li><strong>{escape(model.name)}</strong>: {escape(model.verdict)}{_reasons(model.stale, 'Not rerun since.')}"
+        f"<li><strong>{escape(model.name)}</strong>: {escape(model.verdict)}{_reasons(model.stale, 'Not rerun since:')}"
         "</li>"
         for model in report.changed
     ]
     lines += [
-        f"<li><strong>{escape(listed([model.name for model in models]))}</strong>: not rerun.{_reasons(reasons)}</li>"
+        f"<li><strong>{escape(listed([model.name for model in models]))}</strong>: not rerun:{_reasons(reasons)}</li>"
         for reasons, models in report.stale.items()
     ]
+    if report.upstream:
+        lines.append(f"<li>Every model depends on a stage that was not rerun:{_reasons(report.upstream)}</li>")
     lines += [f"<li><strong>{escape(file)}</strong>: {escape(why)}</li>" for file, why in report.faults]
     if not lines and not report.models:
         lines = ["<li>No metrics.</li>"]
@@ -81,9 +85,7 @@ def _metrics(report: Report) -> str:
         parts += [f'<p class="note">{report.rule}</p>'] if report.rule else []
     rows = [row for model in report.models if model.rest for row in _rows(model, model.rest)]
     if rows:
-        stale = [model.name for models in report.stale.values() for model in models]
-        words = "; ".join(filter(None, (report.unchanged, f"{listed(stale)}: not rerun" if stale else "")))
-        parts.append(_fold(escape(words), _metrics_table(report, rows)))
+        parts.append(_fold(escape(report.unchanged()), _metrics_table(report, rows)))
     return "\n".join(parts)
 
 
@@ -146,7 +148,9 @@ def _sections(sections: list[Section], level: int) -> list[str]:
 
 def _figure(picture: Picture) -> str:
     title, remark = escape(picture.title), escape(picture.remark)
-    drawing = picture.svg.replace("<svg ", f'<svg role="img" aria-label="{escape(picture.label)}" ', 1)
+    width = re.search(r'width="([\d.]+)"', picture.svg)
+    least = f' style="min-width: {0.75 * float(width[1]):.0f}px"' if width else ""  # below that, one scrolls
+    drawing = picture.svg.replace("<svg ", f'<svg role="img" aria-label="{escape(picture.label)}"{least} ', 1)
     images = "".join(
         f'<div class="image"><span>{escape(revision)}</span>'
         f'<img src="{escape(address)}" alt="{title}, in {escape(revision)}"></div>'

@@ -6,6 +6,7 @@ import posixpath
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -15,7 +16,7 @@ from dvc_render.exceptions import DvcRenderError
 
 from .charts import ALL, Section, arrange, ranking
 from .comment import to_markdown
-from .comparison import Report, compare_metrics, compare_params, is_number, models_of
+from .comparison import Model, Report, compare_metrics, compare_params, is_number, models_of
 from .drawing import check_address_space, find_plots
 from .findings import Kind
 from .findings import Report as Findings
@@ -90,7 +91,7 @@ def find_stale(repo: Snapshot, findings: Findings) -> Callable[[str], tuple[str,
     causes: dict[str, list[str]] = defaultdict(list)
     for finding in findings.findings:
         if finding.kind is Kind.STALE:
-            causes[finding.stage].append(finding.line("", finding.what).removeprefix(f"{Kind.STALE.word}: "))
+            causes[finding.stage].append(str(finding).removeprefix(f"{Kind.STALE.word}: "))
     reasons: dict[str, tuple[str, ...]] = {}
     for stage in repo.index.stages:
         before = [stage, *networkx.descendants(repo.index.graph, stage)] if stage in repo.index.graph else [stage]
@@ -103,6 +104,16 @@ def find_stale(repo: Snapshot, findings: Findings) -> Callable[[str], tuple[str,
         return next((reasons[place] for place in (path, *parents(path)) if place in reasons), ())
 
     return stale
+
+
+def in_common(models: list[Model]) -> tuple[str, ...]:
+    """Why a stage that all of several models depend on was not rerun: it need not concern every one of them.
+
+    Such is a stage that reads all params, and only checks them.
+    """
+    if len(models) < 2:
+        return ()
+    return tuple(reason for reason in models[0].stale if all(reason in model.stale for model in models))
 
 
 def find_faults(findings: Findings, before: Side, after: Side, base: str) -> list[Fault]:
@@ -130,18 +141,24 @@ def compare(root: Path, base: str) -> tuple[Report, list[Section]]:
         stale, open_file = find_stale(repo, findings), opener(repo)
         with tempfile.TemporaryDirectory(prefix="dvc-checks-", ignore_cleanup_errors=True) as scratch:
             before = read_base(root, Path(scratch).resolve(), cache, base)
+        models = compare_metrics(before, after, settings, open_file, stale)
+        common = in_common(models)
+        models = [replace(model, stale=tuple(one for one in model.stale if one not in common)) for model in models]
         report = Report(
             base,
             commit("HEAD") or "",
-            compare_metrics(before, after, settings, open_file, stale),
+            models,
             compare_params(before, after),
             find_faults(findings, before, after, base),
             git(root, "log", "-1", "--format=%s", base),
             is_dirty(),
+            common,
         )
         plots = find_plots({WORKTREE: after.plots, base: before.plots}, [base, WORKTREE], open_file, TEMPLATES)
-        names = [model.name for model in report.models]
-        return report, arrange(plots, names, settings, after, [base, WORKTREE], stale)
+        names = [model.name for model in models]
+        return report, arrange(
+            plots, names, settings, after, [base, WORKTREE], lambda file: any(one not in common for one in stale(file))
+        )
 
 
 def read_base(root: Path, folder: Path, cache: Path, base: str) -> Side:
