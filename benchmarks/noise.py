@@ -133,7 +133,9 @@ def main() -> int:
     if arguments.first > 1:
         print(f"kept in {folder.relative_to(repository())}: copy it where the seeds from 1 on are measured")
         return 0
-    spreads = {name: spread([run[name] for run in runs], metric.lowest, metric.highest) for name, metric in METRICS.items()}
+    spreads = {
+        name: spread([run[name] for run in runs], metric.lowest, metric.highest) for name, metric in METRICS.items()
+    }
     file = written(name, engine)
     write_json(repository() / file, {"seeds": [*seeds], **spreads})
     shutil.rmtree(folder)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from dvc_render.vega import VegaRenderer
+
 from .comparison import name_models
 from .drawing import Picture, Plot, draw, draw_together, to_svg
 from .settings import Settings
@@ -77,7 +79,8 @@ def _shared(
     for plot in plots:
         pattern = next((one for one in settings.together if fnmatchcase(plot.name, one)), None)
         model = model_of(plot.files, models)
-        if pattern is None or model is None or plot.renderer is None or plot.faults or not plot.renderer.datapoints:
+        drawn = isinstance(plot.renderer, VegaRenderer) and plot.renderer.datapoints and not plot.faults
+        if pattern is None or model is None or not drawn:
             alone.append(plot)
             continue
         key = settings.apart.replace("{model}", model)

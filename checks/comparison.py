@@ -303,7 +303,8 @@ def compare_metrics(
     """
     models = []
     broken = {fault.file for fault in after.faults}
-    files = sorted({*before.metrics, *(after.metrics)})
+    unknown = {fault.file for fault in before.faults if fault.why != "missing"}  # what is new can't be said
+    files = sorted({*before.metrics, *after.metrics} - unknown)
     for file, name in models_of(files, settings).items():
         measured, noise = settings.noise.replace("{model}", name), None
         if measured:
@@ -324,7 +325,8 @@ def compare_metrics(
 def compare_params(before: Side, after: Side) -> list[tuple[str, str, str]]:
     """The params that differ: name, value before and after."""
     changed = []
-    for file in sorted({*before.params, *after.params}):
+    unknown = {fault.file for fault in (*before.faults, *after.faults) if fault.why != "missing"}
+    for file in sorted({*before.params, *after.params} - unknown):
         was, now = before.params.get(file, {}), after.params.get(file, {})
         for key in sorted({*was, *now}):
             values = was.get(key, ABSENT), now.get(key, ABSENT)

@@ -202,7 +202,7 @@ def draw_together(plots: dict[str, Plot], title: str, revisions: list[str]) -> P
         points += [point | {MODEL: name} for point in plot.renderer.datapoints if not same or point["rev"] == WORKTREE]
     points, remark = drop_infinite(points)
     shown = [revision for revision in revisions if any(point["rev"] == revision for point in points)]
-    first = next(iter(plots.values())).renderer
+    first = next(plot.renderer for plot in plots.values() if isinstance(plot.renderer, VegaRenderer))
     combined = VegaRenderer(points, title, **first.properties | {"template": copy.deepcopy(first.template)})
     combined.properties.pop("data", None)
     try:

@@ -84,6 +84,7 @@ class Committed(OpenFile):
     def __init__(self, top: Path, folder: Path, commit: str):
         super().__init__()
         self._top, self._blobs = top, {}
+        self.error: GitError | None = None
         for entry in filter(None, git(top, "ls-tree", "-r", "-z", commit).split("\0")):
             head, _, name = entry.partition("\t")
             mode, _, blob = head.split(" ")
@@ -104,11 +105,15 @@ class Committed(OpenFile):
         """
         blob = self._blobs.pop(os.path.abspath(path), None)
         if blob is not None:
-            Path(path).write_bytes(_blob(self._top, blob, path))
+            try:
+                Path(path).write_bytes(_blob(self._top, blob))
+            except GitError as error:
+                self.error = error  # DVC takes it for a fault of the file
+                raise
         return super().open(path, mode, **options)
 
 
-def _blob(top: Path, blob: str, path: str) -> bytes:
+def _blob(top: Path, blob: str) -> bytes:
     """The content of a file in Git."""
     inert = [word for name, value in INERT for word in ("-c", f"{name}={value}")]
     with subprocess.Popen(
@@ -121,7 +126,9 @@ def _blob(top: Path, blob: str, path: str) -> bytes:
             raise OSError(f"expected {LARGEST >> 20} MB at most")
         reason = process.stderr.read().decode("utf-8", "replace")
     if process.returncode:
-        raise GitError(f"Git has no content of it: {' '.join(reason.split())}", process.returncode)
+        raise GitError(
+            f"base: Git can neither find nor fetch {blob[:10]}: {' '.join(reason.split())}", process.returncode
+        )
     if LFS_POINTER.match(content):
         raise OSError("Git LFS keeps it, and only its pointer is in the commit")
     return content
@@ -139,12 +146,20 @@ def read_worktree(repo: Snapshot) -> Side:
 
 
 def read_commit(repo: Snapshot) -> Side:
-    """A commit. A pipeline that can't be read is a fault among the others."""
+    """A commit. A pipeline that can't be read is a fault among the others.
+
+    Raises:
+        GitError: Git lacks a file and can't fetch it.
+    """
     try:
         repo.index.check_graph()
     except FAULTS as error:
-        return Side(faults=[Fault("dvc.yaml", _why(error, repo))])
-    return _read(repo)
+        side = Side(faults=[Fault("dvc.yaml", _why(error, repo))])
+    else:
+        side = _read(repo)
+    if repo.fs.fs.error:
+        raise repo.fs.fs.error
+    return side
 
 
 def _read(repo: Snapshot) -> Side:
