@@ -240,7 +240,7 @@ def to_svg(spec: dict, points: list[dict], models: tuple[str, ...] = (), dashes:
     theme = copy.deepcopy(THEME) | {"line": {"point": len(points) <= FEW}}
     if models:
         theme["legend"]["columns"] = 2 if max(map(len, models)) > 12 else 3
-        spec |= {name: size for name, size in (("width", 400), ("height", 320)) if name in spec}
+        spec |= {name: size for name, size in (("width", 360), ("height", 300)) if name in spec}
     try:
         return vl_convert.vegalite_to_svg(spec, config=theme, allowed_base_urls=[])
     except ValueError as error:
