@@ -138,7 +138,7 @@ def ranking(values: dict[str, float], headline: str) -> Picture:
     value = {"field": escaped, "type": "quantitative", "title": headline, "scale": {"zero": False}}
     spec = {
         "data": {"values": points},
-        "width": 240,
+        "width": 200,
         "height": {"step": 22},
         "encoding": {"y": place | {"axis": {"grid": True, "labelLimit": 240}}, "x": value},
         "layer": [

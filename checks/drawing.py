@@ -113,7 +113,7 @@ def find_plots(data: dict[str, dict], revisions: list[str], open_file: Callable[
             try:
                 definition["template"] = find_template(definition.get("template"), open_file, folder)
             except FAULTS as error:
-                faults.append(_fault(error))
+                faults.append(f"Not drawn: {_fault(error)}.")
             sides[revision] = {
                 "definitions": {"data": {"": {"data": {inner: definition}}}},
                 "sources": data[revision].get("sources", {}),
@@ -131,7 +131,7 @@ def find_plots(data: dict[str, dict], revisions: list[str], open_file: Callable[
                     if not isinstance(error, FileNotFoundError) or revision == WORKTREE
                 ] + [f"In {revision}: {_fault(error)}." for revision, error in found.definition_errors.items()]
             except FAULTS as error:
-                faults.append(_fault(error))
+                faults.append(f"Not drawn: {_fault(error)}.")
         plots.append(Plot(name, tuple(files), renderer, tuple(dict.fromkeys(faults))))
     return plots
 
