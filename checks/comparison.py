@@ -137,7 +137,12 @@ class Report:
     def title(self) -> str:
         """A heading: which models changed since the base."""
         stale = [model for models in self.stale.values() for model in models]
-        parts = [f"{_subject(self.changed, self.models)} changed"] if self.changed else []
+        entirely = {model.name: {metric.judgement for metric in model.metrics.values()} for model in self.changed}
+        groups = {word: [model for model in self.changed if entirely[model.name] == {word}] for word in ("new", "gone")}
+        changed = [model for model in self.changed if entirely[model.name] not in ({"new"}, {"gone"})]
+        parts = [f"{_subject(changed, self.models)} changed"] if changed else []
+        for word, models in groups.items():
+            parts += [f"{_subject(models, self.models)} {'is' if len(models) == 1 else 'are'} {word}"] if models else []
         parts += [f"{_subject(stale, self.models)} {'was' if len(stale) == 1 else 'were'} not rerun"] if stale else []
         if not parts and self.upstream:
             parts = ["A stage that every model depends on was not rerun"]
@@ -168,7 +173,9 @@ class Report:
 
 def _subject(models: list[Model], among: list[Model]) -> str:
     names = [model.name for model in models]
-    return listed(names) if len(names) <= 3 else f"{len(names)} of {len(among)} models"
+    if len(names) > 3:
+        return f"All {len(names)} models" if len(names) == len(among) else f"{len(names)} of {len(among)} models"
+    return listed(names)
 
 
 def count(number: int, noun: str) -> str:

@@ -178,6 +178,8 @@ def _read(repo: Snapshot) -> Side:
         side.plots = collected.get(WORKTREE, {})
         for file, source in side.plots.get("sources", {}).get("data", {}).items():
             source.update(source.pop("data_source")(cache=True))
+            if "error" in source and not repo.dvcfs.exists(file):  # of a folder DVC says that it is no table
+                source["error"] = FileNotFoundError(file)
             if "error" in source:
                 side.faults.append(Fault(file, _why(source["error"], repo)))
     return side
@@ -193,7 +195,7 @@ def _why(error: BaseException, repo: Snapshot) -> str:
     if isinstance(error, FileNotFoundError):
         return "missing"
     text = "nested too deeply" if isinstance(error, RecursionError) else _short(error)
-    return printable(relative(text, repo.root_dir))
+    return printable(relative(text, repo.root_dir)).rstrip(".")
 
 
 def _short(error: BaseException) -> str:

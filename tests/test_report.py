@@ -262,7 +262,18 @@ def test_against_a_commit_without_results_everything_is_new(copy):
     assert ["small", "loss", "—", "0.2000", "—", "new"] in rows(comment)
     assert page.count("<svg ") == len(PLOTS)
     assert page.count("<span>New.</span>") == len(PLOTS) + 1
-    assert f"<title>full and small changed since {git(copy, 'rev-parse', '--short=7', 'HEAD~2')}</title>" in page
+    assert f"<title>full and small are new since {git(copy, 'rev-parse', '--short=7', 'HEAD~2')}</title>" in page
+
+
+def test_a_folder_of_plots_that_the_base_lacks_is_new_and_no_fault(copy):
+    plots = {"plots": [{"plots/later": {"x": "i", "y": "n"}}]}
+    write(copy, "dvc.yaml", yaml.safe_dump({"stages": PIPELINE["stages"]} | plots))
+    commit(copy)
+    write(copy, "plots/later/a.csv", "i,n\n1,2\n2,3\n")
+    assert report(copy).returncode == 0
+    page, comment = read(copy)
+    assert "could not be read" not in page + comment
+    assert dict(re.findall(r"<figcaption>([^<]*)<span>([^<]*)</span>", page))["plots/later/a.csv"] == "New."
 
 
 def test_a_missing_and_a_damaged_result_are_named(copy):
