@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc_render.vega import VegaRenderer
 
 from checks.comment import LONGEST, MARKER, to_markdown
 from checks.comparison import ABSENT, Metric, Model, Report, compare_metrics, name_models, read_noise
@@ -894,3 +895,10 @@ def test_in_a_folder_below_the_root_the_names_are_those_of_the_root(copy):
     assert run.returncode == 0, run.stderr
     assert "models.small.epochs" in {row[0] for row in rows(read(copy)[1])}
     assert 'aria-label="plots/small/picture.png"' in read(copy)[0]
+
+
+def test_a_matrix_of_dvcs_own_template_shows_its_counts():
+    points = [{"actual": a, "predicted": p, "rev": "workspace"} for a, p in ["xx"] * 5 + ["xy"] * 2 + ["yy"] * 7]
+    names = {"x": "predicted", "y": "actual", "anchors_y_definitions": [{"filename": "f", "field": "actual"}]}
+    plot = VegaRenderer(points, "Matrix", template="confusion", **names)
+    assert {"5", "2", "7", "0"} <= {*texts(to_svg(plot.get_filled_template(), points))}
