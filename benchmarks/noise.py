@@ -61,19 +61,46 @@ def kept(commit: str, name: str, engine: str | None) -> Path:
     return repository() / ".checkpoints/noise" / commit[:12] / _file_name(name, engine)
 
 
-def spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float], least: float = -np.inf, most: float = np.inf) -> dict[str, float]:
     """Mean, sample standard deviation (n - 1), and the 95% interval of one more run, ``low`` to ``high``.
+
+    Args:
+        values: Of each run.
+        least: The smallest value that there can be, below which the interval does not go.
+        most: The largest one.
 
     The interval is Student's for a single future value, mean +- t(0.975, n - 1) * std * sqrt(1 + 1 / n), wider than
     that of the mean (G. Hahn and W. Meeker, Statistical Intervals, 1991, chapter 4).
 
     >>> spread([1.0, 2.0, 3.0])
     {'mean': 2.0, 'std': 1.0, 'low': -2.968275, 'high': 6.968275}
+    >>> spread([1.0, 2.0, 3.0], least=0)["low"]
+    0.0
     """
     n, mean, std = len(values), np.mean(values), np.std(values, ddof=1)
     half = stats.t.ppf(0.975, n - 1) * std * np.sqrt(1 + 1 / n)
-    figures = {"mean": mean, "std": std, "low": mean - half, "high": mean + half}
+    figures = {"mean": mean, "std": std, "low": max(mean - half, least), "high": min(mean + half, most)}
     return {name: round(float(value), DECIMALS) for name, value in figures.items()}
+
+
+def written(name: str, engine: str | None) -> Path:
+    """The file with the spread of a model's metrics, below the root."""
+    return Path("metrics/noise") / f"{_file_name(name, engine)}.json"
+
+
+def check_fewer(name: str, engine: str | None, seeds: int) -> None:
+    """Refuse to measure fewer seeds than there are results of.
+
+    Raises:
+        InputError: There are more.
+    """
+    file = repository() / written(name, engine)
+    measured = len(json.loads(file.read_text(encoding="utf-8"))["seeds"]) if file.exists() else 0
+    if measured > seeds:
+        raise InputError(
+            f"seeds: expected at least the {measured} that {written(name, engine).as_posix()} has, got {seeds}; "
+            "`git rm` the file to start over"
+        )
 
 
 def _file_name(name: str, engine: str | None) -> str:
@@ -96,6 +123,7 @@ def main() -> int:
         raise InputError(f"seeds: expected at least 2, since one run has no spread, got {arguments.seeds}")
     if not 1 <= arguments.first <= arguments.seeds:
         raise InputError(f"first: expected a seed from 1 to {arguments.seeds}, got {arguments.first}")
+    check_fewer(name, engine, arguments.seeds)
     if launcher.launch():
         return 0
     runs = measure(name, seeds, engine)
@@ -105,12 +133,15 @@ def main() -> int:
     if arguments.first > 1:
         print(f"kept in {folder.relative_to(repository())}: copy it where the seeds from 1 on are measured")
         return 0
-    spreads, file = {metric: spread([run[metric] for run in runs]) for metric in METRICS}, _file_name(name, engine)
-    write_json(repository() / "metrics/noise" / f"{file}.json", {"seeds": [*seeds], **spreads})
+    spreads = {
+        name: spread([run[name] for run in runs], metric.lowest, metric.highest) for name, metric in METRICS.items()
+    }
+    file = written(name, engine)
+    write_json(repository() / file, {"seeds": [*seeds], **spreads})
     shutil.rmtree(folder)
     for metric, values in spreads.items():
         print(f"{metric:9} {values['mean']:.6f} +- {values['std']:.6f}, one run in {values['low']} to {values['high']}")
-    print(f"wrote metrics/noise/{file}.json", file=sys.stderr)
+    print(f"wrote {file.as_posix()}", file=sys.stderr)
     return 0
 
 

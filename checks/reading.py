@@ -66,18 +66,18 @@ class Files(FileSystem):
     PARAM_CHECKSUM, PARAM_PATH = LocalFileSystem.PARAM_CHECKSUM, LocalFileSystem.PARAM_PATH
     getcwd, normpath, realpath = LocalFileSystem.getcwd, LocalFileSystem.normpath, LocalFileSystem.realpath
 
-    def __init__(self):
-        super().__init__(OpenFile())
+    def __init__(self, files: OpenFile | None = None):
+        super().__init__(files or OpenFile())
 
 
 class ReadOnlyRepo(Repo):
     """A DVC repository that is opened without Git, lock, database or temporary folder."""
 
-    def __init__(self, root: str):
+    def __init__(self, root: str, files: OpenFile | None = None):
         for scheme, entry in known_implementations.items():  # DVC refuses remote files whose plugin is missing
             if find_spec(entry["class"].partition(".")[0]) is None:
                 known_implementations[scheme] = {"class": f"{__name__}.{NotInstalled.__name__}"}
-        super().__init__(root, fs=Files(), scm=NoSCM(root))
+        super().__init__(root, fs=Files(files), scm=NoSCM(root))
 
     @cached_property
     def config(self) -> Config:

@@ -35,6 +35,8 @@ _SCHEMA = Schema(
         "headline": str,
         "noise": str,
         "hidden": [str],
+        "together": [str],
+        "apart": str,
     }
 )
 
@@ -62,6 +64,10 @@ class Settings(NamedTuple):
     """The file with the spread of a model's metrics over seeds; ``{model}`` stands for the model's name."""
     hidden: tuple[str, ...] = ()
     """Patterns of metrics files that a report leaves out."""
+    together: tuple[str, ...] = ()
+    """Patterns of plots that every model has: all models share one chart of each."""
+    apart: str = ""
+    """The param, with ``{model}`` in place of a name, whose value two models must have in common to share a chart."""
 
     def promised(self, meta: Mapping[str, object]) -> str:
         """The verdict that a stage promises by its ``meta``; none if it does not say.

@@ -72,6 +72,16 @@ def git_environment() -> dict[str, str]:
 def git(folder: Path, *arguments: str) -> str:
     """What ``git`` prints in a folder, without the last line's end.
 
+    Raises:
+        GitError: It failed; its own words.
+        InputError: There is no Git.
+    """
+    return git_bytes(folder, *arguments).decode("utf-8", "surrogateescape").removesuffix("\n")
+
+
+def git_bytes(folder: Path, *arguments: str) -> bytes:
+    """What ``git`` writes in a folder.
+
     The user's settings count, from files and from the environment, less those that would start a program.
 
     Raises:
@@ -83,14 +93,14 @@ def git(folder: Path, *arguments: str) -> str:
     try:
         run = subprocess.run(
             ["git", *inert, *arguments], cwd=folder, env=environment, capture_output=True, check=False,
-            stdin=subprocess.DEVNULL, encoding="utf-8", errors="surrogateescape",
+            stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except OSError as error:
         raise InputError(f"`git` did not start in {folder}: {error.strerror}") from None
     if run.returncode:
-        reason = " ".join(run.stderr.split()) or f"exit code {run.returncode}"
+        reason = " ".join(run.stderr.decode("utf-8", "replace").split()) or f"exit code {run.returncode}"
         raise GitError(f"`git {' '.join(arguments)}` failed in {folder}: {reason}", run.returncode)
-    return run.stdout.removesuffix("\n")
+    return run.stdout
 
 
 def without_filters(folder: Path) -> list[str]:

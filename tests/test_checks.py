@@ -16,7 +16,8 @@ from tests.repositories import ENVIRONMENT, create, repro, write
 CHECKS = ROOT / "checks"
 SOURCES = sorted(CHECKS.glob("*.py"))
 MODULES = {"configobj": "configobj", "dpath": "dpath", "dvc": "dvc", "dvc_data": "dvc", "dvc_render": "dvc"} | {
-    "h5py": "h5py", "numpy": "numpy", "vl_convert": "vl-convert-python", "voluptuous": "voluptuous", "yaml": "pyyaml",
+    "h5py": "h5py", "networkx": "networkx", "numpy": "numpy", "vl_convert": "vl-convert-python",
+    "voluptuous": "voluptuous", "yaml": "pyyaml",
 }  # fmt: skip
 
 

@@ -40,6 +40,13 @@ def test_equal_runs_have_no_spread():
     assert spread([0.5, 0.5]) == {"mean": 0.5, "std": 0.0, "low": 0.5, "high": 0.5}
 
 
+def test_an_interval_stays_inside_the_range_of_its_metric():
+    wide = [0.98, 0.99, 1.0]  # mean +- 4.303 * 0.01 * sqrt(4 / 3)
+    assert spread(wide)["high"] == pytest.approx(1.039683, abs=1e-6)
+    assert spread(wide, 0, 1) == spread(wide) | {"high": 1.0}
+    assert spread([-0.99, -1.0], METRICS["matthews"].lowest, 1)["low"] == -1
+
+
 def test_each_seed_is_trained_and_only_the_file_of_the_model_is_written(project):
     before = project.files()
     done = project.tool("benchmarks.noise", MODEL, "--seeds", "2")
@@ -125,12 +132,19 @@ def test_models_called_as_truths_of_yaml_keep_their_names_where_params_yaml_is_w
             f"params.yaml: models.{GRAMS}.train.engine = 'keras': expected one of 'compiled', 'scikit-learn'",
         ),
         ([MODEL, "--seeds", "1"], "seeds: expected at least 2, since one run has no spread, got 1"),
+        (
+            [MODEL, "--seeds", "3"],
+            f"seeds: expected at least the 4 that metrics/noise/{MODEL}.json has, got 3; "
+            "`git rm` the file to start over",
+        ),
         ([MODEL, "--seeds", "4", "--first", "5"], "first: expected a seed from 1 to 4, got 5"),
     ],
 )
-def test_a_wrong_request_is_refused_in_one_line(project, monkeypatch, arguments, expected):
+def test_a_wrong_request_is_refused_in_one_line(project, monkeypatch, tmp_path, arguments, expected):
     monkeypatch.chdir(project.folder)
     monkeypatch.setattr(sys, "argv", ["noise", *arguments])
+    monkeypatch.setattr(noise, "repository", lambda: tmp_path)
+    write_json(tmp_path / f"metrics/noise/{MODEL}.json", {"seeds": [1, 2, 3, 4]})
     with pytest.raises(InputError) as caught:
         noise.main()
     assert str(caught.value) == expected

@@ -12,27 +12,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc_render.vega import VegaRenderer
 
-from checks.report import (
-    LONGEST_COMMENT,
-    MARKER,
-    Metric,
-    Model,
-    Report,
-    compare_metrics,
-    find_base,
-    main,
-    name_models,
-    read_noise,
-    to_html,
-    to_image,
-    to_markdown,
-    to_svg,
-)
+from checks.comment import LONGEST, MARKER, to_markdown
+from checks.comparison import ABSENT, Metric, Model, Report, compare_metrics, name_models, read_noise
+from checks.drawing import to_image, to_svg
+from checks.page import report_page
+from checks.report import find_base, in_common, main
+from checks.report import write as write_report
 from checks.settings import Settings
 from checks.shell import InputError
+from checks.sides import Side
 from tests.conftest import MODELS, ROOT
-from tests.repositories import ENVIRONMENT, call, commit, create, git, repro, write
+from tests.repositories import ENVIRONMENT, call, clone, commit, create, git, repro, write
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs a browser: chromium or google-chrome on PATH")
@@ -143,20 +135,18 @@ def hostile(project, tmp_path_factory) -> Path:
     return copy
 
 
-def test_the_comment_names_the_changed_param_and_every_metric_before_and_after(project):
+def test_the_comment_names_the_changed_param_and_every_changed_metric_before_and_after(project):
     _, comment = read(project)
     assert comment.splitlines()[0] == MARKER
-    table = rows(comment)
+    shown, folded = comment.split("<details>")
+    table = rows(shown)
     assert [row for row in table if row[0].startswith("models.")] == [["models.small.epochs", "4", "3"]]
-    before, after = metrics(project, "HEAD~1", "small"), metrics(project, "HEAD", "small")
-    assert before["loss"] != after["loss"]
-    difference = f"{after['loss'] - before['loss']:+.6f}"
-    assert ["small", "loss", f"{before['loss']:.6f}", f"{after['loss']:.6f}", difference, "changed"] in table
-    assert ["small", "weights", before["weights"], after["weights"], "—", "changed"] in table
-    assert {row[1] for row in table if row[0] == "small" and len(row) == 6} == set(before)
-    assert ["full", "the same in every metric."] in table
-    assert ["full", "parameters", "39,053", "39,053", "—", "the same"] in table
-    assert {row[5] for row in table if row[0] == "full" and len(row) == 6} == {"the same"}
+    assert {row[0] for row in table if len(row) == 6} == {"model", "small"}
+    assert ["small", "loss", "0.1000", "0.2000", "+0.1000", "changed"] in table  # of 4 epochs 1 - 0.9, of 3 1 - 0.8
+    assert ["small", "weights", "digest-4", "digest-3", "—", "changed"] in table
+    assert "<summary>The same: every metric of <code>full</code>; 1 metric of <code>small</code>.</summary>" in folded
+    assert ["full", "parameters", "39,053", "39,053", "—", "the same"] in rows(folded)
+    assert {row[5] for row in rows(folded) if len(row) == 6} == {"verdict", "the same"}
     assert "report artifact" in comment.splitlines()[-1]
 
 
@@ -168,25 +158,32 @@ def test_the_page_says_what_the_comment_says(project):
             assert set(row[1:]) <= cells
     assert {"models.small.epochs", "4", "3"} <= cells
     base, head = git(project, "rev-parse", "--short=7", "HEAD~1"), git(project, "rev-parse", "--short=7", "HEAD")
-    assert f"<title>{base}..workspace</title>" in page
+    assert f"<title>small changed since {base}</title>" in page
+    assert f"### small changed since {base}" in comment
     assert head in page
     assert "noise not measured: no <code>metrics/noise/small.json</code>" in page
 
 
-def test_the_page_has_every_plot_of_the_pipeline_with_both_revisions(project):
+def test_the_page_has_every_plot_with_both_revisions_and_folds_away_those_that_are_the_same(project):
     page, _ = read(project)
     base = git(project, "rev-parse", "--short=7", "HEAD~1")
-    figure = r'<figcaption>(.*?)<span>(.*?)</span>.*?<svg role="img" aria-label="([^"]*)"(.*?)</svg>'
-    pictures = re.findall(figure, page, re.S)
-    by_title = {plot.get("title", name): plot["y"] for name, plot in PLOTS.items()}
-    assert {title for title, *_ in pictures} == by_title.keys()
-    for title, remark, label, svg in pictures:
+    figure = (
+        r'<figcaption>([^<]*)<span>([^<]*)</span></figcaption>\n[^\n]*?<svg role="img" aria-label="([^"]*)"(.*?)</svg>'
+    )
+    changed, same = (
+        {title: rest for title, *rest in re.findall(figure, part, re.S)}
+        for part in page.split("<h2>Plots")[1].split("<details>")
+    )
+    assert changed.keys() == {"Loss", "ROC", "Confusion, small"}
+    assert same.keys() == {"Confusion of full"}
+    assert "2 of 5 plots are the same in both</summary>" in page  # with the image
+    for title, (remark, label, svg) in changed.items():
         assert label.startswith(f"{title}: ")
         assert f">{base}<" in svg
         assert ">workspace<" in svg
-        files = by_title[title] if isinstance(by_title[title], dict) else ["plots/full/confusion.csv"]
-        changed = git(project, "diff", "--name-only", "HEAD~1", "--", *files)
-        assert remark == ("" if changed else "The same in both.")
+        assert remark == ""
+    assert same["Confusion of full"][0] == "The same in both."
+    assert f">{base}<" not in same["Confusion of full"][2]
 
 
 def texts(svg: str) -> list[str]:
@@ -209,7 +206,7 @@ def test_an_axis_of_integers_has_no_fractions(column, labels, channel):
     axis = {"field": "step", "type": "quantitative", "scale": {"zero": False}}
     points = [{"step": step, "rev": "workspace"} for step in column]
     spec = {"data": {"values": points}, "mark": "line", "encoding": {channel: axis}}
-    assert texts(to_svg("Steps", spec, points)) == [*labels, "step"]
+    assert texts(to_svg(spec, points)) == [*labels, "step"]
 
 
 def test_a_single_point_shows(copy):
@@ -229,25 +226,31 @@ def test_the_page_of_plots_needs_no_commit_to_compare_with_and_no_network(copy):
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout == "report/plots.html shows the plots of the working tree\n"
     page = (copy / "report/plots.html").read_text()
-    assert page.count("<svg ") == len(PLOTS)
+    assert page.count("<svg ") == 1 + len(PLOTS)  # and the ranking
     assert page.count("<img ") == 1
     assert "default-src 'none'" in page
     assert "Metrics" not in page
-    shown = [texts(svg) for svg in re.findall(r"<svg .*?</svg>", page, re.S)]
-    assert all("workspace" in text for text in shown)
+    contents = re.findall(r'<a href="#section-(\d)">(.*?)</a>', page)
+    assert [name for _, name in contents] == ["All models", "full", "small", "Other plots"]
+    for number, name in contents:
+        assert f'<h2 id="section-{number}">{name}</h2>' in page
 
 
 def test_every_plot_of_this_repository_has_a_title_of_its_own_and_a_diagonal_where_chance_or_truth_lies(tmp_path):
     assert report(ROOT, "--plots", "--folder", str(tmp_path)).returncode == 0
     page = (tmp_path / "plots.html").read_text()
-    figures = dict(re.findall(r"<figcaption>(.*?)<span>.*?(<svg .*?</svg>)", page, re.S))
-    assert len(figures) == page.count("<figure>") == 7 * len(MODELS)
+    figures = dict(re.findall(r"<figcaption>([^<]*)<span>.*?(<svg .*?</svg>)", page, re.S))
+    assert len(figures) == page.count("<figure>") == 5 * len(MODELS) + 3
+    assert [*figures][:3] == ["accuracy", "ROC", "Precision and recall"]
+    assert {*MODELS} <= {*texts(figures["ROC"])} & {*texts(figures["Precision and recall"])}
     assert not any("/" in title for title in figures)
     for title, svg in figures.items():
-        diagonal = re.search(r'<line transform="translate\(0,300\)" x2="300" y2="-300"[^>]*stroke-dasharray', svg)
-        assert bool(diagonal) == title.startswith(("ROC, ", "Calibration, "))
+        diagonal = re.search(r'<line transform="translate\(0,\d+\)" x2="\d+" y2="-\d+"[^>]*stroke-dasharray', svg)
+        assert bool(diagonal) == (title == "ROC" or title.startswith("Calibration, "))
         if title.startswith("Training, "):
             assert "1.5" not in texts(svg)
+        if title.startswith("Confusion, "):
+            assert len([text for text in texts(svg) if re.fullmatch(r"[\d,]+", text)]) >= 4
 
 
 def test_against_a_commit_without_results_everything_is_new(copy):
@@ -255,10 +258,23 @@ def test_against_a_commit_without_results_everything_is_new(copy):
     assert run.returncode == 0
     page, comment = read(copy)
     after = metrics(copy, "HEAD", "small")
-    assert ["small", f"new, accuracy {after['accuracy']:.6f}."] in rows(comment)
-    assert ["small", "loss", "—", f"{after['loss']:.6f}", "—", "new"] in rows(comment)
+    assert after["accuracy"] == 0.8
+    assert "- <code>small</code>: new, accuracy 0.8.\n" in comment
+    assert ["small", "loss", "—", "0.2000", "—", "new"] in rows(comment)
     assert page.count("<svg ") == len(PLOTS)
     assert page.count("<span>New.</span>") == len(PLOTS) + 1
+    assert f"<title>full and small are new since {git(copy, 'rev-parse', '--short=7', 'HEAD~2')}</title>" in page
+
+
+def test_a_folder_of_plots_that_the_base_lacks_is_new_and_no_fault(copy):
+    plots = {"plots": [{"plots/later": {"x": "i", "y": "n"}}]}
+    write(copy, "dvc.yaml", yaml.safe_dump({"stages": PIPELINE["stages"]} | plots))
+    commit(copy)
+    write(copy, "plots/later/a.csv", "i,n\n1,2\n2,3\n")
+    assert report(copy).returncode == 0
+    page, comment = read(copy)
+    assert "could not be read" not in page + comment
+    assert dict(re.findall(r"<figcaption>([^<]*)<span>([^<]*)</span>", page))["plots/later/a.csv"] == "New."
 
 
 def test_a_missing_and_a_damaged_result_are_named(copy):
@@ -267,12 +283,15 @@ def test_a_missing_and_a_damaged_result_are_named(copy):
     (copy / "plots/small/roc.csv").unlink()
     assert report(copy, "--base", "HEAD~1").returncode == 0
     page, comment = read(copy)
-    assert ["small", "no results in the working tree."] in rows(comment)
-    assert ["metrics/small.json", "is missing in workspace."] in rows(comment)
-    (fault,) = [row[1] for row in rows(comment) if row[0] == "metrics/full.json"]
-    assert fault.startswith("could not be read in workspace: ")
+    said = [unescape(re.sub(r"</?code>", "", line)) for line in comment.splitlines() if line.startswith("- ")]
+    assert "- small: no results in the working tree." in said
+    assert "- metrics/small.json: is missing in the working tree." in said
+    (fault,) = [
+        line for line in said if line.startswith("- metrics/full.json: could not be read in the working tree: ")
+    ]
     assert "Expecting property name enclosed in double quotes: line 1 column 2" in fault
-    assert "plots/small/roc.csv is missing in workspace." in page
+    assert str(copy) not in page + comment
+    assert "<figcaption>ROC<span>plots/small/roc.csv could not be read in workspace: " in page
 
 
 def test_a_fresh_clone_elsewhere_gives_the_same_bytes(project, tmp_path):
@@ -306,18 +325,28 @@ def test_a_bad_base_is_one_line(project, tmp_path, base):
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        (".dvc/plots/counts.json", '"nominal"', '"nominal", "type": "no such"', "error: plot 'Confusion, small': "),
-        ("dvc.yaml", "template: counts", "template: none", "error: Template 'none' not found."),
-        ("dvc.yaml", "stages:", "stages: [", "error: unable to read: 'dvc.yaml'"),
+        (".dvc/plots/counts.json", '"nominal"', '"nominal", "type": "no such"', "Not drawn: "),
+        ("dvc.yaml", "template: counts", "template: none", "there is no template &#x27;none&#x27; in .dvc/plots"),
+        ("dvc.yaml", "template: counts", "template: /etc/hostname", "there is no template"),
     ],
 )
-def test_a_pipeline_that_can_not_be_drawn_is_one_line(copy, file, old, new, expected):
+def test_a_template_that_is_missing_or_wrong_costs_its_plots_alone(copy, file, old, new, expected):
     text = (copy / file).read_text()
     assert old in text
     (copy / file).write_text(text.replace(old, new))
+    assert report(copy, "--base", "HEAD~1").returncode == 0
+    page, _ = read(copy)
+    remarks = dict(re.findall(r"<figcaption>([^<]*)<span>([^<]*)</span>", page))
+    assert expected in remarks["Confusion, small"]
+    assert remarks["Loss"] == remarks["ROC"] == ""
+    assert page.count("<svg ") == 2
+
+
+def test_a_pipeline_that_can_not_be_read_is_one_line(copy):
+    write(copy, "dvc.yaml", "stages: [\n")
     run = report(copy)
     assert run.returncode == 3
-    assert run.stderr.startswith(expected)
+    assert run.stderr.startswith("error: unable to read: 'dvc.yaml'")
     assert len(run.stderr.splitlines()) == 1
 
 
@@ -359,17 +388,19 @@ def test_without_a_remote_the_base_is_where_the_branch_left_main(tmp_path, monke
 @pytest.mark.parametrize(
     ("before", "after", "noise", "expected"),
     [
-        (0.5, 0.75, 0.25, "within ±0.250000"),
-        (0.75, 0.5, 0.25, "within ±0.250000"),
-        (0.5, 0.75, 0.2499, "beyond ±0.249900"),
-        (0.75, 0.5, 0.2499, "beyond ±0.249900"),
-        (0.5, float("nan"), 1.0, "beyond ±1.000000"),
+        (0.5, 0.75, 0.25, "within ±0.25"),
+        (0.75, 0.5, 0.25, "within ±0.25"),
+        (0.5, 0.75, 0.2499, "beyond ±0.25"),
+        (0.75, 0.5, 0.2499, "beyond ±0.25"),
+        (0.5, float("nan"), 1.0, "changed"),
         (0.5, 0.5, 0.0, "the same"),
         (0.5, 0.75, None, "changed"),
         ("a", "b", 1.0, "changed"),
         ("a", "a", None, "the same"),
-        (None, 0.5, 1.0, "new"),
-        (0.5, None, 1.0, "gone"),
+        (float("nan"), float("nan"), 1.0, "the same"),
+        (True, 1, 1.0, "changed"),
+        (ABSENT, 0.5, 1.0, "new"),
+        (0.5, ABSENT, 1.0, "gone"),
     ],
 )
 def test_a_difference_is_judged_against_the_noise(before, after, noise, expected):
@@ -379,14 +410,14 @@ def test_a_difference_is_judged_against_the_noise(before, after, noise, expected
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"accuracy": (0.8, 0.9)}, "accuracy rose from 0.800000 to 0.900000 (+0.100000), beyond the noise"),
-        ({"accuracy": (0.9, 0.89)}, "accuracy fell from 0.900000 to 0.890000 (-0.010000), within the noise"),
-        ({"accuracy": (0.9, 0.9), "loss": (0.3, 0.4)}, "1 of 2 metrics differ; accuracy is the same."),
-        ({"loss": (0.3, 0.4)}, "1 of 1 metrics differ."),
-        ({"accuracy": (None, 0.9), "loss": (0.3, 0.3)}, "1 of 2 metrics differ; accuracy is new."),
-        ({"accuracy": (HOSTILE, 0.9)}, "1 of 1 metrics differ; accuracy is changed."),
-        ({"accuracy": (None, HOSTILE)}, "new."),
-        ({"accuracy": (0.9, None)}, "no results in the working tree."),
+        ({"accuracy": (0.8, 0.9)}, "accuracy rose from 0.8 to 0.9 (+0.1), beyond the noise"),
+        ({"accuracy": (0.9, 0.89)}, "accuracy fell from 0.90 to 0.89 (-0.01), within the noise"),
+        ({"accuracy": (0.9, 0.9), "loss": (0.3, 0.4)}, "1 of 2 metrics changed; accuracy is the same."),
+        ({"loss": (0.3, 0.4)}, "1 of 1 metric changed."),
+        ({"accuracy": (ABSENT, 0.9), "loss": (0.3, 0.3)}, "1 of 2 metrics changed; accuracy is new."),
+        ({"accuracy": (HOSTILE, 0.9)}, "1 of 1 metric changed; accuracy is changed."),
+        ({"accuracy": (ABSENT, HOSTILE)}, "new."),
+        ({"accuracy": (0.9, ABSENT)}, "no results in the working tree."),
         ({"accuracy": (0.9, 0.9)}, "the same in every metric."),
     ],
 )  # fmt: skip
@@ -400,11 +431,11 @@ def test_the_noise_is_that_of_a_difference_of_two_runs(copy):
     noise = copy / "metrics/noise/small.json"
     noise.parent.mkdir()
     noise.write_text('{"seeds": [1, 2], "accuracy": {"mean": 0.8, "std": 0.01, "low": 0.7, "high": 0.9}}')
-    assert read_noise(noise) == {"accuracy": pytest.approx(0.027718, abs=1e-6)}
+    assert read_noise(open, str(noise)) == {"accuracy": pytest.approx(0.027718, abs=1e-6)}
     assert report(copy, "--base", "HEAD~1").returncode == 0
     page, comment = read(copy)
     (judgement,) = [row[5] for row in rows(comment) if row[:2] == ["small", "accuracy"]]
-    assert judgement == "beyond ±0.027719"  # four epochs have an accuracy of 0.9, three of 0.8
+    assert judgement == "beyond ±0.028"  # four epochs have an accuracy of 0.9, three of 0.8
     assert "noise not measured: no <code>metrics/noise/full.json</code>" in page
     assert "metrics/noise/small.json" not in page
 
@@ -413,7 +444,7 @@ def test_the_noise_is_that_of_a_difference_of_two_runs(copy):
 def test_a_damaged_noise_file_is_named(tmp_path, text):
     (tmp_path / "small.json").write_text(text)
     with pytest.raises(InputError, match=r"small.json: expected a `std` for each metric, got "):
-        read_noise(tmp_path / "small.json")
+        read_noise(open, str(tmp_path / "small.json"))
 
 
 def test_no_word_from_a_file_becomes_markup(hostile):
@@ -423,7 +454,7 @@ def test_no_word_from_a_file_becomes_markup(hostile):
     table = rows(comment)
     assert ["models.small.seed", "1", HOSTILE] in table
     name = HOSTILE.replace("/", "")
-    assert [name, HOSTILE, "—", "1.500000", "—", "new"] in table
+    assert [name, HOSTILE, "—", "1.5", "—", "new"] in table
     assert not re.search(r"[|`*@<>&](?!#\d+;)", "".join(re.findall(r"<code>(.*?)</code>", comment)))
 
 
@@ -439,14 +470,14 @@ def test_the_page_refers_to_nothing_outside_itself(project, hostile):
 
 def test_a_comment_too_long_for_github_is_cut_at_its_end(project):
     _, short = read(project)
-    many = Report("1234567", "89abcde", [], [(f"models.small.{i}", "|" * 100, "") for i in range(1000)], [], [])
+    many = Report("1234567", "89abcde", [], [(f"models.small.{i}", "|" * 100, "") for i in range(1000)])
     long = to_markdown(many)
-    assert len(short) < LONGEST_COMMENT - 1000 < len(long) <= LONGEST_COMMENT
+    assert len(short) < LONGEST - 1000 < len(long) <= LONGEST
     assert long.startswith(MARKER)
     assert "cut here" in long
     assert "cut here" not in short
     assert "report artifact" in long.splitlines()[-1]
-    assert "models.small.999" in to_html(many)
+    assert "models.small.999" in report_page(many, [])
 
 
 def browse(page: Path, tmp_path: Path, scheme: str = "light") -> tuple[str, str]:
@@ -574,7 +605,7 @@ def test_in_a_browser_every_text_stands_out_in_light_and_dark(project, tmp_path,
 def test_in_a_browser_hostile_words_run_nothing_and_do_not_overflow(hostile, tmp_path):
     measured = measure(read(hostile)[0], 390, tmp_path)
     assert measured["scripts"] == 1
-    assert measured["title"].endswith("..workspace")
+    assert measured["title"].startswith(HOSTILE.replace("/", ""))
     assert measured["requests"] == []
     assert measured["content"] <= 390
 
@@ -594,10 +625,11 @@ def test_the_page_itself_forbids_scripts_and_requests(project, tmp_path):
 
 
 def test_metrics_files_that_the_settings_hide_are_no_models():
-    changed = {"accuracy": {"old": 0.5, "new": 0.6}}
+    changed = {"accuracy": 0.5}
     files = {"metrics/tiny.json": changed, "metrics/big.json": changed, "plots/tiny/history/metrics.json": changed}
-    assert [model.name for model in compare_metrics(files, Settings(hidden=("plots/*",)))] == ["big", "tiny"]
-    assert len(compare_metrics(files, Settings())) == 3
+    hidden = compare_metrics(Side(files), Side(files), Settings(hidden=("plots/*",)))
+    assert [model.name for model in hidden] == ["big", "tiny"]
+    assert len(compare_metrics(Side(files), Side(files), Settings())) == 3
 
 
 @pytest.mark.parametrize(
@@ -616,11 +648,11 @@ def test_a_model_is_called_what_tells_its_file_from_the_others(files, names):
     assert list(name_models(files).values()) == names
 
 
-def test_an_image_is_embedded_of_both_revisions(project):
+def test_an_image_that_did_not_change_is_embedded_once(project):
     page, _ = read(project)
     head, base = (base64.b64encode(picture_of(project, revision)).decode() for revision in ("HEAD", "HEAD~1"))
     assert head == base
-    assert page.count(f'<img src="data:image/png;base64,{head}" alt="plots/small/picture.png, in ') == 2
+    assert page.count(f'<img src="data:image/png;base64,{head}" alt="plots/small/picture.png, in workspace"') == 1
     assert 'aria-label="plots/small/picture.png"' in page
 
 
@@ -640,7 +672,7 @@ def test_nothing_needs_settings(copy):
     run = report(copy, "--base", "HEAD~1")
     assert run.returncode == 0, run.stderr
     _, comment = read(copy)
-    assert ["small", "3 of 4 metrics differ."] in rows(comment)
+    assert "- <code>small</code>: 3 of 4 metrics changed.\n" in comment
     assert "noise" not in comment
 
 
@@ -670,3 +702,203 @@ def test_gits_own_reason_is_shown(copy):
     assert run.returncode == 3
     assert "fatal: " in run.stderr
     assert len(run.stderr.splitlines()) == 1
+
+
+def test_a_model_whose_stage_is_stale_is_not_rerun_and_never_the_same(copy):
+    write(copy, "params.yaml", FILES["params.yaml"])  # one epoch more of small than was run
+    assert report(copy).returncode == 0
+    page, comment = read(copy)
+    base = git(copy, "rev-parse", "--short=7", "HEAD")
+    assert f"<title>small was not rerun since {base}</title>" in page
+    reason = "evaluate@small: params.yaml: models.small.epochs: recorded 3, found 4"
+    assert f"- small: not rerun: {reason}" in unescape(re.sub(r"</?code>", "", comment)).splitlines()
+    assert reason in page
+    assert "every metric of <code>full</code>. Not rerun: <code>small</code>." in comment
+    assert {row[5] for row in rows(comment) if row[0] == "small"} == {"not rerun"}
+    assert {row[5] for row in rows(comment) if row[0] == "full"} == {"the same"}
+    remarks = dict(re.findall(r"<figcaption>([^<]*)<span>([^<]*)</span>", page))
+    assert remarks["Confusion, small"] == "Not rerun. The same in both."
+    assert remarks["Confusion of full"] == "The same in both."
+
+
+def test_a_stale_stage_that_every_model_depends_on_is_named_once():
+    def model(name: str, *stale: str) -> Model:
+        return Model(name, {}, stale=stale)
+
+    shared, own = "check: params.yaml: a: recorded 1, found 2", "train@a: params.yaml: a: recorded 1, found 2"
+    assert in_common([model("a", shared, own), model("b", shared)]) == (shared,)
+    assert in_common([model("a", shared, own), model("b")]) == ()
+    assert in_common([model("a", shared)]) == ()
+
+
+def test_a_stage_is_not_rerun_where_one_before_it_is_stale(tmp_path):
+    stages = {
+        "train": {"cmd": "cp params.yaml model", "params": ["seed"], "outs": ["model"]},
+        "score": {"cmd": "echo 'a: 1' > m.yaml", "deps": ["model"], "metrics": [{"m.yaml": {"cache": False}}]},
+    }
+    files = {"params.yaml": "seed: 1\n", "dvc.yaml": yaml.safe_dump({"stages": stages})}
+    folder = create(tmp_path / "chain", files)
+    repro(folder)
+    write(folder, "params.yaml", "seed: 2\n")
+    assert report(folder).returncode == 0
+    page, comment = read(folder)
+    assert "m was not rerun since" in page
+    assert "train: params.yaml: seed: recorded 1, found 2" in page
+    assert "No metrics" not in page
+    assert "<code>m</code>: not rerun" in comment
+
+
+def test_the_two_sides_of_an_image_that_changed_stand_side_by_side(copy):
+    write(copy, "plots/small/picture.png", picture_of(copy, "HEAD") + b"more")
+    assert report(copy).returncode == 0
+    page, _ = read(copy)
+    shown = page.split("<details>")[0] + page.split("<h2>Plots")[1].split("<details>")[0]
+    images = re.search(r'<div class="images">(.*?)</div></div>', shown, re.S)[1]
+    base = git(copy, "rev-parse", "--short=7", "HEAD")
+    assert re.findall(r"<span>(.*?)</span><img ", images) == [base, "workspace"]
+    assert "grid-template-columns: repeat(auto-fit" in page
+
+
+def test_values_that_are_not_finite_are_left_out_of_a_plot_and_counted(copy):
+    write(copy, "plots/small/loss.tsv", "step\tloss\n0\t0.5\n1\tInfinity\n2\tNaN\n3\t0.25\n")
+    write(copy, "metrics/small.json", '{"accuracy": NaN, "loss": Infinity, "good": true}')
+    assert report(copy).returncode == 0
+    page, comment = read(copy)
+    loss = re.search(r"<figcaption>Loss<span>(.*?)</span>.*?(<svg .*?</svg>)", page, re.S)
+    assert loss[1] == "2 values are not finite, so not drawn."
+    assert {"0.2", "0.4"} < {*texts(loss[2])}
+    assert not re.search(r"NaN|Infinity", loss[2])
+    table = rows(comment)
+    assert ["small", "accuracy", "0.8", "NaN", "—", "changed"] in [
+        [*r[:2], r[2][:3], *r[3:]] for r in table if len(r) == 6
+    ]
+    assert ["small", "good", "—", "true", "—", "new"] in table
+
+
+def test_models_share_one_chart_of_what_all_have_unless_a_param_keeps_them_apart(copy):
+    plots = [
+        {f"plots/{name}/roc.csv": {"x": "false", "y": "true", "title": f"ROC, {name}"}} for name in ("small", "full")
+    ]
+    write(copy, "dvc.yaml", yaml.safe_dump(PIPELINE | {"plots": plots}, sort_keys=False))
+    settings = FILES["checks.yaml"] + "together: [plots/*/roc.csv]\n"
+    write(copy, "checks.yaml", settings)
+    assert report(copy, "--plots").returncode == 0
+    page = (copy / "report/plots.html").read_text()
+    figures = dict(re.findall(r"<figcaption>([^<]*)<span>.*?(<svg .*?</svg>)", page, re.S))
+    assert figures.keys() == {"accuracy", "ROC"}
+    assert {"full", "small"} < {*texts(figures["ROC"])}
+    assert len({*re.findall(r'stroke="(#[0-9a-f]{6})" stroke-width="2"', figures["ROC"])}) == 2
+    base = commit(copy)[:7]
+    write(copy, "plots/small/roc.csv", "false,true\n0,0\n0.5,0.625\n1,1\n")
+    assert report(copy).returncode == 0
+    page, _ = read(copy)
+    assert f"<figcaption>ROC<span>{base} in dashes. The other model is the same in both.</span>" in page
+    write(copy, "checks.yaml", settings + "apart: models.{model}.epochs\n")  # 3 and 2
+    assert report(copy, "--plots").returncode == 0
+    assert [*re.findall("<figcaption>([^<]*)<", (copy / "report/plots.html").read_text())] == [
+        "accuracy", "ROC, full", "ROC, small",
+    ]  # fmt: skip
+
+
+def test_a_long_param_and_codes_in_names_are_shown_and_escaped(copy):
+    sizes = [*range(200)]
+    params = yaml.safe_load((copy / "params.yaml").read_text()) | {"sizes": sizes, "\x1b[31mred\n": True}
+    write(copy, "params.yaml", json.dumps(params))
+    assert report(copy).returncode == 0
+    for text in read(copy):
+        assert "\x1b" not in text
+        assert "x1b" in text
+    page, comment = read(copy)
+    assert f"<code>{json.dumps(sizes)}</code>" in page
+    assert ["\\x1b[31mred\\n", "—", "true"] in rows(comment)
+
+
+def test_a_folder_that_is_a_link_is_refused_and_a_file_that_is_one_replaced(copy, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.rmtree(copy / "report")
+    (copy / "report").symlink_to(elsewhere)
+    run = report(copy)
+    assert run.returncode == 3
+    assert run.stderr == f"error: folder: expected one to write to, got report, a symbolic link to {elsewhere}\n"
+    assert not [*elsewhere.iterdir()]
+    (elsewhere / "kept").write_text("theirs")
+    (tmp_path / "index.html").symlink_to(elsewhere / "kept")
+    write_report(tmp_path, {"index.html": "ours"})
+    assert (elsewhere / "kept").read_text() == "theirs"
+    assert (tmp_path / "index.html").read_text() == "ours"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the address space")
+def test_a_limit_of_the_address_space_is_one_line(project):
+    command = f"ulimit -v 30000000; exec '{sys.executable}' -m checks.report --plots"
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        ["sh", "-c", command], cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 3
+    assert run.stderr.startswith("error: address space: expected no limit, or 72 GiB")
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_a_partial_clone_fetches_what_it_shows_and_says_so_where_it_can_not(project, tmp_path):
+    git(project, "config", "uploadpack.allowFilter", "true")
+    clone(project, tmp_path / "partial", "--filter=blob:none")
+    allowed = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
+    code, _, said = call(main, tmp_path / "partial", "--base", "HEAD~1", **allowed)
+    assert (code, said) == (0, "")
+    pages = [re.sub(r"(clip|gradient_)\d+", "", page) for page, _ in (read(tmp_path / "partial"), read(project))]
+    assert pages[0] == pages[1]
+    clone(project, tmp_path / "alone", "--filter=blob:none")
+    git(tmp_path / "alone", "remote", "set-url", "origin", (tmp_path / "nowhere").as_uri())
+    code, _, said = call(main, tmp_path / "alone", "--base", "HEAD~1", **allowed)
+    assert code == 3
+    assert said.startswith("error: base: Git can neither find nor fetch ")
+    assert len(said.splitlines()) == 1
+
+
+def test_nothing_of_the_repository_runs_and_nothing_is_left_behind(copy, tmp_path):
+    trap = tmp_path / "ran"
+    for key in ("filter.trap.clean", "filter.trap.smudge", "diff.trap.textconv", "core.fsmonitor", "diff.external"):
+        git(copy, "config", key, f"touch '{trap}'; cat")
+    write(copy, ".git/hooks/post-checkout", f"#!/bin/sh\ntouch '{trap}'\n")
+    (copy / ".git/hooks/post-checkout").chmod(0o755)
+    write(copy, ".gitattributes", "* filter=trap diff=trap\n")
+    write(copy, "json.py", f"open({str(trap)!r}, 'w')\n")
+    (copy / "params.yaml").touch()  # Git looks into it again
+    shutil.rmtree(copy / ".dvc/tmp", ignore_errors=True)
+    site = tmp_path / "site"
+    code, _, said = call(main, copy, "--base", "HEAD~1", DVC_SITE_CACHE_DIR=str(site), TMPDIR=str(tmp_path))
+    assert (code, said) == (0, "")
+    assert not trap.exists()
+    assert not site.exists()
+    assert not (copy / ".dvc/tmp").exists()
+
+
+@pytest.mark.parametrize(
+    "file", ["metrics/small.json", "plots/small/roc.csv", ".dvc/plots/counts.json", "metrics/noise/small.json"]
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="needs /dev/zero")
+def test_a_device_in_place_of_a_file_ends_in_a_fault(copy, file):
+    path = copy / file
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to("/dev/zero")
+    run = report(copy)
+    assert run.returncode == (3 if "noise" in file else 0), run.stderr
+    said = run.stderr if "noise" in file else "".join(read(copy))
+    assert "a device or a pipe" in said or "a link or a path out of it" in said
+
+
+def test_in_a_folder_below_the_root_the_names_are_those_of_the_root(copy):
+    run = report(copy / "plots/small", "--base", "HEAD~1", "--folder", str(copy / "report"))
+    assert run.returncode == 0, run.stderr
+    assert "models.small.epochs" in {row[0] for row in rows(read(copy)[1])}
+    assert 'aria-label="plots/small/picture.png"' in read(copy)[0]
+
+
+def test_a_matrix_of_dvcs_own_template_shows_its_counts():
+    points = [{"actual": a, "predicted": p, "rev": "workspace"} for a, p in ["xx"] * 5 + ["xy"] * 2 + ["yy"] * 7]
+    names = {"x": "predicted", "y": "actual", "anchors_y_definitions": [{"filename": "f", "field": "actual"}]}
+    plot = VegaRenderer(points, "Matrix", template="confusion", **names)
+    assert {"5", "2", "7", "0"} <= {*texts(to_svg(plot.get_filled_template(), points))}

@@ -1,0 +1,152 @@
+"""The plots of a page in sections: first the charts that all models share, then those of each model."""
+
+import posixpath
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from dvc_render.vega import VegaRenderer
+
+from .comparison import name_models
+from .drawing import Picture, Plot, draw, draw_together, to_svg
+from .settings import Settings
+from .sides import WORKTREE, Side
+
+ALL, REST = "All models", "Other plots"
+
+
+@dataclass
+class Section:
+    """Pictures under a heading."""
+
+    title: str
+    pictures: list[Picture] = field(default_factory=list)
+
+    def part(self, same: bool) -> "Section":
+        """The pictures that are the same on both sides, or the others."""
+        return Section(self.title, [picture for picture in self.pictures if picture.same == same])
+
+
+def arrange(
+    plots: list[Plot],
+    models: Iterable[str],
+    settings: Settings,
+    side: Side,
+    revisions: list[str],
+    stale: Callable[[str], object] = lambda file: False,
+) -> list[Section]:
+    """Draw plots and put each under its model; those with nothing in them are left out.
+
+    Args:
+        plots: All of them.
+        models: Names, in the order of the sections.
+        settings: The repository's: which plots share a chart.
+        side: The working tree, whose params say which models share one.
+        revisions: One, or two of which the first is the base.
+        stale: Tells of a file if the stage that makes it was not rerun.
+    """
+    models = list(models)
+    sections = {name: Section(name) for name in (ALL, *models, REST)}
+    shared, alone = _shared(plots, models, settings, side)
+    for title, group in shared:
+        changed = {name: plot for name, plot in group.items() if not plot.same(revisions)}
+        picture = draw_together(changed or group, title, revisions)
+        if not changed:
+            picture = _replace(picture, "The same in both.", same=True)
+        elif len(changed) < len(group):
+            others = len(group) - len(changed)
+            said = "The other model is" if others == 1 else f"The other {others} models are"
+            picture = _replace(picture, f"{said} the same in both.")
+        sections[ALL].pictures.append(picture)
+    titles = name_plots({plot.name: plot.title for plot in alone})
+    for plot in alone:
+        picture = draw(plot, titles[plot.name], revisions, any(map(stale, plot.files)))
+        sections[model_of(plot.files, models) or REST].pictures.append(picture)
+    return [section for section in sections.values() if section.pictures]
+
+
+def _replace(picture: Picture, remark: str, same: bool = False) -> Picture:
+    text = " ".join(filter(None, (picture.remark, remark)))
+    return Picture(picture.title, picture.label, picture.svg, text, picture.images, same)
+
+
+def _shared(
+    plots: list[Plot], models: list[str], settings: Settings, side: Side
+) -> tuple[list[tuple[str, dict[str, Plot]]], list[Plot]]:
+    """Plots that share a chart, by their models and under a title, and those that do not."""
+    groups: dict[tuple[str, object], dict[str, Plot]] = {}
+    alone = []
+    for plot in plots:
+        pattern = next((one for one in settings.together if fnmatchcase(plot.name, one)), None)
+        model = model_of(plot.files, models)
+        drawn = isinstance(plot.renderer, VegaRenderer) and plot.renderer.datapoints and not plot.faults
+        if pattern is None or model is None or not drawn:
+            alone.append(plot)
+            continue
+        key = settings.apart.replace("{model}", model)
+        value = next((params[key] for params in side.params.values() if key in params), None)
+        groups.setdefault((pattern, value), {})[model] = plot
+    shared = []
+    for (pattern, value), group in groups.items():
+        if len(group) == 1:
+            alone += group.values()
+            continue
+        values = {other for one, other in groups if one == pattern}
+        titles = {plot.title.replace(model, "").strip(" ,:;-()") for model, plot in group.items()}
+        name = titles.pop() if len(titles) == 1 else posixpath.splitext(posixpath.basename(pattern))[0]
+        ordered = {model: group[model] for model in models if model in group}
+        shared.append((f"{name}, {value}" if len(values) > 1 else name, ordered))
+    return shared, alone
+
+
+def model_of(files: Iterable[str], models: Iterable[str]) -> str | None:
+    """The model in whose folder all of these files are, or whose name they have; the longest name that fits.
+
+    >>> model_of(["plots/a/roc.csv"], ["a", "b"]), model_of(["plots/a/roc.csv", "plots/b/roc.csv"], ["a", "b"])
+    ('a', None)
+    >>> model_of(["roc/a-2.csv"], ["a", "a-2"])
+    'a-2'
+    """
+    files = list(files)
+    fitting = [name for name in models if files and all(_mentions(file, name) for file in files)]
+    return max(fitting, key=len, default=None)
+
+
+def _mentions(file: str, model: str) -> bool:
+    return f"/{model}/" in f"/{posixpath.splitext(file)[0]}/" or f"/{model}/" in f"/{file}/"
+
+
+def name_plots(titles: dict[str, str]) -> dict[str, str]:
+    """What each plot is called, by its name: its title, and where others have the same, what tells their names apart.
+
+    >>> name_plots({"a/loss.tsv": "Training", "a/f1.tsv": "Training", "roc.csv": "ROC"})
+    {'a/loss.tsv': 'Training: loss', 'a/f1.tsv': 'Training: f1', 'roc.csv': 'ROC'}
+    """
+    named = dict(titles)
+    for title in set(titles.values()):
+        alike = [name for name in titles if titles[name] == title]
+        if len(alike) > 1:
+            named |= {name: f"{title}: {part}" for name, part in name_models(alike).items()}
+    return named
+
+
+def ranking(values: dict[str, float], headline: str) -> Picture:
+    """A chart of one number of every model, the highest on top."""
+    points = [{"model": name, headline: value, "rev": WORKTREE} for name, value in values.items()]
+    place = {"field": "model", "type": "nominal", "title": None, "sort": "-x"}
+    escaped = headline.replace("\\", "\\\\").replace(".", "\\.").replace("[", "\\[").replace("]", "\\]")
+    value = {"field": escaped, "type": "quantitative", "title": headline, "scale": {"zero": False}}
+    spec = {
+        "data": {"values": points},
+        "width": 200,
+        "height": {"step": 22},
+        "encoding": {"y": place | {"axis": {"grid": True, "labelLimit": 240}}, "x": value},
+        "layer": [
+            {"mark": {"type": "circle", "size": 90, "color": "#945dd6", "opacity": 1}},
+            {
+                "mark": {"type": "text", "align": "left", "dx": 9, "fontSize": 12, "color": "currentColor"},
+                "encoding": {"text": {"field": escaped, "type": "quantitative", "format": ".4~g"}},
+            },
+        ],
+    }
+    return Picture(headline, f"{headline} of {', '.join(values)}", to_svg(spec, points), "Highest first.")

@@ -1,0 +1,77 @@
+"""A report as the comment of a pull request, in GitHub's Markdown."""
+
+from .comparison import Metric, Model, Report, listed
+from .shell import printable
+
+MARKER = "<!-- dvc-report -->"
+"""First line of the comment, by which CI finds it again."""
+LONGEST = 65_536
+"""Characters of the longest comment that GitHub takes."""
+ARTIFACT = "All of it, with the plots, is `index.html` in the report artifact of this run."
+CUT = "\nThe tables are cut here to fit a comment."
+
+
+def quote(text: str) -> str:
+    """Text as code, where GitHub finds no mention, and in entities, so that it finds no markup."""
+    safe = (letter if letter.isalnum() or letter in " .,-" else f"&#{ord(letter)};" for letter in printable(text))
+    return f"<code>{''.join(safe)}</code>"
+
+
+def to_markdown(report: Report) -> str:
+    """The report's tables, cut at their end to the longest comment that GitHub takes."""
+    lines = [MARKER, f"### {_plain(report.title)}", ""]
+    for model in report.changed:
+        lines.append(f"- {quote(model.name)}: {_plain(model.verdict)}" + _reasons(model.stale, " Not rerun since: "))
+    for reasons, models in report.stale.items():
+        lines.append(f"- {_names(models)}: not rerun: " + _reasons(reasons, ""))
+    if report.upstream:
+        lines.append("- Every model depends on a stage that was not rerun: " + _reasons(report.upstream, ""))
+    lines += [f"- {quote(file)}: {quote(why)}" for file, why in report.faults]
+    if report.changed:
+        lines += ["", *_heading(report)]
+        lines += [_row(model, metric) for model in report.changed for metric in model.changed]
+    if report.params:
+        lines += ["", f"| param | `{report.base}` | workspace |", "|:--|:--|:--|"]
+        lines += [f"| {' | '.join(map(quote, param))} |" for param in report.params]
+    rest = [(model, metric) for model in report.models for metric in model.rest]
+    fold = []
+    if rest:
+        fold = ["", f"<details><summary>{report.unchanged(quote)}</summary>", "", *_heading(report)]
+        fold += [*(_row(*pair) for pair in rest), "", "</details>"]
+    closing = "\n" + " ".join(filter(None, (report.rule, ARTIFACT))) + "\n"
+    if len("\n".join([*lines, *fold, closing])) <= LONGEST:
+        return "\n".join([*lines, *fold, closing])
+    kept, size = len(lines), sum(len(line) + 1 for line in [*lines, CUT, closing])
+    while size > LONGEST:
+        kept -= 1
+        size -= len(lines[kept]) + 1
+    return "\n".join([*lines[:kept], CUT, closing])
+
+
+def _heading(report: Report) -> list[str]:
+    titles = f"| model | metric | `{report.base}` | workspace | difference | verdict |"
+    return [titles, "|:--|:--|--:|--:|--:|:--|"]
+
+
+def _row(model: Model, metric: Metric) -> str:
+    before, after, difference = metric.shown
+    sides = [
+        quote(text) if isinstance(value, str) else _plain(text)
+        for text, value in ((before, metric.before), (after, metric.after))
+    ]
+    judgement = "not rerun" if model.stale and metric.judgement == "the same" else metric.judgement
+    return f"| {quote(model.name)} | {quote(metric.name)} | {' | '.join(sides)} | {difference} | {judgement} |"
+
+
+def _plain(text: str) -> str:
+    """Text outside of code: what could be markup or a mention in entities."""
+    plain = " .,;-()±—+"
+    return "".join(letter if letter.isalnum() or letter in plain else f"&#{ord(letter)};" for letter in printable(text))
+
+
+def _names(models: list[Model]) -> str:
+    return listed([quote(model.name) for model in models])
+
+
+def _reasons(reasons: tuple[str, ...], ahead: str) -> str:
+    return ahead + ", ".join(map(quote, reasons)) if reasons else ""

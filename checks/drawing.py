@@ -1,0 +1,331 @@
+"""Plots as pictures: by the definitions and templates of the repository, in SVG that runs and fetches nothing."""
+
+import copy
+import errno
+import json
+import math
+import mimetypes
+import posixpath
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO
+
+import vl_convert
+from dvc.exceptions import DvcException
+from dvc.render.match import PlotsData, match_defs_renderers
+from dvc.repo.plots import infer_data_sources
+from dvc_render.base import Renderer
+from dvc_render.exceptions import DvcRenderError
+from dvc_render.image import ImageRenderer
+from dvc_render.vega import VegaRenderer
+from dvc_render.vega_templates import TEMPLATES, LinearTemplate, SimpleLinearTemplate, Template
+
+from .shell import InputError, explain, printable
+from .sides import WORKTREE
+
+try:
+    import resource
+except ImportError:  # Windows has no such limit
+    resource = None
+
+FEW = 60  # points of a plot that are drawn as such: one alone makes no line
+MODEL = "model"  # field of a chart of several models
+ADDRESS_SPACE = 72 << 30  # bytes that V8, which draws, reserves and does not use
+COLORS = ("#4c78a8", "#f58518", "#e45756", "#2f9e8f", "#54a24b", "#b279a2", "#9d755d", "#d67195", "#8a8a8a", "#b8961f")
+INK = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
+THEME = {  # the ink is the page's, so that one picture serves light and dark
+    "aria": False,  # one label for the picture instead of one for each of its points
+    "background": None,
+    "view": {"stroke": None},
+    "axis": {**INK, "titleFontWeight": "normal", "gridColor": "currentColor", "gridOpacity": 0.15}
+    | {"tickCount": 5, "labelFlush": False}
+    | {"domainColor": "currentColor", "domainOpacity": 0.5, "tickColor": "currentColor", "tickOpacity": 0.5},
+    "header": {**INK, "title": None},
+    "legend": {**INK, "labelLimit": 0, "orient": "bottom", "columns": 1, "symbolSize": 300}
+    | {"gradientDirection": "horizontal"},  # below, so that a picture is no wider than a phone
+}
+FAULTS = (DvcException, DvcRenderError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""Errors of a plot whose definition, template or data is not what DVC expects."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot: its title, what it shows, the drawing (empty without data), a remark, and whether both sides agree.
+
+    A plot that is an image has no drawing but ``images``, each with its revision and as an address that holds it.
+    """
+
+    title: str
+    label: str
+    svg: str
+    remark: str
+    images: tuple[tuple[str, str], ...] = ()
+    same: bool = False
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot of DVC's with what it is drawn from, its files, and the faults that keep it from being drawn.
+
+    ``renderer`` is None if DVC can't say what to draw.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    renderer: Renderer | None
+    faults: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What the pipeline calls it."""
+        return (self.renderer and self.renderer.properties.get("title")) or self.name
+
+    def points(self, revision: str) -> list[dict]:
+        """Its data on one side."""
+        points = self.renderer.datapoints if self.renderer else []
+        chosen = [point for point in points if point["rev"] == revision]
+        return [{key: value for key, value in point.items() if key != "rev"} for point in chosen]
+
+    def same(self, revisions: list[str]) -> bool:
+        """Whether both sides have the same data."""
+        if self.faults or len(revisions) < 2:
+            return False
+        first, second = map(self.points, revisions)
+        return bool(first) and repr(first) == repr(second)
+
+
+def find_plots(data: dict[str, dict], revisions: list[str], open_file: Callable[[str], IO], folder: str) -> list[Plot]:
+    """The plots of all sides, each matched with its data and template by itself, so that one's faults are its own.
+
+    Args:
+        data: Of each revision, as DVC collects it.
+        revisions: The base first.
+        open_file: Opens a file of the working tree, if it may be opened.
+        folder: Where the repository keeps its templates.
+    """
+    plots = []
+    for name, group in PlotsData(data).group_definitions().items():
+        sides, files, faults = {}, {}, []
+        for revision, inner, definition in group:
+            files |= dict.fromkeys(infer_data_sources(inner, definition))
+            definition = dict(definition)
+            try:
+                definition["template"] = find_template(definition.get("template"), open_file, folder)
+            except FAULTS as error:
+                faults.append(f"Not drawn: {_fault(error)}.")
+            sides[revision] = {
+                "definitions": {"data": {"": {"data": {inner: definition}}}},
+                "sources": data[revision].get("sources", {}),
+            }
+        renderer = None
+        if not faults:
+            try:
+                (found,) = match_defs_renderers(sides)
+                renderer = found.renderer
+                renderer.datapoints.sort(key=lambda point: revisions.index(point["rev"]))
+                faults = [
+                    f"{file} could not be read in {revision}: {_fault(error)}."
+                    for revision, errors in found.source_errors.items()
+                    for file, error in errors.items()
+                    if not isinstance(error, FileNotFoundError) or revision == WORKTREE
+                ] + [f"In {revision}: {_fault(error)}." for revision, error in found.definition_errors.items()]
+            except FAULTS as error:
+                faults.append(f"Not drawn: {_fault(error)}.")
+        plots.append(Plot(name, tuple(files), renderer, tuple(dict.fromkeys(faults))))
+    return plots
+
+
+def find_template(name: str | None, open_file: Callable[[str], IO], folder: str) -> Template:
+    """A template of the repository's by name or path, or one of DVC's.
+
+    Raises:
+        ValueError: There is none, or it is no JSON.
+        OSError: It can't be opened.
+    """
+    for path in (posixpath.join(folder, name), posixpath.join(folder, f"{name}.json"), name) if name else ():
+        try:
+            with open_file(path) as file:
+                return Template(json.load(file), name=name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            if error.errno == errno.EISDIR:
+                continue
+            raise
+    builtin = {template.DEFAULT_NAME: template for template in TEMPLATES}
+    builtin |= {None: SimpleLinearTemplate, LinearTemplate.DEFAULT_NAME: SimpleLinearTemplate}  # that to smooth by hand
+    if name in builtin:
+        return builtin[name]()
+    raise ValueError(f"there is no template {name!r} in {folder}, and DVC has none of that name")
+
+
+def draw(plot: Plot, title: str, revisions: list[str], stale: bool = False) -> Picture:
+    """A plot under a title, of one revision or of two, the first beneath; of one alone where both are the same."""
+    remarks, same = list(plot.faults), plot.same(revisions)
+    shown = [revision for revision in revisions if plot.points(revision)]
+    if shown == [WORKTREE] and len(revisions) > 1:
+        remarks.append("New.")
+    elif shown and WORKTREE not in shown and not plot.faults:
+        remarks.append("No data in the working tree.")
+    elif not shown and not plot.faults:
+        remarks.append("No data.")
+    if stale:
+        remarks.append("Not rerun.")
+    if same:
+        remarks.append("The same in both.")
+        shown = [WORKTREE]
+    renderer, svg, images = plot.renderer, "", ()
+    if isinstance(renderer, VegaRenderer) and shown:
+        points, omitted = drop_infinite([point for point in renderer.datapoints if point["rev"] in shown])
+        renderer.datapoints[:] = points
+        renderer.properties["revs_with_datapoints"] = shown[::-1]  # DVC's colours are those of the workspace first
+        try:
+            svg = to_svg(renderer.get_filled_template(), points)
+            remarks.append(omitted)
+        except FAULTS as error:
+            remarks.append(f"Not drawn: {_fault(error)}.")
+    elif isinstance(renderer, ImageRenderer):
+        images = tuple(to_image(point) for point in renderer.datapoints if point["rev"] in shown)
+    label = f"{title}, in {' and '.join(shown)}"
+    if isinstance(renderer, VegaRenderer):
+        axes = [renderer.properties.get(f"{axis}_label") or axis for axis in "yx"]
+        label = f"{title}: {axes[0]} against {axes[1]}, in {' and '.join(shown)}"
+    return Picture(title, label, svg, " ".join(filter(None, remarks)), images, same)
+
+
+def draw_together(plots: dict[str, Plot], title: str, revisions: list[str]) -> Picture:
+    """One chart of a plot that several models have: a colour for each, the base in dashes."""
+    points, shown = [], set()
+    for name, plot in plots.items():
+        same = plot.same(revisions)
+        points += [point | {MODEL: name} for point in plot.renderer.datapoints if not same or point["rev"] == WORKTREE]
+    points, remark = drop_infinite(points)
+    shown = [revision for revision in revisions if any(point["rev"] == revision for point in points)]
+    first = next(plot.renderer for plot in plots.values() if isinstance(plot.renderer, VegaRenderer))
+    combined = VegaRenderer(points, title, **first.properties | {"template": copy.deepcopy(first.template)})
+    combined.properties.pop("data", None)
+    try:
+        svg = to_svg(combined.get_filled_template(), points, (*plots,), len(shown) > 1)
+    except FAULTS as error:
+        svg, remark = "", f"Not drawn: {_fault(error)}."
+    if len(shown) > 1:
+        remark = f"{shown[0]} in dashes. {remark}".strip()
+    axes = [combined.properties.get(f"{axis}_label") or axis for axis in "yx"]
+    return Picture(title, f"{title}: {axes[0]} against {axes[1]}, of {', '.join(plots)}", svg, remark)
+
+
+def to_svg(spec: dict, points: list[dict], models: tuple[str, ...] = (), dashes: bool = False) -> str:
+    """Draw a Vega-Lite plot without its title, which the page has as a caption; nothing if there is nothing to draw.
+
+    Args:
+        spec: With its data.
+        points: Its data.
+        models: Names that get a colour each, in place of the revisions.
+        dashes: Draw all revisions but the working tree in dashes.
+
+    Raises:
+        ValueError: Vega-Lite rejects the plot.
+    """
+    if not spec:
+        return ""
+    check_address_space()
+    spec = {name: copy.deepcopy(part) if name != "data" else part for name, part in spec.items() if name != "title"}
+    for parameter in spec.get("params", []):
+        if isinstance(parameter.get("bind"), dict) and parameter["bind"].get("input") == "checkbox":
+            parameter.setdefault("value", True)  # nobody can tick it here: it shows the counts of a matrix
+    lines = '"line"' in json.dumps({name: part for name, part in spec.items() if name != "data"}, default=str)
+    symbol = {"symbolType": "stroke"} if lines else {}
+    tidy(spec, points, symbol, models, dashes)
+    theme = copy.deepcopy(THEME) | {"line": {"point": len(points) <= FEW}}
+    if models:
+        theme["legend"]["columns"] = 2 if max(map(len, models)) > 12 else 3
+        spec |= {name: size for name, size in (("width", 360), ("height", 300)) if name in spec}
+    try:
+        return vl_convert.vegalite_to_svg(spec, config=theme, allowed_base_urls=[])
+    except ValueError as error:
+        raise ValueError(" ".join(" ".join(str(error).splitlines()[:2]).split())) from None
+
+
+def check_address_space() -> None:
+    """Refuse a limit of this process's address space under which drawing would abort.
+
+    Raises:
+        InputError: There is such a limit.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource else -1
+    if resource and limit != resource.RLIM_INFINITY and limit < ADDRESS_SPACE:
+        raise InputError(
+            f"address space: expected no limit, or {ADDRESS_SPACE >> 30} GiB, which V8 reserves to draw plots, got "
+            f"{limit >> 20:,} MiB; `ulimit -v unlimited` lifts it"
+        )
+
+
+def drop_infinite(points: list[dict]) -> tuple[list[dict], str]:
+    """Points with null in place of numbers that no axis can show, and a remark on them.
+
+    >>> drop_infinite([{"x": 1, "y": float("nan")}, {"x": "2", "y": "Infinity"}, {"x": "3", "y": "word"}])
+    ([{'x': 1, 'y': None}, {'x': '2', 'y': None}, {'x': '3', 'y': 'word'}], '2 values are not finite, so not drawn.')
+    """
+    kept, omitted = [], 0
+    for point in points:
+        infinite = [key for key, value in point.items() if key != "rev" and _is_infinite(value)]
+        omitted += len(infinite)
+        kept.append(point | dict.fromkeys(infinite) if infinite else point)
+    values = "A value is" if omitted == 1 else f"{omitted} values are"
+    return kept, f"{values} not finite, so not drawn." if omitted else ""
+
+
+def _is_infinite(value: object) -> bool:
+    if isinstance(value, str):
+        return re.fullmatch(r"[-+]?(nan|inf|infinity)", value.strip(), re.IGNORECASE) is not None
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def is_whole(value: object) -> bool:
+    """Whether a number, or a cell of a table, is an integer."""
+    return isinstance(value, int) or (isinstance(value, str) and re.fullmatch(r"[-+]?\d+", value) is not None)
+
+
+def tidy(spec: object, points: list[dict], symbol: dict, models: tuple[str, ...], dashes: bool) -> None:
+    """Give axes of integers no fractions, and the legend of revisions, which name themselves, no title but a symbol.
+
+    In a chart of ``models`` the colours are theirs.
+    """
+    if isinstance(spec, list):
+        for part in spec:
+            tidy(part, points, symbol, models, dashes)
+    elif isinstance(spec, dict):
+        for name, part in list(spec.items()):
+            if isinstance(part, dict) and name in ("x", "y") and part.get("type") == "quantitative":
+                if all(is_whole(point.get(part.get("field"))) for point in points):
+                    whole = {"tickCount": {"expr": f"max(1, min(5, span(domain('{name}'))))"}}
+                    part["axis"] = whole | (part.get("axis") or {})
+            elif isinstance(part, dict) and name == "color" and part.get("field") == "rev":
+                several = len({point.get("rev") for point in points}) > 1
+                part |= {"title": None, "legend": symbol if several else None}
+                if models:
+                    colors = [COLORS[i % len(COLORS)] for i in range(len(models))]
+                    scale = {"domain": [*models], "range": colors}
+                    color = {"field": MODEL, "type": "nominal", "sort": [*models], "scale": scale}
+                    spec["color"] = color | {"title": None, "legend": symbol}
+                    later = [[1, 0] if i < len(COLORS) else [6, 2] for i in range(len(models))]
+                    spec["strokeDash"] = color | {"title": None, "scale": scale | {"range": later}}
+                    if dashes:
+                        base = {"condition": {"test": f"datum.rev != '{WORKTREE}'", "value": [4, 3]}, "value": [1, 0]}
+                        spec |= {"detail": {"field": "rev"}, "strokeDash": base}
+            elif name != "data":
+                tidy(part, points, symbol, models, dashes)
+
+
+def to_image(point: dict) -> tuple[str, str]:
+    """The revision of an image that DVC read, and an address that holds it, of the kind that its name says."""
+    kind = mimetypes.guess_type(point["filename"])[0] or "image/png"
+    return point["rev"], f"data:{kind};base64,{point['src'].partition(',')[2]}"
+
+
+def _fault(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else explain(error)
+    return printable(text).rstrip(".")

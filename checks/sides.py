@@ -1,0 +1,238 @@
+"""The two sides of a report: metrics, params and plots of the working tree, and of a commit. Nothing of them runs."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from dvc.config import Config
+from dvc.fs.dvc import DVCFileSystem
+from dvc_data.index import DataIndex
+
+from .judge import FAULTS
+from .reading import LARGEST, Files, OpenFile, ReadOnlyRepo
+from .shell import INERT, GitError, explain, git, git_environment, printable
+from .tree import LFS_POINTER, Tree, within
+
+WORKTREE = "workspace"
+"""DVC's name for the working tree."""
+
+
+class Fault(NamedTuple):
+    """A file that can't be read, and why."""
+
+    file: str
+    why: str
+
+
+@dataclass
+class Side:
+    """Metrics and params by file and by dotted key, and plots as DVC reads them; empty where there is no pipeline."""
+
+    metrics: dict[str, dict[str, object]] = field(default_factory=dict)
+    params: dict[str, dict[str, object]] = field(default_factory=dict)
+    plots: dict = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+
+class Snapshot(ReadOnlyRepo):
+    """A DVC repository of which only what Git and the given cache have is read: nothing is fetched from a remote."""
+
+    def __init__(self, root: str, cache: Path, files: OpenFile | None = None):
+        self._cache_folder = str(cache)
+        super().__init__(root, files)
+        for name in ("local", "legacy"):  # a link in the cache can lead to a device too
+            getattr(self.cache, name).fs = Files()
+
+    @cached_property
+    def config(self) -> Config:
+        """DVC's settings, less the remotes and with the cache of the working tree."""
+        config = super().config
+        config["remote"].clear()
+        config["core"].pop("remote", None)
+        config["cache"]["dir"] = self._cache_folder
+        return config
+
+    @cached_property
+    def data_index(self) -> DataIndex:
+        """DVC's list of outputs, in memory: its own is a database in a folder of the system's."""
+        return DataIndex()
+
+    @cached_property
+    def dvcfs(self) -> DVCFileSystem:
+        """Files of Git and of DVC's cache, named from the root of the repository wherever the command runs."""
+        files = super().dvcfs
+        files.fs.getcwd = lambda: files.fs.root_marker
+        return files
+
+    @contextmanager
+    def switch(self, revision: str) -> Iterator[str]:
+        """Stay: DVC would replace the file system by one that follows every link."""
+        yield revision
+
+
+class Committed(OpenFile):
+    """Files of a commit in a folder. All are there by name; one has its content after it is opened, not before.
+
+    So a clone without content (``--filter=blob:none``) fetches from its origin what a report shows, and no more.
+    """
+
+    def __init__(self, top: Path, folder: Path, commit: str):
+        super().__init__()
+        self._top, self._blobs = top, {}
+        self.error: GitError | None = None
+        for entry in filter(None, git(top, "ls-tree", "-r", "-z", commit).split("\0")):
+            head, _, name = entry.partition("\t")
+            mode, _, blob = head.split(" ")
+            place = os.path.join(folder, *name.split("/"))
+            # No links, whose targets can be anywhere, and no names that leave the folder.
+            if mode.startswith("100") and within(os.path.abspath(place), str(folder)) and ".." not in name.split("/"):
+                os.makedirs(os.path.dirname(place), exist_ok=True)
+                with open(place, "xb"):
+                    self._blobs[place] = blob
+        self.leads_out = lambda path: not within(os.path.realpath(path), os.path.realpath(folder))
+
+    def open(self, path: str, mode: str = "r", **options) -> IO:
+        """Open a file with the content that Git has.
+
+        Raises:
+            OSError: It is too large, or it is kept by Git LFS.
+            GitError: Git does not have it and can't fetch it.
+        """
+        blob = self._blobs.pop(os.path.abspath(path), None)
+        if blob is not None:
+            try:
+                Path(path).write_bytes(_blob(self._top, blob))
+            except GitError as error:
+                self.error = error  # DVC takes it for a fault of the file
+                raise
+        return super().open(path, mode, **options)
+
+
+def _blob(top: Path, blob: str) -> bytes:
+    """The content of a file in Git."""
+    inert = [word for name, value in INERT for word in ("-c", f"{name}={value}")]
+    with subprocess.Popen(
+        ["git", *inert, "cat-file", "blob", blob], cwd=top, env=git_environment(),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        content = process.stdout.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            process.kill()
+            raise OSError(f"expected {LARGEST >> 20} MB at most")
+        reason = process.stderr.read().decode("utf-8", "replace")
+    if process.returncode:
+        raise GitError(
+            f"base: Git can neither find nor fetch {blob[:10]}: {' '.join(reason.split())}", process.returncode
+        )
+    if LFS_POINTER.match(content):
+        raise OSError("Git LFS keeps it, and only its pointer is in the commit")
+    return content
+
+
+def read_worktree(repo: Snapshot) -> Side:
+    """The working tree. A pipeline that can't be read is an error here.
+
+    Raises:
+        DvcException: DVC's own reason.
+    """
+    repo.fs.fs.leads_out = Tree(repo).leads_out
+    repo.index.check_graph()
+    return _read(repo)
+
+
+def read_commit(repo: Snapshot) -> Side:
+    """A commit. A pipeline that can't be read is a fault among the others.
+
+    Raises:
+        GitError: Git lacks a file and can't fetch it.
+    """
+    try:
+        repo.index.check_graph()
+    except FAULTS as error:
+        side = Side(faults=[Fault("dvc.yaml", _why(error, repo))])
+    else:
+        side = _read(repo)
+    if repo.fs.fs.error:
+        raise repo.fs.fs.error
+    return side
+
+
+def _read(repo: Snapshot) -> Side:
+    """All that a report shows of a side."""
+    side = Side()
+    for values, show in ((side.metrics, repo.metrics.show), (side.params, repo.params.show)):
+        found = show(hide_workspace=False).get("", {})
+        if "error" in found:
+            side.faults.append(Fault("dvc.yaml", _why(found["error"], repo)))
+        for file, result in found.get("data", {}).items():
+            if "error" in result:
+                side.faults.append(Fault(file, _why(result["error"], repo)))
+            else:
+                values[file] = flatten(result["data"])
+    for collected in repo.plots.collect(revs=[WORKTREE], onerror=_collect):
+        side.plots = collected.get(WORKTREE, {})
+        for file, source in side.plots.get("sources", {}).get("data", {}).items():
+            source.update(source.pop("data_source")(cache=True))
+            if "error" in source and not repo.dvcfs.exists(file):  # of a folder DVC says that it is no table
+                source["error"] = FileNotFoundError(file)
+            if "error" in source:
+                side.faults.append(Fault(file, _why(source["error"], repo)))
+    return side
+
+
+def _collect(result: dict, error: Exception, *_, **__) -> None:
+    """Keep an error of DVC's beside what could be read."""
+    result["error"] = error
+
+
+def _why(error: BaseException, repo: Snapshot) -> str:
+    """An error in one line that names no folder of this machine."""
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    text = "nested too deeply" if isinstance(error, RecursionError) else _short(error)
+    return printable(relative(text, repo.root_dir)).rstrip(".")
+
+
+def _short(error: BaseException) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else explain(error)
+
+
+def relative(text: str, root: str) -> str:
+    """A text without the folders of this machine, for others to read.
+
+    >>> relative("/home/me/project/dvc.yaml: no such file", "/home/me/project")
+    'dvc.yaml: no such file'
+    """
+    for folder in (root, os.path.realpath(root)):
+        text = text.replace(folder + os.sep, "").replace(folder, ".")
+    home = str(Path.home())
+    return text.replace(home + os.sep, "~" + os.sep) if len(home) > 1 else text
+
+
+def flatten(values: object, key: str = "") -> dict[str, object]:
+    """Values by dotted key; a list is one value.
+
+    >>> flatten({"train": {"epochs": 5, "sizes": [1, 2]}})
+    {'train.epochs': 5, 'train.sizes': [1, 2]}
+    """
+    if not isinstance(values, dict):
+        return {key: values}
+    flat = {}
+    for part, below in values.items():
+        flat |= flatten(below, f"{key}.{part}" if key else str(part))
+    return flat
+
+
+def same(before: object, after: object) -> bool:
+    """Compare two values of a file: NaN is NaN, ``1.0`` is ``1``, and ``true`` is not.
+
+    >>> same([float("nan")], [float("nan")]), same(1, 1.0), same(1, True)
+    (True, True, False)
+    """
+    booleans = isinstance(before, bool), isinstance(after, bool)
+    return repr(before) == repr(after) or (before == after and booleans in ((False, False), (True, True)))
