@@ -99,7 +99,7 @@ def main() -> int:
     if launcher.launch():
         return 0
     runs = measure(name, seeds, engine)
-    if shards.PLACE:  # the first process writes
+    if shards.processes().rank:  # the first process writes
         return 0
     folder = kept(git(repository(), "rev-parse", "HEAD"), name, engine)
     if arguments.first > 1:

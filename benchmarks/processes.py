@@ -167,13 +167,14 @@ def work(settings: dict) -> None:
     for batch in BATCHES:
         for count in (4, 16):
             steps.append(measure_step(settings, batch, count, rounds))
+    rank, processes = shards.processes()[1:3]
     for size in SIZES:
-        arrays = [np.zeros(size // shards.PLACES, np.uint8) for _ in range(shards.PLACES)]
-        gather = functools.partial(shards.everywhere, lambda place: None, shards.PLACES, lambda at, of=arrays: [of[at]])
+        arrays = [np.zeros(size // processes, np.uint8) for _ in range(processes)]
+        gather = functools.partial(shards.everywhere, lambda rank: None, processes, lambda rank, of=arrays: [of[rank]])
         gathers.append((size, float(np.median([timed(gather) for _ in range(5 * rounds)]))))
     for count in CORPUS:
         memory.append((count, measure_memory(settings, count)))
-    if shards.PLACE == 0:
+    if rank == 0:
         print(json.dumps({"steps": steps, "gather": gathers, "memory": memory}))
 
 

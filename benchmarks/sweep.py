@@ -20,8 +20,9 @@ def sweep(runs: Sequence[object], make: Callable[[object], dict], folder: Path) 
     Raises:
         InputError: Some failed; it names them.
     """
+    processes = shards.processes()
     kept, failed = {run: folder / f"{run}.json" for run in runs}, []
-    for run in runs[shards.PLACE :: shards.PLACES]:
+    for run in runs[processes.rank :: processes.size]:
         if kept[run].exists():
             continue
         try:

@@ -3,11 +3,18 @@
 import os
 import sys
 
-if sys.argv[0] == "-m":  # modules come from what is installed, not from the folder that is checked
-    sys.path[:] = [path for path in sys.path if os.path.abspath(path) != os.getcwd()]
 
-import signal
-from pathlib import Path
+def _modules() -> list[str]:
+    """The folders that modules come from: none of the repository that is checked, which PYTHONPATH may name."""
+    here = root = os.getcwd()
+    while not os.path.exists(os.path.join(root, ".git")) and os.path.dirname(root) != root:
+        root = os.path.dirname(root)
+    if not os.path.exists(os.path.join(root, ".git")):
+        root = here
+    named = {os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep)}
+    inside = {path for path in named if f"{path}{os.sep}".startswith(f"{root.rstrip(os.sep)}{os.sep}")}
+    installed = {path for path in inside if {"site-packages", "dist-packages"} & {*path.split(os.sep)}}
+    return [path for path in sys.path if os.path.abspath(path) not in (inside - installed) | {here}]
 
 
 def _crash(*error) -> None:
@@ -17,6 +24,9 @@ def _crash(*error) -> None:
     os._exit(70)
 
 
-if Path(sys.argv[0]).stem in ("-m", "dvc-gate", "dvc-verify", "dvc-report"):
+if os.path.splitext(os.path.basename(sys.argv[0]))[0] in ("-m", "dvc-gate", "dvc-verify", "dvc-report"):
+    sys.path[:] = _modules()
+    import signal
+
     sys.excepthook = _crash  # an import that fails
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while it imports: no traceback

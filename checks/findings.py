@@ -3,14 +3,13 @@
 import json
 import math
 import posixpath
-import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from dvc.dvcfile import LOCK_FILE
 
-from .shell import printable
+from .shell import markup, printable
 from .tree import Content
 
 
@@ -36,6 +35,7 @@ class Kind(Enum):
         "`dvc repro` alone does nothing",
     )
     UNTRACKED = ("untracked", 1, "`git add` these files, `dvc add` them, or take them out of `deps`")
+    MISSING = ("missing", 1, "run `dvc push` where the data is, or `dvc repro` and then `dvc push`")
     INCONSISTENT = (
         "inconsistent",
         2,
@@ -66,7 +66,7 @@ class Finding:
     def line(self, where: str, what: str) -> str:
         """One line on a terminal, of stages and files of these names."""
         text = ": ".join(filter(None, (self.kind.word, where, what, self.cause)))
-        if self.kind is not Kind.UNKNOWN and (self.recorded is not ABSENT or self.found is not ABSENT):
+        if self.kind not in (Kind.UNKNOWN, Kind.MISSING) and (self.recorded is not ABSENT or self.found is not ABSENT):
             text += f": recorded {_short(self.recorded)}, found {_short(self.found)}"
         return printable(text)
 
@@ -75,13 +75,15 @@ class Finding:
 class Report:
     """The findings in one folder, how many stages were judged, and what was passed over.
 
-    ``prefix`` is the checked folder's path from the root of the Git repository.
+    ``prefix`` is the checked folder's path from the root of the Git repository; ``proofs`` has by stage the kinds of
+    machine on which a rerun found each verdict, where Git keeps a record of them.
     """
 
     stages: int = 0
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     prefix: str = ""
+    proofs: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def code(self, strict: bool = False) -> int:
         """The exit code; ``strict`` counts the unknown as stale."""
@@ -112,6 +114,8 @@ def as_text(report: Report, verbose: bool = False) -> str:
     if any(len(stages) > 1 or few(files) != ", ".join(files) for _, stages, files in groups):
         lines.append("note: --verbose names each stage and file")
     lines += [printable(f"note: {note}") for note in report.notes]
+    if verbose:
+        lines += [printable(f"proof: {stage}: {_machines(found)}") for stage, found in report.proofs.items()]
     counts = {kind: sum(finding.kind is kind for finding in report.findings) for kind in Kind}
     lines += [f"{kind.word}: {kind.remedy}" for kind in Kind if counts[kind] and kind.remedy]
     said = [f"{count} {kind.word}" for kind, count in counts.items() if count]
@@ -129,7 +133,7 @@ def as_json(report: Report, verbose: bool = False) -> str:
     code = report.code()
     verdict = ("clean", Kind.STALE.word, Kind.INCONSISTENT.word, Kind.UNREADABLE.word)[code]
     values = {"code": code, "verdict": verdict, "stages": report.stages}
-    return json.dumps(values | {"findings": findings, "notes": report.notes}, indent=2)
+    return json.dumps(values | {"findings": findings, "notes": report.notes, "proofs": report.proofs}, indent=2)
 
 
 def as_markdown(report: Report, verbose: bool = False) -> str:
@@ -139,8 +143,8 @@ def as_markdown(report: Report, verbose: bool = False) -> str:
         lines += ["| kind | stage | what | cause | recorded | found |", "|:--|:--|:--|:--|:--|:--|"]
     for finding, stages, files in report.groups(verbose):
         values = ("" if value is ABSENT else _short(value) for value in (finding.recorded, finding.found))
-        cells = map(printable, (finding.kind.word, _where(stages), few(files), finding.cause, *values))
-        lines.append("| " + " | ".join(re.sub(r"([\\|`*_<>@#\[\]])", r"\\\1", cell) for cell in cells) + " |")
+        cells = map(markup, (finding.kind.word, _where(stages), few(files), finding.cause, *values))
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *(f"- {printable(note)}" for note in report.notes)]).rstrip("\n")
 
 
@@ -165,6 +169,11 @@ def few(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
+def _machines(found: dict[str, list[str]]) -> str:
+    said = [f"{verdict} on {' and '.join(machines)}" for verdict, machines in found.items()]
+    return "; ".join(said) or "none"
+
+
 def _where(stages: list[str]) -> str:
     return stages[0] if len(stages) == 1 else f"{len(stages)} stages"
 
@@ -173,6 +182,8 @@ def _said(finding: Finding) -> tuple:
     """Whatever two findings on one line have in common; the sides of what can't be judged are not shown."""
     if finding.kind is Kind.UNKNOWN:
         return finding.kind, finding.cause
+    if finding.kind is Kind.MISSING:  # a line each
+        return finding.kind, finding.cause, finding.what
     return finding.kind, finding.cause, repr(finding.recorded), repr(finding.found)
 
 

@@ -24,8 +24,12 @@ from .tree import within
 FORMS = {"--json": as_json, "--markdown": as_markdown, "--github": as_annotations}
 
 
-def gate(folder: Path) -> Report:
+def gate(folder: Path, remote: bool = False) -> Report:
     """Judge every pipeline of the DVC repository around a folder, and of those below it.
+
+    Args:
+        folder: In the repository.
+        remote: Ask the remotes for the data too.
 
     Raises:
         InputError: There is none, or DVC or Git can't open it.
@@ -34,7 +38,10 @@ def gate(folder: Path) -> Report:
     for root in repositories(folder):
         try:
             with ReadOnlyRepo(root) as repo:
-                Judge(repo, folder, report).judge()
+                judge = Judge(repo, folder, report)
+                judge.judge()
+                if remote:
+                    judge.ask_remotes()
         except (DvcException, OSError, ValueError) as error:
             settings = Path(root, ".dvc/config")
             if root == os.path.realpath(folder) or not within(root, os.path.realpath(folder)):
@@ -83,12 +90,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--strict", action="store_true", help="exit with 1 where something can't be judged")
     parser.add_argument("--warn", action="store_true", help="exit with 0 whatever is found")
     parser.add_argument("--verbose", action="store_true", help="a line for each stage and file")
+    parser.add_argument("--remote", action="store_true", help="also ask DVC's remotes for every recorded output")
     forms = parser.add_mutually_exclusive_group()
     for option, form in FORMS.items():
         forms.add_argument(option, action="store_const", dest="form", const=form, help=form.__doc__)
     parser.set_defaults(form=as_text)
     options = parser.parse_args(arguments)
-    report = gate(options.folder)
+    report = gate(options.folder, options.remote)
     print(options.form(report, options.verbose))
     return 0 if options.warn else report.code(options.strict)
 

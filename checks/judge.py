@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 import dpath
 import yaml
 from dvc.dependency import DatasetDependency
-from dvc.dvcfile import LOCK_FILE, PROJECT_FILE
+from dvc.dvcfile import LOCK_FILE, PROJECT_FILE, load_file
 from dvc.exceptions import DvcException
 from dvc.output import Output
 from dvc.repo.index import Index
 from dvc.stage import PipelineStage, Stage
+from dvc.stage.loader import StageLoader
 from dvc.stage.utils import split_params_deps
 from dvc.utils.serialize import ParseError, load_path
 from dvc.utils.strictyaml import YAMLValidationError
@@ -25,8 +26,10 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree as Listing
 
+from . import proofs
 from .findings import ABSENT, Finding, Kind, Report, few
-from .reading import LARGEST, ReadOnlyRepo, check_regular
+from .reading import LARGEST, ReadOnlyRepo, check_count, check_regular
+from .remote import absent, kept
 from .shell import explain
 from .tree import Content, Tree, name_of, parents, within
 
@@ -41,7 +44,6 @@ class Judge:
 
     def __init__(self, repo: ReadOnlyRepo, folder: Path, report: Report):
         self.repo, self.report, self.tree = repo, report, Tree(repo)
-        repo.fs.fs.leads_out = self.tree.leads_out
         self.folder = os.path.realpath(folder)
         self.outs: dict[str, Output] = {}
         self.holders: set[str] = set()  # folders that outputs are in
@@ -51,41 +53,47 @@ class Judge:
 
     def judge(self) -> None:
         """All of them."""
-        indexes = dict(sorted(self._indexes(), key=lambda pair: pair[0]))
-        stages = [stage for index in indexes.values() for stage in index.stages]
-        datasets, locks = (
-            {path: found for index in indexes.values() for path, found in getattr(index, name).items()}
-            for name in ("_datasets", "_datasets_lock")
-        )
-        self.repo.index = Index(self.repo, stages=stages, datasets=datasets, datasets_lock=locks)
+        indexes = read_indexes(self.repo, self.tree, self.outs, self._unreadable)
+        stages = self.repo.index.stages
         try:
             self.repo.index.check_graph()
         except DvcException as error:
             self._unreadable("", error)
         self.holders = {parent for path in self.outs for parent in parents(path)}
+        locked: dict[str, dict | None] = {}
         for path, index in indexes.items():
-            lock = read_lock(os.path.splitext(path)[0] + ".lock") if os.path.basename(path) == PROJECT_FILE else {}
+            lock = read_lock(lock_of(path)) if os.path.basename(path) == PROJECT_FILE else {}
             self._leftovers(path, index.stages, lock)
             for stage in index.stages:
                 if stage.cmd and not stage.frozen:
                     self._stage(stage, lock.get(getattr(stage, "name", None)))
+                    locked[name_of(stage, self.repo.root_dir)] = lock.get(getattr(stage, "name", None))
+        self._proofs({name: entry for name, entry in locked.items() if entry})
         frozen = [self._name(stage) for stage in stages if stage.frozen]
         if frozen:
             self.report.notes.append(f"frozen, so not judged: {few(frozen)}")
         self._contradictions()
 
-    def _indexes(self) -> Iterator[tuple[str, Index]]:
-        """The stages of each file that DVC can read."""
-        for path in self.tree.pipelines(self.outs):
-            try:
-                index = Index.from_file(self.repo, path)
-            except FAULTS as error:
-                faulty = isinstance(error, ParseError | YAMLValidationError | OSError | RecursionError)
-                self._unreadable(self.repo.fs.fs.last if faulty else path, error)
-                continue
-            stages = index.stages
-            self.outs |= {out.fs_path: out for stage in stages for out in stage.outs if out.protocol == "local"}
-            yield path, index
+    def _proofs(self, locked: dict[str, dict]) -> None:
+        """Say which entries of the locks are proved by reruns that Git keeps a record of."""
+        file = os.path.join(self.repo.root_dir, proofs.FILE)
+        if not os.path.lexists(file):
+            return
+        try:
+            with self.repo.fs.open(file, encoding="utf-8") as stream:
+                found = proofs.read(stream.read())
+        except FAULTS as error:
+            self._unreadable(file, error)
+            return
+        proved = {name: found.get((name, proofs.digest(entry)), {}) for name, entry in locked.items()}
+        self.report.proofs |= proved
+        self.report.notes.append(f"{self._relative(file)}: {proofs.summary(proved)}")
+
+    def ask_remotes(self) -> None:
+        """Judge all outputs by what the remotes have."""
+        self.report.notes.append(f"asked the remotes for {len(kept(self.repo))} outputs that DVC keeps")
+        for out, cause in absent(self.repo):
+            self._add(Kind.MISSING, out.stage, self._relative(out.fs_path), cause, _recorded(out))
 
     def _stage(self, stage: Stage, entry: dict | None) -> None:
         self.report.stages += 1
@@ -290,7 +298,7 @@ class Judge:
             return Kind.UNKNOWN, "Git keeps a part of it"
         if path in self.holders:
             return Kind.UNKNOWN, "a folder that holds data"
-        lock = os.path.splitext(stage.path)[0] + ".lock" if isinstance(stage, PipelineStage) else stage.path
+        lock = lock_of(stage.path) if isinstance(stage, PipelineStage) else stage.path
         if commit := tree.changed_since(lock, was.value, path):
             return wrong, f"changed since commit {commit} recorded it"
         return Kind.UNKNOWN, "recorded with files that are not here"
@@ -320,16 +328,12 @@ class Judge:
     def _leftovers(self, path: str, stages: list[Stage], lock: dict) -> None:
         gone = sorted(lock.keys() - {stage.name for stage in stages if isinstance(stage, PipelineStage)})
         if gone:
-            file = self._relative(os.path.splitext(path)[0] + ".lock")
+            file = self._relative(lock_of(path))
             self.report.notes.append(f"{file} still has, and DVC ignores: {few(gone)}")
 
     def _unreadable(self, file: str, error: Exception) -> None:
         path = self._relative(os.path.abspath(file)) if file else ""
-        cause = reason(error)
-        if file and (line := conflict(file)):
-            cause = (
-                f"line {line} is a conflict marker of a merge; resolve it, run `dvc repro` and commit what it writes"
-            )
+        cause = reason(error, file)
         self.report.findings.append(Finding(Kind.UNREADABLE, path, "", "" if file else "pipeline", cause))
 
     def _add(self, kind: Kind, stage: Stage, what: str, cause: str, recorded: Any = ABSENT, found: Any = ABSENT):
@@ -344,6 +348,45 @@ class Judge:
         return Path(os.path.relpath(path, start)).as_posix() if within(path, self.tree.root or start) else path
 
 
+def read_indexes(
+    repo: ReadOnlyRepo, tree: Tree, outs: dict[str, Output], fault: Callable[[str, Exception], None]
+) -> dict[str, Index]:
+    """Read the stages of each pipeline that DVC can read; the index of the repository is all of them.
+
+    Args:
+        repo: The repository, which gets the index.
+        tree: Its working tree.
+        outs: Filled with the outputs of the stages by path.
+        fault: Takes the path of each file that DVC can't read, and the error.
+    """
+    repo.fs.fs.leads_out, indexes = tree.leads_out, {}
+    for path in tree.pipelines(outs):
+        try:
+            if os.path.basename(path) == PROJECT_FILE:  # its lock first, as the pipeline takes longer to read
+                lock = lock_of(path)
+                if os.path.lexists(lock):
+                    repo.fs.open(lock).close()
+            file = load_file(repo, path)
+            if isinstance(file.stages, StageLoader):
+                check_count(file.stages, path)
+            sets = {path: file.datasets}, {path: file.datasets_lock}
+            index = indexes[path] = Index(repo, [*file.stages.values()], datasets=sets[0], datasets_lock=sets[1])
+        except FAULTS as error:
+            faulty = isinstance(error, ParseError | YAMLValidationError | OSError | RecursionError)
+            last = getattr(error, "filename", None) or repo.fs.fs.last
+            fault(last if faulty else path, error)
+            continue
+        outs |= {out.fs_path: out for stage in index.stages for out in stage.outs if out.protocol == "local"}
+    indexes = dict(sorted(indexes.items()))
+    repo.index = Index.from_indexes(repo, indexes.values())
+    return indexes
+
+
+def lock_of(pipeline: str) -> str:
+    """The path of a pipeline's lock."""
+    return os.path.splitext(pipeline)[0] + ".lock"
+
+
 def read_lock(file: str) -> dict[str, dict]:
     """The stages of a lock that DVC has found in order, their values as text, which is read faster."""
     if not os.path.exists(file):
@@ -351,8 +394,10 @@ def read_lock(file: str) -> dict[str, dict]:
     return yaml.load(Path(file).read_text("utf-8"), getattr(yaml, "CBaseLoader", yaml.BaseLoader)).get("stages", {})
 
 
-def reason(error: BaseException) -> str:
+def reason(error: BaseException, file: str = "") -> str:
     """Why a file can't be read, in one line."""
+    if file and (line := conflict(file)):
+        return f"line {line} is a conflict marker of a merge; resolve it, run `dvc repro` and commit what it writes"
     if isinstance(error, RecursionError | MemoryError):
         return "nested too deeply"
     return error.strerror if isinstance(error, OSError) and error.strerror else explain(error)

@@ -1,6 +1,7 @@
 """A DVC repository that is only read: nothing of it runs, nothing is written, and every file comes to an end."""
 
 import errno
+import math
 import os
 import stat
 from collections.abc import Callable
@@ -13,13 +14,19 @@ import yaml
 from dvc.config import Config
 from dvc.config_schema import SCHEMA, Invalid
 from dvc.fs import FileSystem, LocalFileSystem, known_implementations, localfs
+from dvc.parsing import ForeachDefinition, MatrixDefinition
 from dvc.repo import Repo
 from dvc.scm import NoSCM
+from dvc.stage.loader import StageLoader
 
 LARGEST = 8 << 20
 """Bytes of the largest pipeline, lock or params file that is parsed, which takes DVC more than a minute."""
 MOST_VALUES = 1_000_000
 """Values of a YAML file, each counted as often as its aliases repeat it."""
+MOST_KEYS = 150_000
+"""Keys of a YAML file, of which DVC parses 5,000 a second."""
+MOST_STAGES = 20_000
+"""Stages of a pipeline, which a short matrix can stand for."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -42,11 +49,13 @@ class OpenFile(type(localfs.fs)):
         check_regular(path)
         if self.leads_out and self.leads_out(path):
             raise OSError(errno.EPERM, "expected a file of this repository, got a link or a path out of it", path)
-        if os.path.exists(path) and (size := os.path.getsize(path)) > LARGEST:
-            raise OSError(errno.EFBIG, f"expected {LARGEST >> 20} MB at most, got {size >> 20} MB", path)
+        check_size(path)
         if "b" not in mode and path.endswith((".yaml", ".yml", ".lock", ".dvc")):
             with super().open(path, **options) as file, suppress(UnicodeDecodeError):  # DVC says so better
-                check_aliases(file.read(), path)
+                text = file.read()
+                if text.count(":") > MOST_KEYS:
+                    raise OSError(errno.EFBIG, f"expected {MOST_KEYS:,} keys at most, got {text.count(':'):,}", path)
+                check_aliases(text, path)
         return super().open(path, mode, **options)
 
 
@@ -67,7 +76,7 @@ class ReadOnlyRepo(Repo):
     def __init__(self, root: str):
         for scheme, entry in known_implementations.items():  # DVC refuses remote files whose plugin is missing
             if find_spec(entry["class"].partition(".")[0]) is None:
-                known_implementations[scheme] = {"class": f"{__name__}.{Remote.__name__}"}
+                known_implementations[scheme] = {"class": f"{__name__}.{NotInstalled.__name__}"}
         super().__init__(root, fs=Files(), scm=NoSCM(root))
 
     @cached_property
@@ -87,7 +96,7 @@ class ReadOnlyRepo(Repo):
         """Leave ``.gitignore`` as it is."""
 
 
-class Remote(FileSystem):
+class NotInstalled(FileSystem):
     """Stands in for the remote file systems whose plugin (``dvc-s3``, ...) is not installed: nothing there is read."""
 
     protocol = "elsewhere"
@@ -108,11 +117,39 @@ def check_regular(file: str) -> None:
         raise OSError(errno.EINVAL, "expected a file, got a device or a pipe", file)
 
 
+def check_size(file: str) -> None:
+    """Refuse a file that takes too long to parse.
+
+    Raises:
+        OSError: It is too large.
+    """
+    if os.path.exists(file) and (size := os.path.getsize(file)) > LARGEST:
+        raise OSError(errno.EFBIG, f"expected {LARGEST >> 20} MB at most, got {size >> 20} MB", file)
+
+
 def _is_remote(settings: object) -> bool:
     try:
         return bool(SCHEMA["remote"][str](settings))
     except (Invalid, TypeError):
         return False
+
+
+def check_count(pipeline: StageLoader, path: str) -> None:
+    """Refuse a pipeline whose matrices stand for more stages than DVC reads in a minute.
+
+    Raises:
+        OSError: It is such.
+    """
+    count = 0
+    for definition in pipeline.resolver.definitions.values():
+        if isinstance(definition, MatrixDefinition):
+            count += math.prod(len(values) for values in definition.resolved_iterable.values())
+        elif isinstance(definition, ForeachDefinition):
+            count += len(definition.resolved_iterable)
+        else:
+            count += 1
+    if count > MOST_STAGES:
+        raise OSError(errno.EFBIG, f"expected {MOST_STAGES:,} stages at most, got {count:,}", path)
 
 
 def check_aliases(text: str, path: str) -> None:

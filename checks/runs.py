@@ -2,20 +2,26 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dvc.dependency.db import AbstractDependency
 from dvc.dependency.param import ParamsDependency
+from dvc.exceptions import DvcException
+from dvc.fs import localfs
 from dvc.output import Output as Item
-from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from dvc.stage import Stage as Pipeline
 from dvc.utils.serialize import dump_yaml, load_path
 
-from .judge import MD5, read_lock
-from .scratch import Scratch, cache_folder, keep, project
+from .judge import MD5, lock_of, read_indexes, read_lock, reason
+from .proofs import digest
+from .reading import ReadOnlyRepo, check_regular
+from .scratch import Scratch, keep, project
+from .shell import InputError, explain
 from .tree import Tree, name_of, within
 
 
@@ -25,14 +31,14 @@ class Output:
 
     value: str | None
     files: dict[str, Path] | None = None
-    edited: bool = False  # Git keeps another than the lock records
+    edited: bool = False  # it is another than the lock records
 
 
 @dataclass
 class Stage:
     """What a lock says of a stage: what it ran on, what it reads and made by path, and whether it runs again.
 
-    ``meta`` is what its definition says there.
+    ``meta`` is what its definition says there, ``digest`` that of its entry in the lock.
     """
 
     inputs: dict[str, object] = field(default_factory=dict)
@@ -40,34 +46,66 @@ class Stage:
     outputs: dict[str, Output] = field(default_factory=dict)
     reruns: bool = True
     meta: dict[str, object] = field(default_factory=dict)
+    digest: str = ""
 
 
-def recorded(scratch: Scratch, kept: Path) -> dict[str, Stage]:
-    """The stages of a commit as it records them; the files that Git keeps of their outputs are copied to ``kept``.
+@contextmanager
+def opened(folder: Path, alone: bool = False) -> Iterator[tuple[ReadOnlyRepo, Tree]]:
+    """The DVC repository of a checkout, which is only read, and its files; ``alone``, whatever Git says of them.
 
-    What DVC keeps is looked up in the user's cache.
+    Raises:
+        InputError: DVC can't read it.
     """
-    user = cache_folder(project())
-    with Repo(str(scratch.folder)) as repo:
-        stages, tree = _stages(repo), Tree(repo)
+
+    def fault(file: str, error: Exception) -> None:
+        name, theirs = os.path.relpath(file, folder), os.path.relpath(file)  # as DVC calls it
+        raise InputError(f"{name}: {reason(error, file).replace(theirs, name)}")
+
+    try:
+        repo = ReadOnlyRepo(str(folder))
+    except (DvcException, OSError) as error:
+        raise InputError(explain(error)) from None
+    with repo:
+        repo.config["core"]["no_scm"] = alone or repo.config["core"].get("no_scm", False)
+        tree = Tree(repo)
+        read_indexes(repo, tree, {}, fault)
+        yield repo, tree
+
+
+def recorded(folder: Path, cache: Path, kept: Path | None = None) -> dict[str, Stage]:
+    """The stages of a DVC repository as its locks record them, and the files of their outputs.
+
+    Args:
+        folder: The repository.
+        cache: Where the files that DVC keeps are looked up.
+        kept: Folder to which the files that Git keeps are copied. None: they are used where they lie, and so are those
+            that DVC keeps and that are as recorded.
+
+    Raises:
+        InputError: DVC can't read a file, or would read one without end.
+    """
+    with opened(folder, alone=kept is None) as (repo, tree):
+        _check_files(repo, tree, folder)
+        stages = _stages(repo)
         for name, out in _outputs(repo, stages):
-            path = _path(out, scratch.folder)
+            path = _path(out, folder)
             output = stages[name].outputs[path]
-            if out.use_cache:
-                output.files = _cached(user, out)
-            elif os.path.exists(out.fs_path) and out.hash_name in MD5 and within(out.fs_path, repo.root_dir):
+            if out.use_cache and ((cached := _cached(cache, out)) or kept):
+                output.files = cached
+            elif os.path.exists(out.fs_path) and out.hash_name in MD5 and not _leads_out(tree, out.fs_path):
                 found = tree.content(out.fs_path, out.hash_name)
                 partial = out.hash_info.isdir and (out.meta.nfiles or 0) > (found.nfiles or 0)
                 output.edited = found.value != output.value and not partial
-                keep(scratch.folder, [path], kept)
-                output.files = None if partial else _files(tree, out.fs_path, kept / path)
+                if kept:
+                    keep(folder, [path], kept)
+                output.files = None if partial else _files(tree, out.fs_path, (kept or folder) / path)
     return stages
 
 
 def rerun(scratch: Scratch) -> dict[str, Stage]:
     """The stages of a checkout that have run there."""
-    with Repo(str(scratch.folder)) as repo:
-        stages, tree = _stages(repo), Tree(repo)
+    with opened(scratch.folder) as (repo, tree):
+        stages = _stages(repo)
         for name, out in _outputs(repo, stages):
             if os.path.exists(out.fs_path) and within(out.fs_path, repo.root_dir):
                 output = stages[name].outputs[_path(out, scratch.folder)]
@@ -75,11 +113,34 @@ def rerun(scratch: Scratch) -> dict[str, Stage]:
     return stages
 
 
+def in_order(stages: dict[str, Stage]) -> list[str]:
+    """The names of stages, each after those whose outputs it reads.
+
+    >>> in_order({"b": Stage(reads=["o/x"]), "a": Stage(outputs={"o": Output("1")})})
+    ['a', 'b']
+    """
+    names, left = [], dict(stages)
+    while left:
+        made = {name: [*stage.outputs] for name, stage in left.items()}
+        free = [
+            name
+            for name, stage in left.items()
+            if not any(_overlap(path, out) for path in stage.reads for one in made if one != name for out in made[one])
+        ]
+        names += free or left  # a cycle, in which no stage is first
+        left = {name: stage for name, stage in left.items() if name not in names}
+    return names
+
+
+def _overlap(one: str, other: str) -> bool:
+    return within(one, other) or within(other, one)
+
+
 def named(scratch: Scratch, targets: list[str]) -> list[str]:
     """The stages that these targets name in the current folder, by their names at the root; others as they are."""
     here = Path(os.path.relpath(Path.cwd(), project()))
     names: dict[str, list[str]] = {}
-    with Repo(str(scratch.folder)) as repo:
+    with opened(scratch.folder) as (repo, _):
         for stage in repo.index.stages:
             name, local = (name_of(stage, str(folder)) for folder in (scratch.folder, scratch.folder / here))
             names.setdefault(local, []).append(name)
@@ -88,11 +149,15 @@ def named(scratch: Scratch, targets: list[str]) -> list[str]:
     return [name for target in targets for name in names.get(target, [target])]
 
 
-def frozen(scratch: Scratch) -> list[str]:
+def frozen(scratch: Scratch) -> dict[str, list[str]]:
     """What does not run again, but has data: .dvc files and frozen stages, as ``dvc pull`` names them."""
-    with Repo(str(scratch.folder)) as repo:
-        stages = [stage for stage in repo.index.stages if stage.outs and (stage.frozen or not stage.cmd)]
-        return [name_of(stage, str(scratch.folder)) for stage in stages if any(out.use_cache for out in stage.outs)]
+    with opened(scratch.folder) as (repo, _):
+        stages = [stage for stage in repo.index.stages if stage.frozen or not stage.cmd]
+        return {
+            name_of(stage, str(scratch.folder)): [out.fs_path for out in stage.outs]
+            for stage in stages
+            if any(out.use_cache for out in stage.outs)
+        }
 
 
 def freeze_external(scratch: Scratch) -> None:
@@ -101,9 +166,9 @@ def freeze_external(scratch: Scratch) -> None:
     Raises:
         InputError: DVC can't freeze a stage whose definition holds variables.
     """
-    with Repo(str(scratch.folder)) as repo:
+    with opened(scratch.folder) as (repo, _):
         outside = {
-            name: [str(out) for out in stage.outs if out.protocol != "local" or not within(out.fs_path, repo.root_dir)]
+            name: [str(out) for out in stage.outs if out.protocol != "local" or not _inside(out.fs_path, repo.root_dir)]
             for name, stage in _pipelines(repo, scratch.folder).items()
             if not stage.frozen
         }
@@ -114,52 +179,74 @@ def freeze_external(scratch: Scratch) -> None:
 
 def forget(scratch: Scratch) -> None:
     """Delete the record of every stage that runs again from the locks, so that DVC takes none as done."""
-    with Repo(str(scratch.folder)) as repo:
-        for path in {stage.path for stage in repo.index.stages if isinstance(stage, PipelineStage)}:
-            stages = [stage for stage in repo.index.stages if stage.path == path]
-            lock = stages[0].dvcfile._lockfile
-            if not lock.exists():
-                continue
-            before = load_path(lock.path, repo.fs)
-            for stage in stages:
-                if not stage.frozen:
-                    lock.remove_stage(stage)
-            if "datasets" in before and not lock.exists():  # DVC deletes a lock without stages, datasets and all
-                dump_yaml(lock.path, {"schema": before["schema"], "datasets": before["datasets"]})
+    again: dict[str, set[str]] = {}
+    with opened(scratch.folder) as (repo, _):
+        for stage in repo.index.stages:
+            if isinstance(stage, PipelineStage) and not stage.frozen:
+                again.setdefault(lock_of(stage.path), set()).add(stage.name)
+    for lock, names in again.items():
+        if os.path.exists(lock):
+            values = load_path(lock, localfs)
+            values["stages"] = {name: entry for name, entry in values.get("stages", {}).items() if name not in names}
+            dump_yaml(lock, values)
 
 
 def remove_outputs(scratch: Scratch) -> None:
     """Delete the outputs of every stage that runs again: with ``persist: true`` a stage could keep what Git has."""
-    with Repo(str(scratch.folder)) as repo:
-        for stage in repo.index.stages:
-            for out in stage.outs if stage.cmd and not stage.frozen else []:
-                out.remove(ignore_remove=False)
+    with opened(scratch.folder) as (repo, _):
+        paths = {out.fs_path for stage in repo.index.stages if stage.cmd and not stage.frozen for out in stage.outs}
+    for path in paths:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            Path(path).unlink(missing_ok=True)
 
 
-def _pipelines(repo: Repo, folder: Path) -> dict[str, Pipeline]:
+def _check_files(repo: ReadOnlyRepo, tree: Tree, folder: Path) -> None:
+    """Refuse a device or a pipe in the place of a file that a stage reads or makes, which DVC reads without end."""
+    items = [item for stage in repo.index.stages for item in (*stage.deps, *stage.outs) if item.protocol == "local"]
+    for path in {item.fs_path for item in items}:
+        for file in tree.files(path):
+            try:
+                check_regular(file)
+            except OSError as error:
+                raise InputError(f"{os.path.relpath(file, folder)}: {error.strerror}") from None
+
+
+def _inside(path: str, folder: str) -> bool:
+    """Whether the place of a file is in a folder, and not beyond a link."""
+    return within(os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)), folder)
+
+
+def _leads_out(tree: Tree, path: str) -> bool:
+    """Whether a path, or a file below it, is out of the repository, so that no report shows what it holds."""
+    return tree.leads_out(path) or any(tree.leads_out(file) for file in tree.files(path) if os.path.islink(file))
+
+
+def _pipelines(repo: ReadOnlyRepo, folder: Path) -> dict[str, Pipeline]:
     stages = sorted(repo.index.stages, key=lambda stage: stage.path_in_repo)
     return {name_of(stage, str(folder)): stage for stage in stages if stage.cmd}
 
 
-def _outputs(repo: Repo, stages: dict[str, Stage]) -> Iterator[tuple[str, Item]]:
+def _outputs(repo: ReadOnlyRepo, stages: dict[str, Stage]) -> Iterator[tuple[str, Item]]:
     """The outputs of the stages that a lock has, each with its stage's name."""
     for name, pipeline in _pipelines(repo, Path(repo.root_dir)).items():
         if name in stages:
             yield from ((name, out) for out in pipeline.outs)
 
 
-def _stages(repo: Repo) -> dict[str, Stage]:
+def _stages(repo: ReadOnlyRepo) -> dict[str, Stage]:
     folder, locks, stages = Path(repo.root_dir), {}, {}
     made = {out.fs_path for stage in repo.index.stages if stage.cmd for out in stage.outs}
     for name, pipeline in _pipelines(repo, folder).items():
-        lock = os.path.splitext(pipeline.path)[0] + ".lock"
+        lock = lock_of(pipeline.path)
         if lock not in locks:
             locks[lock] = read_lock(lock)
         entry = locks[lock].get(getattr(pipeline, "name", None), {})
         if not entry and isinstance(pipeline, PipelineStage):
             continue
         stage = stages[name] = Stage({"cmd": entry.get("cmd", pipeline.cmd)}, reruns=not pipeline.frozen)
-        stage.meta = pipeline.meta or {}
+        stage.meta, stage.digest = pipeline.meta or {}, digest(entry) if entry else ""
         for dep in pipeline.deps:
             path = _path(dep, folder)
             if isinstance(dep, ParamsDependency):

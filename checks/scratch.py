@@ -17,9 +17,10 @@ from dvc.config import Config, ConfigError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
+from .reading import Files, check_regular, check_size
 from .settings import FILE, read_settings
-from .shell import CANNOT_RUN, GitError, InputError, command, explain, git, git_environment, repository
-from .tree import SUBMODULE, name_of
+from .shell import CANNOT_RUN, GitError, InputError, command, explain, git, git_environment, printable, repository
+from .tree import SUBMODULE
 
 __all__ = ["CANNOT_RUN", "InputError", "Scratch", "checkout", "command", "git", "project", "repository"]
 
@@ -30,6 +31,13 @@ LFS = (
     "-c", "filter.lfs.required=true",
 )  # fmt: skip
 """Options under which Git checks out the files of Git LFS, whatever the user has set."""
+
+LFS_KEYS = r"lfs\.(url|storage|fetchinclude|fetchexclude|.*\.access)"
+"""Its settings of a repository, less those that name programs."""
+
+
+DVC = "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from dvc.cli import main; sys.exit(main())"
+"""``dvc`` for ``python -c``, after the folders of the modules, of which none is the checkout's or a variable's."""
 
 
 class Scratch(NamedTuple):
@@ -50,6 +58,7 @@ class Scratch(NamedTuple):
         Raises:
             InputError: A stage failed; its own error has been printed by then.
         """
+        print(f"note: the stages of {self.commit[:10]} run now, with your rights", file=sys.stderr, flush=True)
         try:
             self.dvc("repro", *(targets or ["--all-pipelines"]))
         except InputError as error:
@@ -62,8 +71,9 @@ class Scratch(NamedTuple):
         Raises:
             InputError: It failed; its own error has been printed by then.
         """
+        modules = "\n".join(os.path.abspath(folder) for folder in sys.path if folder)
         with subprocess.Popen(
-            [sys.executable, "-m", "dvc", *arguments],
+            [sys.executable, "-I", "-c", DVC, modules, *arguments],
             cwd=self.folder, env=environment or self.environment, stdout=sys.stderr, start_new_session=True,
         ) as process:  # fmt: skip
             try:
@@ -88,21 +98,34 @@ def checkout(revision: str = "HEAD", variables: tuple[str, ...] = ()) -> Iterato
     """
     root = project()
     top = repository(root)
-    try:
-        commit = git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    except GitError:
-        raise InputError(f"revision: expected a commit, got {revision!r}; `git log --all` lists them") from None
+    commit = find_commit(revision)
+    if commit is None:
+        raise InputError(f"revision: expected a commit, got {revision!r}; `git log --all` lists them")
     with tempfile.TemporaryDirectory(prefix="dvc-checks-", ignore_cleanup_errors=True) as scratch:
         base = Path(scratch).resolve()
         tree = base / "checkout"
         _copy(top, tree, commit)
         folder = tree / root.relative_to(top)
-        if not (folder / ".dvc").is_dir():
+        if not (folder / ".dvc").is_dir() or (folder / ".dvc").resolve() != folder / ".dvc":  # a link may lead out
             raise InputError(f"revision: {revision!r} ({commit[:10]}) has no DVC repository; name one that has")
         if (readable := _readable(folder / ".dvc/config")) != _settings(folder / ".dvc/config"):
             _write_config(folder, readable, "config")
-        _write_config(folder, {"cache": {"dir": str(base / "cache")}})  # wins over a committed setting too
+        for name in ("tmp", "cache"):
+            if (folder / ".dvc" / name).is_symlink():
+                (folder / ".dvc" / name).unlink()
+        isolated = {"cache": {"dir": str(base / "cache")}, "core": {"check_update": "false"}}
+        _write_config(folder, isolated)  # wins over a committed setting too
         yield Scratch(folder, commit, *_environment(base, root, top, variables))
+
+
+def find_commit(revision: str) -> str | None:
+    """The commit of the current repository that a revision names; None of what is none."""
+    try:
+        return git(
+            repository(project()), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+        )
+    except GitError:
+        return None
 
 
 def _copy(source: Path, tree: Path, commit: str) -> None:
@@ -125,7 +148,7 @@ def _copy(source: Path, tree: Path, commit: str) -> None:
     git(tree, "config", "core.hooksPath", os.devnull)  # the user's own, for all repositories, are none of its
     for line in filter(None, git(source, "config", "-z", "--local", "--list").split("\0")):
         key, _, value = line.partition("\n")
-        if re.fullmatch(r"remote\..*\.(url|promisor|partialclonefilter)|extensions\.partialclone|lfs\..*", key):
+        if re.fullmatch(rf"remote\..*\.(url|promisor|partialclonefilter)|extensions\.partialclone|{LFS_KEYS}", key):
             here = source / value  # an address can be a relative path
             git(tree, "config", "--add", key, str(here) if key.endswith(".url") and here.exists() else value)
             if key == "extensions.partialclone":
@@ -135,6 +158,9 @@ def _copy(source: Path, tree: Path, commit: str) -> None:
     (tree / ".git/objects/info/alternates").write_text(f"{objects}\n", "utf-8", "surrogateescape")
     (tree / ".git/shallow").write_text(f"{commit}\n")  # it has no history
     git(tree, *(LFS if shutil.which("git-lfs") else ()), "checkout", "--quiet", "--detach", commit)
+    patterns = tree / ".gitattributes"
+    if patterns.is_file() and b"filter=lfs" in patterns.read_bytes() and not shutil.which("git-lfs"):
+        print("note: files of Git LFS are pointers, because git-lfs is not installed", file=sys.stderr)
     for line in filter(None, git(tree, "ls-files", "-z", "--stage").split("\0")):
         head, _, path = line.partition("\t")
         mode, commit, _ = head.split(" ")
@@ -145,7 +171,7 @@ def _copy(source: Path, tree: Path, commit: str) -> None:
                 else:
                     _copy(source / path, tree / path, commit)
             except GitError as error:
-                print(f"note: without the submodule {path}: {error}", file=sys.stderr)
+                print(printable(f"note: without the submodule {path}: {error}"), file=sys.stderr)
 
 
 def project(folder: Path | None = None) -> Path:
@@ -174,13 +200,24 @@ def project(folder: Path | None = None) -> Path:
 
 
 def cache_folder(root: Path) -> Path:
-    """The cache of the DVC repository in a folder, by all settings of the user's, whatever its remotes are."""
-    config = Config(str(root / ".dvc"), local_dvc_dir=str(root / ".dvc"), validate=False)
+    """The cache of the DVC repository in a folder, by all settings of the user's, whatever its remotes are.
+
+    Raises:
+        InputError: DVC can't read its settings.
+    """
+    try:
+        config = Config(str(root / ".dvc"), local_dvc_dir=str(root / ".dvc"), fs=Files(), validate=False)
+    except (DvcException, OSError) as error:
+        raise InputError(f".dvc/config: {explain(error)}") from None
     return Path(config.get("cache", {}).get("dir") or root / ".dvc/cache")
 
 
-def bring_data(scratch: Scratch, targets: list[str]) -> None:
+def bring_data(scratch: Scratch, targets: dict[str, list[str]]) -> None:
     """Bring the data of .dvc files and frozen stages: from the user's cache, which is read only, or the remote.
+
+    Args:
+        scratch: The checkout that gets the data.
+        targets: The paths of the data by their stages.
 
     Raises:
         InputError: It is in neither.
@@ -189,32 +226,36 @@ def bring_data(scratch: Scratch, targets: list[str]) -> None:
         return
     root = project()
     cache = str(cache_folder(root))
-    local = root / ".dvc/config.local"
-    isolated = (scratch.folder / ".dvc/config.local").read_text()
-    theirs = _readable(local)
-    theirs["cache"] = ConfigObj(isolated.splitlines()).dict()["cache"]
+    place, link = scratch.folder / ".dvc", Path(scratch.environment["TMPDIR"], "users-cache")
+    isolated = (place / "config.local").read_text("utf-8")
+    local = _readable(root / ".dvc/config.local")
+    theirs = {**local, "cache": _settings(place / "config.local")["cache"]}
     theirs['remote "checks-cache"'] = {"url": cache}
-    _write_config(scratch.folder, theirs)
+    for values in (_settings(place / "config"), local):  # a remote can have a relative path
+        for section, remote in values.items():
+            if section.startswith("remote ") and remote.get("url", "").startswith("."):
+                theirs.setdefault(section, {})["url"] = os.path.abspath(root / ".dvc" / remote["url"])
+    if sys.platform != "win32":  # DVC takes a part of some names for a variable, and others are no text
+        link.symlink_to(cache)
+        theirs['remote "checks-cache"'] = {"url": os.path.relpath(link, place)}
+    user = git_environment() | {name: scratch.environment[name] for name in ("DVC_NO_ANALYTICS", "DVC_SITE_CACHE_DIR")}
     try:
+        _write_config(scratch.folder, theirs)
         if os.path.isdir(cache):
-            scratch.dvc("pull", "--quiet", "--allow-missing", "--remote", "checks-cache", *targets, environment=_user())
-        if any(not _is_there(scratch, target) for target in targets):
-            scratch.dvc("pull", "--quiet", *targets, environment=_user())
+            scratch.dvc("pull", "--quiet", "--allow-missing", "--remote", "checks-cache", *targets, environment=user)
+        if not all(os.path.lexists(path) for paths in targets.values() for path in paths):
+            scratch.dvc("pull", "--quiet", *targets, environment=user)
     finally:
-        (scratch.folder / ".dvc/config.local").write_text(isolated)
-
-
-def _is_there(scratch: Scratch, target: str) -> bool:
-    with Repo(str(scratch.folder)) as repo:
-        outs = [out for out in repo.index.outs if name_of(out.stage, str(scratch.folder)) == target]
-    return all(os.path.lexists(out.fs_path) for out in outs)
-
-
-def _user() -> dict[str, str]:
-    return git_environment() | {"DVC_NO_ANALYTICS": "1"}
+        link.unlink(missing_ok=True)  # no stage finds a result by it
+        (place / "config.local").write_text(isolated, "utf-8")
 
 
 def _settings(file: Path) -> dict:
+    try:
+        check_regular(str(file))
+        check_size(str(file))
+    except OSError as error:
+        raise InputError(f".dvc/{file.name}: {error.strerror}") from None
     return ConfigObj(str(file), interpolation=False, encoding="utf-8").dict() if file.exists() else {}
 
 
@@ -230,6 +271,7 @@ def _readable(file: Path) -> dict:
 
 
 def _write_config(folder: Path, values: dict, name: str = "config.local") -> None:
+    (folder / ".dvc" / name).unlink(missing_ok=True)  # a link, whose target is another's
     config = ConfigObj(values, interpolation=False, encoding="utf-8")
     config.filename = str(folder / ".dvc" / name)
     config.write()

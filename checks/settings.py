@@ -9,6 +9,7 @@ from typing import NamedTuple
 import yaml
 from voluptuous import Any, Invalid, MultipleInvalid, Schema
 
+from .reading import check_regular, check_size
 from .shell import InputError
 
 FILE = "checks.yaml"
@@ -100,8 +101,12 @@ def read_settings(folder: Path) -> Settings:
     if not file.exists():
         return Settings()
     try:
+        check_regular(str(file))
+        check_size(str(file))
         values = _SCHEMA(yaml.safe_load(file.read_text("utf-8")) or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise InputError(f"{FILE}: {error.strerror}") from None
+    except (UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{FILE}: expected YAML, got {' '.join(str(error).split())}") from None
     except MultipleInvalid as error:
         first: Invalid = error.errors[0]

@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,6 +123,15 @@ def printable(text: str) -> str:
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode() for letter in text
     )
+
+
+def markup(text: str) -> str:
+    """Text for one line of Markdown, in which nothing becomes markup.
+
+    >>> markup("a|b <img>")
+    'a\\\\|b \\\\<img\\\\>'
+    """
+    return re.sub(r"([\\|`*_<>@#\[\]])", r"\\\1", printable(text))
 
 
 def explain(error: BaseException) -> str:

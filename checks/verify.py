@@ -12,17 +12,25 @@ import os
 import platform
 import re
 import subprocess
+import sys
+from argparse import ArgumentTypeError
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from . import proofs
 from .attest import statement
+from .matrix import Run, compare_each
+from .matrix import as_markdown as matrix_as_markdown
+from .matrix import as_text as matrix_as_text
 from .runs import Output, Stage, forget, freeze_external, frozen, named, recorded, remove_outputs, rerun
-from .scratch import Scratch, bring_data, checkout, project
+from .scratch import Scratch, bring_data, cache_folder, checkout, find_commit, project
 from .settings import Settings, read_settings
-from .shell import InputError, Parser, command
+from .shell import InputError, Parser, command, git, markup, printable
 from .tree import within
 from .values import CODES, DIFFERENT, IDENTICAL, NOT_PROVED, SAME, VERDICTS, WITHIN, compare
 
@@ -78,7 +86,7 @@ def compare_runs(was: dict[str, Stage], now: dict[str, Stage], settings: Setting
             if verdict in (SAME, WITHIN) and name in exact:
                 verdict, differences = DIFFERENT, [*differences, "it was made from other inputs: nothing may differ"]
             files = (after and after.files) or {} if stage.reruns else {}
-            digests = {place: _sha256(files[place]) for place in files}
+            digests = {place: _sha256(files[place]) for place in files if files[place].is_file()}
             rows.append(Row(name, path, verdict, differences, digests, settings.promised(stage.meta)))
     return rows
 
@@ -89,14 +97,14 @@ def judge(path: str, was: Output | None, now: Output | None, settings: Settings)
         return DIFFERENT, ["no lock records it"]
     if now is None or now.value is None:
         return DIFFERENT, ["the rerun does not make it"]
-    if was.value == now.value and not was.edited:
+    if was.value == now.value and not (was.edited or now.edited):
         return IDENTICAL, []
     if was.files is None or now.files is None:
         verdict, differences = NOT_PROVED, [f"recorded {was.value}, found {now.value}; the recorded file is not here"]
     else:
         verdict, differences = compare_files(was.files, now.files, settings, path)
-    if was.edited:
-        return DIFFERENT, ["Git keeps another than the lock records", *differences]
+    if was.edited or now.edited:
+        return DIFFERENT, ["the file is another than the lock records", *differences]
     if verdict in (NOT_PROVED, DIFFERENT) and any(fnmatchcase(path, pattern) for pattern in settings.free):
         return WITHIN, [*differences, "its bytes are free"]
     return verdict, differences
@@ -151,6 +159,43 @@ def processor() -> str:
     return found[1] if found else platform.processor() or "unknown"
 
 
+def read_run(name: str, kept: Path) -> Run:
+    """The recorded run of a revision, or of a folder that is none, whose files are taken as they lie there.
+
+    Raises:
+        InputError: It has no result.
+    """
+    folder = Path(name).resolve()
+    if find_commit(name) is None and folder.is_dir():
+        if not (folder / ".dvc").is_dir():
+            raise InputError(f"--against: expected a commit or the root of a DVC repository, got {name}")
+        run = Run(name, "", recorded(folder, cache_folder(folder)))
+    else:
+        with checkout(name) as scratch:
+            run = Run(name, scratch.commit, recorded(scratch.folder, cache_folder(project()), kept))
+    if not run.stages:
+        raise InputError(f"revision: {name!r} ({run.commit[:10] or 'a folder'}) has no lock with a result; commit one")
+    return run
+
+
+def matrix(names: list[str]) -> dict:
+    """Compare several recorded runs, each with each; what ``--json`` prints.
+
+    Raises:
+        InputError: One has no result, or there is nothing to compare.
+    """
+    settings = read_settings(project())
+    with TemporaryDirectory(prefix="dvc-checks-") as kept:
+        runs = [read_run(name, Path(kept, str(number))) for number, name in enumerate(names)]
+        return compare_each(runs, lambda was, now: compare_runs(was, with_missing(now, was), settings))
+
+
+def with_missing(stages: dict[str, Stage], others: dict[str, Stage]) -> dict[str, Stage]:
+    """These stages and those that only another run has, which here have no outputs."""
+    missing = {name: stage for name, stage in others.items() if name not in stages}
+    return stages | {name: replace(stage, outputs={}) for name, stage in missing.items()}
+
+
 def verify(revision: str, targets: list[str], against: str | None = None, variables: tuple[str, ...] = ()) -> dict:
     """Run a revision again, or take another in place of that, and report on it.
 
@@ -164,12 +209,12 @@ def verify(revision: str, targets: list[str], against: str | None = None, variab
     with ExitStack() as stack:
         scratch = stack.enter_context(checkout(revision, variables))
         kept = Path(stack.enter_context(TemporaryDirectory(prefix="dvc-checks-")))
-        was = recorded(scratch, kept / "was")
+        was = recorded(scratch.folder, cache_folder(project()), kept / "was")
         if not was:
             raise InputError(f"revision: {revision!r} ({scratch.commit[:10]}) has no lock with a result; commit one")
         if against is not None:
-            other = stack.enter_context(checkout(against))
-            now = {name: stage for name, stage in recorded(other, kept / "now").items()}
+            other = read_run(against, kept / "now")
+            now = with_missing(other.stages, was)
         else:
             freeze_external(scratch)
             bring_data(scratch, frozen(scratch))
@@ -184,12 +229,30 @@ def verify(revision: str, targets: list[str], against: str | None = None, variab
         raise InputError(f"revision: nothing of {scratch.commit[:10]} ran again, so nothing is compared")
     return {
         "revision": scratch.commit,
-        "target": f"against {other.commit}" if against is not None else " ".join(targets) or "every pipeline",
+        "target": f"against {other.commit or other.name}"
+        if against is not None
+        else " ".join(targets) or "every pipeline",
         "verdict": max(judged, key=VERDICTS.index),
         "results": [row._asdict() for row in rows],
+        "stages": proofs_of(was, now, rows),
         "stale": stale(was, now),
         "environment": machine,
     }
+
+
+def proofs_of(was: dict[str, Stage], now: dict[str, Stage], rows: list[Row]) -> list[dict]:
+    """The verdict on each stage as its lock records it; none on what was made from other inputs than those."""
+    verdicts: dict[str, list[str]] = {}
+    for row in rows:
+        if row.verdict != NOT_RERUN and row.stage in was and was[row.stage].digest:
+            verdicts.setdefault(row.stage, []).append(row.verdict)
+    for name in downstream(set(stale(was, now)), now):
+        verdicts.pop(name, None)
+    return [
+        {"stage": name, "lock": was[name].digest, "verdict": max(found, key=VERDICTS.index)}
+        | {"outputs": {path: f"{output.value}" for path, output in was[name].outputs.items()}}
+        for name, found in verdicts.items()
+    ]
 
 
 def as_text(report: dict) -> str:
@@ -201,7 +264,7 @@ def as_text(report: dict) -> str:
         lines.append(f"{row['stage']:{widths[0]}}  {row['output']:{widths[1]}}  {row['verdict']}{promised}")
         lines += [f"{'':{widths[0]}}    {difference}" for difference in row["differences"]]
     lines += ["", *_stale_lines(report), *(f"{key:12}  {value}" for key, value in report["environment"].items())]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def as_json(report: dict) -> str:
@@ -211,13 +274,15 @@ def as_json(report: dict) -> str:
 
 def as_markdown(report: dict) -> str:
     """The report for a pull request."""
-    lines = [f"**{report['target']} of {report['revision']}: {report['verdict']}**", ""]
+    lines = [f"**{markup(report['target'])} of {markup(report['revision'])}: {report['verdict']}**", ""]
     lines += ["| stage | output | verdict | promised | differences |", "|---|---|---|---|---|"]
     for row in report["results"]:
-        cells = [row["stage"], f"`{row['output']}`", row["verdict"], row["promised"], "<br>".join(row["differences"])]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        output = printable(row["output"]).replace("|", "\\|")
+        cells = [markup(row["stage"]), markup(output) if "`" in output else f"`{output}`", row["verdict"]]
+        cells += [markup(row["promised"]), "<br>".join(map(markup, row["differences"]))]
+        lines.append("| " + " | ".join(cells) + " |")
     notes = [*_stale_lines(report), *(f"{key}: {value}" for key, value in report["environment"].items())]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
+    return "\n".join([*lines, "", *(f"- {markup(note)}" for note in notes)])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -225,8 +290,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="dvc-verify", description=__doc__)
     parser.add_argument("targets", nargs="*", help="stages, with all they depend on; every pipeline by default")
     parser.add_argument("--rev", default="HEAD", help="the commit to prove; HEAD by default")
-    parser.add_argument("--against", metavar="REV", help="compare with what another commit records, running nothing")
+    parser.add_argument(
+        "--against", metavar="REV", nargs="+", action="extend",
+        help="compare with what other commits, or folders, record, running nothing; several make a matrix",
+    )  # fmt: skip
     parser.add_argument("--attest", metavar="FILE", type=Path, help="write what was proved as an in-toto statement")
+    parser.add_argument(
+        "--record", action="store_true", help=f"append what was proved to {proofs.FILE}, for Git to keep"
+    )
+    parser.add_argument("--date", type=_day, help="of the record, such as 2026-11-29; the commit's by default")
     parser.add_argument(
         "--env", metavar="NAME", action="append", default=[], help="a variable that the stages need, such as PYTHONPATH"
     )
@@ -235,12 +307,36 @@ def main(arguments: list[str] | None = None) -> int:
         form.add_argument(option, action="store_const", dest="form", const=function, help=function.__doc__)
     parser.set_defaults(form=as_text)
     options = parser.parse_args(arguments)
-    if options.against is not None and (options.targets or options.attest):
-        raise InputError("--against: expected it alone, for nothing is run; leave targets and --attest out")
-    report = verify(options.rev, options.targets, options.against, tuple(options.env))
+    if options.against is not None and (options.targets or options.attest or options.record):
+        raise InputError("--against: expected it alone, for nothing is run; leave targets, --attest and --record out")
+    if options.date and not options.record:
+        raise InputError("--date: expected --record beside it")
+    if options.against and len(options.against) > 1:
+        report = matrix([options.rev, *options.against])
+        forms = {as_text: matrix_as_text, as_json: as_json, as_markdown: matrix_as_markdown}
+        print(forms[options.form](report))
+        return _code(report)
+    report = verify(options.rev, options.targets, options.against and options.against[0], tuple(options.env))
     if options.attest:
         options.attest.write_text(json.dumps(statement(report), indent=2) + "\n", encoding="utf-8")
+    if options.record:
+        day = options.date or git(project(), "show", "-s", "--format=%cs", report["revision"])
+        count = proofs.append(project(), report, day)
+        print(f"note: {proofs.FILE} has {count} more lines; commit it", file=sys.stderr)
     print(options.form(report))
+    return _code(report)
+
+
+def _day(text: str) -> str:
+    try:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+            return f"{date.fromisoformat(text)}"
+    except ValueError:  # no such day
+        pass
+    raise ArgumentTypeError(f"expected a day such as 2026-11-29, got {text!r}")
+
+
+def _code(report: dict) -> int:
     accepted = report["verdict"] == SAME and read_settings(project()).accept_same_values
     return 0 if accepted else CODES[report["verdict"]]
 

@@ -186,7 +186,7 @@ def main() -> int:
     dealing = f"{[*films]} {arguments.folds} {arguments.seed}"
     kept = Path(".checkpoints/folds", fingerprint(dealing, *(np.fromfile(file, np.uint8) for file in files))[:12])
     found = {str(run): result["accuracy"] for run, result in zip(runs, sweep(runs, make, kept), strict=True)}
-    if shards.PLACE:  # the first process writes
+    if shards.processes().rank:  # the first process writes
         return 0
     print("| | | films whole | films cut |\n|---|---|---|---|")
     for (name, what), dealings in rows.items():

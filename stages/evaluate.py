@@ -25,7 +25,7 @@ def main(settings: ModelSettings, name: str) -> None:
     if trained.parallel and launch():
         return
     batch = settings.evaluate.batch
-    if shards.PLACE:  # the first process writes
+    if shards.processes().rank:  # the first process writes
         trained.predict(reviews, batch=batch)
         return
     print(f"{name}: {trained.promise}")

@@ -82,7 +82,7 @@ def main(settings: ModelSettings, name: str) -> None:
     checkpoint = Checkpoint(Path(".checkpoints", f"{name}.npz"), made_from)
     state, history = shards.share(checkpoint.load)
     trainer = kind.make_trainer(settings, reviews, labels, state)
-    if shards.PLACE:  # the first process writes
+    if shards.processes().rank:  # the first process writes
         for _ in epochs(settings, trainer, reviews, labels, len(history)):
             pass
         return

@@ -64,7 +64,7 @@ def say(*words: object) -> None:
     """Print a line, once, provided that all processes would."""
     line = " ".join(map(str, words))
     shards.agree(line, "bits")
-    if shards.PLACE == 0:
+    if shards.processes().rank == 0:
         print(line, flush=True)
 
 

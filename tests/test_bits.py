@@ -20,7 +20,7 @@ from sentiment.engine.optimizers import OPTIMIZERS
 from sentiment.engine.trainer import CompiledTrainer
 from tests import grams
 from tests.bits import TUNING, Run
-from tests.conftest import ROOT, on_cores, real_models
+from tests.conftest import ROOT, emulated, on_cores, real_models
 
 SAFE = {
     # one rounding per element, by IEEE 754
@@ -61,7 +61,7 @@ def runs(tmp_path_factory) -> Path:
     found["sgd"] = found["lstm"]._replace(optimizer="sgd")
     found["words dropped"] = found["lstm"]._replace(layers=plain("lstm", Sizes(units=8)), tuning=TUNING)
     for name, model in real_models().items():
-        found[name] = Run(to_layers(model), updates=2, batch=8, shards=4, predictions=8)
+        found[name] = Run(to_layers(model), updates=2, batch=4, shards=2, predictions=4)
     path = tmp_path_factory.mktemp("bits") / "runs.json"
     path.write_text(json.dumps({name: run._asdict() for name, run in found.items()}))
     return path
@@ -95,7 +95,7 @@ def test_another_network_has_other_bits(here):
 
 
 def test_emulated_processors_give_the_bits_of_this_one(here, runs, emulator):
-    assert bits(runs, *emulator.split()) == here
+    assert emulated(emulator, "tests.bits", str(runs)).splitlines() == here
 
 
 def instructions(function: Callable, signatures) -> set[str]:

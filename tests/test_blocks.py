@@ -14,6 +14,7 @@ from numba.core.dispatcher import Dispatcher
 from benchmarks import cases
 from benchmarks.cases import CASES, EDGES, Sizes, cnn_lstm_of, plain, reviews, to_layers
 from sentiment import InputError
+from sentiment.engine import shards as module
 from sentiment.engine.blocks import lstm
 from sentiment.engine.blocks.dropout import Dropout, factors
 from sentiment.engine.matrices import product
@@ -139,8 +140,9 @@ def test_the_number_of_threads_leaves_the_bits_alone(case, monkeypatch):
     plain_layers, ids = plain(case, Sizes()), reviews(Sizes(), 40)
     labels, states = (np.arange(40) % 2).astype("u1"), []
     for threads in (1, 3, 8):
-        monkeypatch.setattr("sentiment.engine.shards._CORES", threads)
-        monkeypatch.setattr("sentiment.engine.shards._threads", ThreadPoolExecutor(threads))
+        alone, pool = module.Processes(None, 0, 1, cores=threads), ThreadPoolExecutor(threads)
+        monkeypatch.setattr(module, "processes", lambda alone=alone: alone)
+        monkeypatch.setattr(module, "_threads", lambda pool=pool: pool)
         trainer = CompiledTrainer(plain_layers, batch=10, shards=4, **SETTINGS)
         trainer.epoch(ids, labels, np.arange(40), 0)
         states.append(trainer.state()["weights"].tobytes())

@@ -1,13 +1,16 @@
 """The gate lets a fresh clone through and names what no longer fits a dvc.lock, by stage and by file or key."""
 
 import hashlib
+import http.server
 import json
 import re
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from dvc.repo import Repo
@@ -17,7 +20,7 @@ from checks import tree
 from checks.findings import Finding, Kind, Report, as_annotations, as_json, as_markdown, as_text, few
 from checks.gate import gate, main
 from tests.conftest import ROOT
-from tests.repositories import ENVIRONMENT, Change, call, clone, commit, create, git, inside, repro, write
+from tests.repositories import ENVIRONMENT, Change, call, clone, commit, create, git, inside, repro, surrounded, write
 
 PROJECT = {
     "params.yaml": "clean: {rows: 2, names: [a, b]}\nmodels:\n  m: {seed: 1, rate: 0.5}\n  n: {seed: 2, rate: 0.5}\n",
@@ -836,3 +839,84 @@ def test_a_file_is_hashed_once_however_many_stages_read_it(tmp_path, monkeypatch
     monkeypatch.setattr(tree, "file_md5", lambda file, **options: hashed.append(file) or original(file, **options))
     assert found(folder) == []
     assert len(hashed) == len(set(hashed)) == 2
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory) -> tuple[Path, Path]:
+    """A repository whose stage makes a file and a folder, with a tracked file, and the folder that all is pushed to."""
+    place = tmp_path_factory.mktemp("pushed")
+    stage = "stages: {s: {cmd: mkdir d && echo a > d/a && echo b > d/b && echo o > o, deps: [raw], outs: [d, o]}}\n"
+    settings = f"[core]\n    remote = r\n['remote \"r\"']\n    url = {place}/remote\n"
+    folder = create(place / "made", {"raw": "1\n", "dvc.yaml": stage, ".dvc/config": settings}, ("raw",))
+    repro(folder)
+    with surrounded(), inside(folder), Repo() as repo:
+        repo.push()
+    return folder, place / "remote"
+
+
+def test_what_a_remote_lacks_is_a_line_each_and_nothing_is_fetched_or_written(pushed, tmp_path):
+    folder, remote = clone(pushed[0], tmp_path / "clone"), tmp_path / "remote"
+    shutil.copytree(pushed[1], remote)
+    write(folder, ".dvc/config.local", f"['remote \"r\"']\n    url = {remote}\n")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    code, output, errors = call(main, folder, "--remote")
+    assert (code, errors) == (0, "")
+    assert "note: asked the remotes for 3 outputs that DVC keeps" in output
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+    for text, missing in {
+        "a": "s: d: the remote r lacks 1 of its 2 contents", "o": "s: o: not in the remote r",
+        "1": "raw.dvc: raw: not in the remote r",
+    }.items():  # fmt: skip
+        digest = hashlib.md5(f"{text}\n".encode()).hexdigest()
+        file = remote / "files/md5" / digest[:2] / digest[2:]
+        file.unlink()
+        assert f"missing: {missing}" in as_text(gate(folder, remote=True)).splitlines()
+        write(file.parent, file.name, f"{text}\n")
+    shutil.rmtree(remote)
+    code, output, _ = call(main, folder, "--remote", "--json")
+    assert code == 1
+    assert [(one["kind"], one["what"]) for one in json.loads(output)["findings"]] == [
+        ("missing", "d"), ("missing", "o"), ("missing", "raw"),
+    ]  # fmt: skip
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_a_remote_on_the_web_is_asked_and_one_that_is_down_is_no_verdict(pushed, tmp_path):
+    folder = clone(pushed[0], tmp_path / "clone")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=str(pushed[1])))
+    write(folder, ".dvc/config.local", f"['remote \"r\"']\n    url = http://127.0.0.1:{server.server_port}\n")
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        assert call(main, folder, "--remote")[0] == 0
+        server.RequestHandlerClass = partial(Files, directory=str(tmp_path))
+        assert call(main, folder, "--remote")[0] == 1
+    finally:
+        server.shutdown(), server.server_close(), thread.join()
+    code, output, errors = call(main, folder, "--remote")
+    assert (code, output) == (3, "")
+    assert re.fullmatch("error: remote r: .*Cannot connect to host.*\n", errors)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ("[core]\n    remote = c\n['remote \"c\"']\n    url = ck://x\n", "remote c: expected one of a scheme that DVC"),
+        (
+            "[core]\n    remote = c\n['remote \"c\"']\n    url = oss://x/y\n",
+            "remote c: expected DVC's plugin for oss://",
+        ),
+        ("", "remote: expected a default one, got none; `dvc remote default NAME` sets it"),
+    ],
+)
+def test_a_remote_that_cannot_be_asked_is_one_line(pushed, tmp_path, settings, reason):
+    folder = clone(pushed[0], tmp_path / "clone")
+    write(folder, ".dvc/config", settings)
+    code, output, errors = call(main, folder, "--remote")
+    assert (code, output) == (3, "")
+    assert errors.startswith(f"error: {reason}")
+    assert len(errors.splitlines()) == 1

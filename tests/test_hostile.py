@@ -14,7 +14,11 @@ import yaml
 from checks import reading
 from checks.findings import as_annotations, as_text
 from checks.gate import gate, main
+from checks.scratch import checkout
 from checks.shell import _interrupt, git, printable
+from checks.verify import as_markdown as table
+from checks.verify import as_text as proof
+from checks.verify import main as verify
 from tests.conftest import ROOT
 from tests.repositories import (
     ENVIRONMENT,
@@ -25,6 +29,7 @@ from tests.repositories import (
     clone,
     commit,
     create,
+    inside,
     repro,
     surrounded,
     write,
@@ -136,13 +141,32 @@ def test_settings_of_dvc_in_git_make_no_folder(copy, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def shadow(tmp_path: Path) -> str:
+    """A module of the repository's that leaves a file behind, which must not appear."""
+    return f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(5)\n"
+
+
 @pytest.mark.parametrize("name", ["checks/__init__.py", "dvc/__init__.py", "yaml.py", "sys.py", "sitecustomize.py"])
 def test_the_hook_imports_nothing_of_the_checked_folder(copy, tmp_path, name):
-    write(copy, name, f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    write(copy, name, shadow(tmp_path))
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     command = [ROOT / hook["entry"]]
-    run = subprocess.run(command, cwd=copy, env={"PATH": PROGRAMS}, capture_output=True, text=True, check=False)
+    environment = {"PATH": PROGRAMS, "PYTHONPATH": "."}
+    run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("check", ["gate", "verify"])
+def test_no_module_of_the_checked_repository_stands_in_for_an_installed_one(copy, tmp_path, check):
+    for name in ("dvc/__init__.py", "yaml.py", "configobj.py", "lib/dvc.py", "lib/yaml.py"):
+        write(copy, name, shadow(tmp_path))
+    commit(copy)
+    variables = {"PYTHONPATH": f"{copy / 'lib'}{os.pathsep}{ROOT}", "PATH": PROGRAMS}
+    script = "import sys; sys.argv[0] = 'dvc-' + sys.argv.pop(1); import checks; import checks.{0} as it; it.run()"
+    command = [sys.executable, "-c", script.format(check), check, *(["--env", "PYTHONPATH"] * (check == "verify"))]
+    run = subprocess.run(command, cwd=copy / "src", env=ENVIRONMENT | variables, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
     assert not (tmp_path / "ran").exists()
 
 
@@ -198,6 +222,18 @@ def test_a_file_too_large_to_parse_is_one_line(copy, monkeypatch):
     assert "unreadable: dvc.lock: expected 0 MB at most, got 0 MB" in as_text(gate(copy))
 
 
+def test_a_pipeline_or_a_lock_of_more_stages_than_dvc_reads_in_a_minute_is_one_line(copy, monkeypatch):
+    numbers = ", ".join(map(str, range(1000)))
+    matrix = f"a: [{numbers}], b: [{numbers}], c: [{numbers}]"
+    write(copy, "dvc.yaml", f"stages: {{s: {{matrix: {{{matrix}}}, cmd: x}}}}\n")
+    commit(copy)
+    text = "dvc.yaml: expected 20,000 stages at most, got 1,000,000,000"
+    assert f"unreadable: {text}" in as_text(gate(copy))
+    assert call(verify, copy)[::2] == (3, f"error: {text}\n")
+    monkeypatch.setattr(reading, "MOST_KEYS", 10)
+    assert "unreadable: dvc.lock: expected 10 keys at most, got 25" in as_text(gate(copy))
+
+
 @pytest.mark.parametrize("target", ["/dev/zero", "/dev/stdin"])
 @pytest.mark.parametrize("name", ["m.json", "src/a.py", "p.yaml", "dvc.yaml", "dvc.lock", ".dvcignore", ".dvc/config"])
 def test_a_link_to_a_file_without_end_is_not_read(copy, name, target):
@@ -215,6 +251,59 @@ def test_a_link_to_a_file_without_end_is_not_read(copy, name, target):
     assert run.returncode == 3
     assert name.partition("/")[0] in run.stdout + run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("name", ["m.json", "src/a.py", "p.yaml", "dvc.lock", ".dvc/config", "checks.yaml"])
+def test_a_link_to_a_file_without_end_stops_a_rerun_in_one_line(copy, name):
+    (copy / name).unlink(missing_ok=True)
+    (copy / name).symlink_to("/dev/zero")
+    commit(copy)
+    code, output, errors = call(verify, copy)
+    assert (code, output) == (3, "")
+    assert errors == f"error: {name}: expected a file, got a device or a pipe\n"
+
+
+def test_links_in_place_of_dvcs_own_files_let_a_rerun_write_nothing_elsewhere(copy, tmp_path):
+    write(tmp_path, "theirs/config.local", "[core]\n    site_cache_dir = x\n")
+    for name in ("tmp", "cache"):
+        shutil.rmtree(copy / ".dvc" / name, ignore_errors=True)
+        (copy / ".dvc" / name).symlink_to(tmp_path / "theirs")
+    (copy / ".dvc/config.local").symlink_to(tmp_path / "theirs/config.local")
+    plain_git(copy, "add", "--all", "--force")
+    commit(copy)
+    before = {path: path.read_bytes() for path in (tmp_path / "theirs").rglob("*") if path.is_file()}
+    with surrounded(), inside(copy), checkout() as scratch:
+        scratch.dvc("root")
+        assert not (scratch.folder / ".dvc/config.local").is_symlink()
+    assert {path: path.read_bytes() for path in (tmp_path / "theirs").rglob("*") if path.is_file()} == before
+    shutil.move(copy / ".dvc", tmp_path / "dvc")
+    (copy / ".dvc").symlink_to(tmp_path / "dvc")
+    commit(copy)
+    code, _, errors = call(verify, copy)
+    assert (code, "has no DVC repository" in errors) == (3, True)
+
+
+def test_a_lock_that_a_rerun_cannot_read_is_named_and_so_is_why(copy, monkeypatch):
+    write(copy, "dvc.lock", "<<<<<<< HEAD\n" + (copy / "dvc.lock").read_text())
+    commit(copy)
+    assert "error: dvc.lock: line 1 is a conflict marker of a merge;" in call(verify, copy)[2]
+    write(copy, "dvc.lock", f"x: {NESTED}")
+    commit(copy)
+    assert call(verify, copy)[2] == "error: dvc.lock: nested too deeply\n"
+    monkeypatch.setattr(reading, "LARGEST", 250)
+    assert call(verify, copy)[2] == "error: dvc.lock: expected 0 MB at most, got 0 MB\n"
+
+
+def test_a_result_that_is_a_link_out_of_the_repository_is_not_shown(copy, tmp_path):
+    write(tmp_path, "secret.json", '{"k": "password"}\n')
+    (copy / "m.json").unlink()
+    (copy / "m.json").symlink_to(tmp_path / "secret.json")
+    write(copy, "dvc.lock", (copy / "dvc.lock").read_text().replace("b026324c6904b2a9cb4b88d6d61c81d1", "ab" * 16))
+    commit(copy)
+    code, output, errors = call(verify, copy)
+    assert code == 2, errors
+    assert "not proved" in output
+    assert "password" not in output + errors
 
 
 def test_a_path_of_no_end_out_of_the_repository_is_not_read(copy):
@@ -247,6 +336,12 @@ def test_no_name_forges_a_line_of_the_report(copy):
         lines = form(gate(copy)).splitlines()
         assert not any(line.startswith("stale: forged") or not line.isprintable() for line in lines)
         assert any(r"x\x1b[2K\nstale: forged\u202e" in line for line in lines)
+    row = {"stage": name, "output": name, "verdict": "identical", "promised": "", "differences": [f"recorded {name}"]}
+    report = {"target": name, "revision": "r", "verdict": "identical", "results": [row], "stale": {name: [name]}}
+    for form in (proof, table):
+        lines = form(report | {"environment": {"python": name}}).splitlines()
+        assert not any(line.startswith("stale: forged") or not line.isprintable() for line in lines)
+    assert table(report | {"environment": {}}).splitlines()[4].count("\\n") == 3
     assert printable("a b\tc") == r"a b\tc"
 
 
@@ -261,8 +356,9 @@ def test_a_second_interruption_does_not_stop_the_first():
 def test_nothing_is_left_outside_the_repository(copy, tmp_path):
     for name in ("site", "tmp"):
         (tmp_path / name).mkdir()
-    code, _, _ = call(main, copy, DVC_SITE_CACHE_DIR=str(tmp_path / "site"), TMPDIR=str(tmp_path / "tmp"))
-    assert code == 0
+    for check in (main, verify):
+        code, _, errors = call(check, copy, DVC_SITE_CACHE_DIR=str(tmp_path / "site"), TMPDIR=str(tmp_path / "tmp"))
+        assert code == 0, errors
     assert [*tmp_path.glob("site/*"), *tmp_path.glob("tmp/*")] == []
 
 

@@ -21,7 +21,7 @@ from sentiment.keras.backend import keras
 from sentiment.kinds import ngrams
 from sentiment.kinds.ngrams import Linear, Weighting, make_trainer, open_model
 from sentiment.training import ORDER
-from tests.conftest import PARAMS, ROOT, on_cores
+from tests.conftest import PARAMS, ROOT, emulated, on_cores
 from tests.grams import corpus, made_up, settings, train
 
 WEIGHTINGS = ("counts", "presence", "tfidf", "naive-bayes")
@@ -271,4 +271,4 @@ def test_cores_threads_and_settings_leave_the_bits_of_adam_and_of_the_features_a
 
 
 def test_emulated_processors_give_the_bits_of_adam_and_of_the_features(emulator):
-    assert bits(*emulator.split()) == bits()
+    assert emulated(emulator, "tests.grams") == bits()

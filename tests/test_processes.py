@@ -147,7 +147,7 @@ command(main, interrupted="interrupted; go on")
 
 
 def stage(folder: Path, do: str, environment: dict[str, str]) -> subprocess.Popen:
-    """A stage whose processes, each of which knows its ``shards.PLACE``, do something."""
+    """A stage whose processes, each of which knows its ``shards.processes().rank``, do something."""
     (folder / "stage.py").write_text(STAGE)
     return subprocess.Popen(
         [sys.executable, "-m", "stage"],
@@ -162,21 +162,24 @@ WAIT = "time.sleep(600)"  # for one that has failed
 @pytest.mark.parametrize(
     ("do", "code", "printed", "errors"),
     [
-        ("print('fine') if shards.PLACE == 0 else None", 0, "fine\n", ""),
+        ("print('fine') if shards.processes().rank == 0 else None", 0, "fine\n", ""),
         ("print('a warning', file=sys.stderr)", 0, "", "a warning\n"),
         ("raise InputError('two\\nfaults')", 1, "", "error: two\nerror: faults\n"),
-        (f"if shards.PLACE == 1: raise InputError('mine')\n{WAIT}", 1, "", "error: mine\n"),
+        (f"if shards.processes().rank == 1: raise InputError('mine')\n{WAIT}", 1, "", "error: mine\n"),
         (
-            f"if shards.PLACE == 2: raise ArithmeticError('boom')\n{WAIT}",
+            f"if shards.processes().rank == 2: raise ArithmeticError('boom')\n{WAIT}",
             1, "", r"Traceback(.|\n)*ArithmeticError: boom\n(Abort.*\n)?error: process \d+ on \S+ failed; .* above\n",
         ),
         (
-            f"if shards.PLACE == 1: os.kill(os.getpid(), signal.SIGKILL)\n{WAIT}",
+            f"if shards.processes().rank == 1: os.kill(os.getpid(), signal.SIGKILL)\n{WAIT}",
             1, "", r"error: process \d+ on \S+ was killed by SIGKILL, maybe for want of memory; .*\n",
         ),
-        (f"if shards.PLACE == 1: os._exit(3)\n{WAIT}", 1, "", r"error: process \d+ on \S+ failed .* code 3; .*\n"),
         (
-            "shards.agree('ab'[shards.PLACE == 2], 'weights after epoch 1')",
+            f"if shards.processes().rank == 1: os._exit(3)\n{WAIT}",
+            1, "", r"error: process \d+ on \S+ failed .* code 3; .*\n",
+        ),
+        (
+            "shards.agree('ab'[shards.processes().rank == 2], 'weights after epoch 1')",
             1, "", r"error: weights after epoch 1: expected the same in all .* and b in number 3, .*\n",
         ),
     ],
@@ -191,9 +194,9 @@ def test_processes_end_together_and_say_once_why(tmp_path, do, code, printed, er
 def test_a_sweep_is_whole_in_all_processes_though_the_first_removes_what_it_kept_at_once(tmp_path):
     do = """
 from benchmarks.sweep import sweep
-shards.collect = lambda value, real=shards.collect, place=shards.PLACE: (real(value), time.sleep(place))[0]
+shards.collect = lambda value, real=shards.collect, place=shards.processes().rank: (real(value), time.sleep(place))[0]
 found = sweep(["a", "b", "c"], lambda run: {"of": run}, Path("kept"))
-if shards.PLACE == 0:
+if shards.processes().rank == 0:
     import shutil
     shutil.rmtree("kept")
 assert shards.collect(found) == [[{"of": "a"}, {"of": "b"}, {"of": "c"}]] * 3
@@ -206,7 +209,8 @@ assert shards.collect(found) == [[{"of": "a"}, {"of": "b"}, {"of": "c"}]] * 3
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_ends_all_processes_in_one_line_and_leaves_nothing_half_written(tmp_path, number):
-    do = "with replacing(Path('out', str(shards.PLACE))) as path:\n path.write_text('half')\n print('here')\n " + WAIT
+    do = "rank = shards.processes().rank\nwith replacing(Path('out', str(rank))) as path:\n path.write_text('half')\n"
+    do += " print('here')\n " + WAIT
     run = stage(tmp_path, do, on(3))
     assert [run.stdout.readline() for _ in range(3)] == ["here\n"] * 3
     run.send_signal(number)
@@ -235,13 +239,17 @@ def test_a_launcher_that_is_none_is_refused_in_one_line(tmp_path, launcher, erro
 
 
 def test_without_a_launcher_nothing_of_mpi_is_imported(tmp_path):
-    run = stage(tmp_path, "print(shards.PLACES, [name for name in sys.modules if 'mpi4py' in name])", {"LAUNCHER": " "})
+    run = stage(
+        tmp_path,
+        "print(shards.processes().size, [name for name in sys.modules if 'mpi4py' in name])",
+        {"LAUNCHER": " "},
+    )
     assert run.communicate(timeout=60) == ("1 []\n", "")
 
 
 def test_processes_that_are_bound_to_no_core_share_those_of_their_machine(tmp_path):
     if sys.platform != "linux":
         pytest.skip("only Linux says which cores a process is bound to")
-    run = stage(tmp_path, "print(shards._CORES)", on(4))
+    run = stage(tmp_path, "print(shards.processes().cores)", on(4))
     cores = max(1, len(os.sched_getaffinity(0)) // 4)
     assert run.communicate(timeout=60) == (f"{cores}\n" * 4, "")

@@ -25,8 +25,8 @@ def test_side_by_side_runs_each_task_once(count):
 def three_cores(monkeypatch):
     """Two threads beside that of the caller, however many cores there are."""
     with ThreadPoolExecutor(3) as threads:
-        monkeypatch.setattr(module, "_CORES", 3)
-        monkeypatch.setattr(module, "_threads", threads)
+        monkeypatch.setattr(module, "processes", lambda: module.Processes(None, 0, 1, cores=3))
+        monkeypatch.setattr(module, "_threads", lambda: threads)
         yield
 
 
@@ -82,4 +82,5 @@ def test_each_review_is_dealt_once_the_longest_first_into_shards_that_are_alike(
     assert 1 <= min(counts[1:]) >= max(counts[1:]) - 1
     for rows in groups.rows:
         assert (np.diff(rows.starts) >= 0).all()
-    assert [rows.steps for rows in groups.rows] == [starts.max()] + [7] * (len(counts) - 1)
+        assert [*rows.active] == [sum(start <= step for start in rows.starts) for step in range(len(rows.active))]
+    assert [len(rows.active) for rows in groups.rows] == [starts.max()] + [7] * (len(counts) - 1)

@@ -22,12 +22,25 @@ import pytest
 from dvc.repo import Repo
 
 from checks.attest import statement
+from checks.findings import as_text
+from checks.gate import gate
+from checks.matrix import Run, compare_each
 from checks.runs import Output, Stage
 from checks.scratch import checkout
 from checks.settings import Settings, read_settings
 from checks.shell import InputError, command
 from checks.values import DIFFERENT, IDENTICAL, NOT_PROVED, SAME, WITHIN, compare
-from checks.verify import as_markdown, compare_files, compare_runs, downstream, judge, main, stale
+from checks.verify import (
+    as_markdown,
+    compare_files,
+    compare_runs,
+    downstream,
+    judge,
+    main,
+    proofs_of,
+    stale,
+    with_missing,
+)  # fmt: skip
 from tests.conftest import ROOT
 from tests.repositories import (
     ENVIRONMENT,
@@ -267,6 +280,87 @@ def test_bytes_that_are_not_free_are_compared_where_the_recorded_ones_are_at_han
     assert "the recorded file is not here" in output
 
 
+def test_several_runs_make_a_matrix_that_says_where_each_two_first_differ(copy, tmp_path):
+    folder = Path(shutil.copytree(copy, tmp_path / "folder", ignore=shutil.ignore_patterns(".git")))
+    code, output, errors = verify(copy, "--against", "base", "--against", "shifted", "../folder")
+    assert code == 2, errors
+    title, _, head, *rows = output.splitlines()
+    assert (title, head.split()) == ("4 runs: different", [*"abcd"])
+    assert [row.split()[:2] for row in rows[:4]] == [["a", "HEAD"], ["b", "base"], ["c", "shifted"], ["d", "../folder"]]
+    assert [re.split("  +", row)[2:] for row in rows[:3]] == [
+        ["-", "identical", "different", "identical"], ["identical", "-", "different", "identical"],
+        ["different", "different", "-", "different"],
+    ]  # fmt: skip
+    assert "a and c: score: m.json: different: loss: recorded 0.5, found 0.505, off by 0.005 (tolerance 0.01)" in rows
+    assert not any(row.startswith(("a and b", "a and d", "b and d")) for row in rows)
+    write(folder, "m.json", (folder / "m.json").read_text().replace("0.5,", "0.52,"))
+    code, output, errors = verify(copy, "--json", "--against", "base", "../folder")
+    assert code == 2, errors
+    pairs = {tuple(pair["runs"]): pair for pair in json.loads(output)["pairs"]}
+    assert {runs: pair["verdict"] for runs, pair in pairs.items()} == {
+        (0, 1): IDENTICAL, (0, 2): DIFFERENT, (1, 2): DIFFERENT,
+    }  # fmt: skip
+    assert "first" not in pairs[0, 1]
+    assert pairs[0, 2]["first"]["differences"][0] == "the file is another than the lock records"
+    _, output, _ = verify(copy, "--markdown", "--against", "base", "far")
+    assert output.splitlines()[2:4] == ["|  | a | b | c |", "| --- | --- | --- | --- |"]
+
+
+def test_the_first_difference_is_that_of_the_stage_that_runs_first():
+    was, now = stages(), stages()
+    for name, path in (("b", "o"), ("a", "d")):
+        now[name].outputs[path] = Output("2", {})
+    was, now = (dict(sorted(side.items(), reverse=True)) for side in (was, now))
+    runs = [Run("x", "1", was), Run("y", "2", now), Run("z", "", {})]
+    report = compare_each(runs, lambda one, other: compare_runs(one, with_missing(other, one), EXACT))
+    assert report["pairs"][0]["first"]["stage"] == "a"
+    assert report["pairs"][1]["first"]["differences"] == ["the rerun does not make it"]
+
+
+def test_a_record_proves_a_stage_as_long_as_its_lock_entry_stays(copy):
+    write(copy, "params.yaml", "seed: 1\nunused: 1\n")
+    head = commit(copy)
+    for more, *targets in (2,), (0, "clean"):
+        code, _, errors = verify(copy, "--record", "--date", "2026-11-29", *targets)
+        assert code == 0, errors
+        assert f"note: proofs.jsonl has {more} more lines; commit it" in errors
+    clean, score = map(json.loads, (copy / "proofs.jsonl").read_text().splitlines())
+    assert (clean["commit"], clean["date"], clean["stage"], clean["verdict"]) == (
+        head,
+        "2026-11-29",
+        "clean",
+        IDENTICAL,
+    )
+    assert clean["outputs"] == {"data.csv": hashlib.md5(b"1\n2\n").hexdigest()}
+    assert {"processor", "architecture", "system", "python"} <= clean["machine"].keys()
+    commit(copy)
+    text = as_text(gate(copy), verbose=True)
+    assert "note: proofs.jsonl: 2 of 2 stages are proved as locked, by 1 kind of machine" in text
+    assert f"proof: clean: identical on {clean['machine']['processor']}, {clean['machine']['architecture']}" in text
+    other = score | {"machine": score["machine"] | {"processor": "other"}}
+    write(copy, "proofs.jsonl", "".join(f"{json.dumps(line)}\n" for line in (score, other, clean | {"lock": "0"})))
+    assert gate(copy).notes == [
+        "proofs.jsonl: 1 of 2 stages are proved as locked, by 2 kinds of machine; not proved: clean"
+    ]
+    write(copy, "proofs.jsonl", json.dumps(score | {"verdict": DIFFERENT}) + "\n{}")
+    assert "unreadable: proofs.jsonl: line 2: expected what `dvc-verify --record` writes" in as_text(gate(copy))
+    write(copy, "proofs.jsonl", json.dumps(score | {"verdict": DIFFERENT}))
+    assert gate(copy).notes == [
+        "proofs.jsonl: 0 of 2 stages are proved as locked; not proved: clean, score; other results elsewhere: score"
+    ]
+    write(copy, "dvc.lock", (copy / "dvc.lock").read_text().replace("seed: 1", "seed: 3"))
+    assert gate(copy).proofs == {"clean": {}, "score": {}}
+
+
+def test_what_was_made_from_other_inputs_than_the_lock_has_is_not_recorded():
+    was, now = stages(), stages(seed=2)
+    for side in (was, now):
+        for name, stage in side.items():
+            stage.digest = f"digest of {name}"
+    made = proofs_of(was, now, compare_runs(was, now, EXACT))
+    assert made == [{"stage": "c", "lock": "digest of c", "verdict": IDENTICAL, "outputs": {"z": "1"}}]
+
+
 TRAINING = """\
 import hashlib, io, os, zipfile
 import h5py
@@ -351,7 +445,7 @@ def test_a_metric_edited_in_its_last_digit_is_different_and_named(copy):
     commit(copy)
     code, output, errors = verify(copy, "--against", "base")
     assert code == 2, errors
-    assert "Git keeps another than the lock records" in output
+    assert "the file is another than the lock records" in output
     assert "loss: recorded 0.5000001, found 0.5" in output
     assert output.count("different") == 2  # the verdict and this file
 
@@ -460,8 +554,16 @@ def test_two_recorded_runs_are_compared_without_running_anything(copy):
         (["--rev", "nowhere"], "error: revision: expected a commit, got 'nowhere'"),
         (["--rev", "-x"], "error: argument --rev: expected one argument"),
         (["--modle"], "error: unrecognized arguments: --modle"),
-        (["--against", "HEAD", "clean"], "error: --against: expected it alone"),
+        (["clean", "--against", "HEAD"], "error: --against: expected it alone"),
         (["--against", "HEAD", "--attest", "attested.json"], "error: --against: expected it alone"),
+        (["--against", "HEAD", "--record"], "error: --against: expected it alone"),
+        (["--against", "HEAD", "nowhere"], "error: revision: expected a commit, got 'nowhere'"),
+        (
+            ["--against", "HEAD", ".dvc"],
+            "error: --against: expected a commit or the root of a DVC repository, got .dvc",
+        ),
+        (["--date", "2026-11-29"], "error: --date: expected --record beside it"),
+        (["--record", "--date", "2026-11-31"], "error: argument --date: expected a day such as 2026-11-29"),
         (["no-such-stage"], "error: `dvc repro no-such-stage` of "),
     ],
 )
@@ -816,7 +918,7 @@ def test_a_verdict_is_by_bytes_even_where_bytes_are_free(tmp_path):
     edited = Output("1", files[0], edited=True)
     for other in (Output("1", files[0]), now):
         verdict, (first, *_) = judge("d/o", edited, other, free)
-        assert (verdict, first) == (DIFFERENT, "Git keeps another than the lock records")
+        assert (verdict, first) == (DIFFERENT, "the file is another than the lock records")
     assert judge("o", was, Output("2"), EXACT) == (NOT_PROVED, ["recorded 1, found 2; the recorded file is not here"])
 
 
@@ -859,7 +961,7 @@ def plain(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["C#", "a,b", "100%", "a b"])
+@pytest.mark.parametrize("name", ["C#, a", "100% %(x)s", "$HOME 'q'\udcff"])
 def test_a_folder_may_have_any_name(plain, tmp_path, name):
     folder = Path(shutil.copytree(plain, tmp_path / name / "p", symlinks=True))
     code, _, errors = verify(folder)
@@ -911,6 +1013,14 @@ def test_the_code_of_a_submodule_is_checked_out(plain, tmp_path):
     stage = "stages: {s: {cmd: python lib/code.py > o, deps: [lib/code.py], outs: [o: {cache: false}]}}\n"
     folder = create(tmp_path / "made", {"dvc.yaml": stage})
     git(folder, "submodule", "--quiet", "add", str(library), "lib")
+    repro(folder)
+    code, _, errors = verify(folder)
+    assert code == 0, errors
+    git(library, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(plain), "inner")
+    commit(library)
+    git(folder / "lib", "pull", "--quiet")
+    git(folder / "lib", "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+    write(folder, "dvc.yaml", stage.replace("[lib/code.py]", "[lib/code.py, lib/inner/.dvcignore]"))
     repro(folder)
     code, _, errors = verify(folder)
     assert code == 0, errors

@@ -8,10 +8,8 @@ have started are its first ones. What a group computes for each step and review 
 step by step: the reviews that have started by step 0, then those that have started by step 1, and so on. Compiled code
 goes through them like this:
 
-    active, base = 0, 0
-    for step in range(rows.steps):
-        while active < len(rows.starts) and rows.starts[active] <= step:
-            active += 1  # the review starts here, from the padding review's state before this step
+    base = 0
+    for active in rows.active:
         for r in range(active):
             ...  # review r at this step is row base + r
         base += active
@@ -27,7 +25,7 @@ class Rows(NamedTuple):
     """Which rows a group has, for compiled code."""
 
     starts: np.ndarray  # int32 [reviews], ascending: the first step of each review
-    steps: int  # where they all end
+    active: np.ndarray  # int64 [steps]: how many reviews have started by each step
 
 
 class Groups:
@@ -43,6 +41,7 @@ class Groups:
         here: The shards, from 1, that this process computes.
 
     Attributes:
+        active: int64 [groups, steps]: how many reviews of each group have started by each step; 0 after its last step.
         rows: The rows of each group.
         reviews: The reviews of each group, among all.
     """
@@ -59,7 +58,11 @@ class Groups:
         self.ids, self.starts, self.bounds, self.steps, self.order = ids, starts, bounds, steps, order
         self.here = here
         self.reviews = [slice(begin, end) for begin, end in zip(bounds.tolist(), bounds[1:].tolist(), strict=False)]
-        self.rows = [Rows(starts[reviews], count) for reviews, count in zip(self.reviews, steps.tolist(), strict=True)]
+        self.active = np.zeros((len(steps), steps.max()), np.int64)
+        self.rows = []
+        for reviews, active, count in zip(self.reviews, self.active, steps, strict=True):
+            active[:count] = np.searchsorted(starts[reviews], np.arange(count), side="right")
+            self.rows.append(Rows(starts[reviews], active[:count]))
 
     def __len__(self) -> int:
         """How many groups."""

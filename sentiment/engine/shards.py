@@ -2,7 +2,8 @@
 
 There are where a launcher of MPI has started Python by its runner: `mpiexec -n 4 python -m mpi4py -m module`. Each
 process computes some of the shards and then has what all of them gave, byte for byte, so that whatever it makes of that
-is what one process would have made. Without the runner nothing of MPI is imported.
+is what one process would have made. Without the runner nothing of MPI is imported. Importing this module starts
+neither MPI nor threads.
 """
 
 import os
@@ -10,35 +11,45 @@ import platform
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
 from sentiment import InputError
 
-Value = TypeVar("Value")
-
-_processes = None
-if "mpi4py" in sys.modules:
+if TYPE_CHECKING:
     from mpi4py import MPI
 
-    _processes = MPI.COMM_WORLD
-
-PLACE, PLACES = (_processes.rank, _processes.size) if _processes else (0, 1)
-"""Which of the processes this is, from 0, and how many there are."""
+Value = TypeVar("Value")
 
 
-def _count_cores() -> int:
-    """How many cores this process may use: of those of its machine, its share, bound to cores of its own or not."""
+class Processes(NamedTuple):
+    """The processes that compute the shards together."""
+
+    world: "MPI.Comm | None"  # None: this process alone
+    rank: int  # of this process, from 0
+    size: int  # number of processes
+    cores: int  # that this process may use
+
+
+@cache
+def processes() -> Processes:
+    """The processes, once the first of these functions needs them: all processes must come to that point."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {*range(os.cpu_count())}
-    if not _processes:
-        return len(cores)
-    here = _processes.Split_type(MPI.COMM_TYPE_SHARED)
-    return max(1, len(set.union(*here.allgather(cores))) // here.size)
+    if "mpi4py" not in sys.modules:
+        return Processes(None, 0, 1, len(cores))
+    from mpi4py import MPI
+
+    world = MPI.COMM_WORLD
+    # The share of the machine's cores, whether processes are bound to cores of their own or not.
+    machine = world.Split_type(MPI.COMM_TYPE_SHARED)
+    return Processes(world, world.rank, world.size, max(1, len(set.union(*machine.allgather(cores))) // machine.size))
 
 
-_CORES = _count_cores()
-_threads = ThreadPoolExecutor(_CORES)
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(processes().cores)
 
 
 def side_by_side(run: Callable[[int], None], count: int) -> None:
@@ -54,7 +65,7 @@ def side_by_side(run: Callable[[int], None], count: int) -> None:
         for task in tasks:
             run(task)
 
-    others = [_threads.submit(take) for _ in range(min(count, _CORES) - 1)]
+    others = [_threads().submit(take) for _ in range(min(count, processes().cores) - 1)]
     try:
         take()
     finally:
@@ -63,13 +74,14 @@ def side_by_side(run: Callable[[int], None], count: int) -> None:
         other.result()
 
 
-def own(count: int, place: int = PLACE) -> range:
-    """Which of ``count`` tasks fall to a process, by default this one; the processes take them in order.
+def own(count: int, rank: int | None = None) -> range:
+    """The tasks, of ``count``, of the process ``rank``, by default of this one; the processes take them in order.
 
-    >>> [own(5, place) for place in range(PLACES)]
-    [range(0, 5)]
+    >>> own(5)
+    range(0, 5)
     """
-    return range(count * place // PLACES, count * (place + 1) // PLACES)
+    rank, size = processes().rank if rank is None else rank, processes().size
+    return range(count * rank // size, count * (rank + 1) // size)
 
 
 def everywhere(run: Callable[[int], None], count: int, fills: Callable[[int], list[np.ndarray]]) -> None:
@@ -86,19 +98,22 @@ def everywhere(run: Callable[[int], None], count: int, fills: Callable[[int], li
     """
     mine = own(count)
     side_by_side(lambda at: run(mine[at]), len(mine))
-    if PLACES == 1:
+    world, rank, size, _ = processes()
+    if world is None:
         return
-    types = [
-        _layout([array for task in own(count, place) for array in fills(task)]).Commit() for place in range(PLACES)
-    ]
-    counts, begins = [int(place != PLACE) for place in range(PLACES)], [0] * PLACES
-    _processes.Alltoallw([MPI.BOTTOM, (counts, begins), [types[PLACE]] * PLACES], [MPI.BOTTOM, (counts, begins), types])
+    from mpi4py import MPI
+
+    types = [_layout([array for task in own(count, other) for array in fills(task)]).Commit() for other in range(size)]
+    counts, begins = [int(other != rank) for other in range(size)], [0] * size
+    world.Alltoallw([MPI.BOTTOM, (counts, begins), [types[rank]] * size], [MPI.BOTTOM, (counts, begins), types])
     for layout in types:
         layout.Free()
 
 
 def _layout(arrays: list[np.ndarray]) -> "MPI.Datatype":
-    """Where the bytes of arrays lie, for MPI."""
+    """The MPI data type that describes where the bytes of arrays lie."""
+    from mpi4py import MPI
+
     arrays = [array for array in arrays if array.nbytes]
     pieces = []
     for array in arrays:
@@ -113,14 +128,14 @@ def _layout(arrays: list[np.ndarray]) -> "MPI.Datatype":
 
 def share(find: Callable[[], Value]) -> Value:
     """What ``find()`` gives in the first process, in all of them; it is called in no other."""
-    if PLACES == 1:
-        return find()
-    return _processes.bcast(find() if PLACE == 0 else None)
+    world, rank, _, _ = processes()
+    return world.bcast(find() if rank == 0 else None) if world else find()
 
 
 def collect(value: Value) -> list[Value]:
     """The values of all processes, in their order."""
-    return [value] if PLACES == 1 else _processes.allgather(value)
+    world = processes().world
+    return world.allgather(value) if world else [value]
 
 
 def agree(digest: str, what: str) -> None:
@@ -129,11 +144,11 @@ def agree(digest: str, what: str) -> None:
     Raises:
         InputError: One has another than the first.
     """
-    found = collect((digest, platform.node()))
-    for place, (theirs, node) in enumerate(found):
-        if theirs != found[0][0]:
+    first, *others = collect((digest, platform.node()))
+    for number, (theirs, node) in enumerate(others, start=2):
+        if theirs != first[0]:
             raise InputError(
-                f"{what}: expected the same in all {PLACES} processes, got {found[0][0][:16]} in the first, on"
-                f" {found[0][1]}, and {theirs[:16]} in number {place + 1}, on {node}; do both machines have this"
-                " folder, this code and these packages?"
+                f"{what}: expected the same in all {processes().size} processes, got {first[0][:16]} in the first, on"
+                f" {first[1]}, and {theirs[:16]} in number {number}, on {node}; do both machines have this folder, this"
+                " code and these packages?"
             )

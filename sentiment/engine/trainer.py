@@ -173,8 +173,8 @@ class CompiledPredictor:
         """
         network, probabilities = self.network, np.empty(len(ids), np.float32)
 
-        def share(place):
-            reviews = shards.own(len(ids), place)
+        def share(rank):
+            reviews = shards.own(len(ids), rank)
             for begin in reviews[:: self.batch]:
                 rows = ids[begin : min(begin + self.batch, reviews.stop)]
                 groups = network.deal(rows, -(-len(rows) // BLOCK), padding_steps=self._steps)
@@ -183,7 +183,7 @@ class CompiledPredictor:
                 probabilities[begin + groups.order] = network.output.probabilities()
                 progress(len(rows))
 
-        shards.everywhere(share, shards.PLACES, lambda place: [_of(place, probabilities)])
+        shards.everywhere(share, shards.processes().size, lambda rank: [_of(rank, probabilities)])
         if others := len(ids) - len(shards.own(len(ids))):
             progress(others)
         return probabilities
@@ -205,17 +205,17 @@ def first_steps(network: Network, ids: np.ndarray) -> np.ndarray:
     """``network.first_steps`` of any number of reviews, each process reading its share of a memory map."""
     starts = np.empty(len(ids), np.int32)
 
-    def share(place):
-        reviews = shards.own(len(ids), place)
+    def share(rank):
+        reviews = shards.own(len(ids), rank)
         for begin in reviews[::CHUNK]:
             end = min(begin + CHUNK, reviews.stop)
             starts[begin:end] = network.first_steps(ids[begin:end])
 
-    shards.everywhere(share, shards.PLACES, lambda place: [_of(place, starts)])
+    shards.everywhere(share, shards.processes().size, lambda rank: [_of(rank, starts)])
     return starts
 
 
-def _of(place: int, values: np.ndarray) -> np.ndarray:
-    """The piece of ``values``, one per review, that a process finds."""
-    reviews = shards.own(len(values), place)
+def _of(rank: int, values: np.ndarray) -> np.ndarray:
+    """The piece of ``values``, one per review, that the process ``rank`` computes."""
+    reviews = shards.own(len(values), rank)
     return values[reviews.start : reviews.stop]

@@ -35,7 +35,7 @@ class Average(Block):
         if group:
             _average(rows, self.inputs[group], self._sums, self.outputs[group])
         else:
-            _add_up(rows.steps, self.inputs[0], self._sums)
+            _add_up(len(rows.active), self.inputs[0], self._sums)
 
     def backward(self, group):
         """As ``Block``."""
@@ -47,7 +47,7 @@ class Average(Block):
             for other in range(1, len(self.groups)):
                 starts = self.groups.rows[other].starts
                 _add_starts(starts, self.takes.steps, self.d_outputs[other], self._d_sums)
-            _add_up_backward(rows.steps, self._d_sums, self.d_inputs[0])
+            _add_up_backward(len(rows.active), self._d_sums, self.d_inputs[0])
 
     def given(self, group):
         """As ``Block``."""
@@ -77,17 +77,16 @@ def _add_up_backward(steps, d_sums, d_inputs):
 @compiled
 def _average(rows, inputs, sums, outputs):
     """Fill ``outputs``, float32 [reviews, F], with the mean of each review's steps."""
-    steps, active, base = broadcast(np.float32(rows.steps)), 0, 0
-    for step in range(rows.steps):
-        while active < len(rows.starts) and rows.starts[active] <= step:
-            for f in range(0, outputs.shape[1], LANES):
-                store(outputs, (active, f), load(sums, (step, f)))
-            active += 1
+    steps, base = broadcast(np.float32(len(rows.active))), 0
+    for r in range(len(rows.starts)):
+        for f in range(0, outputs.shape[1], LANES):
+            store(outputs, (r, f), load(sums, (rows.starts[r], f)))
+    for active in rows.active:
         for r in range(active):
             for f in range(0, outputs.shape[1], LANES):
                 store(outputs, (r, f), load(outputs, (r, f)) + load(inputs, (base + r, f)))
         base += active
-    for r in range(active):
+    for r in range(len(rows.starts)):
         for f in range(0, outputs.shape[1], LANES):
             store(outputs, (r, f), load(outputs, (r, f)) / steps)
 
@@ -95,10 +94,8 @@ def _average(rows, inputs, sums, outputs):
 @compiled
 def _average_backward(rows, d_outputs, d_inputs):
     """Fill ``d_inputs``, float32 [rows, F], with each review's gradient over the number of steps."""
-    steps, active, base = broadcast(np.float32(rows.steps)), 0, 0
-    for step in range(rows.steps):
-        while active < len(rows.starts) and rows.starts[active] <= step:
-            active += 1
+    steps, base = broadcast(np.float32(len(rows.active))), 0
+    for active in rows.active:
         for r in range(active):
             for f in range(0, d_outputs.shape[1], LANES):
                 store(d_inputs, (base + r, f), load(d_outputs, (r, f)) / steps)

@@ -57,7 +57,7 @@ class Bidirectional(Block):
         self.back.forward(group)
         if self.gives.steps:
             _copy_every_step(rows, False, onward[group], onward[0], outputs)
-            outputs, back = (x[: rows.steps * n].reshape(rows.steps, n, -1) for x in (outputs, back))
+            outputs, back = (x[: len(rows.active) * n].reshape(len(rows.active), n, -1) for x in (outputs, back))
             outputs[..., units : 2 * units] = back[::-1, :, :units]
         else:
             outputs[:n, :units], outputs[:n, units : 2 * units] = onward[group, :n, :units], back[:n, :units]
@@ -69,7 +69,9 @@ class Bidirectional(Block):
         if group and self.gives.steps:
             d_onward[...] = 0
             _add_every_step(rows, False, units, d_outputs, d_onward, self._owed_outputs[group])
-            d_outputs, d_back = (x[: rows.steps * n].reshape(rows.steps, n, -1) for x in (d_outputs, d_back))
+            d_outputs, d_back = (
+                x[: len(rows.active) * n].reshape(len(rows.active), n, -1) for x in (d_outputs, d_back)
+            )
             d_back[::-1, :, :units] = d_outputs[..., units : 2 * units]
         elif group:
             d_onward[:n, :units], d_back[:n, :units] = d_outputs[:n, :units], d_outputs[:n, units : 2 * units]
@@ -99,8 +101,8 @@ class Bidirectional(Block):
 def _copy_every_step(rows, reverse, own, padding, every):
     """Fill ``every``, [steps * n, F], with ``own`` rows and, before a review starts, with ``padding``'s, [steps, F]."""
     row, n = 0, len(rows.starts)
-    for step in range(rows.steps):
-        to = n * (rows.steps - 1 - step if reverse else step)
+    for step in range(len(rows.active)):
+        to = n * (len(rows.active) - 1 - step if reverse else step)
         for r in range(n):
             started = rows.starts[r] <= step
             for f in range(0, own.shape[1], LANES):
@@ -113,8 +115,8 @@ def _add_every_step(rows, reverse, features, d_every, d_own, d_padding):
     """The way back of ``_copy_every_step``: add to ``d_own`` and fill ``d_padding``, without the padded features."""
     row, n = 0, len(rows.starts)
     d_padding[:] = np.float32(0)
-    for step in range(rows.steps):
-        source = n * (rows.steps - 1 - step if reverse else step)
+    for step in range(len(rows.active)):
+        source = n * (len(rows.active) - 1 - step if reverse else step)
         for r in range(n):
             started = rows.starts[r] <= step
             for f in range(features):

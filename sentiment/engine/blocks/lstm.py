@@ -169,14 +169,14 @@ def _forward(rows, weights, starts, memory, outputs):
     """
     units, width = weights.units, memory.cells.shape[1]
     features = memory.inputs.shape[1] - width
-    active, base = 0, 0
-    for step in range(rows.steps):
+    base, started = 0, 0
+    for step, active in enumerate(rows.active):
         first_cell = base if memory.every_cell else 0
-        while active < len(rows.starts) and rows.starts[active] <= step:
+        for r in range(started, active):
             for u in range(0, width, LANES):
-                store(memory.inputs, (base + active, features + u), load(starts.outputs, (step, u)))
-                store(memory.cells, (first_cell + active, u), load(starts.cells, (step, u)))
-            active += 1
+                store(memory.inputs, (base + r, features + u), load(starts.outputs, (step, u)))
+                store(memory.cells, (first_cell + r, u), load(starts.cells, (step, u)))
+        started = active
         for r in range(active):
             for at in range(0, len(weights.bias), LANES):
                 store(memory.raw, (r, at), load(weights.bias, (at,)))
@@ -223,12 +223,11 @@ def _backward(rows, weights, sequences, d_outputs, owed, memory, d_weights):
     """
     width = memory.cells.shape[1]
     features, one = memory.inputs.shape[1] - width, broadcast(_ONE)
-    active, base = len(rows.starts), np.int64(0)  # with a plain 0, ``_add_outer`` would be compiled for that number too
-    for start in rows.starts:
-        base += rows.steps - start
+    steps, base = len(rows.active), rows.active.sum()
     chunk_end = base
-    clear(memory.d_cells[:active])
-    for step in range(rows.steps - 1, -1, -1):
+    clear(memory.d_cells[: len(rows.starts)])
+    for step in range(steps - 1, -1, -1):
+        active = rows.active[step]
         if active == 0:
             break
         after = base
@@ -238,9 +237,9 @@ def _backward(rows, weights, sequences, d_outputs, owed, memory, d_weights):
             for u in range(0, width, LANES):
                 if sequences:
                     d_output = load(d_outputs, (row, u))
-                    if step < rows.steps - 1:
+                    if step < steps - 1:
                         d_output = d_output + load(memory.d_inputs, (after + r, features + u))
-                elif step == rows.steps - 1:
+                elif step == steps - 1:
                     d_output = load(d_outputs, (r, u))
                 else:
                     d_output = load(memory.d_inputs, (after + r, features + u))
@@ -264,11 +263,10 @@ def _backward(rows, weights, sequences, d_outputs, owed, memory, d_weights):
         if chunk_end - base >= CHUNK:
             _add_outer(memory, base, chunk_end, features + weights.units, d_weights)
             chunk_end = base
-        while active and rows.starts[active - 1] == step:
-            active -= 1
+        for r in range(rows.active[step - 1] if step else 0, active):
             for u in range(0, width, LANES):
-                store(memory.d_start_outputs, (active, u), load(memory.d_inputs, (base + active, features + u)))
-                store(memory.d_start_cells, (active, u), load(memory.d_cells, (active, u)))
+                store(memory.d_start_outputs, (r, u), load(memory.d_inputs, (base + r, features + u)))
+                store(memory.d_start_cells, (r, u), load(memory.d_cells, (r, u)))
     if chunk_end > base:
         _add_outer(memory, base, chunk_end, features + weights.units, d_weights)
 

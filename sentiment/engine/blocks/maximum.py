@@ -37,7 +37,7 @@ class Maximum(Block):
             begin = self._largest, self._ties
             _maximum(rows, self.inputs[group], *begin, self.outputs[group], self._counts[group])
         else:
-            _running_maximum(rows.steps, self.inputs[0], self._largest, self._ties)
+            _running_maximum(len(rows.active), self.inputs[0], self._largest, self._ties)
 
     def backward(self, group):
         """As ``Block``."""
@@ -50,7 +50,9 @@ class Maximum(Block):
             self._d_largest[...] = 0
             for other in range(1, len(self.groups)):
                 _add_starts(self.groups.rows[other].starts, self._owed[other], self._d_largest)
-            _running_maximum_backward(rows.steps, self.inputs[0], self._largest, self._d_largest, self.d_inputs[0])
+            _running_maximum_backward(
+                len(rows.active), self.inputs[0], self._largest, self._d_largest, self.d_inputs[0]
+            )
 
     def given(self, group):
         """As ``Block``."""
@@ -83,13 +85,12 @@ def _count(here, most, count):
 @compiled
 def _maximum(rows, inputs, largest, ties, outputs, counts):
     """Fill ``outputs``, float32 [reviews, F], with each review's maximum, ``counts`` with how many steps have it."""
-    active, base = 0, 0
-    for step in range(rows.steps):
-        while active < len(rows.starts) and rows.starts[active] <= step:
-            for f in range(0, outputs.shape[1], LANES):
-                store(outputs, (active, f), load(largest, (step, f)))
-                store(counts, (active, f), load(ties, (step, f)))
-            active += 1
+    for r in range(len(rows.starts)):
+        for f in range(0, outputs.shape[1], LANES):
+            store(outputs, (r, f), load(largest, (rows.starts[r], f)))
+            store(counts, (r, f), load(ties, (rows.starts[r], f)))
+    base = 0
+    for active in rows.active:
         for r in range(active):
             for f in range(0, outputs.shape[1], LANES):
                 here, most = load(inputs, (base + r, f)), load(outputs, (r, f))
@@ -114,10 +115,8 @@ def _share(starts, outputs, counts, largest, d_outputs, shares, owed):
 @compiled
 def _maximum_backward(rows, inputs, outputs, shares, d_inputs):
     """Fill ``d_inputs``, float32 [rows, F]: where a step has its review's maximum, that review's share."""
-    active, base = 0, 0
-    for step in range(rows.steps):
-        while active < len(rows.starts) and rows.starts[active] <= step:
-            active += 1
+    base = 0
+    for active in rows.active:
         for r in range(active):
             for f in range(0, outputs.shape[1], LANES):
                 here, most = load(inputs, (base + r, f)), load(outputs, (r, f))

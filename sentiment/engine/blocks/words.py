@@ -29,9 +29,8 @@ class Batch(NamedTuple):
     """A batch of all groups, for compiled code; see ``groups.Groups``."""
 
     words: np.ndarray  # int32 [1 + reviews, length]: the table row of each word
-    starts: np.ndarray  # int32 [1 + reviews]
     bounds: np.ndarray  # int64 [groups + 1]
-    steps: np.ndarray  # int64 [groups]
+    active: np.ndarray  # int64 [groups, steps]
 
 
 class Words(Block):
@@ -122,7 +121,7 @@ class Words(Block):
     def given(self, group):
         """As ``Block``; the parts are those of words, which only all shards together have."""
         rows = self.groups.rows[group]
-        count = len(rows.starts) * rows.steps - int(rows.starts.sum())
+        count = rows.active.sum()
         reviews, d_outputs, winners = self.groups.reviews[group], self.d_outputs[group], self._winners[group]
         return [self.groups.ids[reviews], d_outputs[:count], winners[:count]]
 
@@ -131,7 +130,7 @@ class Words(Block):
         if len(self.groups.here) < len(self.groups) - 1:
             self._number()  # with the words of the shards that have come from other processes
         groups, used = self.groups, self._used
-        batch = Batch(self._words, groups.starts, groups.bounds, groups.steps)
+        batch = Batch(self._words, groups.bounds, groups.active)
         d_embeddings, d_kernel, d_bias = self.d_totals
         words = self._embeddings[:used]
 
@@ -205,10 +204,8 @@ def _convolve(words, rows, pool, tables, bias, outputs, winners):
         winners: float32 [rows, F], filled with the place in the pool that has the maximum, the first if several have,
             as in Keras; -1 where none is above 0. Without rows in prediction.
     """
-    taps, active, base = len(tables), 0, 0
-    for step in range(rows.steps):
-        while active < len(rows.starts) and rows.starts[active] <= step:
-            active += 1
+    taps, base = len(tables), 0
+    for step, active in enumerate(rows.active):
         for r in range(active):
             for f in range(0, len(bias), LANES):
                 largest, winner = broadcast(_ZERO), broadcast(-_ONE)
@@ -239,13 +236,10 @@ def _scatter(offset, pool, batch, winners, d_outputs, d_table):
         d_table: float32 [words, F], filled.
     """
     clear(d_table)
-    for group in range(len(batch.steps)):
+    for group in range(len(batch.active)):
         words = batch.words[batch.bounds[group] : batch.bounds[group + 1]]
-        starts = batch.starts[batch.bounds[group] : batch.bounds[group + 1]]
-        active, base = 0, 0
-        for step in range(batch.steps[group]):
-            while active < len(starts) and starts[active] <= step:
-                active += 1
+        base = 0
+        for step, active in enumerate(batch.active[group]):
             for r in range(active):
                 for place in range(pool):
                     at = step * pool + place + offset
