@@ -14,15 +14,16 @@ from sentiment import InputError
 from stages.params import parse
 
 
-def main(folder: Path, reviews: int, *, kept: bool) -> None:
+def main(folder: Path, reviews: int, *, kept: bool, keras: bool = False) -> None:
     """Build the project in an empty or new folder, run it and print its metrics.
 
     Args:
         folder: Folder of the project.
         reviews: Number of reviews in each split.
         kept: Whether the folder stays after the run.
+        keras: Whether models that Keras trains are among the models.
     """
-    environment = write_project(folder, reviews)
+    environment = write_project(folder, reviews, keras=keras)
     params = parse((folder / "params.yaml").read_text(encoding="utf-8"))
     files = [f"metrics/{name}.json" for name in params.models]
     print(f"`dvc repro` in {folder}, {reviews:,} made-up reviews to train on and as many to test on:\n", flush=True)
@@ -57,6 +58,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="an empty folder to keep it in; a scratch one by default")
     parser.add_argument("--reviews", type=int, default=4000, help="reviews in each split; 4000 by default")
+    parser.add_argument("--keras", action="store_true", help="train a model by Keras too, whose import takes seconds")
     options = parser.parse_args()
     if options.reviews < 20:
         parser.error(f"--reviews: expected at least 20, got {options.reviews}")
@@ -64,11 +66,11 @@ if __name__ == "__main__":
     try:
         if kept is None:
             with tempfile.TemporaryDirectory(prefix="imdb-demo-", ignore_cleanup_errors=True) as scratch:
-                main(Path(scratch), options.reviews, kept=False)
+                main(Path(scratch), options.reviews, kept=False, keras=options.keras)
         elif kept.exists() and (not kept.is_dir() or any(kept.iterdir())):
             sys.exit(f"error: {kept} is not an empty folder; name one, or none to use a scratch folder")
         else:
-            main(kept.resolve(), options.reviews, kept=True)
+            main(kept.resolve(), options.reviews, kept=True, keras=options.keras)
     except InputError as error:
         sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
     except subprocess.CalledProcessError as error:

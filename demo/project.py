@@ -28,12 +28,13 @@ LARGEST = {"max_length": 120, "vocabulary": 120, "embedding": 32, "filters": 32,
 EPOCHS = 4
 
 
-def write_project(folder: Path, reviews: int) -> dict[str, str]:
+def write_project(folder: Path, reviews: int, *, keras: bool = False) -> dict[str, str]:
     """Set up the pipeline in ``folder``, with a repository of its own, on a made-up corpus.
 
     Args:
         folder: An empty or new one.
         reviews: In each split.
+        keras: Whether models that Keras trains are among the models.
 
     Returns:
         See ``environment_of``.
@@ -46,7 +47,7 @@ def write_project(folder: Path, reviews: int) -> dict[str, str]:
         else:
             shutil.copy(source, target)
     write_corpus(folder / "corpus", reviews)
-    adapt(folder / "params.yaml", folder / "corpus")
+    adapt(folder / "params.yaml", folder / "corpus", keras=keras)
     (folder / ".gitignore").write_text("/corpus/\n/exported/\n/.checkpoints/\n__pycache__/\n*.tmp\n")
     environment = environment_of(folder)
     own = ("user.name=demo", "user.email=demo@example.org", "commit.gpgsign=false", f"core.hooksPath={os.devnull}")
@@ -68,7 +69,7 @@ def environment_of(folder: Path) -> dict[str, str]:
     return environment
 
 
-def adapt(params: Path, corpus: Path) -> None:
+def adapt(params: Path, corpus: Path, *, keras: bool) -> None:
     """Pin the made-up corpus in ``params.yaml``, train all models on it, keep those ``shown``, and make them small."""
     yaml = YAML()  # which keeps the comments
     values = yaml.load(params)
@@ -76,19 +77,19 @@ def adapt(params: Path, corpus: Path) -> None:
         content = (corpus / name).read_bytes()
         values["download"][key] |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     values["corpora"] = {}
-    values["models"] = {name: values["models"][name] for name in shown(values["models"])}
+    values["models"] = {name: values["models"][name] for name in shown(values["models"], keras=keras)}
     for model in values["models"].values():
         model["corpus"] = "imdb"
         shrink(model)
     yaml.dump(values, params)
 
 
-def shown(models: dict) -> list[str]:
-    """The names of the models that the demo has: the first of each kind and engine."""
+def shown(models: dict, *, keras: bool) -> list[str]:
+    """The names of the models that the demo has: the first of each kind and engine, with or without ``keras``."""
     first = {}
     for name, model in models.items():
         first.setdefault((model["architecture"]["kind"], model["train"]["engine"]), name)
-    return [*first.values()]
+    return [name for (_, engine), name in first.items() if keras or engine != "keras"]
 
 
 def shrink(model: dict) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 
 from sentiment import InputError
 from sentiment.data.archives import UNREADABLE
-from sentiment.data.padding import FIRST_WORD, UNKNOWN, Ragged, dtype_for
-from sentiment.data.text import IMDB, Tokens, clean, encode, words
+from sentiment.data.padding import FIRST_WORD, START, UNKNOWN, Ragged, dtype_for
+from sentiment.data.text import IMDB, Tokens, clean, encode, word_ids, words
 from sentiment.kinds import Model, find
 from sentiment.schema import Pad, Section, check
 from sentiment.training import digest
@@ -129,6 +129,7 @@ class TextModel:
         self._limit = about["pad"]["vocabulary"]
         self.vocabulary = self._limit or max(index.values(), default=0) + FIRST_WORD + 1
         known = self.vocabulary - FIRST_WORD
+        self._ids = word_ids(index, self.vocabulary)
         self._word = {rank + FIRST_WORD: word for word, rank in index.items() if rank < known}
 
     def predict(self, texts: str | Iterable[str], *, words: int = 0) -> list[Answer]:
@@ -195,11 +196,15 @@ class TextModel:
         if odd := [text for text in texts if not isinstance(text, str)]:
             raise TypeError(f"texts: expected strings, got {type(odd[0]).__name__}")
         cleaned = [self.clean(text) for text in texts]
-        ids = [encode(text, self.index, self.vocabulary, self.tokens) for text in cleaned]
+        found = [[*map(self._ids.get, words(text, self.tokens))] for text in cleaned]
+        ids = [[START, *filter(None, review)] for review in found]
         longest = self.max_length or max(map(len, ids), default=0)
         reviews = self._arrays(ids)
         known = np.flatnonzero([any(id > UNKNOWN for id in review[-longest:]) for review in ids])
-        answers = [Answer("", float("nan"), [], self._unknown(text), False, _refusal(text)) for text in cleaned]
+        answers = [
+            Answer("", float("nan"), [], review.count(None) + review.count(UNKNOWN), False, _refusal(text))
+            for text, review in zip(cleaned, found, strict=True)
+        ]
         effects: list[list] = [[] for _ in texts]
         if len(known):
             rows = reviews[known]
@@ -212,10 +217,6 @@ class TextModel:
                 unknown, truncated = answers[at].unknown, len(ids[at]) > longest
                 answers[at], effects[at] = Answer(label, float(probability), named, unknown, truncated), pairs
         return answers, effects
-
-    def _unknown(self, text: str) -> int:
-        known = self.vocabulary - FIRST_WORD
-        return sum(self.index.get(word, known) >= known for word in words(text, self.tokens))
 
 
 def _refusal(text: str) -> str:

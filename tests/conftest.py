@@ -31,7 +31,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 PARAMS = parse((ROOT / "params.yaml").read_text(encoding="utf-8"))
 MODELS = [*PARAMS.models]
-SHOWN = shown({name: model.model_dump() for name, model in PARAMS.models.items()})
+SHOWN = shown({name: model.model_dump() for name, model in PARAMS.models.items()}, keras=True)
 """The models in the projects that `write_project` makes."""
 
 
@@ -61,7 +61,7 @@ def finished(tmp_path_factory, worker_id):
         if not printed.exists():
             status = ["git", "status", "--porcelain", "data", "dvc.lock", "metrics", "models", "plots"]
             before = subprocess.check_output(status, cwd=ROOT)
-            command = [sys.executable, "-m", "demo", "--reviews", str(REVIEWS), str(folder)]
+            command = [sys.executable, "-m", "demo", "--keras", "--reviews", str(REVIEWS), str(folder)]
             run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
             assert run.returncode == 0, run.stdout + run.stderr
             assert subprocess.check_output(status, cwd=ROOT) == before

@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sentiment.data.padding import UNKNOWN
+from sentiment.data.text import encode, words
 from sentiment.model import TextModel, strongest
 from tests.conftest import about_of
 
@@ -72,6 +76,19 @@ def test_an_explanation_shades_each_word_by_the_effects_of_its_n_grams_and_shows
     page = hostile.explain("<script> film")._repr_html_()
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
+
+
+@given(st.lists(st.text(st.sampled_from("abC' .\t,é\xa0"), max_size=30), max_size=5))
+def test_ids_and_unknown_words_are_those_that_encode_finds(texts):
+    index, constant = {"a": 1, "b": 2, "c": 3, "ab": 4, "a'b": 5, "é": 6}, Constant(0.6)
+    model = TextModel(constant, index, about_of(max_length=30, vocabulary=7))  # which ends with "c"
+    answers = model.predict(texts)
+    cleaned = [model.clean(text) for text in texts]
+    ids = [encode(text, index, 7) for text in cleaned]
+    seen = [[0] * (30 - len(each)) + each for each in ids if max(each) > UNKNOWN]
+    assert [row for batch in constant.seen for row in batch] == seen
+    known = {"a", "b", "c"}
+    assert [answer.unknown for answer in answers] == [sum(w not in known for w in words(text)) for text in cleaned]
 
 
 @pytest.mark.parametrize(("probability", "label"), [(0.0, "bad"), (0.5, "bad"), (0.500001, "good"), (1.0, "good")])

@@ -664,13 +664,16 @@ def test_the_demo_ends_in_a_table_of_every_model(finished):
         assert float(row[header.index("accuracy")]) == pytest.approx(accuracy, abs=1e-5)
 
 
-def test_the_demo_in_a_scratch_folder_gives_no_hints_of_what_to_do_there(monkeypatch, tmp_path):
+def test_the_demo_gives_no_hints_of_a_scratch_folder_and_imports_keras_only_if_asked(monkeypatch, tmp_path):
     """Such as `git add`, in a folder that is gone."""
     commands = []
     monkeypatch.setattr(demo, "run", lambda command, folder, environment: commands.append(command))
     for kept in (False, True):
-        demo.main(tmp_path / str(kept), 20, kept=kept)
+        demo.main(tmp_path / str(kept), 20, kept=kept, keras=kept)
     assert [command for command in commands if "repro" in command] == [["dvc", "repro", "--quiet"], ["dvc", "repro"]]
+    shown = [command[3:] for command in commands if "metrics" in command]
+    assert shown[1] == [f"metrics/{name}.json" for name in SHOWN]
+    assert [*set(shown[1]) - set(shown[0])] == [f"metrics/{shown_of('cnn_lstm', 'keras')}.json"]
 
 
 @pytest.mark.parametrize("kept", [(), ("kept",)], ids=len)

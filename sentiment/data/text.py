@@ -59,7 +59,7 @@ def words(text: str, tokens: Tokens = IMDB) -> list[str]:
     >>> words("A film, isn't it?", Tokens(lowercase=False, separators="?"))
     ['A', 'film,', "isn't", 'it']
     """
-    return [word for word in text.translate(_table(tokens)).split(" ") if word]
+    return [*filter(None, text.translate(_table(tokens)).split(" "))]
 
 
 @cache
@@ -101,6 +101,15 @@ def encode(text: str, index: dict[str, int], vocabulary: int, tokens: Tokens = I
     """
     ranks = [index[word] for word in words(text, tokens) if word in index]
     return [START, *(rank + FIRST_WORD if rank + FIRST_WORD < vocabulary else UNKNOWN for rank in ranks)]
+
+
+def word_ids(index: dict[str, int], vocabulary: int) -> dict[str, int]:
+    """The id that ``encode`` gives each word of an index, for many texts.
+
+    >>> word_ids({"a": 1, "film": 2, "isn't": 9}, vocabulary=10)
+    {'a': 4, 'film': 5, "isn't": 2}
+    """
+    return {word: rank + FIRST_WORD if rank + FIRST_WORD < vocabulary else UNKNOWN for word, rank in index.items()}
 
 
 def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0, tokens: Tokens = IMDB) -> str:
