@@ -16,7 +16,7 @@ PYTEST = python -m pytest --numprocesses 2 --dist worksteal --max-worker-restart
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 
 .PHONY: help setup mpi demo repro predict export verify-export check test test-processors gate verify report plots noise \
-  faults bench compare lint lock .venv-bench
+  faults bench compare lint audit lock .venv-bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -83,6 +83,11 @@ lint: setup ## ruff: check and format; ty: names that are not there, on any plat
 	ruff check
 	ruff format --check
 	$(foreach platform,linux darwin win32,ty check --output-format concise --python-platform $(platform) &&) true
+
+audit: setup ## known vulnerabilities of the locked packages, by pip-audit; needs the internet
+	@uv tool run --quiet pip-audit==2.10.1 --strict --disable-pip --require-hashes --progress-spinner off \
+	  --requirement requirements.txt --requirement requirements-mpi.txt 2>.venv/audit.log || \
+	  { sed -n '$$s/^/error: /p' .venv/audit.log >&2; exit 1; }
 
 lock: setup ## resolve pyproject.toml into requirements.txt again, one version of each package for every Python
 	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \

@@ -63,7 +63,8 @@ def install(environment: Path, locks, fresh: bool) -> None:
     if made and fresh and not suits:
         other = run(python, "--version", quiet=True)[1].decode().strip()
         print(f"{this}: TensorFlow has no release for it; using {other}", file=sys.stderr)
-    if not (made and run(uv, "pip", "install", *compiled, "--python", python, *options)[0]):
+    hashed = [f"--build-constraint={locks[0]}"] * ("--hash=" in text and locks[0].name == "requirements.txt")
+    if not (made and run(uv, "pip", "install", *compiled, "--python", python, *hashed, *options)[0]):
         if fresh and not suits:
             sys.exit(f"error: uv fails, and pip needs Python 3.10 to 3.13, not {this}; install one of them")
         print("uv does not work here; pip installs instead, which takes longer", file=sys.stderr)

@@ -8,7 +8,6 @@ import argparse
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -47,6 +46,9 @@ class Project:
             stop: A signal, and the seconds before all processes get it.
             environment: More environment variables; None removes one.
         """
+        assert sys.platform != "win32"  # as `main` says
+        import resource
+
         changed = self.environment | environment
         prepare = None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         with subprocess.Popen(
@@ -269,6 +271,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="faults whose name begins so")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments, sizes and bits")
     options = parser.parse_args()
+    if sys.platform == "win32":
+        parser.error("expected a system with POSIX signals and limits; there are none on Windows")
     choose, lost = random.Random(options.seed), 0
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as scratch:
         seconds, expected = prepare(Path(scratch, "reference"), 300)

@@ -16,7 +16,7 @@ Size = Annotated[int, Field(ge=1, le=4096)]  # of a layer; larger ones need more
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Batch = Annotated[int, Field(ge=1, le=100_000)]
-Rate = Annotated[float, Field(ge=1e-30, le=1e6)]  # in float32 neither 0 nor infinite
+Rate = Annotated[float, Field(ge=1e-30, le=1e38)]  # in float32 neither 0 nor infinite
 
 
 class Section(BaseModel):

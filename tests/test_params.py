@@ -180,7 +180,7 @@ RANGES = {  # where it stands: the least and the most that may be, and what is o
     f"{SMALL}.train.epochs": (1, 100_000, 0, 100_001),
     f"{SMALL}.train.batch": (4, 100_000, 3, 100_001),  # the number of shards
     f"{SMALL}.train.shards": (1, 64, 0, 65),  # the batch
-    f"{SMALL}.train.learning_rate": (1e-30, 1e6, 5e-324, 1e39),  # in float32, the last are 0 and infinite
+    f"{SMALL}.train.learning_rate": (1e-30, 1e38, 5e-324, 1e39),  # in float32, the last are 0 and infinite
     f"{SMALL}.train.beta_2": (LEAST, 0.9999, 0.0, 0.99991),
     f"{SMALL}.train.word_dropout": (0.0, 0.99, -0.001, 0.991),
     f"{SMALL}.train.validation_fraction": (0.0, 0.999, -0.001, 1.0),
@@ -193,7 +193,7 @@ RANGES = {  # where it stands: the least and the most that may be, and what is o
     "models.words.evaluate.calibration_bins": (2, 1000, 1, 1001),
     f"{ADAM}.epochs": (1, 100_000, 0, 100_001),
     f"{ADAM}.batch": (1, 100_000, 0, 100_001),
-    f"{ADAM}.learning_rate": (1e-30, 1e6, 5e-324, 1e39),  # in float32, the last are 0 and infinite
+    f"{ADAM}.learning_rate": (1e-30, 1e38, 5e-324, 1e39),  # in float32, the last are 0 and infinite
     f"{ADAM}.seed": (0, 2**31 - 1, -1, 2**31),
     f"{SVM}.c": (LEAST, 1e6, 0.0, 1_000_001.0),
     f"{SVM}.interpolation": (0.0, 1.0, -0.001, 1.001),

@@ -1,6 +1,5 @@
 """No answer is lost: a standard stream that takes or gives nothing ends a command in one line."""
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -47,6 +46,9 @@ def test_closed_streams_are_no_traceback():
 
 @pytest.mark.parametrize("unbuffered", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["", "unbuffered"])
 def test_a_pipe_that_does_not_block_gets_every_line(unbuffered):
+    assert sys.platform == "linux"
+    import fcntl
+
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)  # less than is written
     os.set_blocking(writing, False)
