@@ -250,7 +250,7 @@ FAULTS = {
     "no settings": (lambda models: (models / NAME / "model.json").unlink(), "there is none"),
     "settings of another form": (
         lambda models: (models / NAME / "model.json").write_text("[]"),
-        "is missing, as of an",
+        "model.json: expected an object, got list",
     ),
     "settings of no form": (lambda models: (models / NAME / "model.json").write_text("{"), "not what `train` writes"),
     "settings that lack a key": (lambda models: (models / NAME / "model.json").write_text("{}"), "'kind' is missing"),
