@@ -7,6 +7,7 @@ import math
 import mimetypes
 import posixpath
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO
@@ -23,11 +24,6 @@ from dvc_render.vega_templates import TEMPLATES, LinearTemplate, SimpleLinearTem
 
 from .shell import InputError, explain, printable
 from .sides import WORKTREE
-
-try:
-    import resource
-except ImportError:  # Windows has no such limit
-    resource = None
 
 FEW = 60  # points of a plot that are drawn as such: one alone makes no line
 MODEL = "model"  # field of a chart of several models
@@ -253,8 +249,12 @@ def check_address_space() -> None:
     Raises:
         InputError: There is such a limit.
     """
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource else -1
-    if resource and limit != resource.RLIM_INFINITY and limit < ADDRESS_SPACE:
+    if sys.platform == "win32":  # which has no such limit
+        return
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < ADDRESS_SPACE:
         raise InputError(
             f"address space: expected no limit, or {ADDRESS_SPACE >> 30} GiB, which V8 reserves to draw plots, got "
             f"{limit >> 20:,} MiB; `ulimit -v unlimited` lifts it"

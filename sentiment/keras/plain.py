@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sentiment import InputError
 
@@ -199,7 +199,8 @@ class Layer:
             settings[key] = [settings[key]] if isinstance(settings[key], int) else [*settings[key]]
         config = {"dtype": _FLOAT32, "trainable": True}
         if self.class_name == "Bidirectional":
-            layer = settings["layer"].serialize(takes, names)
+            inner: Any = settings["layer"]
+            layer = inner.serialize(takes, names)
             both = layer["config"] | {"zero_output_for_mask": layer["config"]["return_sequences"]}
             settings["layer"], settings["backward_layer"] = (
                 layer | {"config": both | {"name": f"{way}_{both['name']}", "go_backwards": back}}
@@ -253,7 +254,8 @@ class Sequential:
     """
 
     def __init__(self, layers: Sequence[Input | Layer], name: str = "sequential"):
-        first, *rest = layers
+        first: Any = layers[0]
+        rest: Any = layers[1:]
         self.name, names = name, _Names()
         self.layers, self.shapes = [first.serialize()], [(None, *first.shape)]
         self._stock = [layer.stock for layer in rest]
