@@ -58,7 +58,7 @@ def described(files: dict[str, bytes], root: Path, name: str, commit: str) -> di
 def _recorded(root: Path, name: str, corpus: str) -> dict[str, dict]:
     """The params that the model's stages ran with, and the MD5 of its raw data, as dvc.lock has them."""
     params, data = {}, {}
-    raw = [f"data/raw/{corpus}{end}" for end in (".npz", "_labels.json", "_word_index.json")]
+    raw = [f"data/raw/{corpus}{end}" for end in (".npz", "_about.json", "_word_index.json")]
     with Repo(str(root)) as repo:
         for stage in repo.index.stages:
             if stage.addressing.partition("@")[2] == name and stage.addressing != f"corpus@{name}":

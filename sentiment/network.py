@@ -1,7 +1,7 @@
 """What all kinds of Keras networks share: their schema of ``train``, their trainers, and prediction.
 
-A kind's file adds ``Architecture`` and ``build(pad, architecture)``, which gives a ``keras.Model`` from word ids, int32
-[reviews, max_length], to probabilities, float32 [reviews, 1].
+A kind's file adds ``Architecture`` and ``build(pad, architecture, labels)``, which gives a ``keras.Model`` from word
+ids, int32 [reviews, max_length], to probabilities, float32 [reviews, 1], or [reviews, labels] of more than two labels.
 """
 
 from collections.abc import Callable, Mapping
@@ -68,8 +68,17 @@ class NetworkSettings(ModelSettings[Architecture, Train]):
     pad: NetworkPad
 
 
+def output(labels: int) -> "keras.layers.Layer":
+    """The last layer: the probability of label 1 of two labels, or of each of several."""
+    from sentiment.keras.backend import keras
+
+    if labels == 2:
+        return keras.layers.Dense(1, activation="sigmoid", name="positive")
+    return keras.layers.Dense(labels, activation="softmax", name="labels")
+
+
 def make_trainer(
-    build: "Callable[[Pad, Section], keras.Model]",
+    build: "Callable[[Pad, Section, int], keras.Model]",
     settings: NetworkSettings,
     reviews: np.ndarray,
     labels: np.ndarray,
@@ -81,13 +90,19 @@ def make_trainer(
         build: Makes the network of ``settings.pad`` and ``settings.architecture``.
         settings: The model's.
         reviews: Unsigned int [reviews, max_length].
-        labels: uint8 [reviews], 0 or 1.
+        labels: Unsigned int [reviews], from 0, each label at least once.
         state: What an earlier trainer's ``state`` gave; ``None`` starts training.
 
     Raises:
         InputError: The compiled trainer has no block for a layer.
     """
-    train, make = settings.train, partial(build, settings.pad, settings.architecture)
+    train, different = settings.train, max(2, int(labels.max()) + 1)
+    make = partial(build, settings.pad, settings.architecture, different)
+    if different > 2 and train.engine == "compiled":
+        raise InputError(
+            f"train.engine = compiled trains networks of 2 labels, and the corpus has {different}; set engine: keras,"
+            " or architecture.kind: ngrams, which either engine trains"
+        )
     options = train.model_dump(include={"batch", "optimizer", "learning_rate", "word_dropout", "seed"})
     if train.optimizer == "adam":
         options["beta_2"] = train.beta_2
@@ -106,7 +121,7 @@ def make_trainer(
     return Saving(trainer, make, train.epochs)
 
 
-def check_blocks(build: "Callable[[Pad, Section], keras.Model]", settings: NetworkSettings) -> None:
+def check_blocks(build: "Callable[[Pad, Section, int], keras.Model]", settings: NetworkSettings) -> None:
     """See that the compiled trainer has blocks for a network.
 
     Raises:
@@ -116,7 +131,7 @@ def check_blocks(build: "Callable[[Pad, Section], keras.Model]", settings: Netwo
     from sentiment.keras import backend
 
     backend.use_no_gpu()
-    Network(backend.to_layers(build(settings.pad, settings.architecture)))
+    Network(backend.to_layers(build(settings.pad, settings.architecture, 2)))
 
 
 class Saving:
@@ -194,7 +209,11 @@ class _Network:
             rows, ids = np.array(part).T
             without = reviews[rows]
             without[without == ids[:, None]] = UNKNOWN
-            for row, id, effect in zip(rows, ids, positive[rows] - self.predict(without, batch=512), strict=True):
+            before, after = positive[rows], self.predict(without, batch=512)
+            if positive.ndim == 2:  # of the predicted label
+                labels = before.argmax(axis=1)[:, None]
+                before, after = (np.take_along_axis(each, labels, 1)[:, 0] for each in (before, after))
+            for row, id, effect in zip(rows, ids, before - after, strict=True):
                 effects[row].append(((int(id),), float(effect)))
         return effects
 

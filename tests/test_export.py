@@ -347,7 +347,7 @@ def test_an_export_has_the_model_its_settings_results_card_and_recipe(project, n
     assert recipe["weights"] == json.loads(files["metrics.json"])["weights"]
     assert recipe["params"][f"models.{name}.train"]["epochs"] == 4
     assert all(key.startswith(f"models.{name}.") for key in recipe["params"])
-    raw = [f"data/raw/imdb{end}" for end in (".npz", "_labels.json", "_word_index.json")]
+    raw = [f"data/raw/imdb{end}" for end in (".npz", "_about.json", "_word_index.json")]
     assert recipe["data"] == {path: hashlib.md5((project.folder / path).read_bytes()).hexdigest() for path in raw}
     assert files["word_index.json"] == (project.folder / "data/raw/imdb_word_index.json").read_bytes()
     assert sorted(path.name for path in (project.folder / "exported").iterdir()) == sorted(FILES)

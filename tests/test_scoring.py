@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sentiment import InputError, scoring
 from stages import evaluate
 
+ABOUT = {"labels": ["negative", "positive"], "corpus": "imdb"}
 LABELS = np.array([0, 0, 0, 1, 1, 1, 1], "u1")
 POSITIVE = np.array([0.6, 0.7, 0.1, 0.9, 0.4, 0.8, 0.95], "f4")  # calls: 2 of 3 negatives wrong, 3 of 4 positives right
 
@@ -125,8 +126,8 @@ def test_what_is_written_of_a_model_is_its_figures_its_curves_and_its_probabilit
         return POSITIVE
 
     model = SimpleNamespace(weights=weights, predict=predict, parallel=False, promise="a stand-in")
-    monkeypatch.setattr(evaluate.model, "read", lambda folder: (model, {}, b""))
-    monkeypatch.setattr(evaluate, "read_split", lambda name, split: {("m", "test"): (ids, LABELS)}[name, split])
+    monkeypatch.setattr(evaluate.model, "read", lambda folder: (model, ABOUT, b""))
+    monkeypatch.setattr(evaluate, "read_split", lambda *key: {("m", "test", 2): (ids, LABELS)}[key])
     evaluate.main(SimpleNamespace(evaluate=SimpleNamespace(batch=3, calibration_bins=2)), "m")
     assert asked == [(ids, 3)]
     metrics = json.loads(Path("metrics/m.json").read_text())

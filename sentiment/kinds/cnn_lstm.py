@@ -76,8 +76,8 @@ def memory(pad: Pad, architecture: Architecture, batch: int) -> int:
     return 4 * (4 * weights + batch * review)
 
 
-def build(pad: Pad, architecture: Architecture) -> "keras.Sequential":
-    """The network: word ids, int32 [reviews, max_length], to probabilities, float32 [reviews, 1]."""
+def build(pad: Pad, architecture: Architecture, labels: int = 2) -> "keras.Sequential":
+    """The network: word ids, int32 [reviews, max_length], to probabilities; see ``network``."""
     from sentiment.keras.backend import keras
 
     layers = keras.layers
@@ -100,7 +100,7 @@ def build(pad: Pad, architecture: Architecture) -> "keras.Sequential":
             *over_time,
             layers.Dropout(architecture.dropout, name="dropout"),
             *dense,
-            layers.Dense(1, activation="sigmoid", name="positive"),
+            network.output(labels),
         ],
         name="cnn_lstm",
     )

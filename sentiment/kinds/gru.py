@@ -28,8 +28,8 @@ class Settings(NetworkSettings[Architecture]):
     """Settings of a GRU; ``engine: keras`` alone trains it."""
 
 
-def build(pad: Pad, architecture: Architecture) -> "keras.Sequential":
-    """The network: word ids, int32 [reviews, max_length], to probabilities, float32 [reviews, 1]."""
+def build(pad: Pad, architecture: Architecture, labels: int = 2) -> "keras.Sequential":
+    """The network: word ids, int32 [reviews, max_length], to probabilities; see ``network``."""
     from sentiment.keras.backend import keras
 
     layers = keras.layers
@@ -39,7 +39,7 @@ def build(pad: Pad, architecture: Architecture) -> "keras.Sequential":
             layers.Embedding(pad.vocabulary, architecture.embedding, name="embedding"),
             layers.GRU(architecture.units, name="gru"),
             layers.Dropout(architecture.dropout, name="dropout"),
-            layers.Dense(1, activation="sigmoid", name="positive"),
+            network.output(labels),
         ],
         name="gru",
     )
