@@ -166,7 +166,31 @@ def encoding_of(path: Path, options: Options) -> str:
     if sample.count(0) > len(sample) // 4:
         return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
     best = charset_normalizer.from_bytes(sample, cp_isolation=[*ENCODINGS]).best()
-    return best.encoding if best else "latin-1"
+    return western(sample) if best is None or best.encoding in LATIN else best.encoding
+
+
+LATIN = ("cp1250", "cp1252", "cp1254")
+TURKISH, CENTRAL = bytes([0xD0, 0xDD, 0xDE, 0xF0, 0xFD, 0xFE]), "ąćęłńśźżčďěňřšťůžőű"
+"""Bytes of letters of Turkish alone in Windows-1254, rare ones in Windows-1252; letters of Central Europe."""
+
+
+def western(sample: bytes) -> str:
+    """The likeliest encoding of text in Latin letters: Windows' of Turkey, of Central or of Western Europe.
+
+    >>> western("\u015f\u0131k".encode("cp1254")), western("\xa35 caf\xe9".encode("cp1252"))
+    ('cp1254', 'cp1252')
+    """
+    beyond = [byte for byte in sample if byte > 0x7F]
+    if sum(byte in TURKISH for byte in beyond) * 4 > len(beyond):
+        return "cp1254"
+    central = sum(letter in CENTRAL for letter in sample.decode("cp1250", "replace"))
+    if central * 2 > len(beyond):
+        return "cp1250"
+    try:
+        sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "cp1252"
 
 
 def label_form(lines: list[str], options: Options) -> Form | None:

@@ -16,7 +16,7 @@ from sentiment.training import called
 from stages.corpus import WHOLE, find_parts, read_file, read_folder, read_rows, tokens_of
 from stages.params import Corpus
 
-TEXTS, CHARACTERS = 10_000, 4_000_000
+TEXTS, CHARACTERS = 10_000, 2_000_000
 """Texts and characters of the training split that the folds have at most, a random part of it."""
 
 FOLDS = 3
@@ -26,6 +26,10 @@ PARAMETERS = 50_000_000
 LANGUAGES = {"HANGUL": "ko", "HIRAGANA": "ja", "KATAKANA": "ja", "CJK": "zh", "THAI": "th", "GREEK": "el",
              "HEBREW": "he", "GEORGIAN": "ka", "ARMENIAN": "hy"}  # fmt: skip
 """The language of a script that has one; others are for the user to name."""
+
+
+UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+"""Scripts without spaces between words, in which characters alone are tokens to try."""
 
 
 class Candidate(NamedTuple):
@@ -85,13 +89,16 @@ def choose(texts: list[str], labels: np.ndarray) -> list[Candidate]:
     texts, labels = sample(texts, labels)
     folds, several = fold_of(labels), len(np.unique(labels)) > 10
     found, counted = [], {}
-    variants = [(unit, symbols) for unit in ("words", "characters") for symbols in (False, True)]
+    scripts = scripts_of(texts)
+    units = ("characters",) if scripts and scripts[0][0] in UNSPACED else ("words", "characters")
+    variants = [(unit, symbols) for unit in units for symbols in (False, True)]
     for unit, symbols in variants:
         tokens = Normal(unit, lowercase=True, symbols=symbols)
         reviews, different = encode(texts, tokens)
-        for longest in (1, 2) if unit == "words" else (3, 5 if different < 1 << ngrams.bits_for(5) else 4):
+        lengths = (1, 2) if unit == "words" else (3, 5 if different < 1 << ngrams.bits_for(5) else 4)
+        for longest in lengths if scripts and scripts[0][0] not in UNSPACED else (2, lengths[1]):
             counted[tokens, longest] = counts = ngrams.learn(reviews, longest=longest, min_df=1, max_features=10**7)[1]
-            first = Candidate(tokens, longest, "tfidf", logistic(8.0))
+            first = Candidate(tokens, longest, "tfidf", logistic(10.0))
             found.append(first._replace(accuracy=accuracy(first, counts, labels, folds)))
     found.sort(key=lambda each: -each.accuracy)
     others: list[tuple[str, Logistic | Svm]] = [("tfidf", logistic(1.0)), ("tfidf", logistic(64.0))]

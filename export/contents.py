@@ -51,7 +51,11 @@ def described(files: dict[str, bytes], root: Path, name: str, commit: str) -> di
         **_recorded(root, name, about["corpus"]),
     }
     figures, spread = (json.loads(files.get(file, b"{}")) for file in ("metrics.json", "noise.json"))
-    text = card(name, about, recipe, figures, spread, layers=files[LAYERS].decode())
+    corpus = json.loads((root / f"data/raw/{about['corpus']}_about.json").read_bytes())
+    text = card(
+        name, about, recipe, figures, spread, layers=files[LAYERS].decode(), corpus=corpus,
+        index=json.loads(files[INDEX]),
+    )  # fmt: skip
     return {"README.md": text.encode(), REPRODUCE: (json.dumps(recipe, indent=2, ensure_ascii=False) + "\n").encode()}
 
 

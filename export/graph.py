@@ -214,7 +214,7 @@ class Served(tf.Module):
         classes = self.classes.lookup(tf.cast(flat, tf.int64))
         order = tf.argsort(tf.cumsum(_begins(classes, row)) * 256 + classes, stable=True)
         state = tf.constant(True), tf.gather(flat, order), row
-        shapes = [state[0].shape, tf.TensorShape([None]), tf.TensorShape([None])]
+        shapes = state[0].shape, tf.TensorShape([None]), tf.TensorShape([None])
         _, flat, row = tf.while_loop(lambda changed, *_: changed, self._compose_once, state, shapes)
         return tf.strings.unicode_encode(tf.RaggedTensor.from_value_rowids(flat, row, points.nrows()), "UTF-8")
 
