@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import re
-import shutil
 import tracemalloc
 from collections import Counter
 from itertools import cycle
@@ -17,7 +16,6 @@ import pytest
 from dvc.utils.serialize import modify_yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from demo.corpus import BLAME, NEUTRAL, PRAISE, make_corpus, word_index
 from demo.project import write_project
@@ -27,7 +25,7 @@ from sentiment.data.labelled import Row
 from sentiment.keras.backend import keras
 from stages import corpus as stage
 from stages.params import Corpus, parse
-from tests.conftest import ROOT, shown_of
+from tests.conftest import shown_of
 from tests.projects import Project
 
 LABELS = ["bad", "good"]
@@ -423,39 +421,15 @@ def test_of_too_many_different_words_the_rarest_are_dropped_and_how_many_is_said
     assert "those that occur at most 3 times may be left out" in capsys.readouterr().err
 
 
-def readme(kind):
-    """The block of a kind in the README's section."""
-    section = re.search(
-        r"^## Your own reviews\n(.*?)^## ", (ROOT / "README.md").read_text(encoding="utf-8"), re.S | re.M
-    )[1]
-    (block,) = re.findall(rf"```{kind}\n(.*?)```", section, re.S)
-    return block
-
-
 def take_over(params):
-    """Do in params.yaml what the README says, and give the sections of the corpus."""
-    shown = YAML().load(re.sub(r"^ *\.\.\.\n", "", readme("yaml"), flags=re.MULTILINE))
+    """Write a corpus and a small network of it into params.yaml."""
     with modify_yaml(params) as values:
-        values["corpora"] = shown["corpora"]
+        values["corpora"] = {"mine": settings("mine.csv", **COLUMNS, test_fraction=0.2, seed=1).model_dump()}
         for model in values["models"].values():
             model["corpus"] = "imdb"
-        values["models"]["mine"] = copy.deepcopy(values["models"]["small"]) | {
-            "corpus": shown["models"]["mine"]["corpus"]
-        }
-        for section in ("pad", "train"):
-            values["models"]["mine"][section] |= shown["models"]["mine"][section]
-    return parse(params.read_text(encoding="utf-8")).corpora
-
-
-def test_the_readmes_ten_lines_are_a_corpus(tmp_path, monkeypatch, capsys):
-    (tmp_path / "mine.csv").write_text(readme("csv"), encoding="utf-8")
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    arrays, index = made(tmp_path, monkeypatch, take_over(tmp_path / "params.yaml")["mine"])
-    assert capsys.readouterr().out.startswith(
-        "train: 8 reviews, 4 of them 'bad', 4 of them 'good'\ntest: 2 reviews, 1 of them 'bad', 1 of them 'good'\n"
-    )
-    found = written_again(arrays, index)
-    assert ("i laughed i cried i loved it", 1) in found["train"] + found["test"]
+        values["models"]["mine"] = copy.deepcopy(values["models"]["small"]) | {"corpus": "mine"}
+        values["models"]["mine"]["pad"]["max_length"] = 20
+    parse(params.read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow
