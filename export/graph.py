@@ -279,9 +279,9 @@ def differences(folder: Path, text: TextModel) -> list[str]:
     """
     words = sorted(text.index, key=text.index.__getitem__)
     other = [word for word in words if not word.isascii()]
-    texts = [*TEXTS, *(text for some in (words[:400], other[:200]) for text in _texts(some, text.tokens))]
-    texts += [unicodedata.normalize("NFD", text) for text in texts if not text.isascii()]
-    texts += [text.upper() for text in texts[len(TEXTS) :: 5]]
+    texts = [*TEXTS, *_texts(words[:400], text.tokens), *_texts(other[:200], text.tokens)]
+    texts += [unicodedata.normalize("NFD", each) for each in texts if not each.isascii()]
+    texts += [each.upper() for each in texts[len(TEXTS) :: 5]]
     try:
         found = tf.saved_model.load(str(folder)).signatures["serving_default"](text=tf.constant(texts))
         probabilities, labels = found["probability"].numpy(), [label.decode() for label in found["label"].numpy()]

@@ -153,6 +153,7 @@ def test_rows_that_a_raw_quotation_mark_merges_are_a_fault_and_a_text_of_two_lin
     form = Form("csv", separator="\t", text="text", label="label")
     read = [*labelled.table(io.BytesIO(f"{header}\n{lines[header]}".encode()), form, {"good", "bad"})]
     (first, fault), (second, cells) = read
+    assert isinstance(fault, Fault)
     assert (first, fault.kind) == (2, "rows in quotes")
     assert "lines 2 to 4" in fault.found
     assert "set quoting: false" in fault.found
