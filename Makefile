@@ -12,11 +12,13 @@ MODEL ?=
 TARGET = $(if $(MODEL),evaluate@$(MODEL))
 # As it was typed: make would take `$` in it for a variable. A comment behind it would add a space.
 override export TEXT := $(value TEXT)
+CORPUS = name text label labels encoding separator format language license
+UPPER = $(shell printf '%s' $1 | tr a-z A-Z)
 PYTEST = python -m pytest --numprocesses 2 --dist worksteal --max-worker-restart 0
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 
-.PHONY: help setup mpi demo repro predict export verify-export check test test-processors gate verify report plots noise \
-  faults bench compare lint audit lock .venv-bench
+.PHONY: help setup mpi demo corpus repro predict export verify-export check test test-processors gate verify report \
+  plots noise faults bench compare lint audit lock .venv-bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -30,6 +32,9 @@ mpi: ## add MPI to .venv, for LAUNCHER="mpiexec -n 4" make repro
 
 demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, offline
 	@python -m demo
+
+corpus: setup ## sections of params.yaml for FILE=reviews.csv NAME=mine, and a model of it; TEXT=column LABEL=column LABELS=neg,pos
+	@python -m corpora $(foreach option,$(CORPUS),$(if $(value $(call UPPER,$(option))),--$(option) '$(value $(call UPPER,$(option)))')) -- '$(value FILE)'
 
 repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=small for one model
 	@python -E -m stages.common.leftovers

@@ -2,9 +2,10 @@
 
 import json
 
+from sentiment.data.text import SPACE, AnyTokens, Normal, Tokens, from_dict, join
+
 CARD = """---
-language: en
-license: apache-2.0
+{language}license: {license}
 library_name: {library}
 pipeline_tag: text-classification
 tags: [sentiment-analysis, {kind}]
@@ -20,7 +21,7 @@ model-index:
 # {name}
 
 A model of kind `{kind}` with {parameters:,} parameters that says whether {subject} is {labels}. It reads {length} of a
-review and knows {known:,} words{rare}.
+{text} and knows {known:,} {unit}s{rare}.
 
 ```
 {layers}
@@ -38,20 +39,20 @@ With TensorFlow alone, from text, cleaned and split into words inside the graph;
 import tensorflow as tf
 
 model = tf.saved_model.load("{name}/saved_model").signatures["serving_default"]
-answer = model(text=tf.constant(["A wonderful film.", "The worst acting I have seen."]))
+answer = model(text=tf.constant([{examples}]))
 for label, probability in zip(answer["label"].numpy(), answer["probability"].numpy()):
     print(label.decode(), probability)
 ```
 
-`probability` is that of `{positive}`; a text without any word that the model knows has none (NaN), and the label "".
+`probability` is {probability}; a text without any {unit} that the model knows has none (NaN), and the label "".
 With the package of the project that made it, without TensorFlow, and with the words that moved an answer:
 
 ```python
 import sentiment
 
 model = sentiment.load("{name}")
-print(model.predict(["A wonderful film."]))
-print(model.explain("A wonderful film."))
+print(model.predict([{example}]))
+print(model.explain({example}))
 ```
 {keras}
 ## Data and protocol
@@ -104,7 +105,17 @@ print(about["labels"][int(probability > 0.5)], probability)
 """
 
 
-def card(name: str, about: dict, recipe: dict, metrics: dict, noise: dict, *, layers: str) -> str:
+def card(
+    name: str,
+    about: dict,
+    recipe: dict,
+    metrics: dict,
+    noise: dict,
+    *,
+    layers: str,
+    corpus: dict,
+    index: dict[str, int],
+) -> str:
     """The card, Markdown.
 
     Args:
@@ -114,6 +125,8 @@ def card(name: str, about: dict, recipe: dict, metrics: dict, noise: dict, *, la
         metrics: By name.
         noise: Their spread over seeds by name, each with ``std``; what was not measured is missing.
         layers: The table of layers.
+        corpus: Values of ``data/raw/<corpus>_about.json``.
+        index: The rank of each token.
     """
     scores = {key: value for key, value in metrics.items() if key not in ("parameters", "weights")}
     deviations = {key: f"{noise[key]['std']:.4f}" if key in noise else "" for key in scores}
@@ -122,7 +135,20 @@ def card(name: str, about: dict, recipe: dict, metrics: dict, noise: dict, *, la
         about["pad"]["vocabulary"],
         "model.keras" in recipe["files"],
     )
+    is_imdb, several = about["corpus"] == "imdb", len(about["labels"]) > 2
+    tokens = from_dict(about["tokens"])
+    texts = ["A wonderful film.", "The worst acting I have seen."] if is_imdb else _examples(index, tokens)
+    plain = isinstance(tokens, Tokens) and not several
     return CARD.format(
+        examples=", ".join(json.dumps(text, ensure_ascii=False) for text in texts),
+        example=json.dumps(texts[0], ensure_ascii=False),
+        language=f"language: {corpus['language']}\n" if "language" in corpus else "",
+        license="apache-2.0" if is_imdb else corpus.get("license", "unknown"),
+        probability="that of each label, in the order of `labels` in `model.json`"
+        if several
+        else f"that of `{about['labels'][1]}`",
+        text="review" if is_imdb else "text",
+        unit="character" if isinstance(tokens, Normal) and tokens.unit == "characters" else "word",
         name=name,
         kind=about["kind"],
         library="keras" if is_keras else "numpy",
@@ -130,14 +156,19 @@ def card(name: str, about: dict, recipe: dict, metrics: dict, noise: dict, *, la
         command=recipe["command"],
         end=", and it reads the end of a long text alone" if length else "",
         index="\n".join(f"    - {json.dumps({'type': key, 'value': value})}" for key, value in scores.items()),
-        keras=KERAS.replace("NAME", name) if is_keras else "",
-        known=vocabulary - 3 if vocabulary else about["words"],
+        keras=KERAS.replace("NAME", name) if is_keras and plain else "",
+        known=min(vocabulary - 3, about["words"]) if vocabulary else about["words"],
         labels=" or ".join(about["labels"]),
         layers=layers.rstrip(),
         length=f"the last {length} words" if length else "all words",
         parameters=metrics["parameters"],
-        rare=" by name; all rarer ones are one word to it" if vocabulary else "",
-        subject="an English film review" if about["corpus"] == "imdb" else "a review",
-        positive=about["labels"][1],
+        rare=" by name; all rarer ones are one to it" if vocabulary and about["words"] > vocabulary - 3 else "",
+        subject="an English film review" if is_imdb else "a text",
         table="\n".join(f"| {key} | {value:.4f} | {deviations[key]} |" for key, value in scores.items()),
     )
+
+
+def _examples(index: dict[str, int], tokens: AnyTokens) -> list[str]:
+    """Two texts of common tokens of the corpus's own."""
+    common = sorted(index, key=index.__getitem__)
+    return [join(some, tokens).replace(SPACE, " ").strip() for some in (common[:12:2], common[1:12:2])]

@@ -104,14 +104,18 @@ def described(files: dict[str, bytes], root: Path, name: str, commit: str) -> di
         **_recorded(root, name, about["corpus"]),
     }
     figures, spread = (json.loads(files.get(file, b"{}")) for file in ("metrics.json", "noise.json"))
-    text = card(name, about, recipe, figures, spread, layers=files[LAYERS].decode())
+    corpus = json.loads((root / f"data/raw/{about['corpus']}_about.json").read_bytes())
+    text = card(
+        name, about, recipe, figures, spread, layers=files[LAYERS].decode(), corpus=corpus,
+        index=json.loads(files[INDEX]),
+    )  # fmt: skip
     return {"README.md": text.encode(), REPRODUCE: (json.dumps(recipe, indent=2, ensure_ascii=False) + "\n").encode()}
 
 
 def _recorded(root: Path, name: str, corpus: str) -> dict[str, dict]:
     """The params that the model's stages ran with, and the MD5 of its raw data, as dvc.lock has them."""
     params, data = {}, {}
-    raw = [f"data/raw/{corpus}{end}" for end in (".npz", "_labels.json", "_word_index.json")]
+    raw = [f"data/raw/{corpus}{end}" for end in (".npz", "_about.json", "_word_index.json")]
     with Repo(str(root)) as repo:
         for stage in repo.index.stages:
             if stage.addressing.partition("@")[2] == name and stage.addressing != f"corpus@{name}":

@@ -12,11 +12,11 @@ import numpy as np
 from sentiment import InputError, load
 from sentiment.data import ngrams
 from sentiment.data.padding import FIRST_WORD, START, UNKNOWN
-from sentiment.data.text import RULES, fold_character
+from sentiment.data.text import DOTTED, MARKUP, RULES, SPACE, AnyTokens, Normal, fold_character, join, normal_character
 from sentiment.keras import archive
 from sentiment.keras.backend import tf, use_no_gpu
 from sentiment.kinds import find
-from sentiment.kinds.ngrams import Linear, open_model
+from sentiment.kinds.ngrams import Linear, OneVersusRest, open_model
 from sentiment.model import TextModel
 
 if TYPE_CHECKING:
@@ -52,8 +52,14 @@ class Network(tf.Module):
         self.model = model
 
     def probability(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
-        """The probability of label 1 of each review, float32 [n]: ragged ids, and the same padded in front."""
-        return self.model(rows, training=False)[:, 0]
+        """The probability of label 1 of each review, float32 [n], or of each of several labels, [n, labels].
+
+        Args:
+            ids: Of each review, ragged.
+            rows: The same, padded in front.
+        """
+        found = self.model(rows, training=False)
+        return found[:, 0] if found.shape[1] == 1 else found
 
 
 class NGrams(tf.Module):
@@ -61,7 +67,8 @@ class NGrams(tf.Module):
 
     def __init__(self, model: Linear):
         super().__init__()
-        self.weighting, self.longest = model.weighting.name, ngrams.words_in(model.grams)
+        self.weighting, self.bits = model.weighting.name, model.bits
+        self.longest = ngrams.words_in(model.grams, model.bits)
         self.grams = tf.Variable(model.grams, trainable=False)
         self.scale = tf.Variable(model.weighting.scale.astype(np.float64), trainable=False)
         self.weights = tf.Variable(model.weights.astype(np.float64), trainable=False)
@@ -73,7 +80,7 @@ class NGrams(tf.Module):
         grams, known, found, of = flat, flat != UNKNOWN, [], []
         for n in range(self.longest):
             if n:
-                grams = grams[:-1] + tf.bitwise.left_shift(flat[n:], tf.constant(ngrams.BITS * n, tf.int64))
+                grams = grams[:-1] + tf.bitwise.left_shift(flat[n:], tf.constant(self.bits * n, tf.int64))
                 known = known[:-1] & (flat[n:] != UNKNOWN) & (review[n:] == review[:-n])
             found.append(tf.boolean_mask(grams, known))
             of.append(tf.boolean_mask(review[: tf.size(review) - n], known))
@@ -91,6 +98,19 @@ class NGrams(tf.Module):
         return tf.cast(tf.sigmoid(logit + self.weights[-1]), tf.float32)
 
 
+class Several(tf.Module):
+    """A linear model of n-grams for each label; see ``kinds.ngrams.OneVersusRest``."""
+
+    def __init__(self, model: OneVersusRest):
+        super().__init__()
+        self.models = [NGrams(each) for each in model.models]
+
+    def probability(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
+        """As ``Network``."""
+        scores = tf.stack([model.probability(ids, rows) for model in self.models], axis=1)
+        return scores / tf.reduce_sum(scores, axis=1, keepdims=True)
+
+
 class Served(tf.Module):
     """A model with all that turns text into its ids.
 
@@ -99,25 +119,33 @@ class Served(tf.Module):
         model: The same of ids.
     """
 
-    def __init__(self, text: TextModel, model: Network | NGrams):
+    def __init__(self, text: TextModel, model: Network | NGrams | Several):
         super().__init__()
         self.model, self.max_length, self.labels, self.rules = model, text.max_length, [*text.labels], text.tokens
         ranks = {word: rank + FIRST_WORD for word, rank in text.index.items()}
         ids = {word: id if id < text.vocabulary else UNKNOWN for word, id in ranks.items()}
         self.ids = _table(ids, tf.string, tf.int32, -1)
-        self.folded = _table(_folded(), tf.string, tf.string, "\0")
+        self.normal = isinstance(text.tokens, Normal)
+        folded = _normal(text.tokens) if isinstance(text.tokens, Normal) else _folded()
+        self.folded = _table(folded, tf.string, tf.string, "\0")
+        self.decomposed = _table(_decomposed(), tf.string, tf.string, "\0")
+        self.classes = _table(_classes(), tf.int64, tf.int64, 0)
         self.pairs = _table(_pairs(), tf.int64, tf.int32, 0)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def serve(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The label of each text, string [n], and the probability of the second, float32 [n].
+        """The label of each text, string [n], and the probability of the second of two labels, float32 [n].
 
-        They are "" and NaN where no word that the model reads is in its vocabulary.
+        Of more labels, the probability of each, [n, labels]. They are "" and NaN where no word that the model reads is
+        in its vocabulary.
         """
         ids = self._ids(text)
         known = tf.reduce_any(ids > UNKNOWN, axis=1)
-        probability = tf.where(known, self.model.probability(ids, self._rows(ids)), float("nan"))
-        label = tf.gather(tf.constant(self.labels), tf.cast(probability > 0.5, tf.int32))
+        probability = self.model.probability(ids, self._rows(ids))
+        several = len(self.labels) > 2
+        number = tf.argmax(probability, axis=1) if several else tf.cast(probability > 0.5, tf.int64)
+        probability = tf.where(known[:, None] if several else known, probability, float("nan"))
+        label = tf.gather(tf.constant(self.labels), number)
         return {"label": tf.where(known, label, ""), "probability": probability}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
@@ -127,6 +155,9 @@ class Served(tf.Module):
 
     def _ids(self, text: tf.Tensor) -> tf.RaggedTensor:
         """The ids that the model reads of each text, without padding."""
+        if self.normal:
+            ids = tf.ragged.map_flat_values(self.ids.lookup, self._normal_tokens(text))
+            return self._cut(ids)
         for pattern, replacement in RULES:
             text = tf.strings.regex_replace(text, pattern, replacement)
         words = self._split(text)
@@ -136,7 +167,10 @@ class Served(tf.Module):
         folded = (self.ids.lookup(words.flat_values) <= UNKNOWN) & better & ~ascii
         joined = tf.strings.reduce_join(pieces, axis=1, separator=" ")
         words = words.with_flat_values(tf.strings.split(tf.where(folded, joined, words.flat_values)))
-        ids = tf.ragged.map_flat_values(self.ids.lookup, words.merge_dims(1, 2))
+        return self._cut(tf.ragged.map_flat_values(self.ids.lookup, words.merge_dims(1, 2)))
+
+    def _cut(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Ids without those of unknown words, -1, behind the start id, the last ones that the model reads."""
         ids = tf.ragged.boolean_mask(ids, ids >= 0)
         ids = tf.concat([tf.fill([ids.nrows(), 1], START), ids], axis=1)
         return ids if self.max_length is None else ids[:, -self.max_length :]
@@ -154,26 +188,73 @@ class Served(tf.Module):
         lower = tf.strings.lower(text) if self.rules.lowercase else text  # in ASCII alone
         return tf.strings.split(tf.strings.regex_replace(lower, f"[{re.escape(self.rules.separators)}]", " "), " ")
 
-    def _fold(self, words: tf.Tensor) -> tf.Tensor:
-        """``text.fold`` of each word."""
-        letters = tf.strings.unicode_split(words, "UTF-8")
-        put = tf.ragged.map_flat_values(self.folded.lookup, letters)
-        letters = tf.ragged.map_flat_values(lambda old, new: tf.where(new == "\0", old, new), letters, put)
-        points = tf.strings.unicode_decode(tf.strings.reduce_join(letters, axis=1), "UTF-8")
-        for _ in range(2):  # a letter with two accents
-            points = self._compose(points)
-        return tf.strings.unicode_encode(points, "UTF-8")
+    def _normal_tokens(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """The tokens of each text, as ``text.clean`` and ``text.words`` find them with ``Normal`` tokens."""
+        text = self._compose(text)
+        for pattern, replacement in MARKUP:
+            text = tf.strings.regex_replace(text, pattern, replacement)
+        text = self._fold(text)
+        if self.rules.lowercase:
+            text = self._compose(tf.strings.regex_replace(text, DOTTED, "i"))
+        text = tf.strings.strip(tf.strings.regex_replace(text, " +", " "))
+        if self.rules.unit == "words":
+            return tf.strings.split(text)
+        around = tf.where(text == "", "", tf.strings.join([" ", text, " "]))
+        return tf.strings.unicode_split(tf.strings.regex_replace(around, " ", SPACE), "UTF-8")
 
-    def _compose(self, points: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Each letter and the accent after it as one character, where there is one."""
+    def _fold(self, words: tf.Tensor) -> tf.Tensor:
+        """``text.fold`` of each word, or each text with the characters that ``text.normalise`` puts; composed."""
+        return self._compose(_put(words, self.folded))
+
+    def _compose(self, text: tf.Tensor) -> tf.Tensor:
+        """Unicode's normal form C of each text: decomposed, marks in canonical order, and composed again.
+
+        The algorithm: The Unicode Standard, 3.11, D117. In each round each letter takes the first mark that it
+        composes with and that no mark of the same class stands before.
+        """
+        points = tf.strings.unicode_decode(_put(text, self.decomposed), "UTF-8")
         flat, row = points.flat_values, points.value_rowids()
-        follows = (tf.roll(row, -1, 0) == row) & (tf.range(tf.size(flat)) < tf.size(flat) - 1)
-        pair = tf.cast(flat, tf.int64) * 2**21 + tf.cast(tf.roll(flat, -1, 0), tf.int64)
-        composed = tf.where(follows, self.pairs.lookup(pair), 0)
-        kept = tf.roll(composed, 1, 0) == 0
-        return tf.ragged.boolean_mask(
-            points.with_flat_values(tf.where(composed > 0, composed, flat)), points.with_flat_values(kept)
+        classes = self.classes.lookup(tf.cast(flat, tf.int64))
+        order = tf.argsort(tf.cumsum(_begins(classes, row)) * 256 + classes, stable=True)
+        state = tf.constant(True), tf.gather(flat, order), row
+        shapes = state[0].shape, tf.TensorShape([None]), tf.TensorShape([None])
+        _, flat, row = tf.while_loop(lambda changed, *_: changed, self._compose_once, state, shapes)
+        return tf.strings.unicode_encode(tf.RaggedTensor.from_value_rowids(flat, row, points.nrows()), "UTF-8")
+
+    def _compose_once(self, _, flat: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """One round of ``_compose``: whether anything was composed; code points, int32 [n]; the text of each."""
+        classes, place = self.classes.lookup(tf.cast(flat, tf.int64)), tf.range(tf.size(flat, tf.int64))
+        begins = _begins(classes, row)
+        run = tf.cumsum(begins) - 1  # a letter and its marks
+        runs = tf.reduce_sum(begins)
+        first = tf.gather(tf.math.unsorted_segment_min(place, run, runs), run)
+        before = tf.maximum(place - 1, 0)
+        follows = (place > 0) & (tf.gather(row, before) == row)
+        starter = tf.where(classes > 0, first, before)  # a letter composes with one right before it, as in Hangul
+        blocked = (classes > 0) & (before != first) & (tf.gather(classes, before) == classes)
+        pair = tf.cast(tf.gather(flat, starter), tf.int64) * 2**21 + tf.cast(flat, tf.int64)
+        composed = tf.where(
+            follows & ~blocked & (starter < place) & (tf.gather(classes, starter) == 0), self.pairs.lookup(pair), 0
         )
+        mine = tf.where(composed > 0, place, tf.size(flat, tf.int64))
+        taken = (composed > 0) & (mine == tf.gather(tf.math.unsorted_segment_min(mine, run, runs), run))
+        taken &= ~(tf.gather(taken, before) & (before < place))
+        flat = tf.tensor_scatter_nd_update(flat, starter[taken][:, None], composed[taken])
+        return tf.reduce_any(taken), flat[~taken], row[~taken]
+
+
+def _begins(classes: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+    """Where letters, or texts, begin: int64 [n], 0 or 1."""
+    same = tf.concat([tf.zeros([tf.minimum(tf.size(row), 1)], tf.bool), row[1:] == row[:-1]], 0)
+    return tf.cast((classes == 0) | ~same, tf.int64)
+
+
+def _put(text: tf.Tensor, table: tf.lookup.StaticHashTable) -> tf.Tensor:
+    """Texts with each character as the table has it."""
+    letters = tf.strings.unicode_split(text, "UTF-8")
+    put = tf.ragged.map_flat_values(table.lookup, letters)
+    letters = tf.ragged.map_flat_values(lambda old, new: tf.where(new == "\0", old, new), letters, put)
+    return tf.strings.reduce_join(letters, axis=1)
 
 
 def served(text: TextModel, content: bytes) -> Served:
@@ -185,7 +266,8 @@ def served(text: TextModel, content: bytes) -> Served:
     """
     use_no_gpu()
     if isinstance(text.model, Linear):
-        return Served(text, NGrams(open_model(content, "")))
+        model = open_model(content, "")
+        return Served(text, Several(model) if isinstance(model, OneVersusRest) else NGrams(model))
     return Served(text, Network(archive.unpack(content)))
 
 
@@ -202,25 +284,39 @@ def differences(folder: Path, text: TextModel) -> list[str]:
     """
     words = sorted(text.index, key=text.index.__getitem__)
     other = [word for word in words if not word.isascii()]
-    texts = [
-        *TEXTS,
-        *(" ".join(some[at : at + 20]) for some in (words[:400], other[:200]) for at in range(0, len(some), 20)),
-    ]
+    texts = [*TEXTS, *_texts(words[:400], text.tokens), *_texts(other[:200], text.tokens)]
+    texts += [unicodedata.normalize("NFD", each) for each in texts if not each.isascii()]
+    texts += [each.upper() for each in texts[len(TEXTS) :: 5]]
     try:
         found = tf.saved_model.load(str(folder)).signatures["serving_default"](text=tf.constant(texts))
         probabilities, labels = found["probability"].numpy(), [label.decode() for label in found["label"].numpy()]
     except (OSError, KeyError, ValueError) as error:
         return [f"it does not answer: {error}"]
     answers = text.predict(texts)
-    expected = np.array([answer.probability for answer in answers])
-    even = np.abs(expected - 0.5) <= TOLERANCE  # either label will do
-    same = np.isclose(probabilities, expected, rtol=0, atol=TOLERANCE, equal_nan=True)
+    several = len(text.labels) > 2
+    expected = np.array(
+        [
+            [*answer.probabilities.values()] if answer.probabilities else [answer.probability] * len(text.labels)
+            if several else [answer.probability]
+            for answer in answers
+        ]
+    )  # fmt: skip
+    probabilities = probabilities.reshape(len(texts), -1)
+    top = np.sort(expected, axis=1) if several else np.hstack([np.full_like(expected, 0.5), expected])
+    even = np.abs(top[:, -1] - top[:, -2]) <= TOLERANCE  # either label will do
+    same = probabilities.shape[1] == expected.shape[1]
+    same &= np.isclose(probabilities, expected, rtol=0, atol=TOLERANCE, equal_nan=True).all(axis=1)
     same &= even | (np.array([answer.label for answer in answers]) == np.array(labels))
     return [
-        f"{texts[at][:40]!r}: it answers {labels[at]!r} {probabilities[at]:.6f}, the model {answers[at].label!r}"
-        f" {expected[at]:.6f}"
+        f"{texts[at][:40]!r}: it answers {labels[at]!r} {probabilities[at].max():.6f}, the model {answers[at].label!r}"
+        f" {expected[at].max():.6f}"
         for at in np.flatnonzero(~same)
     ]
+
+
+def _texts(some: list[str], tokens: AnyTokens) -> list[str]:
+    """Texts of tokens of the index, 20 in each."""
+    return [join(some[at : at + 20], tokens).replace(SPACE, " ") for at in range(0, len(some), 20)]
 
 
 def save(served: Served, folder: Path) -> None:
@@ -250,15 +346,35 @@ def _folded() -> dict[str, str]:
 
 
 @cache
+def _normal(tokens: Normal) -> dict[str, str]:
+    """The replacement of each character that ``text.normalise`` changes."""
+    letters = (chr(point) for point in range(CHARACTERS) if not 0xD800 <= point < 0xE000)
+    return {letter: put for letter in letters if (put := normal_character(letter, tokens)) != letter}
+
+
+@cache
+def _decomposed() -> dict[str, str]:
+    """The canonical decomposition of each character that has one."""
+    letters = (chr(point) for point in range(CHARACTERS) if not 0xD800 <= point < 0xE000)
+    return {letter: put for letter in letters if (put := unicodedata.normalize("NFD", letter)) != letter}
+
+
+@cache
+def _classes() -> dict[int, int]:
+    """Unicode's canonical combining class of each mark; letters have 0."""
+    return {point: number for point in range(CHARACTERS) if (number := unicodedata.combining(chr(point)))}
+
+
+@cache
 def _pairs() -> dict[int, int]:
     """Unicode's canonical compositions: both code points in one number -> the one that stands for the two."""
     found = {}
-    for point in range(CHARACTERS):
-        parts = unicodedata.decomposition(chr(point)).split()
-        if len(parts) == 2 and not parts[0].startswith("<"):
-            letter, accent = (int(part, 16) for part in parts)
-            if unicodedata.normalize("NFC", chr(letter) + chr(accent)) == chr(point):
-                found[letter * 2**21 + accent] = point
+    for letter, parts in _decomposed().items():
+        whole = unicodedata.normalize("NFC", parts)
+        if whole == letter and len(parts) > 1:
+            first, mark = unicodedata.normalize("NFC", parts[:-1]), parts[-1]
+            if len(first) == 1 and unicodedata.normalize("NFC", first + mark) == letter:
+                found[ord(first) * 2**21 + ord(mark)] = ord(letter)
     return found
 
 

@@ -168,8 +168,10 @@ KEYS = ("label", "probability", "words", "unknown", "truncated")
 
 
 def as_json(answer: "Answer | str") -> str:
-    """One object; ``probability`` is that of the second label, exactly."""
+    """One object; ``probability`` is that of the second of two labels, exactly."""
     values = {"error": answer} if isinstance(answer, str) else {key: getattr(answer, key) for key in KEYS}
+    if not isinstance(answer, str) and answer.probabilities:
+        values["probabilities"] = answer.probabilities
     return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
 

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from sentiment import InputError
 from sentiment.data.archives import UNREADABLE
 from sentiment.data.padding import FIRST_WORD, START, UNKNOWN, Ragged, dtype_for
-from sentiment.data.text import IMDB, Tokens, clean, encode, word_ids, words
+from sentiment.data.text import clean, encode, from_dict, join, word_ids, words
 from sentiment.kinds import Model, find
 from sentiment.schema import Pad, Section, check
-from sentiment.training import digest
+from sentiment.training import called, digest
 
 BATCH = 512
 """Reviews predicted at once, at most."""
@@ -27,11 +27,19 @@ ABOUT, INDEX, LAYERS = "model.json", "word_index.json", "layers.txt"
 REMEDY = "`make repro MODEL=<name>` makes it again"
 
 
-class Tokenizing(Section):
+class Split(Section):
     """``data.text.Tokens`` in ``model.json``."""
 
     lowercase: bool
     separators: str
+
+
+class Normalised(Section):
+    """``data.text.Normal`` in ``model.json``."""
+
+    unit: Literal["words", "characters"]
+    lowercase: bool
+    symbols: bool
 
 
 class Answer(NamedTuple):
@@ -39,11 +47,12 @@ class Answer(NamedTuple):
 
     Attributes:
         label: Name of the label; "" if the text has no word that the model knows.
-        probability: Probability of the second label, from 0 to 1; NaN if there is no label.
+        probability: Probability of the second of two labels, or of ``label`` of more; NaN if there is no label.
         words: Words or n-grams that moved the prediction most, and the effect of each; empty unless asked for.
         unknown: Number of words of the text that are not in the vocabulary.
         truncated: Whether the text is longer than the model reads; it reads the end.
         error: Why there is no label; "" if there is one.
+        probabilities: Of each label, where there are more than two.
     """
 
     label: str
@@ -52,9 +61,10 @@ class Answer(NamedTuple):
     unknown: int
     truncated: bool
     error: str = ""
+    probabilities: dict[str, float] | None = None
 
     def __str__(self) -> str:
-        """One line: label, probability of the second label, and words with their effects."""
+        """One line: label, probability, and words with their effects."""
         if self.error:
             return f"no answer: {self.error}"
         moved = " ".join(f"{word}{effect:+.3f}" for word, effect in self.words)
@@ -68,7 +78,7 @@ class Explanation(NamedTuple):
         text: The text as the model reads it.
         answer: The prediction, with all words or n-grams that moved it, the largest effect first.
         unit: Unit of the effects: ``probability`` or ``log-odds``.
-        labels: Names of labels 0 and 1.
+        labels: The labels that effects below and above 0 are towards.
         shades: Each word of the text, and the sum of the effects of the n-grams that it is part of, each divided by
             its number of words.
     """
@@ -124,7 +134,7 @@ class TextModel:
 
     def __init__(self, model: Model, index: dict[str, int], about: Mapping[str, Any]):
         self.model, self.index, self.about = model, index, about
-        self.labels, self.tokens = tuple(about["labels"]), Tokens(**about["tokens"])
+        self.labels, self.tokens = tuple(about["labels"]), from_dict(about["tokens"])
         self.max_length = about["pad"]["max_length"]
         self._limit = about["pad"]["vocabulary"]
         self.vocabulary = self._limit or max(index.values(), default=0) + FIRST_WORD + 1
@@ -172,7 +182,8 @@ class TextModel:
             for begin in range(len(ids) - length + 1):
                 effect = by_gram.get(tuple(ids[begin : begin + length]), 0.0)
                 shades[places[begin : begin + length]] += effect / length
-        return Explanation(text, answer, self.model.unit, self.labels, [*zip(shown, shades.tolist(), strict=True)])
+        labels = self.labels if len(self.labels) == 2 else ("other labels", answer.label)
+        return Explanation(text, answer, self.model.unit, labels, [*zip(shown, shades.tolist(), strict=True)])
 
     def clean(self, text: str) -> str:
         """The text as its words are looked up; see ``data.text.clean``."""
@@ -210,19 +221,23 @@ class TextModel:
             rows = reviews[known]
             positive = self.model.predict(rows, batch=BATCH)
             moved = self.model.effects(rows, positive) if count else [[] for _ in known]
-            for at, probability, pairs in zip(known, positive, moved, strict=True):
-                label = self.labels[int(probability > 0.5)]  # as `evaluate` counts
-                named = [(" ".join(self._word[id] for id in gram), effect) for gram, effect in pairs]
+            for at, label, probability, pairs in zip(known, called(positive), positive, moved, strict=True):
+                named = [(join((self._word[id] for id in gram), self.tokens), effect) for gram, effect in pairs]
                 named = strongest(named, len(named) if count < 0 else count)
-                unknown, truncated = answers[at].unknown, len(ids[at]) > longest
-                answers[at], effects[at] = Answer(label, float(probability), named, unknown, truncated), pairs
+                each = None
+                if positive.ndim == 2:
+                    each = dict(zip(self.labels, probability.tolist(), strict=True))
+                    probability = probability[label]
+                unknown, truncated, name = answers[at].unknown, len(ids[at]) > longest, self.labels[label]
+                answers[at] = Answer(name, float(probability), named, unknown, truncated, probabilities=each)
+                effects[at] = pairs
         return answers, effects
 
 
 def _refusal(text: str) -> str:
     if not text.strip():
         return "the text is empty; expected words"
-    return "no word of it that the model reads is in its vocabulary; expected English text with common words"
+    return "no word of it that the model reads is in its vocabulary; expected text with words as in its corpus"
 
 
 def strongest(effects: list[tuple[str, float]], count: int) -> list[tuple[str, float]]:
@@ -239,14 +254,15 @@ def strongest(effects: list[tuple[str, float]], count: int) -> list[tuple[str, f
 
 
 def describe(
-    *, kind: str, corpus: str, labels: Sequence[str], pad: Pad, index: bytes, weights: np.ndarray
+    *, kind: str, corpus: str, labels: Sequence[str], tokens: dict, pad: Pad, index: bytes, weights: np.ndarray
 ) -> dict[str, Any]:
     """Values of ``model.json``: what turns a text into ids and a prediction into a label, number of words, digests.
 
     Args:
         kind: Of the model.
         corpus: Name of the corpus.
-        labels: Names of labels 0 and 1.
+        labels: Names of the labels, from 0.
+        tokens: How a text is split; see ``data.text.from_dict``.
         pad: How reviews were padded.
         index: The word index file.
         weights: float32 [parameters].
@@ -256,7 +272,7 @@ def describe(
         "kind": kind,
         "labels": [*labels],
         "pad": pad.model_dump(),
-        "tokens": IMDB._asdict(),
+        "tokens": tokens,
         "weights": digest(weights),
         "word_index": hashlib.sha256(index).hexdigest(),
         "words": len(json.loads(index)),
@@ -327,10 +343,10 @@ def load(path: str | Path) -> TextModel:
         ranks, labels, pad = json.loads(index), about["labels"], about["pad"]
         if not all(type(rank) is int and 0 < rank < 2**21 for rank in ranks.values()):
             raise ValueError(f"{INDEX}: expected a rank from 1 for each word")
-        if not (isinstance(labels, list) and len(labels) == 2 and all(isinstance(label, str) for label in labels)):
-            raise ValueError("labels: expected two names")
+        if not (isinstance(labels, list) and len(labels) >= 2 and all(isinstance(label, str) for label in labels)):
+            raise ValueError("labels: expected two names or more")
         check(Pad, pad, ABOUT, "pad")
-        check(Tokenizing, about["tokens"], ABOUT, "tokens")
+        check(Normalised if "unit" in about["tokens"] else Split, about["tokens"], ABOUT, "tokens")
         return TextModel(model, ranks, about)
     except (*UNREADABLE, RecursionError) as error:
         raise InputError(f"{folder}: not what `train` writes ({_reason(error)}); {REMEDY}") from None

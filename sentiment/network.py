@@ -1,18 +1,21 @@
 """What all kinds of Keras networks share: their schema of ``train``, their trainers, and prediction.
 
-A kind's file adds ``Architecture`` and ``build(pad, architecture, keras)``, which gives a ``keras.Model`` from word
-ids, int32 [reviews, max_length], to probabilities, float32 [reviews, 1]. ``keras`` is Keras, or for the compiled
-trainer ``sentiment.keras.plain``, which describes the same network without Keras.
+A kind's file adds ``Architecture`` and ``build(pad, architecture, keras, labels)``, which gives a ``keras.Model`` from
+word ids, int32 [reviews, max_length], to probabilities, float32 [reviews, 1], or [reviews, labels] of more than two
+labels. ``keras`` is Keras, or for the compiled trainer ``sentiment.keras.plain``, which describes the same network
+without Keras.
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from sentiment import InputError
 from sentiment.data.archives import UNREADABLE
 from sentiment.data.padding import UNKNOWN, Reviews
 from sentiment.keras import archive, plain
@@ -71,6 +74,13 @@ class NetworkSettings(ModelSettings[Architecture, Train]):
     pad: NetworkPad
 
 
+def output(keras: ModuleType, labels: int) -> Any:
+    """The last layer: the probability of label 1 of two labels, or of each of several."""
+    if labels == 2:
+        return keras.layers.Dense(1, activation="sigmoid", name="positive")
+    return keras.layers.Dense(labels, activation="softmax", name="labels")
+
+
 def make_trainer(
     build: Build,
     settings: NetworkSettings,
@@ -84,13 +94,18 @@ def make_trainer(
         build: Makes the network of ``settings.pad`` and ``settings.architecture``.
         settings: The model's.
         reviews: Unsigned int [reviews, max_length].
-        labels: uint8 [reviews], 0 or 1.
+        labels: Unsigned int [reviews], from 0, each label at least once.
         state: What an earlier trainer's ``state`` gave; ``None`` starts training.
 
     Raises:
         InputError: The compiled trainer has no block for a layer.
     """
-    train = settings.train
+    train, different = settings.train, max(2, int(labels.max()) + 1)
+    if different > 2 and train.engine == "compiled":
+        raise InputError(
+            f"train.engine = compiled trains networks of 2 labels, and the corpus has {different}; set engine: keras,"
+            " or architecture.kind: ngrams, which either engine trains"
+        )
     options = train.model_dump(include={"batch", "optimizer", "learning_rate", "word_dropout", "seed"})
     if train.optimizer == "adam":
         options["beta_2"] = train.beta_2
@@ -100,7 +115,7 @@ def make_trainer(
         from sentiment.keras.backend import keras
         from sentiment.keras.trainer import KerasTrainer
 
-        make = partial(build, settings.pad, settings.architecture, keras)
+        make = partial(build, settings.pad, settings.architecture, keras, different)
         return KerasSaving(KerasTrainer(make, state, **options), make, train.epochs)
     from sentiment.engine.trainer import CompiledTrainer
 
@@ -215,7 +230,11 @@ class _Network:
             rows, ids = np.array(part).T
             without = reviews[rows]
             without[without == ids[:, None]] = UNKNOWN
-            for row, id, effect in zip(rows, ids, positive[rows] - self.predict(without, batch=512), strict=True):
+            before, after = positive[rows], self.predict(without, batch=512)
+            if positive.ndim == 2:  # of the predicted label
+                labels = before.argmax(axis=1)[:, None]
+                before, after = (np.take_along_axis(each, labels, 1)[:, 0] for each in (before, after))
+            for row, id, effect in zip(rows, ids, before - after, strict=True):
                 effects[row].append(((int(id),), float(effect)))
         return effects
 

@@ -49,7 +49,7 @@ class ModelSettings(Section, Generic[Architecture, Train]):
 Engine = Literal["compiled", "keras", "scikit-learn"]
 """What trains a model: the kernels of ``engine``, Keras's ``fit``, or scikit-learn's LIBLINEAR."""
 
-NOT_KEYS = {"[key]", *Engine.__args__, "log_loss", "squared_hinge"}
+NOT_KEYS = {"[key]", *Engine.__args__, "log_loss", "squared_hinge", "names", "values"}
 """What pydantic puts between the keys that lead to a fault."""
 
 Checked = TypeVar("Checked", bound=BaseModel)

@@ -1,6 +1,6 @@
 """How good probabilities are: scikit-learn's definitions, rounded where processors may differ in the last bits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +8,7 @@ from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
 from sentiment import InputError
-from sentiment.training import DECIMALS
+from sentiment.training import DECIMALS, called
 
 THRESHOLD = 0.5  # a review is called positive above it, as in Keras's binary accuracy
 POINTS = 201  # at most, per curve: more would be finer than a screen and heavier than a diff
@@ -75,13 +75,97 @@ def figures(labels: np.ndarray, positive: np.ndarray) -> dict[str, float]:
     return {name: round(float(metric.score(*given)), DECIMALS) for name, metric in METRICS.items()}
 
 
-def curves(labels: np.ndarray, positive: np.ndarray, calibration_bins: int) -> dict[str, dict[str, np.ndarray]]:
+AVERAGES = ("f1", "precision", "recall", "roc_auc")
+"""Metrics of one label, which of several labels are also the unweighted mean over them (macro)."""
+
+
+def figures_of_several(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+    """The metrics of more than two labels: those of ``METRICS``, and ``AVERAGES`` of each label, as ``recall/bad``.
+
+    Args:
+        labels: Unsigned int [reviews], from 0, each label at least once.
+        probabilities: float32 [reviews, labels].
+        names: Of the labels.
+    """
+    probabilities = probabilities.astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    predicted, numbers = called(probabilities), np.arange(len(names))
+    found = {
+        "accuracy": metrics.accuracy_score(labels, predicted),
+        "loss": metrics.log_loss(labels, probabilities, labels=numbers),
+        "matthews": metrics.matthews_corrcoef(labels, predicted),
+    }
+    of_each = dict(zip(
+        ("precision", "recall", "f1"),
+        metrics.precision_recall_fscore_support(labels, predicted, labels=numbers, zero_division=0)[:3],
+        strict=True,
+    ))  # fmt: skip
+    of_each["roc_auc"] = [metrics.roc_auc_score(labels == number, probabilities[:, number]) for number in numbers]
+    for metric in AVERAGES:
+        found[metric] = np.mean(of_each[metric])
+        found |= {f"{metric}/{name}": value for name, value in zip(names, of_each[metric], strict=True)}
+    return {name: round(float(value), DECIMALS) for name, value in found.items()}
+
+
+def chance(labels: np.ndarray, accuracy: float) -> dict[str, float]:
+    """The accuracy of always giving the commonest label, and the 95% interval of an accuracy on so many reviews.
+
+    The interval is E. Wilson's (Probable inference, the law of succession, and statistical inference, 1927).
+
+    >>> chance(np.array([0, 0, 0, 1]), 0.75)
+    {'accuracy_commonest': 0.75, 'accuracy_high': 0.954413, 'accuracy_low': 0.300642}
+    """
+    n, z = len(labels), 1.959964
+    centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))
+    commonest = np.bincount(labels).max() / n
+    values = {"accuracy_commonest": commonest, "accuracy_high": centre + half, "accuracy_low": centre - half}
+    return {name: round(float(value), DECIMALS) for name, value in values.items()}
+
+
+def curves_of_several(
+    labels: np.ndarray, probabilities: np.ndarray, calibration_bins: int, names: Sequence[str]
+) -> dict[str, dict[str, np.ndarray]]:
+    """As ``curves``, of more than two labels: ROC and precision of each, in a column ``label``; all in one calibration.
+
+    Args:
+        labels: As for ``figures_of_several``.
+        probabilities: float32 [reviews, labels].
+        calibration_bins: As for ``curves``.
+        names: Of the labels.
+    """
+    each = [curves(labels == number, probabilities[:, number], calibration_bins) for number in range(len(names))]
+    tables = {}
+    for curve in ("roc", "precision_recall"):
+        lengths = [len(next(iter(tables[curve].values()))) for tables in each]
+        columns = {name: np.concatenate([tables[curve][name] for tables in each]) for name in each[0][curve]}
+        tables[curve] = columns | {"label": np.repeat(names, lengths)}
+    is_label = labels[:, None] == np.arange(len(names))
+    observed, predicted = calibration_curve(is_label.ravel(), probabilities.ravel(), n_bins=calibration_bins)
+    tables["calibration"] = {"predicted": predicted.round(DECIMALS), "observed": observed.round(DECIMALS)}
+    tables["confusion"] = _confusion(labels, called(probabilities), names)
+    return tables
+
+
+def _confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The number of reviews of each pair of an actual and a predicted label."""
+    counts = metrics.confusion_matrix(labels, predicted, labels=np.arange(len(names)))
+    named = np.array([*names])
+    return {
+        "actual": named.repeat(len(names)), "predicted": np.tile(named, len(names)), "reviews": counts.ravel(),
+    }  # fmt: skip
+
+
+def curves(
+    labels: np.ndarray, positive: np.ndarray, calibration_bins: int, names: Sequence[str] = ("negative", "positive")
+) -> dict[str, dict[str, np.ndarray]]:
     """The data of four plots, each a table of named columns.
 
     Args:
         labels: uint8 [reviews], 0 or 1, both present.
         positive: float32 [reviews], the probability of 1.
         calibration_bins: Equal-width bins of probability; empty ones leave no row.
+        names: Of the labels.
 
     Returns:
         ``roc``, ``precision_recall`` (at most ``POINTS`` of the curve's own points), ``confusion`` (counts) and
@@ -90,16 +174,10 @@ def curves(labels: np.ndarray, positive: np.ndarray, calibration_bins: int) -> d
     false_positive, true_positive, _ = metrics.roc_curve(labels, positive, drop_intermediate=False)
     precision, recall, _ = metrics.precision_recall_curve(labels, positive)
     observed, predicted = calibration_curve(labels, positive.astype(np.float64), n_bins=calibration_bins)
-    confusion = metrics.confusion_matrix(labels, positive > THRESHOLD)
-    names = np.array(["negative", "positive"])
     return {
         "roc": _thin({"false_positive_rate": false_positive, "true_positive_rate": true_positive}),
         "precision_recall": _thin({"recall": recall[::-1], "precision": precision[::-1]}),
-        "confusion": {
-            "actual": names.repeat(2),
-            "predicted": np.tile(names, 2),
-            "reviews": confusion.ravel(),
-        },
+        "confusion": _confusion(labels, positive > THRESHOLD, names),
         "calibration": {"predicted": predicted.round(DECIMALS), "observed": observed.round(DECIMALS)},
     }
 

@@ -34,14 +34,14 @@ class Trainer(Protocol):
 
         Args:
             ids: Word ids of all reviews; a memory map is read batch by batch.
-            labels: uint8 [reviews], 0 or 1.
+            labels: Unsigned int [reviews], from 0.
             order: int [n]: the reviews to train on.
             epoch: The number of epochs before this one.
             progress: To be called with the number of reviews each batch adds.
         """
 
     def predict(self, ids: Reviews) -> np.ndarray:
-        """The probability that each review is positive, float32 [reviews]."""
+        """The probability that each review is positive, float32 [reviews]; of each of several labels, [reviews, n]."""
 
     def state(self) -> dict[str, np.ndarray]:
         """All that it carries from one epoch to the next: "weights", flat float32 in Keras's order, and its own."""
@@ -118,10 +118,30 @@ def fit(
         yield Epoch(state, metrics)
 
 
-def measure(positive: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Mean binary cross-entropy and accuracy of probabilities, float32 [n], against labels, [n] of 0 or 1."""
-    likelihood = np.where(labels, positive, 1 - positive).astype(np.float64)
+def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Mean cross-entropy and accuracy.
+
+    Args:
+        probabilities: float32 [n], of label 1; or [n, labels], of each label.
+        labels: [n], from 0.
+    """
+    if probabilities.ndim == 2:
+        likelihood = probabilities[np.arange(len(labels)), labels]
+    else:
+        likelihood = np.where(labels, probabilities, 1 - probabilities)
     return {
-        "loss": float(-np.log(np.maximum(likelihood, SMALLEST)).mean()),
-        "accuracy": float(((positive > 0.5) == labels).mean()),
+        "loss": float(-np.log(np.maximum(likelihood.astype(np.float64), SMALLEST)).mean()),
+        "accuracy": float((called(probabilities) == labels).mean()),
     }
+
+
+def called(probabilities: np.ndarray) -> np.ndarray:
+    """The label that is predicted: the most probable one, of equals the first; of two, label 1 above one half.
+
+    Args:
+        probabilities: As for ``measure``.
+
+    >>> called(np.array([0.5, 0.6])).tolist(), called(np.array([[0.2, 0.3, 0.5], [0.4, 0.4, 0.2]])).tolist()
+    ([0, 1], [2, 0])
+    """
+    return probabilities.argmax(axis=1) if probabilities.ndim == 2 else (probabilities > 0.5).astype(np.uint8)

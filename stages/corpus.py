@@ -1,98 +1,149 @@
-"""Turn reviews of your own into the format of the IMDB ones: data/raw/<corpus>.npz, its word index and its labels.
+"""Turn labelled texts of your own into the format of the IMDB reviews: data/raw/<corpus>.npz, and its word index.
 
-The files are read once to draw the test split, if there is none; once to find every fault and to count; and once more
-for each split, to write it as they are read.
+data/raw/<corpus>_about.json has the names of the labels and how a text is split into tokens. The files are read once to
+draw the test split, if there is none; once to find every fault and to count; and once more for each split, to write it
+as they are read.
 """
 
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from sentiment import InputError
 from sentiment.data import raw
-from sentiment.data.labelled import Fault, Row, draw, is_test, json_lines, judge, plain, table
+from sentiment.data.labelled import (
+    READERS,
+    SUFFIXES,
+    Fault,
+    Form,
+    Row,
+    draw,
+    format_of,
+    is_test,
+    judge,
+    open_file,
+    plain,
+    plain_lines,
+    rows,
+)
 from sentiment.data.survey import Placed, Survey, survey
-from sentiment.data.text import make_index
+from sentiment.data.text import Normal, make_index
 from stages.common.command import command
 from stages.common.files import replacing, write_json, write_text
 from stages.params import Corpus, read_corpus
 
 RAW = Path("data/raw")
-READERS = {".csv": table, ".tsv": table, ".jsonl": json_lines, ".ndjson": json_lines}
 SPLITS = ("train", "test")
 WHOLE = "train and test"
 """The split of reviews that come without one: it is drawn."""
 
+Parts = dict[str, list[Path]]
+"""The files or folders of each split."""
+
 
 def main(settings: Corpus, name: str) -> None:
     """Write the corpus called ``name``, streaming."""
-    parts = find_parts(Path(settings.reviews), settings.labels)
+    parts = find_parts(settings)
     check_keys(settings, name, parts)
-    read = partial(read_rows, parts, settings)
-    if WHOLE in parts:
-        reviews = (row for _, _, row in read() if isinstance(row, Row))
-        cuts = draw(reviews, settings.test_fraction, settings.seed)
-        read = partial(split_rows, read, cuts, settings.seed)
+    read = split_read(parts, settings)
     found = survey(read())
     check_rows(settings, name, found)
     index = make_index(found.words)
     with replacing(RAW / f"{name}.npz") as path, path.open("wb") as file:
         raw.write(file, {split: (encode(read(), split, index), found.labels[split]) for split in SPLITS})
     write_text(RAW / f"{name}_word_index.json", json.dumps(index))
-    write_json(RAW / f"{name}_labels.json", settings.labels)
+    about = {"labels": [*settings.labels], "tokens": tokens_of(settings)._asdict()}
+    told = {"language": settings.language, "license": settings.license}
+    write_json(RAW / f"{name}_about.json", about | {key: value for key, value in told.items() if value})
     for split, labels in found.labels.items():
-        print(f"{split}: {len(labels):,} reviews, {labels.sum():,} of them {settings.labels[1]!r}")
-    print(f"{len(index):,} different words")
+        counts = Counter(labels.tolist())
+        print(
+            f"{split}: {len(labels):,} reviews, "
+            + ", ".join(f"{counts[number]:,} of them {label!r}" for number, label in enumerate(settings.labels))
+        )
+    print(f"{len(index):,} different {settings.tokens}")
 
 
-def find_parts(path: Path, labels: list[str]) -> dict[str, Path]:
-    """The file or folder of each split; of ``WHOLE`` alone where the reviews come without splits.
+def tokens_of(settings: Corpus) -> Normal:
+    """How the texts are split."""
+    return Normal(settings.tokens, settings.lowercase, settings.symbols)
+
+
+def split_read(parts: Parts, settings: Corpus) -> Callable[[], Iterator[Placed]]:
+    """A function that reads every row, with its split; where the reviews have none, the split is drawn here."""
+    read = partial(read_rows, parts, settings)
+    if WHOLE not in parts:
+        return read
+    reviews = (row for _, _, row in read() if isinstance(row, Row))
+    cuts = draw(reviews, len(settings.labels), settings.test_fraction, settings.seed)
+    return partial(split_rows, read, cuts, settings.seed)
+
+
+def find_parts(settings: Corpus) -> Parts:
+    """The files or folders of each split; of ``WHOLE`` alone where the reviews come without splits.
 
     Raises:
         InputError: There is none, or another than ``READERS`` read.
     """
-    parts = {WHOLE: path}
-    if path.is_dir():
+    path = Path(settings.reviews)
+    parts: Parts = {WHOLE: [path]}
+    if settings.splits is not None:
+        parts = {split: [path / name for name in settings.splits[split]] for split in SPLITS}
+    elif path.is_dir():
         splits = {split: [entry for entry in sorted(path.iterdir()) if is_part(entry, split)] for split in SPLITS}
         if many := next((found for found in splits.values() if len(found) > 1), None):
             raise InputError(f"{path}: expected one {many[0].stem} split, got {' and '.join(map(str, many))}")
         if all(splits.values()):
-            parts = {split: found[0] for split, found in splits.items()}
-    for part in parts.values():
+            parts = splits
+    if path.is_dir():
+        read = {part.relative_to(path).parts[0] for part in chain(*parts.values()) if part != path}
+        if read and (others := [name for name in sorted(os.listdir(path)) if name not in read]):
+            print(f"{path}: not read: {', '.join(others)}; `splits` names what is read")
+    for part in chain(*parts.values()):
         if part.is_dir():
             names = sorted(os.listdir(part))
-            if not all((part / label).is_dir() for label in labels):
+            read = {found.name for value in settings.values if (found := labelled_part(part, value))}
+            if not all(labelled_part(part, value) for value, number in settings.values.items() if number is not None):
                 raise InputError(
-                    f"{part}: expected a folder for each label, {' and '.join(labels)}, or train and test, each a"
-                    f" folder or a file ending in {', '.join(READERS)}; got {', '.join(names[:8]) or 'nothing'}"
+                    f"{part}: expected a folder or file for each label, {' and '.join(settings.values)}, or train and"
+                    f" test, each a folder or a file ending in {', '.join(SUFFIXES)}; got"
+                    f" {', '.join(names[:8]) or 'nothing'}"
                 )
-            if others := [name for name in names if name not in labels]:
+            if others := [name for name in names if name not in read]:
                 print(f"{part}: not read, as no label: {', '.join(others)}")
         elif not part.is_file():
             raise InputError(f"{part}: no such file or folder; correct its name in params.yaml")
-        elif part.suffix not in READERS:
+        elif (settings.format or format_of(part)) not in READERS:
             raise InputError(
-                f"{part}: expected a folder or a file ending in {', '.join(READERS)}; rename or convert it"
+                f"{part}: expected a folder or a file ending in {', '.join(SUFFIXES)}, or one whose `format` is given:"
+                f" {', '.join(READERS)}; `make corpus FILE={part}` finds it"
             )
     return parts
 
 
-def check_keys(settings: Corpus, name: str, parts: dict[str, Path]) -> None:
+def labelled_part(folder: Path, value: str) -> Path | None:
+    """The folder or file of a label in a folder."""
+    return next((path for path in (folder / value, folder / f"{value}.txt") if path.exists()), None)
+
+
+def check_keys(settings: Corpus, name: str, parts: Parts) -> None:
     """See that params.yaml has the keys that these files need.
 
     Raises:
         InputError: It lacks one, or has one that would play no part.
     """
-    tables, whole = any(part.is_file() for part in parts.values()), WHOLE in parts
+    files = [part for part in chain(*parts.values()) if part.is_file()]
+    columns = any(not (settings.format or format_of(part) or "").endswith(("text", "label")) for part in files)
+    folders = "a folder of texts has no columns" if not files else "lines of a label and a text have no columns"
+    whole, split = WHOLE in parts, "the reviews have a test split of their own"
     for key, needed, reason in (
-        ("text", tables, "a folder of texts has no columns"),
-        ("label", tables, "a folder of texts has no columns"),
-        ("test_fraction", whole, "the reviews have a test split of their own"),
-        ("seed", whole, "the reviews have a test split of their own"),
-    ):
+        ("text", columns, folders), ("label", columns, folders), ("test_fraction", whole, split), ("seed", whole, split)
+    ):  # fmt: skip
         value = getattr(settings, key)
         if needed and value is None:
             raise InputError(f"params.yaml: corpora.{name}.{key} is missing, and {settings.reviews} needs it; add it")
@@ -102,14 +153,18 @@ def check_keys(settings: Corpus, name: str, parts: dict[str, Path]) -> None:
 
 def is_part(path: Path, split: str) -> bool:
     """Whether an entry of a folder holds a split: the folder or the file of its name."""
-    return path.name == split if path.is_dir() else path.stem == split and path.suffix in READERS
+    return path.name == split if path.is_dir() else path.name.partition(".")[0] == split and bool(format_of(path))
 
 
-def read_rows(parts: dict[str, Path], settings: Corpus) -> Iterator[Placed]:
-    """Every row, with the split of its file, which may be ``WHOLE``."""
-    for split, path in parts.items():
-        for place, row in read_folder(path, settings) if path.is_dir() else read_file(path, settings):
-            yield place, split, row
+def read_rows(parts: Parts, settings: Corpus) -> Iterator[Placed]:
+    """Every row, with the split of its file, which may be ``WHOLE``; those that are left out are not among them."""
+    values, tokens = settings.values, tokens_of(settings)
+    for split, paths in parts.items():
+        for path in paths:
+            for place, cells in (read_folder if path.is_dir() else read_file)(path, settings):
+                row = cells if isinstance(cells, Fault) else judge(*cells, values, tokens)
+                if row is not None:
+                    yield place, split, row
 
 
 def split_rows(read: Callable[[], Iterable[Placed]], cuts: list[int], seed: int) -> Iterator[Placed]:
@@ -119,26 +174,34 @@ def split_rows(read: Callable[[], Iterable[Placed]], cuts: list[int], seed: int)
         yield place, split, row
 
 
-def read_file(path: Path, settings: Corpus) -> Iterator[tuple[str, Row | Fault]]:
-    """The rows of a table or a JSON Lines file."""
-    with path.open("rb") as file:
-        try:
-            for line, cells in READERS[path.suffix](file, settings.text, settings.label):
-                yield f"{path}:{line}", cells if isinstance(cells, Fault) else judge(*cells, settings.labels)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+def read_file(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Fault]]:
+    """Text and label of each row of a file."""
+    form = Form(**settings.model_dump(include={*Form._fields}))._replace(format=settings.format or format_of(path))
+    for line, cells in rows(path, form, settings.values):
+        yield f"{path}:{line}", cells
 
 
-def read_folder(path: Path, settings: Corpus) -> Iterator[tuple[str, Row | Fault]]:
-    """The reviews of the folder of each label, a file each, in the order of their names; hidden ones are none."""
-    for label in settings.labels:
-        for name in sorted(os.listdir(path / label)):
+def read_folder(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Fault]]:
+    """The reviews of the folder or file of each label, a file or line each, in the order of their names.
+
+    Hidden files are none.
+    """
+    for value in settings.values:
+        part = labelled_part(path, value)
+        if part is None:
+            continue
+        if part.is_file():
+            with open_file(part) as opened:
+                for line, text in plain_lines(opened, settings.encoding):
+                    yield f"{part}:{line}", (text, value)
+            continue
+        for name in sorted(os.listdir(part)):
             if name.startswith("."):
                 continue
-            file = path / label / name
+            file = part / name
             if file.is_file():
                 with file.open("rb") as opened:
-                    yield str(file), judge(plain(opened), label, settings.labels)
+                    yield str(file), (plain(opened, settings.encoding), value)
             else:
                 yield str(file), Fault("not a file", "expected a review in each file")
 
@@ -157,8 +220,9 @@ def check_rows(settings: Corpus, name: str, found: Survey) -> None:
         remedy = f"correct them, or raise corpora.{name}.bad_rows, {settings.bad_rows:,}, to leave them out"
         raise InputError("\n".join([f"{settings.reviews}: bad rows: {bad:,} ({kinds}); {remedy}", *shown]))
     for split, labels in found.labels.items():
+        there = {*labels.tolist()}
         for label, called in enumerate(settings.labels):
-            if label not in labels:
+            if label not in there:
                 among = f"among {len(labels):,} {split} reviews none has the label {called!r}"
                 raise InputError(f"{settings.reviews}: {among}; add some")
     warnings = [f"{settings.reviews}: bad rows left out: {bad:,} ({kinds})", *shown] if bad else []
@@ -166,6 +230,12 @@ def check_rows(settings: Corpus, name: str, found: Survey) -> None:
         warnings.append(
             f"{found.common:,} of {len(found.labels['test']):,} test reviews are in the training split too, word for"
             " word: scores will flatter the model"
+        )
+    if found.contradicting:
+        warnings.append(f"{found.contradicting:,} reviews have the words of another one with another label")
+    if found.dropped:
+        warnings.append(
+            f"so many different {settings.tokens} that those that occur at most {found.dropped:,} times may be left out"
         )
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -20,14 +20,15 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from sentiment import InputError
+from sentiment.data.text import IMDB
 from stages.common.command import command
 from stages.common.files import FULL, replacing, write_json
 from stages.params import Download, Source, read_download
 
 RAW = Path("data/raw")
 REVIEWS, WORD_INDEX = "imdb.npz", "imdb_word_index.json"
-LABELS = "negative", "positive"
-"""What 0 and 1 mean in the reviews' labels."""
+ABOUT = {"labels": ["negative", "positive"], "tokens": IMDB._asdict(), "language": "en"}
+"""Names of labels 0 and 1, how a text is split into words, and the language."""
 
 REMEDY = "set IMDB_SOURCE to a local copy, or run `make demo`, which needs none of the data"
 
@@ -43,7 +44,7 @@ def main(settings: Download) -> None:
         else:
             origin = f"from {take_first(target, pinned, settings)}"
         print(f"{target}: {origin}")
-    write_json(RAW / "imdb_labels.json", LABELS)
+    write_json(RAW / "imdb_about.json", ABOUT)
 
 
 def take_named(source: str, target: Path, pinned: Source) -> Path:

@@ -2,26 +2,32 @@
 
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from sentiment import InputError, model, scoring
+from sentiment.data.padding import UNKNOWN, Reviews, words_of
 from sentiment.engine import shards
 from sentiment.schema import ModelSettings
-from sentiment.training import digest
+from sentiment.training import called, digest
 from stages.common.command import command
 from stages.common.files import write_array, write_csv, write_json
 from stages.common.launcher import launch
 from stages.common.splits import read_split
-from stages.params import read_model
+from stages.params import IMDB, read_model
+
+WIDE = 0.2
+"""Width of the interval of an accuracy above which the test split is too small."""
 
 
 def main(settings: ModelSettings, name: str) -> None:
     """Read the test split, which no other stage does, once."""
     try:
-        trained, _, _ = model.read(Path("models", name))
+        trained, about, _ = model.read(Path("models", name))
     except InputError as error:
         raise InputError(str(error).replace(model.REMEDY, f"`dvc repro train@{name}` makes it again")) from None
-    reviews, labels = read_split(name, "test")
+    names, own = about["labels"], about["corpus"] != IMDB
+    reviews, labels = read_split(name, "test", len(names))
     if trained.parallel and launch():
         return
     batch = settings.evaluate.batch
@@ -31,13 +37,50 @@ def main(settings: ModelSettings, name: str) -> None:
     print(f"{name}: {trained.promise}")
     with tqdm(total=len(labels), unit=" reviews", desc=f"evaluate {name}", disable=None) as bar:
         positive = trained.predict(reviews, batch=batch, progress=bar.update)
-    figures = scoring.figures(labels, positive)
-    for curve, columns in scoring.curves(labels, positive, settings.evaluate.calibration_bins).items():
+    bins = settings.evaluate.calibration_bins
+    if len(names) > 2:
+        figures = scoring.figures_of_several(labels, positive, names)
+        curves = scoring.curves_of_several(labels, positive, bins, names)
+    else:
+        figures = scoring.figures(labels, positive)
+        curves = scoring.curves(labels, positive, bins, names)
+    if own:
+        figures |= scoring.chance(labels, figures["accuracy"])
+    for curve, columns in curves.items():
         write_csv(Path("plots", name, f"{curve}.csv"), columns)
     write_array(Path("data", name, "predicted.npy"), positive)
     weights = {"parameters": len(trained.weights), "weights": digest(trained.weights)}
     write_json(Path("metrics", f"{name}.json"), figures | weights)
-    print(" ".join(f"{figure} {value:.4f}" for figure, value in figures.items()))
+    print(" ".join(f"{figure} {value:.4f}" for figure, value in figures.items() if "/" not in figure))
+    for line in remarks(figures, reviews, called(positive), names) if own else ():
+        print(line)
+
+
+def remarks(figures: dict[str, float], reviews: Reviews, predicted: np.ndarray, names: list[str]) -> list[str]:
+    """How far the accuracy can be trusted, a line each.
+
+    Args:
+        figures: By name, those of ``scoring.chance`` among them.
+        reviews: The test reviews.
+        predicted: [reviews], the number of the label that each was given.
+        names: Of the labels.
+    """
+    low, high, commonest = (figures[f"accuracy_{name}"] for name in ("low", "high", "commonest"))
+    lines = [
+        f"accuracy {figures['accuracy']:.4f}, 95% interval {low:.4f} to {high:.4f}; always giving the commonest label:"
+        f" {commonest:.4f}"
+    ]
+    if figures["accuracy"] <= commonest:
+        lines.append("warning: the model does not beat always giving the commonest label")
+    elif low <= commonest or high - low > WIDE:
+        lines.append(f"warning: {len(predicted):,} test reviews are too few to tell how good the model is")
+    if len(given := np.unique(predicted)) == 1:
+        lines.append(f"warning: the model gives every test review the label {names[given[0]]!r}")
+    known = words_of(reviews)
+    first = np.concatenate([[0], np.cumsum(known.ids > UNKNOWN)])
+    if without := int((first[known.ends] == first[known.ends - known.lengths]).sum()):
+        lines.append(f"warning: {without:,} of {len(predicted):,} test reviews have no token that the model knows")
+    return lines
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from sentiment.data import padding, raw
 from sentiment.schema import ModelSettings
 from stages.common.command import command
 from stages.common.files import create_array, replacing, write_array
-from stages.params import read_model
+from stages.params import IMDB, read_model
 
 RAW = Path("data/raw")
 SPLITS = ("train", "test")
@@ -20,6 +20,7 @@ SPLITS = ("train", "test")
 
 def main(settings: ModelSettings, name: str) -> None:
     """Write the arrays of the model called ``name``, streaming: neither split is ever in memory as a whole."""
+    labels = 2 if settings.corpus == IMDB else raw.MOST_LABELS
     folder, (max_length, vocabulary) = Path("data", name), (settings.pad.max_length, settings.pad.vocabulary)
     with (RAW / f"{settings.corpus}.npz").open("rb") as file:
         orders = padding.orders(*(raw.count(file, split) for split in SPLITS))
@@ -27,7 +28,7 @@ def main(settings: ModelSettings, name: str) -> None:
             blocks = (lengths for _, lengths in raw.reviews(file, split))
             lengths = np.concatenate([np.zeros(0, np.int64), *blocks])[order] + 1  # the start id is one
             kept = lengths if max_length is None else np.minimum(lengths, max_length)
-            write_array(folder / f"y_{split}.npy", raw.labels(file, split)[order])
+            write_array(folder / f"y_{split}.npy", raw.labels(file, split, labels)[order])
             write_array(folder / f"lengths_{split}.npy", kept.astype(np.uint32))
             with replacing(folder / f"x_{split}.npy") as path:
                 shape = (int(kept.sum()),) if max_length is None else (len(order), max_length)

@@ -4,14 +4,18 @@ What is written is the same for every valid file, so that no stage is stale beca
 read their settings through this module, but only this stage depends on it: a schema cannot change a value.
 """
 
+import codecs
 import re
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, Field, create_model, model_validator
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, create_model, model_validator
 
 from sentiment import InputError, kinds
+from sentiment.data.labelled import READERS
+from sentiment.data.raw import MOST_LABELS
 from sentiment.schema import ModelSettings, Section, check, shown
 from stages.common.command import command
 from stages.common.files import write_text
@@ -57,27 +61,76 @@ class Download(Section):
     word_index: Source
 
 
+Several = Field(min_length=2, max_length=MOST_LABELS)
+
+
 class Corpus(Section):
     """Reviews of the user's own. What is not always needed is refused where it is not: ``stages.corpus`` decides.
 
-    ``text`` and ``label`` name the columns of a table; ``test_fraction`` and ``seed`` draw the test split of reviews
-    that come without one; at most ``bad_rows`` rows may be left out.
+    ``labels`` are the names of the labels, or the values in the file that each name stands for; rows with a value of
+    ``leave_out`` are no faults; ``splits`` names the files or folders of each split below ``reviews``;
+    ``test_fraction`` and ``seed`` draw the test split of reviews that come without one; at most ``bad_rows`` rows may
+    be left out as faults. The keys of the file's form are those of ``labelled.Form``, those of its tokens those of
+    ``text.Normal``.
     """
 
     reviews: Text
-    labels: Annotated[list[Text], Field(min_length=2, max_length=2)]
-    bad_rows: Annotated[int, Field(ge=0)]
+    format: Literal[(*READERS, "folder")] | None = None
+    encoding: Text = "utf-8"
+    separator: Text | None = None
+    header: bool = True
+    quoting: bool = True
     text: Text | None = None
     label: Text | None = None
+    labels: Annotated[
+        Annotated[list[Text], Several, Tag("names")]
+        | Annotated[dict[Text, Annotated[list[Text], Field(min_length=1)]], Several, Tag("values")],
+        Discriminator(lambda labels: "values" if isinstance(labels, dict) else "names"),
+    ]
+    leave_out: list[Text] = Field(default=[])
+    bad_rows: Annotated[int, Field(ge=0)]
+    splits: dict[Literal["train", "test"], Annotated[list[Text], Field(min_length=1)]] | None = None
     test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    tokens: Literal["words", "characters"] = "words"
+    lowercase: bool = True
+    symbols: bool = False
+    language: Annotated[str, Field(pattern="^[a-z]{2,3}$")] | None = None
+    license: Text | None = None
+
+    @property
+    def values(self) -> dict[str, int | None]:
+        """The number of the label that each value in the file stands for; ``None`` for those left out."""
+        values = self.labels if isinstance(self.labels, dict) else {name: [name] for name in self.labels}
+        numbers = {value: number for number, them in enumerate(values.values()) for value in them}
+        return numbers | dict.fromkeys(self.leave_out)
 
     @model_validator(mode="after")
     def _names_differ(self):
-        if self.labels[0] == self.labels[1]:
-            raise ValueError(f"labels: expected two different names, got {self.labels[0]!r} twice")
+        values = [*chain(*self.labels.values())] if isinstance(self.labels, dict) else self.labels
+        for named in (values + self.leave_out, [*self.labels]):
+            if twice := [name for name in named if named.count(name) > 1]:
+                raise ValueError(f"labels: expected different names and values, got {twice[0]!r} twice")
         if self.text is not None and self.text == self.label:
             raise ValueError(f"text and label: expected two different columns, got {self.text!r} for both")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_read(self):
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise ValueError(
+                f"encoding = {self.encoding!r} is none that Python knows; try utf-8, utf-16, cp949, latin-1 or cp1252"
+            ) from None
+        if self.separator and len(self.separator) > 1 and self.quoting and self.format in (None, "csv"):
+            raise ValueError(f"separator = {self.separator!r} has several characters: set quoting: false")
+        if self.splits is not None and set(self.splits) != {"train", "test"}:
+            raise ValueError(f"splits: expected train and test, got {', '.join(self.splits)}")
+        if Path(self.reviews).is_absolute() or ".." in Path(self.reviews).parts:
+            raise ValueError(
+                f"reviews = {self.reviews!r} is outside the repository, whose clones would not have it; copy it inside"
+            )
         return self
 
 

@@ -75,7 +75,9 @@ def main(settings: ModelSettings, name: str) -> None:
             return
     elif requested():
         print(f"{name}: one process trains it, so the launcher is not used")
-    reviews, labels = read_split(name, "train")
+    folder, raw = Path("models", name), Path("data/raw")
+    corpus = json.loads((raw / f"{settings.corpus}_about.json").read_bytes())
+    reviews, labels = read_split(name, "train", len(corpus["labels"]))
     arrays = getattr(reviews, "ids", reviews), getattr(reviews, "lengths", labels), labels
     shapes = settings.model_dump_json(exclude={"evaluate"})
     made_from = shards.share(partial(fingerprint, shapes, *arrays))
@@ -88,11 +90,11 @@ def main(settings: ModelSettings, name: str) -> None:
         return
     print(f"{name}: {trainer.promise}")
     train_on(name, settings, trainer, reviews, labels, history, checkpoint)
-    folder, raw, table = Path("models", name), Path("data/raw"), trainer.table()
+    table = trainer.table()
     index = (raw / f"{settings.corpus}_word_index.json").read_bytes()
     about = models.describe(
         kind=settings.architecture.kind, corpus=settings.corpus, pad=settings.pad, index=index,
-        labels=json.loads((raw / f"{settings.corpus}_labels.json").read_bytes()), weights=trainer.state()["weights"],
+        labels=corpus["labels"], tokens=corpus["tokens"], weights=trainer.state()["weights"],
     )  # fmt: skip
     write_json(folder / models.ABOUT, about)
     write_text(folder / models.LAYERS, table)

@@ -151,7 +151,7 @@ def fill(folder, *names, content=None):
 
 def raw():
     """What there is, but for the labels, which come from no source."""
-    return {path.name: path.read_bytes() for path in Path("data/raw").iterdir() if path.name != "imdb_labels.json"}
+    return {path.name: path.read_bytes() for path in Path("data/raw").iterdir() if path.name != "imdb_about.json"}
 
 
 def raw_lacks_reviews():
@@ -162,7 +162,7 @@ def test_both_files_come_from_their_addresses(server, capsys):
     server.scripts = {"/a": [CONTENT["imdb.npz"]], "/b": [CONTENT["imdb_word_index.json"]]}
     download.main(parse(text([server.url("/a")], [server.url("/b")])).download)
     assert raw() == CONTENT
-    assert json.loads(Path("data/raw/imdb_labels.json").read_bytes()) == ["negative", "positive"]
+    assert json.loads(Path("data/raw/imdb_about.json").read_bytes())["labels"] == ["negative", "positive"]
     assert capsys.readouterr().out.splitlines() == [
         f"data/raw/imdb.npz: from {server.url('/a')}",
         f"data/raw/imdb_word_index.json: from {server.url('/b')}",

@@ -273,26 +273,29 @@ def test_a_file_is_the_reruns_or_what_the_commit_recorded_of_the_model_or_differ
 def test_the_card_says_what_the_model_is_and_does():
     pad = {"max_length": 70, "vocabulary": 503}
     about = {"corpus": "films", "kind": "cnn_lstm", "labels": ["bad", "good"], "pad": pad, "words": 9000}
+    about["tokens"] = IMDB._asdict()
+    more = {"corpus": {"language": "de", "license": "cc0-1.0"}, "index": {"gut": 1, "nie": 2}}
     metrics = {"accuracy": 0.75, "loss": 0.5, "parameters": 12345, "weights": "ab"}
     recipe = {"command": "make tea", "files": {"model.keras": ""}}
-    said = card("tiny", about, recipe, metrics, {"loss": {"std": 0.01239}}, layers="one layer\n")
+    said = card("tiny", about, recipe, metrics, {"loss": {"std": 0.01239}}, layers="one layer\n", **more)
     plain = " ".join(said.split())
     assert "`probability` is that of `good`; a text without" in plain
-    assert "`cnn_lstm` with 12,345 parameters that says whether a review is bad or good. It reads the last 70" in plain
+    assert "`cnn_lstm` with 12,345 parameters that says whether a text is bad or good. It reads the last 70" in plain
     assert "knows 500 words by name" in plain
     assert "| accuracy | 0.7500 |  |\n| loss | 0.5000 | 0.0124 |\n\n" in said
     assert "\none layer\n" in said
     front = yaml.safe_load(said.split("---")[1])
-    assert front["library_name"] == "keras"
+    assert (front["library_name"], front["language"], front["license"]) == ("keras", "de", "cc0-1.0")
+    assert 'tf.constant(["gut", "nie"])' in said
     index = front["model-index"][0]
     assert index["name"] == "tiny"
     assert index["results"][0]["dataset"] == {"name": "films", "type": "films", "split": "test"}
     assert index["results"][0]["metrics"] == [{"type": "accuracy", "value": 0.75}, {"type": "loss", "value": 0.5}]
     assert "```sh\nmake tea\n```" in said
-    assert "an English film review" in card("tiny", about | {"corpus": "imdb"}, recipe, metrics, {}, layers="")
+    assert "an English film review" in card("tiny", about | {"corpus": "imdb"}, recipe, metrics, {}, layers="", **more)
     about |= {"kind": "ngrams", "pad": dict.fromkeys(pad)}
-    said = card("tiny", about, recipe | {"files": {"model.npz": ""}}, metrics, {}, layers="")
-    assert "It reads all words of a review and knows 9000 words" in " ".join(said.split()).replace(",", "")
+    said = card("tiny", about, recipe | {"files": {"model.npz": ""}}, metrics, {}, layers="", **more)
+    assert "It reads all words of a text and knows 9000 words" in " ".join(said.split()).replace(",", "")
     assert yaml.safe_load(said.split("---")[1])["library_name"] == "numpy"
     assert "keras" not in said.lower()
 
@@ -344,7 +347,7 @@ def test_an_export_has_the_model_its_settings_results_card_and_recipe(project, n
     assert recipe["weights"] == json.loads(files["metrics.json"])["weights"]
     assert recipe["params"][f"models.{name}.train"]["epochs"] == 4
     assert all(key.startswith(f"models.{name}.") for key in recipe["params"])
-    raw = [f"data/raw/imdb{end}" for end in (".npz", "_labels.json", "_word_index.json")]
+    raw = [f"data/raw/imdb{end}" for end in (".npz", "_about.json", "_word_index.json")]
     assert recipe["data"] == {path: hashlib.md5((project.folder / path).read_bytes()).hexdigest() for path in raw}
     assert files["word_index.json"] == (project.folder / "data/raw/imdb_word_index.json").read_bytes()
     assert sorted(path.name for path in (project.folder / "exported").iterdir()) == sorted(FILES)

@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from sentiment import InputError
 from sentiment.data import ngrams
-from sentiment.data.ngrams import BITS, LONGEST
+from sentiment.data.ngrams import BITS, LONGEST, bits_for
 from sentiment.data.padding import FIRST_WORD, START, UNKNOWN, Ragged, words_of
 from sentiment.data.text import decode
 from sentiment.engine.functions import log
@@ -31,14 +31,14 @@ def split(reviews: Ragged) -> list[list[int]]:
     return [reviews[at : at + 1].ids.tolist() for at in range(len(reviews))]
 
 
-def number(words) -> int:
-    return sum(int(word) << BITS * n for n, word in enumerate(words))
+def number(words, bits=BITS) -> int:
+    return sum(int(word) << bits * n for n, word in enumerate(words))
 
 
 def by_hand(review: list[int], longest: int) -> Counter:
     """How often each n-gram is in a review, by its number."""
     sizes = range(1, longest + 1)
-    return Counter(number(review[at : at + n]) for n in sizes for at in range(len(review) - n + 1))
+    return Counter(number(review[at : at + n], bits_for(longest)) for n in sizes for at in range(len(review) - n + 1))
 
 
 def vectorize(kind, longest, **settings):
@@ -67,7 +67,7 @@ def test_the_counts_are_those_counted_by_hand(reviews, longest, seed):
     grams, counts = ngrams.learn(reviews, longest=longest, **ALL)
     assert grams.tolist() == known
     assert counts.toarray().tolist() == [[found[gram] for gram in known] for found in expected]
-    assert (ngrams.count(reviews, grams) != counts).nnz == 0
+    assert (ngrams.count(reviews, grams, bits_for(longest)) != counts).nnz == 0
 
 
 @pytest.mark.parametrize(("longest", "min_df"), [(1, 1), (2, 3), (3, 2)])
@@ -125,13 +125,14 @@ def test_the_log_count_ratio_is_its_formula_and_zero_where_both_sides_are_alike(
     assert np.abs(ngrams.log_count_ratio(both, np.repeat([0, 1], 40))).max() == 0
 
 
-def test_the_highest_id_is_kept_apart_and_a_higher_one_refused():
-    highest = 2**BITS - 1
-    grams, _ = ngrams.learn(Ragged(np.array([highest] * 3), np.array([3])), longest=LONGEST, **ALL)
-    assert grams.tolist() == sorted(number([highest] * n) for n in (1, 2, 3))
+@pytest.mark.parametrize(("longest", "bits"), [(1, 21), (3, 21), (4, 15), (5, 12)])
+def test_the_highest_id_is_kept_apart_and_a_higher_one_refused(longest, bits):
+    highest = 2**bits - 1
+    grams, _ = ngrams.learn(Ragged(np.array([highest] * longest), np.array([longest])), longest=longest, **ALL)
+    assert grams.tolist() == sorted(number([highest] * n, bits) for n in range(1, longest + 1))
     assert (grams > 0).all()
-    with pytest.raises(InputError, match=f"expected word ids below {2**BITS}, got {2**BITS}"):
-        ngrams.learn(Ragged(np.array([highest + 1]), np.array([1])), longest=1, **ALL)
+    with pytest.raises(InputError, match=f"n-grams of {longest}: expected word ids below {2**bits}, got {2**bits}"):
+        ngrams.learn(Ragged(np.array([highest + 1]), np.array([1])), longest=longest, **ALL)
 
 
 def test_the_logarithm_is_exact_to_the_last_digits():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sentiment import scoring
 from sentiment.data import padding, raw
+from sentiment.data.text import IMDB
 from sentiment.keras.backend import keras
 from sentiment.kinds import ngrams
 from stages import evaluate, train
@@ -119,7 +120,7 @@ def test_the_stage_pads_and_shuffles_both_splits_as_keras_does(own, max_length):
         np.testing.assert_array_equal(np.load(f"data/m/y_{split}.npy"), y)
         lengths = [min(len(review), max_length or len(review)) for review in x]
         assert np.load(f"data/m/lengths_{split}.npy").tolist() == lengths
-        reviews, labels = read_split("m", split)
+        reviews, labels = read_split("m", split, 2)
         rows = [reviews[at : at + 1].ids.tolist() for at in range(len(y))] if max_length is None else reviews.tolist()
         assert rows == (x.tolist() if max_length is None else expected.tolist())
         np.testing.assert_array_equal(labels, y)
@@ -148,7 +149,7 @@ def test_an_n_gram_model_is_trained_on_the_training_split_and_scored_on_the_test
     splits, (_, (_, labels)) = own
     git(Path(), "init", "--quiet")
     git(Path(), "commit", "--quiet", "--allow-empty", "--message", "Start")
-    Path("data/raw/own_labels.json").write_text('["bad", "good"]')
+    Path("data/raw/own_about.json").write_text(json.dumps({"labels": ["bad", "good"], "tokens": IMDB._asdict()}))
     Path("data/raw/own_word_index.json").write_text(json.dumps({f"w{rank}": rank for rank in range(1, 40)}))
     chosen = settings(None, None, **how)
     for step in (stage, train, evaluate):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sentiment import InputError, scoring
 from stages import evaluate
 
+ABOUT = {"labels": ["negative", "positive"], "corpus": "imdb"}
 LABELS = np.array([0, 0, 0, 1, 1, 1, 1], "u1")
 POSITIVE = np.array([0.6, 0.7, 0.1, 0.9, 0.4, 0.8, 0.95], "f4")  # calls: 2 of 3 negatives wrong, 3 of 4 positives right
 
@@ -125,8 +126,8 @@ def test_what_is_written_of_a_model_is_its_figures_its_curves_and_its_probabilit
         return POSITIVE
 
     model = SimpleNamespace(weights=weights, predict=predict, parallel=False, promise="a stand-in")
-    monkeypatch.setattr(evaluate.model, "read", lambda folder: (model, {}, b""))
-    monkeypatch.setattr(evaluate, "read_split", lambda name, split: {("m", "test"): (ids, LABELS)}[name, split])
+    monkeypatch.setattr(evaluate.model, "read", lambda folder: (model, ABOUT, b""))
+    monkeypatch.setattr(evaluate, "read_split", lambda *key: {("m", "test", 2): (ids, LABELS)}[key])
     evaluate.main(SimpleNamespace(evaluate=SimpleNamespace(batch=3, calibration_bins=2)), "m")
     assert asked == [(ids, 3)]
     metrics = json.loads(Path("metrics/m.json").read_text())
@@ -142,3 +143,55 @@ def test_what_is_written_of_a_model_is_its_figures_its_curves_and_its_probabilit
     }
     assert Path("plots/m/confusion.csv").read_text().splitlines()[1:3] == ["negative,negative,1", "negative,positive,2"]
     assert Path("plots/m/calibration.csv").read_text() == "predicted,observed\n0.25,0.5\n0.79,0.6\n"
+
+
+THREE = np.array([0, 0, 1, 1, 2, 2], "u1")
+EACH = np.array(
+    [[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.1, 0.2, 0.7], [0.5, 0.2, 0.3]], "f4"
+)  # predicted: 0, 1, 1, 1, 2, 0
+NAMES = ["bad", "good", "mixed"]
+
+
+def test_the_figures_of_three_labels_are_those_counted_by_hand():
+    figures = scoring.figures_of_several(THREE, EACH, NAMES)
+    assert figures["accuracy"] == pytest.approx(4 / 6, abs=1e-6)
+    assert figures["loss"] == pytest.approx(-np.mean(np.log([0.6, 0.2, 0.8, 0.4, 0.7, 0.3])), abs=1e-6)
+    assert [figures[f"precision/{name}"] for name in NAMES] == pytest.approx([1 / 2, 2 / 3, 1], abs=1e-6)
+    assert [figures[f"recall/{name}"] for name in NAMES] == [0.5, 1, 0.5]
+    assert [figures[f"f1/{name}"] for name in NAMES] == pytest.approx([1 / 2, 4 / 5, 2 / 3], abs=1e-6)
+    assert figures["f1"] == pytest.approx((1 / 2 + 4 / 5 + 2 / 3) / 3, abs=1e-6)
+    assert figures["roc_auc/bad"] == pytest.approx(6 / 8)  # 0.6 above four, 0.2 above two of four 0.1 0.3 0.1 0.5
+
+
+def test_the_confusion_and_the_curves_of_three_labels_have_their_names():
+    curves = scoring.curves_of_several(THREE, EACH, 5, NAMES)
+    confusion = curves["confusion"]
+    counts = {key: n for *key, n in zip(*confusion.values(), strict=True) for key in [tuple(key)]}
+    assert {key: n for key, n in counts.items() if n} == {
+        ("bad", "bad"): 1, ("bad", "good"): 1, ("good", "good"): 2, ("mixed", "mixed"): 1, ("mixed", "bad"): 1,
+    }  # fmt: skip
+    assert len(counts) == 9
+    assert [*dict.fromkeys(curves["roc"]["label"])] == NAMES
+    mixed = curves["roc"]["label"] == "mixed"
+    expected = scoring.curves(THREE == 2, EACH[:, 2], 5)["roc"]
+    np.testing.assert_array_equal(curves["roc"]["true_positive_rate"][mixed], expected["true_positive_rate"])
+
+
+def test_an_accuracy_is_set_beside_the_commonest_label_and_its_interval():
+    labels = np.array([0] * 60 + [1] * 40, "u1")
+    ids = np.array([[1, 7]] * 97 + [[1, 2]] * 3, "u1")
+
+    def remarks(right):
+        figures = {"accuracy": right / 100} | scoring.chance(labels, right / 100)
+        assert figures["accuracy_low"] < right / 100 < figures["accuracy_high"]
+        return evaluate.remarks(figures, ids, np.array([0, 1] * 50), ["bad", "good"])
+
+    first, *others = remarks(90)
+    assert first.startswith("accuracy 0.9000, 95% interval 0.8256 to 0.9448; always giving the commonest label: 0.6000")
+    assert others == ["warning: 3 of 100 test reviews have no token that the model knows"]
+    assert "does not beat" in remarks(60)[1]
+    assert "too few to tell" in remarks(65)[1]
+    figures = {"accuracy": 0.6} | scoring.chance(labels, 0.6)
+    assert "gives every test review the label 'bad'" in "".join(
+        evaluate.remarks(figures, ids, labels * 0, ["bad", "x"])
+    )

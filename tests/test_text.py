@@ -1,5 +1,6 @@
 import json
 import string
+import unicodedata
 
 import pytest
 from hypothesis import example, given
@@ -112,6 +113,42 @@ def test_no_character_is_put_as_markup_or_as_what_is_put_otherwise():
     changed = {letter: put for letter in letters if (put := text.fold_character(letter)) != letter}
     assert not set("".join(changed.values())) & set(string.punctuation) - set("'\"-.")
     assert [letter for letter, put in changed.items() if text.fold(put) != put] == []
+
+
+NORMAL = [
+    text.Normal(unit, lower, symbols) for unit in ("words", "characters") for lower in (1, 0) for symbols in (1, 0)
+]
+
+
+@pytest.mark.parametrize("tokens", NORMAL, ids=str)
+@given(written=st.one_of(st.text(), HOSTILE))
+def test_normalised_text_does_not_depend_on_composition_and_stays_when_normalised_again(tokens, written):
+    forms = {text.normalise(unicodedata.normalize(form, written), tokens) for form in ("NFC", "NFD")}
+    once = text.normalise(written, tokens)
+    assert forms == {once}
+    assert "  " not in once
+    assert once == once.strip()
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("\u1112\u1161\u11ab\u1100\u1173\u11af", ["\ud55c\uae00"]),
+        ("e\u0302\u0323 e\u0323\u0302", ["\u1ec7", "\u1ec7"]),
+        ("\uff27\uff2f\uff2f\uff24!", ["good", "!"]),
+        ("\u0130stanbul I\u015fik \u0131", ["istanbul", "i\u015fik", "i"]),
+        ("<b>fine</b><br/>&amp; http://a.b/c?d=e dull", ["fine", "&", "dull"]),
+        ("so \U0001f44d\u200d\ufe0f :)", ["so", "\U0001f44d", ":", ")"]),
+        ("\U0001f44d", ["\U0001f44d"]),
+    ],
+    ids=ascii,
+)
+def test_symbols_are_tokens_and_letters_are_normalised(written, words):
+    tokens = text.Normal("words", lowercase=True, symbols=True)
+    assert text.words(text.clean(written, tokens=tokens), tokens) == words
+    plain = tokens._replace(symbols=False)
+    letters = [word for word in words if any(letter.isalpha() for letter in word)]
+    assert text.words(text.clean(written, tokens=plain), plain) == letters
 
 
 def test_every_word_of_the_real_index_is_found_through_cleaning(imdb):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from benchmarks.cases import Sizes, build, plain, reviews
 from sentiment import InputError, scoring, training
 from sentiment.data.padding import FIRST_WORD, UNKNOWN
+from sentiment.data.text import IMDB
 from sentiment.engine import trainer as compiled_trainer
 from sentiment.engine.network import FIRST_WEIGHTS, Network
 from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
@@ -320,7 +321,7 @@ def test_the_stages_train_on_the_training_split_and_score_the_test_split(tmp_pat
         lengths = (arrays[0] > 0).sum(axis=1).astype("u4")
         for kind, array in {"x": arrays[0], "y": arrays[1], "lengths": lengths}.items():
             np.save(f"data/m/{kind}_{split}.npy", array)
-    Path("data/raw/own_labels.json").write_text('["bad", "good"]')
+    Path("data/raw/own_about.json").write_text(json.dumps({"labels": ["bad", "good"], "tokens": IMDB._asdict()}))
     Path("data/raw/own_word_index.json").write_text('{"a": 1}')
     settings = settings_of(epochs=2, schedule="linear", beta_2=0.9, word_dropout=0.1)
     train_stage.main(settings, "m")

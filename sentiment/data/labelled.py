@@ -1,35 +1,60 @@
 """Labelled texts in the files of others: every row is one review, or a fault that says why it is none.
 
-A table is CSV or TSV: a header, then a row per review; columns are parted by commas, semicolons or tabs, whichever the
-header shows; a text may be quoted, hold line ends then, and a quote as two (RFC 4180). JSON Lines has an object per
-line. Both are UTF-8, with or without a byte order mark, of lines that end in LF or CRLF; blank lines are no rows. Files
-are read as streams, each line once, so that memory does not grow with their size.
+``READERS`` has a reader for each format. Text formats are in any encoding that Python knows, with or without a byte
+order mark, of lines that end in LF or CRLF; blank lines are no rows. They are read as streams, each line once, so that
+memory does not grow with their size; JSON arrays and Excel sheets are not.
 """
 
 import csv
+import gzip
+import io
 import json
+import zipfile
+import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from hashlib import blake2b
-from typing import BinaryIO, NamedTuple
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
 from sentiment import InputError
-from sentiment.data.text import clean, words
+from sentiment.data.text import AnyTokens, clean, words
 
 LONGEST = 1 << 17  # characters of a text, ten times the longest IMDB review
-LONGEST_LINE = 1 << 22  # bytes of a line, and characters of a quoted text before a quote counts as never closed
+LONGEST_LINE = 1 << 22  # characters of a line, and of a quoted text before a quote counts as never closed
 DELIMITERS = ",;\t"
 
 _BLANK = " \t\r\n"  # of JSON; other white space is part of a word
-_MARK = b"\xef\xbb\xbf"
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _NUL = "\udc00"  # stands for a null character, which Python 3.10's csv refuses; decoding leaves no other such
+_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order mark, read as UTF-8
+
+
+class Form(NamedTuple):
+    """How the rows of a file are written; the keys of a corpus in ``params.yaml``.
+
+    Attributes:
+        format: A key of ``READERS``.
+        encoding: Python's name of it.
+        separator: What separates columns; ``None`` for that of ``DELIMITERS`` that the header shows.
+        header: Whether the first row has the names of the columns; else they are numbered from "1".
+        quoting: Whether a quoted text may hold separators, line ends, and quotes as two (RFC 4180).
+        text: Column or key of the text.
+        label: Column or key of the label.
+    """
+
+    format: str
+    encoding: str = "utf-8"
+    separator: str | None = None
+    header: bool = True
+    quoting: bool = True
+    text: str | None = None
+    label: str | None = None
 
 
 class Row(NamedTuple):
-    """A review: its words, at least one, and its label, 0 or 1."""
+    """A review: its tokens, at least one, and the number of its label."""
 
     words: list[str]
     label: int
@@ -45,89 +70,252 @@ class Fault(NamedTuple):
 Cells = tuple[object, object]
 """The text and the label of a row as a file holds them, of whatever type."""
 
+Reader = Callable[[BinaryIO, Form, Collection[str]], Iterator[tuple[int, Cells | Fault]]]
+"""Reads the rows of a file, open at its beginning, each with the number of the line it begins on.
 
-def table(file: BinaryIO, text: str, label: str) -> Iterator[tuple[int, Cells | Fault]]:
-    """The rows of a CSV or TSV file, each with the number of the line it begins on.
+The third argument are the values that are labels. It raises ``InputError`` where the header lacks a column, or from
+some line on rows can't be told apart. Rows before it have been yielded by then.
+"""
 
-    Args:
-        file: Open, at its beginning.
-        text: The column that holds the text.
-        label: The column that holds the label.
+
+def open_file(path: Path) -> BinaryIO:
+    """A file, opened; decompressed if its name ends in .gz."""
+    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def rows(path: Path, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+    """The rows of a file; see ``Reader``.
 
     Raises:
-        InputError: The header lacks a column, or from some line on rows can't be told apart, as after a broken quote.
-            Rows before it have been yielded by then.
+        InputError: See ``Reader``; or the file is damaged, or in another encoding.
     """
-    lines = ((number, _decoded(number, line).replace("\0", _NUL)) for number, line in _lines(file))
-    above, header = next(((number, line) for number, line in lines if line.strip(_BLANK)), (1, ""))
-    delimiter, names = _header(header, text, label)
+    with open_file(path) as file:
+        try:
+            yield from READERS[form.format](file, form, values)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(f"{path}: not a whole file of gzip ({error}); get it again, or unpack it") from None
+        except UnicodeError as error:
+            raise InputError(f"{path}: the encoding is not {form.encoding} ({error}); {ENCODING}") from None
+
+
+ENCODING = "set `encoding` to the file's, such as utf-8, utf-16, cp949, latin-1 or cp1254; `make corpus` finds it"
+
+
+def table(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+    """The rows of a delimited table; see ``Reader``.
+
+    Where a quoted text runs over several lines and one of them looks like a row of its own, with as many fields and a
+    label, the quotation marks are probably part of the texts, and the row is a fault.
+    """
+    text, label = str(form.text), str(form.label)
+    lines = (line.replace("\0", _NUL) for line in _lines(file, form.encoding))
+    above = 0
+    if form.header:
+        header = ""
+        for above, header in enumerate(lines, 1):  # noqa: B007 the number is that of the header
+            if header.strip(_BLANK):
+                break
+        separator, names = _header(max(above, 1), header, form)
+    else:
+        first = next(lines, "")
+        separator = form.separator or ","
+        fields = _split(first, separator, form.quoting)
+        names = [str(number) for number in range(1, len(fields) + 1)]
+        for column in (text, label):
+            if column not in names:
+                raise InputError(f"line 1: expected the column {column}, got {len(names)} columns: {_short(first)}")
+        lines = _again(first, lines)
     at_text, at_label = names.index(text), names.index(label)
+    if not form.quoting:
+        for number, line in enumerate(lines, above + 1):
+            cells = line.rstrip("\r\n").split(separator)
+            if len(cells) == len(names):
+                yield number, (cells[at_text], cells[at_label])
+            elif line.strip(_BLANK):
+                yield number, _fields(cells, names)
+        return
     csv.field_size_limit(LONGEST_LINE)
-    reader, begins = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True), above + 1
+    seen: list[str] = []
+    reader, begins = csv.reader(_noted(lines, seen), delimiter=separator, strict=True), above + 1
     try:
         for cells in reader:
             if len(cells) == len(names):
-                yield begins, (cells[at_text], cells[at_label])
+                inner = () if len(seen) == 1 else seen[:-1] if at_label > at_text else seen[1:]
+                alike = (_split(line, separator, quoting=False) for line in inner)
+                if any(len(part) == len(names) and part[at_label].strip('"') in values for part in alike):
+                    found = f"lines {begins} to {begins + len(seen) - 1} are one row, and one of them looks like a row"
+                    yield begins, Fault("rows in quotes", f"{found}; set quoting: false if quotes are part of texts")
+                else:
+                    yield begins, (cells[at_text], cells[at_label])
             elif cells:
-                yield begins, Fault("number of fields", f"{len(cells)}, expected {len(names)} as in the header")
+                yield begins, _fields(cells, names)
             begins = above + reader.line_num + 1
+            seen.clear()
     except csv.Error as error:
         raise InputError(
             f"line {begins}: {error}; from here on rows can't be told apart: a text that holds a quote is quoted as a"
-            ' whole, and the quote written twice ("")'
+            ' whole, and the quote written twice (""); if quotes are part of the texts, set quoting: false'
         ) from None
 
 
-def json_lines(file: BinaryIO, text: str, label: str) -> Iterator[tuple[int, Cells | Fault]]:
-    """The rows of a JSON Lines file, each with the number of its line.
+def label_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+    """The rows of a file with a label, a separator and a text in each line, or with the label last; see ``Reader``."""
+    separator, first = form.separator or " ", form.format == "label-text"
+    for number, line in enumerate(_lines(file, form.encoding), 1):
+        before, found, after = (line.strip(_BLANK).partition if first else line.strip(_BLANK).rpartition)(separator)
+        if found:
+            yield number, (after, before) if first else (before, after)
+        elif line.strip(_BLANK):
+            yield number, Fault("no separator", f"{_short(line)}, expected {separator!r} between label and text")
 
-    Args:
-        file: Open, at its beginning.
-        text: The key of the text.
-        label: The key of the label: a string, or a whole number, which is taken as its digits.
-    """
-    for number, line in _lines(file):
-        if not line.strip(_BLANK.encode()):
+
+def json_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+    """The rows of a JSON Lines file, an object a line; see ``Reader``."""
+    for number, line in enumerate(_lines(file, form.encoding), 1):
+        if not line.strip(_BLANK):
             continue
         try:
-            found = json.loads(_decoded(number, line).strip(_BLANK))
+            found = json.loads(line.strip(_BLANK))
         except json.JSONDecodeError as error:
             yield number, Fault("not JSON", f"{error.msg}, column {error.colno}")
-            continue
         except (ValueError, RecursionError):  # what Python does not read, though it is JSON
             yield number, Fault("not JSON", "a number of thousands of digits, or thousands of brackets in each other")
-            continue
-        if not isinstance(found, dict):
-            yield number, Fault("not a JSON object", _short(found))
-        elif missing := [key for key in (text, label) if key not in found]:
-            yield number, Fault("missing key", f"{missing[0]!r}, the row has {_short([*found])}")
         else:
-            value = found[label]
-            yield number, (found[text], str(value) if type(value) is int else value)
+            yield number, _object(found, form)
 
 
-def plain(file: BinaryIO) -> str:
+def json_array(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+    """The objects of a JSON array, numbered from 1, or of the one array in an object; see ``Reader``."""
+    try:
+        found = json.loads("".join(_lines(file, form.encoding)))
+    except json.JSONDecodeError as error:
+        remedy = "if there is an object on each line, set format: jsonl"
+        raise InputError(f"line {error.lineno}: not JSON: {error.msg}, column {error.colno}; {remedy}") from None
+    except (ValueError, RecursionError):
+        raise InputError("not JSON that Python reads: thousands of digits, or of brackets in each other") from None
+    if isinstance(found, dict) and len(lists := [value for value in found.values() if isinstance(value, list)]) == 1:
+        found = lists[0]
+    if not isinstance(found, list):
+        raise InputError(f"expected an array of objects, got {_short(found)}")
+    for number, each in enumerate(found, 1):
+        yield number, _object(each, form)
+
+
+def excel(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+    """The rows of the first sheet of an Excel file, numbered as Excel does; see ``Reader``."""
+    import openpyxl
+
+    try:
+        sheet = openpyxl.load_workbook(file, read_only=True, data_only=True).worksheets[0]
+        found = enumerate(sheet.iter_rows(values_only=True), 1)
+        if form.header:
+            names = next(([*map(as_label, cells)] for _, cells in found if any(cells)), [])
+        else:
+            names = [str(number + 1) for number in range(sheet.max_column or 0)]
+        at_text, at_label = (_column(name, names, 1) for name in (form.text, form.label))
+        for number, cells in found:
+            if any(cell is not None for cell in cells):
+                yield number, (cells[at_text], cells[at_label])
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"not a readable .xlsx file ({error}); save it anew as .xlsx or CSV") from None
+
+
+def parquet(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+    """The rows of a Parquet file, numbered from 1; see ``Reader``."""
+    try:
+        import pyarrow
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise InputError(
+            "Parquet is read by pyarrow, which is not installed; `uv pip install pyarrow`, or save it as CSV or JSON"
+        ) from None
+    try:
+        found = ParquetFile(file)
+        names = [_column(name, found.schema_arrow.names, 1) for name in (form.text, form.label)]
+        number = 0
+        for batch in found.iter_batches(columns=[found.schema_arrow.names[at] for at in names]):
+            columns = (batch.column(str(name)).to_pylist() for name in (form.text, form.label))
+            for cells in zip(*columns, strict=True):
+                number += 1
+                yield number, cells
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"not a readable Parquet file ({' '.join(str(error).split())})") from None
+
+
+READERS: dict[str, Reader] = {
+    "csv": table, "label-text": label_lines, "text-label": label_lines, "jsonl": json_lines, "json": json_array,
+    "excel": excel, "parquet": parquet,
+}  # fmt: skip
+"""The reader of each format; ``folder``, the remaining one, is a folder or a file for each label."""
+
+SUFFIXES = {
+    ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".xlsx": "excel",
+    ".parquet": "parquet",
+}  # fmt: skip
+"""The format of a file that params.yaml does not name, by the end of the file's name, before .gz."""
+
+
+def format_of(path: Path) -> str | None:
+    """The format that the name of a file shows."""
+    return SUFFIXES.get(Path(path.stem).suffix if path.suffix == ".gz" else path.suffix)
+
+
+def plain(file: BinaryIO, encoding: str = "utf-8") -> str:
     """The text of a file that holds one review and nothing else; of a longer one no more than shows that it is."""
-    return _decoded(1, file.read(4 * LONGEST + 4))
+    return file.read(4 * LONGEST + 4).decode(_codec(encoding), "surrogateescape")
 
 
-def judge(text: object, label: object, labels: list[str]) -> Row | Fault:
-    """A row as a review, or why it is none.
+def plain_lines(file: BinaryIO, encoding: str) -> Iterator[tuple[int, str]]:
+    """The lines of a file that holds a review in each, numbered from 1, without blank ones."""
+    for number, line in enumerate(_lines(file, encoding), 1):
+        if line.strip(_BLANK):
+            yield number, line.rstrip("\r\n")
+
+
+def as_label(value: object) -> str | None:
+    """A label as text: numbers by their digits, JSON's truth values as JSON writes them; ``None`` for all else.
+
+    >>> [as_label(value) for value in ("good", 1, 2.0, 4.5, True, None)]
+    ['good', '1', '2', '4.5', 'true', None]
+    """
+    match value:
+        case str():
+            return value
+        case bool():
+            return str(value).lower()
+        case float() if value.is_integer():
+            return str(int(value))
+        case int() | float():
+            return str(value)
+    return None
+
+
+def judge(text: object, label: object, values: Mapping[str, int | None], tokens: AnyTokens) -> Row | Fault | None:
+    """A row as a review, or why it is none; ``None`` if its label is to be left out.
 
     Args:
         text: Of any type; only a text is a review.
-        label: The same; equal to one of ``labels`` to the letter, case and spaces included.
-        labels: The name of label 0 and the name of label 1.
+        label: The same; ``as_label`` of it is one of ``values`` to the letter, case and spaces included.
+        values: The number of the label that each value stands for; ``None`` for those left out.
+        tokens: How the text is split.
 
-    >>> judge("Not bad!", "good", ["bad", "good"])
+    >>> from sentiment.data.text import IMDB
+    >>> judge("Not bad!", "good", {"bad": 0, "good": 1}, IMDB)
     Row(words=['not', 'bad'], label=1)
-    >>> judge("Not bad!", "Good", ["bad", "good"])
+    >>> judge("Not bad!", "Good", {"bad": 0, "good": 1}, IMDB)
     Fault(kind='unknown label', found="'Good', expected 'bad' or 'good'")
     """
+    number = values.get(as_label(label) or "", -1)
+    if number is None:
+        return None
     if not isinstance(text, str):
         return Fault("text is no string", _short(text))
-    if label not in labels:
-        return Fault("unknown label", f"{_short(label)}, expected {labels[0]!r} or {labels[1]!r}")
+    if number < 0:
+        return Fault("unknown label", f"{_short(label)}, expected {_either(values)}")
     if len(text) > LONGEST:
         return Fault("text too long", f"{len(text):,} characters, expected at most {LONGEST:,}")
     if "\0" in text or _NUL in text:
@@ -135,12 +323,12 @@ def judge(text: object, label: object, labels: list[str]) -> Row | Fault:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return Fault("not UTF-8", f"{_short(text)}; save the file as UTF-8")
+        return Fault("another encoding", f"{_short(text)}; {ENCODING}")
     if not text.strip(_BLANK):
         return Fault("empty text", repr(text)[:100])
-    if not (found := words(clean(text))):
-        return Fault("text without a word", _short(text))
-    return Row(found, labels.index(label))
+    if not (found := words(clean(text, tokens=tokens), tokens)):
+        return Fault("text without a token", _short(text))
+    return Row(found, number)
 
 
 def fingerprint(found: list[str], seed: int = 0) -> int:
@@ -153,18 +341,19 @@ def fingerprint(found: list[str], seed: int = 0) -> int:
     return int.from_bytes(blake2b(" ".join(found).encode(), digest_size=8, key=key).digest(), "little")
 
 
-def draw(rows: Iterable[Row], fraction: float, seed: int) -> list[int]:
-    """The fingerprints below which texts are of the test split, one for texts of label 0 and one for those of 1.
+def draw(rows: Iterable[Row], labels: int, fraction: float, seed: int) -> list[int]:
+    """The fingerprints below which texts are of the test split, one for the texts of each label.
 
     They are chosen so that ``fraction`` of the different texts of each label lie below, at least one where there are
     two. So the split is stratified; the order of the rows is no matter; and equal texts stay together.
 
     Args:
         rows: All of them; eight bytes are held of each.
+        labels: The number of labels.
         fraction: Above 0 and below 1.
         seed: Other texts are in the test split with another.
     """
-    marks = array("Q"), array("Q")
+    marks = [array("Q") for _ in range(labels)]
     for row in rows:
         marks[row.label].append(fingerprint(row.words, seed))
     cuts = []
@@ -180,42 +369,98 @@ def is_test(row: Row, cuts: list[int], seed: int) -> bool:
     return fingerprint(row.words, seed) < cuts[row.label]
 
 
-def _header(line: str, text: str, label: str) -> tuple[str, list[str]]:
-    """How the columns of a table are parted, and their names; no other delimiter gives both columns these names."""
+def _header(number: int, line: str, form: Form) -> tuple[str, list[str]]:
+    """What separates the columns of a table, and their names; no other of ``DELIMITERS`` gives both columns."""
     line = line.rstrip("\r\n")
     if "\r" in line:
-        raise InputError("line 1: lines end in CR alone, expected LF or CRLF; save the file anew")
-    for delimiter in DELIMITERS:
-        names = next(csv.reader([line], delimiter=delimiter), [])
-        if text in names and label in names:
+        raise InputError(f"line {number}: lines end in CR alone, expected LF or CRLF; save the file anew")
+    for separator in form.separator or DELIMITERS:
+        names = _split(line, separator, form.quoting)
+        if form.text in names and form.label in names:
             break
     else:
+        if not line.isprintable() and any("\udc80" <= letter <= "\udcff" for letter in line):
+            raise InputError(f"line {number}: the header's encoding is not {form.encoding}: {_short(line)}; {ENCODING}")
         found = f"got {_short(line)}" if line else "the file is empty"
+        how = repr(form.separator) if form.separator else "a comma, semicolon or tab"
         raise InputError(
-            f"line 1: expected a header with the columns {text!r} and {label!r}, parted by a comma, semicolon or tab;"
+            f"line {number}: expected a header with the columns {form.text!r} and {form.label!r}, separated by {how};"
             f" {found}"
         )
-    for name in (text, label):
+    for name in (form.text, form.label):
         if names.count(name) > 1:
-            raise InputError(f"line 1: the header has the column {name!r} twice; rename one")
-    return delimiter, names
+            raise InputError(f"line {number}: the header has the column {name!r} twice; rename one")
+    return separator, names
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file from 1, without a byte order mark; the file is never in memory as a whole."""
+def _column(name: str | None, names: list, number: int) -> int:
+    """The place of a column."""
+    if name not in names:
+        raise InputError(f"line {number}: expected the column {name!r}, got {_short(names)}")
+    return names.index(name)
+
+
+def _split(line: str, separator: str, quoting: bool) -> list[str]:
+    """The fields of a line by itself."""
+    line = line.rstrip("\r\n")
+    return next(csv.reader([line], delimiter=separator), []) if quoting else line.split(separator)
+
+
+def _fields(cells: list[str], names: list[str]) -> Fault:
+    return Fault("number of fields", f"{len(cells)}, expected {len(names)} as in the first row")
+
+
+def _object(found: object, form: Form) -> Cells | Fault:
+    """The text and the label of a JSON value."""
+    if not isinstance(found, dict):
+        return Fault("not a JSON object", _short(found))
+    if missing := [key for key in (form.text, form.label) if key not in found]:
+        return Fault("missing key", f"{missing[0]!r}, the row has {_short([*found])}")
+    return found[form.text], found[form.label]
+
+
+def _codec(encoding: str) -> str:
+    """The codec of an encoding, which takes a byte order mark away."""
+    return "utf-8-sig" if encoding == "utf-8" else encoding
+
+
+def _lines(file: BinaryIO, encoding: str) -> Iterator[str]:
+    """The lines of a file; bytes of another encoding become halves of surrogate pairs, by which ``judge`` knows them.
+
+    The file is never in memory as a whole.
+    """
     number = 0
-    while line := file.readline(LONGEST_LINE + 1):
-        number += 1
-        if len(line) > LONGEST_LINE:
-            raise InputError(f"line {number} has more than {LONGEST_LINE:,} bytes; is this a table or JSON Lines file?")
-        if number == 1 and line.startswith(_UTF_16):
-            raise InputError('line 1: the file is UTF-16; save it as UTF-8, which Excel calls "CSV UTF-8"')
-        yield number, line
+    with io.TextIOWrapper(file, _codec(encoding), "surrogateescape", newline="\n") as lines:
+        while line := lines.readline(LONGEST_LINE + 1):
+            number += 1
+            if len(line) > LONGEST_LINE:
+                raise InputError(
+                    f"line {number} has more than {LONGEST_LINE:,} characters; is this a table or JSON Lines file?"
+                )
+            if number == 1 and line.startswith(_UTF_16):
+                raise InputError("line 1: the encoding is UTF-16; set encoding: utf-16, or save the file as UTF-8")
+            yield line
 
 
-def _decoded(number: int, line: bytes) -> str:
-    """A line as text; bytes that are not UTF-8 become halves of surrogate pairs, by which ``judge`` knows them."""
-    return (line.removeprefix(_MARK) if number == 1 else line).decode("utf-8", "surrogateescape")
+def _again(first: str, lines: Iterator[str]) -> Iterator[str]:
+    """A line that was taken, and the remaining ones."""
+    yield first
+    yield from lines
+
+
+def _noted(lines: Iterator[str], seen: list[str]) -> Iterator[str]:
+    """Lines, each appended to ``seen`` as it is taken."""
+    for line in lines:
+        seen.append(line)
+        yield line
+
+
+def _either(values: Iterable[str]) -> str:
+    """Some values, at most ten of them, as words say them."""
+    shown = [*map(repr, values)]
+    if len(shown) > 10:
+        return f"one of {', '.join(shown[:10])} and {len(shown) - 10} more"
+    return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def _short(value: object) -> str:

@@ -1,22 +1,30 @@
 """Reviews of word ids -> number of occurrences of each n-gram in each, as a sparse matrix, and n-gram statistics.
 
 An n-gram is up to ``LONGEST`` successive known words of one review, in one whole number: the id of its first word in
-the lowest ``BITS`` bits, of its second in the next. Ids of words are above 0, so that shorter n-grams are never
+the lowest ``bits_for`` bits, of its second in the next. Ids of words are above 0, so that shorter n-grams are never
 mistaken for longer ones. Oracle: ``CountVectorizer`` and ``TfidfVectorizer`` of scikit-learn.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy.sparse import coo_matrix, csr_matrix
 
 from sentiment import InputError
 from sentiment.data.padding import UNKNOWN, Ragged, words_of
-from sentiment.engine.functions import log
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 BITS = 21
-LONGEST = 63 // BITS
+LONGEST = 5
 
 
-def learn(reviews: Ragged, *, longest: int, min_df: int, max_features: int) -> tuple[np.ndarray, csr_matrix]:
+def bits_for(longest: int) -> int:
+    """The bits of one word where n-grams have up to ``longest``: 21 up to three, so that fewer ids fit into more."""
+    return min(BITS, 63 // longest)
+
+
+def learn(reviews: Ragged, *, longest: int, min_df: int, max_features: int) -> "tuple[np.ndarray, csr_matrix]":
     """Find the n-grams of reviews, and count each in each review.
 
     Args:
@@ -33,19 +41,19 @@ def learn(reviews: Ragged, *, longest: int, min_df: int, max_features: int) -> t
         InputError: A word id is too high, or no n-gram is left.
 
     >>> grams, counts = learn(Ragged(np.array([7, 8, 7, 8]), np.array([3, 1])), longest=2, min_df=1, max_features=9)
-    >>> [words(gram) for gram in grams]
+    >>> [words(gram, 21) for gram in grams]
     [(7,), (8,), (8, 7), (7, 8)]
     >>> counts.toarray().tolist()
     [[2, 1, 1, 1], [0, 1, 0, 0]]
     """
-    occurrences, rows = _list(reviews, longest)
+    occurrences, rows = _list(reviews, longest, bits_for(longest))
     grams, columns = np.unique(occurrences, return_inverse=True)
     counts = _matrix(rows, columns, (len(reviews), len(grams)))
     kept = common(counts, min_df=min_df, max_features=max_features)
     return grams[kept], counts if len(kept) == len(grams) else counts[:, kept]
 
 
-def common(counts: csr_matrix, *, min_df: int, max_features: int) -> np.ndarray:
+def common(counts: "csr_matrix", *, min_df: int, max_features: int) -> np.ndarray:
     """The columns of counts, int32 [reviews, grams], that ``learn`` keeps: int64, ascending; raises as it does."""
     frequency = document_frequency(counts)
     kept = np.flatnonzero(frequency >= min_df)
@@ -58,41 +66,43 @@ def common(counts: csr_matrix, *, min_df: int, max_features: int) -> np.ndarray:
     return kept
 
 
-def count(reviews: Ragged, grams: np.ndarray) -> csr_matrix:
+def count(reviews: Ragged, grams: np.ndarray, bits: int = BITS) -> "csr_matrix":
     """Count given n-grams, ascending int64 [grams], in reviews: int32 [reviews, grams]; others are left out."""
-    occurrences, rows = _list(reviews, words_in(grams))
+    occurrences, rows = _list(reviews, words_in(grams, bits), bits)
     columns = np.searchsorted(grams, occurrences)
     columns[columns == len(grams)] = 0
     known = grams[columns] == occurrences
     return _matrix(rows[known], columns[known], (len(reviews), len(grams)))
 
 
-def words(gram: int) -> tuple[int, ...]:
+def words(gram: int, bits: int = BITS) -> tuple[int, ...]:
     """The word ids of an n-gram, from the first to the last."""
-    ids = (int(gram) >> BITS * n & (1 << BITS) - 1 for n in range(LONGEST))
+    ids = (int(gram) >> bits * n & (1 << bits) - 1 for n in range(63 // bits))
     return tuple(id for id in ids if id)
 
 
-def words_in(grams: np.ndarray) -> int:
+def words_in(grams: np.ndarray, bits: int = BITS) -> int:
     """Number of words in the longest of some n-grams, int64 [grams]."""
-    return 1 + sum(bool((grams >> BITS * n).any()) for n in range(1, LONGEST))
+    return 1 + sum(bool((grams >> bits * n).any()) for n in range(1, 63 // bits))
 
 
-def document_frequency(counts: csr_matrix) -> np.ndarray:
+def document_frequency(counts: "csr_matrix") -> np.ndarray:
     """The number of reviews that each n-gram is in: int64 [grams]."""
     return np.bincount(counts.indices, minlength=counts.shape[1])
 
 
-def inverse_document_frequency(counts: csr_matrix) -> np.ndarray:
+def inverse_document_frequency(counts: "csr_matrix") -> np.ndarray:
     """Inverse document frequency of each n-gram, float32 [grams].
 
     log((1 + reviews) / (1 + reviews with it)) + 1, as in scikit-learn's ``TfidfTransformer``.
     """
+    from sentiment.engine.functions import log
+
     ratio = (1 + counts.shape[0]) / (1 + document_frequency(counts))
     return (log(ratio) + 1).astype(np.float32)
 
 
-def log_count_ratio(counts: csr_matrix, labels: np.ndarray) -> np.ndarray:
+def log_count_ratio(counts: "csr_matrix", labels: np.ndarray) -> np.ndarray:
     """Log-count ratio of each n-gram, the weight that naive Bayes gives it: float32 [grams].
 
     log((p / sum(p)) / (q / sum(q))), where p is 1 plus the number of positive reviews with the n-gram, and q of
@@ -102,22 +112,27 @@ def log_count_ratio(counts: csr_matrix, labels: np.ndarray) -> np.ndarray:
         counts: int32 [reviews, grams].
         labels: uint8 [reviews], 0 or 1.
     """
+    from sentiment.engine.functions import log
+
     p, q = (1 + document_frequency(counts[np.flatnonzero(labels == label)]) for label in (1, 0))
     return log((p / p.sum()) / (q / q.sum())).astype(np.float32)
 
 
-def _list(reviews: Ragged, longest: int) -> tuple[np.ndarray, np.ndarray]:
+def _list(reviews: Ragged, longest: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Every n-gram, int64, and its review, int32: first all words, then all pairs, then all triples."""
     reviews = words_of(reviews)
     ids, lengths = reviews.ids, reviews.lengths
-    if len(ids) and ids.max() >> BITS:
-        raise InputError(f"expected word ids below {1 << BITS}, got {ids.max()}")
+    if len(ids) and ids.max() >> bits:
+        raise InputError(
+            f"n-grams of {longest}: expected word ids below {1 << bits}, got {ids.max()}; set pad.vocabulary to that,"
+            " or lower architecture.longest"
+        )
     rows = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     left = np.repeat(reviews.ends, lengths) - np.arange(len(ids))  # words from this one to the review's end
     known, grams = ids != UNKNOWN, ids.astype(np.int64)
     listed, listed_rows, whole = [grams[known]], [rows[known]], known
     for n in range(1, longest):
-        grams = grams[: len(grams) - 1] + (ids[n:].astype(np.int64) << BITS * n)
+        grams = grams[: len(grams) - 1] + (ids[n:].astype(np.int64) << bits * n)
         whole = whole[: len(grams)] & known[n:]
         inside = whole & (left[: len(grams)] > n)
         listed.append(grams[inside])
@@ -125,6 +140,8 @@ def _list(reviews: Ragged, longest: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(listed), np.concatenate(listed_rows)
 
 
-def _matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
+def _matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> "csr_matrix":
     """A sparse matrix of the number of times each row and column pair occurs, columns ascending: int32 [shape]."""
+    from scipy.sparse import coo_matrix
+
     return coo_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape).tocsr()

@@ -23,6 +23,7 @@ import numpy as np
 
 from sentiment import InputError
 
+MOST_LABELS = 1000  # different ones, of a corpus of the user's own
 BLOCK = 4096  # reviews yielded at once, more or less: about 4 MB of ranks
 WINDOW = 96 * 1024  # bytes decoded at once: few enough to stay in a processor's cache
 PREAMBLE = 4096  # bytes that any preamble fits in: NumPy's take about 200
@@ -106,15 +107,16 @@ def reviews(file: BinaryIO, split: str) -> Iterator[tuple[np.ndarray, np.ndarray
             raise InputError(f"the header promises {expected} reviews, found {'more' if found > expected else found}")
 
 
-def labels(file: BinaryIO, split: str) -> np.ndarray:
-    """Labels of a split in file order: uint8 [reviews], 1 for a positive review and 0 for a negative one.
+def labels(file: BinaryIO, split: str, different: int = 2) -> np.ndarray:
+    """Labels of a split in file order: uint8 [reviews], uint16 where 255 is exceeded; 1 for a positive review.
 
     Args:
         file: ``imdb.npz``, open and seekable.
         split: ``"train"`` or ``"test"``.
+        different: The number of different labels, 0 and 1 if it is 2.
 
     Raises:
-        InputError: The archive is unreadable, a label is neither 0 nor 1, or there is not one per review.
+        InputError: The archive is unreadable, a label is too high or below 0, or there is not one per review.
     """
     expected = count(file, split)
     with _member(file, f"y_{split}") as stream:
@@ -128,9 +130,10 @@ def labels(file: BinaryIO, split: str) -> np.ndarray:
         if len(data) != size:
             raise InputError(f"expected {size} bytes of labels, got {'more' if len(data) > size else len(data)}")
         values = np.frombuffer(data, kind)
-        if len(wrong := np.flatnonzero((values != 0) & (values != 1))):
-            raise InputError(f"review {wrong[0]} has the label {values[wrong[0]]}, expected 0 or 1")
-        return values.astype(np.uint8)
+        if len(wrong := np.flatnonzero((values < 0) | (values >= different))):
+            expected = "0 or 1" if different == 2 else f"0 to {different - 1}"
+            raise InputError(f"review {wrong[0]} has the label {values[wrong[0]]}, expected {expected}")
+        return values.astype(np.min_scalar_type(max(255, values.max(initial=0))))
 
 
 def write(file: BinaryIO, splits: dict[str, tuple[Iterable[list[int]], np.ndarray]]) -> None:

@@ -1,11 +1,15 @@
-"""Text -> words -> ids and back: the one definition, from which the exported graph and the model card derive theirs."""
+"""Text -> words -> ids and back: the one definition, from which the exported graph and the model card derive theirs.
+
+The IMDB reviews have the rules of the data set's authors, ``Tokens``; any other corpus has ``Normal`` ones.
+"""
 
 import re
 import string
 import unicodedata
 from collections import Counter
-from functools import cache
-from typing import NamedTuple
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from typing import Literal, NamedTuple
 
 from sentiment.data.padding import FIRST_WORD, START, UNKNOWN
 
@@ -21,6 +25,25 @@ class Tokens(NamedTuple):
     lowercase: bool
     separators: str
 
+
+class Normal(NamedTuple):
+    """How a normalised text is split into tokens: the rules of a corpus of the user's own.
+
+    Attributes:
+        unit: ``words``, which spaces separate, or ``characters``, among which ``SPACE`` stands for spaces.
+        lowercase: Whether letters are lower-cased.
+        symbols: Whether punctuation and symbols, emoji among them, are tokens, each character one; else they separate.
+    """
+
+    unit: Literal["words", "characters"]
+    lowercase: bool
+    symbols: bool
+
+
+AnyTokens = Tokens | Normal
+
+SPACE = "\u2581"
+"""The token of the space between two words, and around a text, where characters are tokens (SentencePiece's)."""
 
 IMDB = Tokens(lowercase=True, separators=string.punctuation.replace("'", "") + "\t\n")
 """The rules by which the data set's authors split the reviews."""
@@ -40,6 +63,15 @@ RULES = (
 
 They are the same to Python's ``re`` (with ``re.ASCII``) and to RE2, which TensorFlow has."""
 
+MARKUP = (
+    (r"(?i)(?:https?://|www\.)[^ \t\r\n<>\"]+", " "),
+    *RULES,
+    (r"(?i)</?(?:a|b|big|blockquote|center|div|em|font|h[1-6]|hr|i|img|li|ol|p|small|span|strong|table|td|th|tr|u|ul)\b"
+     r"[^<>]*>", " "),
+)  # fmt: skip
+"""The same for ``Normal`` tokens: web addresses and the usual tags separate words too."""
+
+_MARKUP = [(re.compile(pattern, re.ASCII), replacement) for pattern, replacement in MARKUP]
 _RULES = [(re.compile(pattern, re.ASCII), replacement) for pattern, replacement in RULES]
 _MARKED = re.compile(r"[\r\x0b\x0c\x1c-\x1f&<]")
 _SPECIAL = {0: "", START: "", UNKNOWN: "?"}
@@ -51,15 +83,31 @@ _KIN = {
 }
 
 
-def words(text: str, tokens: Tokens = IMDB) -> list[str]:
-    """The words of a text: separators become spaces, and spaces separate words.
+def from_dict(values: dict) -> AnyTokens:
+    """The rules that ``model.json`` records."""
+    return Normal(**values) if "unit" in values else Tokens(**values)
+
+
+def words(text: str, tokens: AnyTokens = IMDB) -> list[str]:
+    """The words of a text: separators become spaces, and spaces separate words. With ``Normal``, of a ``clean`` text.
 
     >>> words("A film, isn't it?")
     ['a', 'film', "isn't", 'it']
     >>> words("A film, isn't it?", Tokens(lowercase=False, separators="?"))
     ['A', 'film,', "isn't", 'it']
+    >>> words("so bad", Normal("characters", lowercase=True, symbols=False))
+    ['▁', 's', 'o', '▁', 'b', 'a', 'd', '▁']
     """
+    if isinstance(tokens, Normal):
+        if tokens.unit == "characters":
+            return [*f" {text} ".replace(" ", SPACE)] if text else []
+        return text.split(" ") if text else []
     return [*filter(None, text.translate(_table(tokens)).split(" "))]
+
+
+def join(gram: Iterable[str], tokens: AnyTokens = IMDB) -> str:
+    """Successive tokens as one text."""
+    return ("" if isinstance(tokens, Normal) and tokens.unit == "characters" else " ").join(gram)
 
 
 @cache
@@ -84,7 +132,7 @@ def make_index(counts: Counter[str]) -> dict[str, int]:
     return {word: rank for rank, word in enumerate(sorted(counts, key=lambda word: (-counts[word], word)), start=1)}
 
 
-def encode(text: str, index: dict[str, int], vocabulary: int, tokens: Tokens = IMDB) -> list[int]:
+def encode(text: str, index: dict[str, int], vocabulary: int, tokens: AnyTokens = IMDB) -> list[int]:
     """The ids of a text, as the data set's authors made them from the reviews; words that the index lacks are dropped.
 
     Args:
@@ -112,13 +160,13 @@ def word_ids(index: dict[str, int], vocabulary: int) -> dict[str, int]:
     return {word: rank + FIRST_WORD if rank + FIRST_WORD < vocabulary else UNKNOWN for word, rank in index.items()}
 
 
-def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0, tokens: Tokens = IMDB) -> str:
+def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0, tokens: AnyTokens = IMDB) -> str:
     """Text from the world, so that ``words`` and ``encode`` find the words that a reader sees.
 
     White space of any kind, ``<br>`` however spelt, and the usual HTML entities part words, or are the apostrophe they
     stand for. A word with characters that are not ASCII stays as it is if its id is below ``vocabulary``, and else is
     put as ``fold`` has it, if the index then has any of it. Other ASCII text stays as it is. Cleaning twice is cleaning
-    once.
+    once. With ``Normal`` tokens, it is ``normalise``, whatever the index has.
 
     Args:
         text: Any text.
@@ -129,6 +177,9 @@ def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0, t
     >>> clean("It wasn\\u2019t good\\u2026<BR>It", {"wasn't": 1, "good": 2}, vocabulary=10)
     "It wasn't good...\\nIt"
     """
+
+    if isinstance(tokens, Normal):
+        return normalise(text, tokens)
 
     def known(match: re.Match) -> str:
         word = match[0]
@@ -151,6 +202,7 @@ def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0, t
     return text
 
 
+@lru_cache(1 << 16)
 def fold(word: str) -> str:
     """The word as most reviewers type it: each character as ``fold_character`` has it, accents composed (NFC).
 
@@ -158,6 +210,58 @@ def fold(word: str) -> str:
     ("wasn't", 'film cliché', 'film-bad')
     """
     return unicodedata.normalize("NFC", word.translate(_FOLD))
+
+
+def normalise(text: str, tokens: Normal) -> str:
+    """A text without markup and web addresses, each character as ``normal_character`` has it, single spaces between.
+
+    Canonically equivalent texts, composed or decomposed, whatever the order of their marks, give the same (NFC). With
+    ``lowercase``, an i is an i with or without its dot: Turkish has both, and lower-casing depends on the language.
+
+    >>> normalise("<p>It wasn\u2019t GOOD\u2026 \U0001f44d", Normal("words", lowercase=True, symbols=True))
+    "it wasn't good . . . \U0001f44d"
+    >>> normalise("CAFE\u0301!", Normal("words", lowercase=True, symbols=False))
+    'café'
+    """
+    text = unicodedata.normalize("NFC", text)
+    for pattern, replacement in _MARKUP:
+        text = pattern.sub(replacement, text)
+    text = unicodedata.normalize("NFC", text.translate(_normal(tokens)))
+    if tokens.lowercase and DOTTED in text:
+        text = unicodedata.normalize("NFC", text.replace(DOTTED, "i"))
+    return " ".join(text.split())
+
+
+DOTTED = "i\u0307"
+"""A lower-case i with a second dot, which lower-casing a dotted capital I gives."""
+
+
+def normal_character(letter: str, tokens: Normal) -> str:
+    """The replacement of a character.
+
+    Letters are lower-cased if asked for, and a compatible form of a character (Unicode's NFKC) is that character.
+    Quotes and dashes become ASCII's. Marks of no width vanish. All other white space, punctuation and symbols but the
+    apostrophe become a space, or a token of their own. Control characters from \\x80 are what Windows-1252 has there.
+    """
+    if "\x80" <= letter <= "\x9f":
+        letter = bytes([ord(letter)]).decode("cp1252", "replace")
+    category = unicodedata.category(letter)
+    if letter in "\u200b\ufeff\ufffd" or category == "Cc" or category[0] == "Z":
+        return " "
+    if category == "Cf" or "VARIATION SELECTOR" in unicodedata.name(letter, ""):
+        return ""
+    compatible = unicodedata.normalize("NFKC", letter)
+    if letter in _KIN:
+        compatible = letter
+    elif category == "No" or (category[0] in "SP" and len(compatible) > 1):
+        compatible = letter  # ½ would be other numbers, ™ letters
+    if tokens.lowercase:
+        compatible = compatible.lower().replace("\u0131", "i")
+    compatible = "".join(_KIN.get(part, part) for part in compatible)
+    other = " {} " if tokens.symbols else " "
+    return "".join(
+        part if unicodedata.category(part)[0] in "LMN" or part == "'" else other.format(part) for part in compatible
+    )
 
 
 def fold_character(letter: str) -> str:
@@ -210,3 +314,17 @@ class _Fold(dict):
 
 
 _FOLD = _Fold()
+
+
+class _Normal(dict):
+    """``normal_character`` by code point, filled as characters turn up."""
+
+    def __init__(self, tokens: Normal):
+        self.tokens = tokens
+
+    def __missing__(self, point: int) -> str:
+        self[point] = normal_character(chr(point), self.tokens)
+        return self[point]
+
+
+_normal = cache(_Normal)

@@ -1,4 +1,4 @@
-"""Plain Keras: trains any Keras model from int ids, [reviews, length], to one probability, [reviews, 1].
+"""Plain Keras: trains any Keras model from int ids, [reviews, length], to one probability, [reviews, 1], or to several.
 
 With operations that Keras and TensorFlow promise to be deterministic, so that a training, interrupted or not, ends with
 the same bits on one machine; on another one they differ.
@@ -59,7 +59,8 @@ class KerasTrainer:
         self.optimizer = keras.optimizers.get(
             {"class_name": optimizer, "config": {"learning_rate": schedule} | momentum | settings}
         )
-        self.model.compile(self.optimizer, "binary_crossentropy", metrics=["accuracy"])
+        loss = "binary_crossentropy" if self.model.output_shape[-1] == 1 else "sparse_categorical_crossentropy"
+        self.model.compile(self.optimizer, loss, metrics=["accuracy"])
         self.optimizer.build(self.model.trainable_variables)
         if state is not None:
             backend.set_weights(self.model, state["weights"])
@@ -98,7 +99,7 @@ class KerasTrainer:
 def predict(
     model: keras.Model, ids: np.ndarray, *, batch: int, progress: Callable[[int], None] = lambda reviews: None
 ) -> np.ndarray:
-    """The probability that each review is positive: float32 [reviews].
+    """The probability that each review is positive: float32 [reviews]; of each of several labels, [reviews, labels].
 
     Args:
         model: From int ids to one probability.
@@ -108,7 +109,8 @@ def predict(
     """
     batches = _Batches(ids, None, np.arange(len(ids)), batch)
     counter = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda at, logs: progress(len(batches.rows(at))))
-    return model.predict(batches, verbose=0, callbacks=[counter])[:, 0]
+    found = model.predict(batches, verbose=0, callbacks=[counter])
+    return found[:, 0] if found.shape[1] == 1 else found
 
 
 class _Batches(keras.utils.PyDataset):

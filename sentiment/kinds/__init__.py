@@ -47,7 +47,7 @@ class Model(Protocol):
     def predict(
         self, reviews: Reviews, *, batch: int, progress: Callable[[int], None] = lambda reviews: None
     ) -> np.ndarray:
-        """The probability of label 1 of each review, float32 [reviews].
+        """The probability of label 1 of each review, float32 [reviews]; of more labels, of each, [reviews, labels].
 
         Args:
             reviews: Word ids as ``pad`` made them for training.
@@ -59,7 +59,9 @@ class Model(Protocol):
         """
 
     def effects(self, reviews: Reviews, positive: np.ndarray) -> list[list[tuple[Sequence[int], float]]]:
-        """By how much each word or n-gram of each review raised the prediction, in ``unit``.
+        """By how much each word or n-gram raised the prediction of label 1, of more labels of the predicted one.
+
+        Effects are in ``unit``.
 
         Args:
             reviews: Word ids.

@@ -74,8 +74,8 @@ def memory(pad: Pad, architecture: Architecture, batch: int) -> int:
     return 4 * (4 * weights + batch * review)
 
 
-def build(pad: Pad, architecture: Architecture, keras: ModuleType) -> Any:
-    """The network, of layers of ``keras``: word ids, int32 [reviews, max_length], to probabilities, [reviews, 1]."""
+def build(pad: Pad, architecture: Architecture, keras: ModuleType, labels: int = 2) -> Any:
+    """The network, of layers of ``keras``: word ids, int32 [reviews, max_length], to probabilities; see ``network``."""
     layers = keras.layers
     lstm = layers.LSTM(architecture.units, return_sequences=architecture.over_time != "last", name="lstm")
     over_time = {
@@ -96,7 +96,7 @@ def build(pad: Pad, architecture: Architecture, keras: ModuleType) -> Any:
             *over_time,
             layers.Dropout(architecture.dropout, name="dropout"),
             *dense,
-            layers.Dense(1, activation="sigmoid", name="positive"),
+            network.output(keras, labels),
         ],
         name="cnn_lstm",
     )

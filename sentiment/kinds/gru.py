@@ -26,8 +26,8 @@ class Settings(NetworkSettings[Architecture]):
     """Settings of a GRU; ``engine: keras`` alone trains it."""
 
 
-def build(pad: Pad, architecture: Architecture, keras: ModuleType) -> Any:
-    """The network, of layers of ``keras``: word ids, int32 [reviews, max_length], to probabilities, [reviews, 1]."""
+def build(pad: Pad, architecture: Architecture, keras: ModuleType, labels: int = 2) -> Any:
+    """The network, of layers of ``keras``: word ids, int32 [reviews, max_length], to probabilities; see ``network``."""
     layers = keras.layers
     return keras.Sequential(
         [
@@ -35,7 +35,7 @@ def build(pad: Pad, architecture: Architecture, keras: ModuleType) -> Any:
             layers.Embedding(pad.vocabulary, architecture.embedding, name="embedding"),
             layers.GRU(architecture.units, name="gru"),
             layers.Dropout(architecture.dropout, name="dropout"),
-            layers.Dense(1, activation="sigmoid", name="positive"),
+            network.output(keras, labels),
         ],
         name="gru",
     )

@@ -45,7 +45,7 @@ def command(
     streams.prepare()
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
-    sys.stdout.reconfigure(line_buffering=True)  # what has been printed is not lost
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # nothing is lost, in any locale
     description = (sys.modules[main.__module__].__doc__ or "").partition("\n")[0]  # Python -OO keeps none
     parser = argparse.ArgumentParser(description=description)
     section = {"model": "models", "corpus": "corpora"}

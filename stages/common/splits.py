@@ -9,8 +9,13 @@ from sentiment.data.padding import Ragged, Reviews
 from stages.common.files import read_array
 
 
-def read_split(name: str, split: str) -> tuple[Reviews, np.ndarray]:
-    """A model's reviews, word ids as ``pad`` wrote them, and labels, uint8 [reviews], of a split.
+def read_split(name: str, split: str, different: int) -> tuple[Reviews, np.ndarray]:
+    """A model's reviews, word ids as ``pad`` wrote them, and labels, unsigned int [reviews], of a split.
+
+    Args:
+        name: The model's.
+        split: ``train`` or ``test``.
+        different: The number of different labels.
 
     Raises:
         InputError: The arrays do not belong together.
@@ -19,10 +24,10 @@ def read_split(name: str, split: str) -> tuple[Reviews, np.ndarray]:
     unsigned = all(np.issubdtype(array.dtype, np.unsignedinteger) for array in (ids, labels, lengths))
     words = lengths.sum() if ids.ndim == 1 and unsigned else len(ids)
     fits = labels.ndim == 1 and lengths.shape == labels.shape and words == (len(ids) if ids.ndim == 1 else len(labels))
-    if not unsigned or ids.ndim not in (1, 2) or not fits or not len(labels) or labels.max() > 1:
+    if not unsigned or ids.ndim not in (1, 2) or not fits or not len(labels) or labels.max() >= different:
         raise InputError(
-            f"data/{name}: expected the ids, a length and a label, 0 or 1, of each review, got {split} ids {ids.dtype}"
-            f" {[*ids.shape]}, lengths {lengths.dtype} {[*lengths.shape]} and labels {labels.dtype} {[*labels.shape]};"
-            f" `dvc repro pad@{name}` makes them again"
+            f"data/{name}: expected the ids, a length and a label, 0 to {different - 1}, of each review, got {split}"
+            f" ids {ids.dtype} {[*ids.shape]}, lengths {lengths.dtype} {[*lengths.shape]} and labels {labels.dtype}"
+            f" {[*labels.shape]}; `dvc repro pad@{name}` makes them again"
         )
     return Ragged(ids, lengths) if ids.ndim == 1 else ids, labels

@@ -1,0 +1,162 @@
+"""Look at a file or folder of labelled texts, and write the sections of params.yaml that train a model of them.
+
+The model is chosen on folds of the training split. Nothing is overwritten: the same command again says what would
+change.
+"""
+
+import argparse
+import re
+import sys
+import time
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corpora import recommend
+from corpora.look import Options, label_keys, look, values_in
+from corpora.sections import as_yaml, changes, insert
+from sentiment import InputError
+from sentiment.data.survey import survey
+from sentiment.schema import check
+from stages.common.files import write_text
+from stages.common.reader import load
+from stages.corpus import find_parts, split_read
+from stages.params import Corpus, parse, read_text
+
+SHOWN = 10
+"""Rows shown, from the first to the last."""
+
+
+def main() -> None:
+    """Look, say what was found, choose, and write."""
+    parser = argparse.ArgumentParser(prog="python -m corpora", description=__doc__, allow_abbrev=False)
+    parser.add_argument("file", type=Path, help="a file or folder below the current folder")
+    parser.add_argument("--name", help="of the corpus and of the model; by default the file's")
+    for option in (*Options._fields, "language", "license"):
+        parser.add_argument(f"--{option}", help=f"{option.upper()}= of `make corpus`")
+    options = parser.parse_args()
+    path = relative(options.file)
+    name = options.name or re.sub(r"[^a-z0-9_-]+", "-", path.name.partition(".")[0].lower()).strip("-_0123456789")
+    if not re.fullmatch("[a-z][a-z0-9_-]{0,63}", name):
+        raise InputError(f"NAME={name}: expected small letters, digits, - and _, a letter first")
+    text = read_text()
+    params, before = parse(text), load(text)
+    keys = look(path, Options(*(getattr(options, key) for key in Options._fields)))
+    found = [*values_in(keys)]
+    counts = Counter(value for value, _ in found)
+    keys |= label_keys(counts, keys, Options(labels=options.labels))
+    keys |= {} if "splits" in keys else {"test_fraction": 0.2, "seed": 1}
+    texts = [each for _, each in found if isinstance(each, str)]
+    scripts = recommend.scripts_of(texts)
+    language = options.language or recommend.language_of(scripts)
+    report(keys, found, counts, scripts)
+    del found
+    keys |= {"bad_rows": 0, "tokens": "words", "lowercase": True, "symbols": True}
+    settings = check(Corpus, keys, "corpora", name)
+    training = [*recommend.training_texts(settings)]
+    if not training:
+        raise InputError(f"{path}: no text of the training split has a label; add LABEL=column or LABELS=")
+    start = time.monotonic()
+    candidates = recommend.choose([each for each, _ in training], np.array([label for _, label in training]))
+    best = candidates[0]
+    print(f"\naccuracy on {recommend.FOLDS} folds of the training split ({time.monotonic() - start:.0f} s):")
+    for candidate in candidates[:SHOWN]:
+        print(f"  {candidate.accuracy:.4f}  {candidate}")
+    commonest = Counter(label for _, label in training).most_common(1)[0][1] / len(training)
+    print(f"  {commonest:.4f}  always the commonest label")
+    del training
+    keys |= {"tokens": best.tokens.unit, "symbols": best.tokens.symbols}
+    seen = survey(split_read(find_parts(settings), check(Corpus, keys, "corpora", name))())
+    keys["bad_rows"] = seen.kinds.total()
+    for label, value in (("language", language), ("license", options.license)):
+        keys |= {label: value} if value else {}
+    for line in facts(seen, settings):
+        print(line)
+    model = recommend.model_keys(best, name, len(settings.labels), len(seen.words))
+    write(text, before, name, keys, model)
+    if name not in params.models:
+        print(f"then:\n  git add {path}    # or, if it is large: dvc add {path}\n  make repro MODEL={name}")
+
+
+def relative(path: Path) -> Path:
+    """The path from the current folder, in which the repository is.
+
+    Raises:
+        InputError: It is outside.
+    """
+    absolute = path.resolve()
+    if not absolute.is_relative_to(Path.cwd().resolve()):
+        raise InputError(f"FILE={path}: outside this repository, whose clones would not have it; copy it inside")
+    return absolute.relative_to(Path.cwd().resolve())
+
+
+def report(keys: dict[str, Any], found: list, counts: Counter, scripts: list) -> None:
+    """Print what was found, and some rows."""
+    for key, value in keys.items():
+        if key not in ("labels", "leave_out"):
+            print(f"{key}: {value!r}" if key != "reviews" else str(value))
+    labels = keys["labels"]
+    for label in labels:
+        values = labels[label] if isinstance(labels, dict) else [label]
+        written = f" ({', '.join(map(repr, values))})" if values != [label] else ""
+        print(f"label {label!r}{written}: {sum(counts[value] for value in values):,} rows")
+    if out := keys.get("leave_out"):
+        shown = ", ".join(f"{value!r} {counts[value]:,}" for value in out[:10])
+        print(f"left out: {shown}{' ...' if len(out) > 10 else ''}; LABELS= names other labels")
+    used = {*chain(*labels.values())} if isinstance(labels, dict) else {*labels}
+    if set(used) == {*"1245"}:
+        print("stars: 1 and 2 are one label, 4 and 5 the other; LABELS=1,2,3,4,5 makes five of them")
+    lengths = [len(text) for _, text in found if isinstance(text, str)]
+    low, middle, high = np.percentile(lengths or [0], [5, 50, 95]).astype(int)
+    print(f"{len(found):,} rows; characters: median {middle:,}, 90% of texts {low:,} to {high:,}")
+    print(f"script: {', '.join(f'{script.title()} {share:.0%}' for script, share in scripts[:3])}\n")
+    for at in np.unique(np.linspace(0, len(found) - 1, SHOWN).astype(int)):
+        label, text = found[at]
+        print(f"  {label[:20]:20}  {str(text)[:90]!r}")
+
+
+def facts(seen, settings: Corpus) -> list[str]:
+    """Lines on the size of the splits, on duplicates, contradictions and faults."""
+    train, test = (len(seen.labels[split]) for split in ("train", "test"))
+    lines = [f"\n{train:,} texts to train on, {test:,} to test on, {len(seen.words):,} different tokens"]
+    if seen.repeated:
+        lines.append(f"{seen.repeated:,} texts are copies of others, of the same tokens")
+    if seen.contradicting:
+        lines.append(f"{seen.contradicting:,} of these copies and their originals have different labels")
+    if seen.kinds:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in seen.kinds.most_common())
+        lines += [f"{seen.kinds.total():,} rows are no texts with a label and are left out ({kinds}):", *seen.faults]
+    return lines
+
+
+def write(text: str, before: dict, name: str, keys: dict[str, Any], model: dict[str, Any]) -> None:
+    """Add the sections, or say what would change where they are there.
+
+    Raises:
+        InputError: One of the two is there, but not the other.
+    """
+    corpora, models = before.get("corpora") or {}, before.get("models") or {}
+    if name in corpora or name in models:
+        lines = changes(corpora.get(name), keys, "corpora", name) + changes(models.get(name), model, "models", name)
+        print("\nparams.yaml has these sections already; nothing is written")
+        print("\n".join(lines) if lines else "nothing would change")
+        return
+    new = insert(text, as_yaml(name, keys), as_yaml(name, model))
+    parse(new)
+    write_text(Path("params.yaml"), new)
+    print(f"\nparams.yaml: corpora.{name} and models.{name} are written")
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+    try:
+        main()
+    except InputError as error:
+        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
+    except OSError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,448 @@
+"""What a file or folder of labelled texts is: format, encoding, separator, header, quoting, columns and labels.
+
+Everything found becomes a key of the corpus in ``params.yaml``, so that the pipeline itself guesses nothing.
+"""
+
+import codecs
+import csv
+import io
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import charset_normalizer
+
+from sentiment import InputError
+from sentiment.data.labelled import LONGEST_LINE, Fault, Form, as_label, format_of, open_file, rows
+
+SAMPLE = 1 << 20
+"""Characters looked at to find the form; the rows are then counted in the whole file."""
+
+ROWS = 2000
+"""Rows looked at to find the columns."""
+
+MOST = 100
+"""Different values of a label column that is found; LABEL= names one that has more."""
+
+SEPARATORS = ("\t", ",", ";", "|")
+ENCODINGS = (
+    "cp949",
+    "gb18030",
+    "big5",
+    "shift_jis",
+    "euc_jp",
+    "cp1251",
+    "koi8_r",
+    "cp1254",
+    "cp1252",
+    "cp1250",
+    "cp1253",
+)
+NAMES = {
+    "text": ("text", "review", "sentence", "document", "content", "comment", "tweet", "message", "body", "title"),
+    "label": ("label", "sentiment", "polarity", "class", "category", "target", "airline_sentiment", "stars", "rating",
+              "score", "overall", "y"),
+}  # fmt: skip
+"""Usual names of columns, which decide between several that could be it."""
+
+STARS = ("star", "rating", "score", "overall")
+FIRST = re.compile("(?i)^(-1|0|n|neg.*|bad|no|not.*|non.*|false|ham|contra?|dislike|unfavou?rable)$")
+"""Values that are label 0 of two."""
+
+
+class Options(NamedTuple):
+    """What the user names, where it cannot be known or is to be otherwise."""
+
+    text: str | None = None
+    label: str | None = None
+    labels: str | None = None
+    encoding: str | None = None
+    separator: str | None = None
+    format: str | None = None
+
+
+def look(path: Path, options: Options) -> dict[str, Any]:
+    """The keys of the corpus that a file or folder is, in their order, without ``labels``: ``label_keys`` adds them.
+
+    Raises:
+        InputError: It cannot be known; the message names the option to add.
+    """
+    if path.is_dir():
+        return look_at_folder(path, options)
+    if not path.is_file():
+        raise InputError(f"FILE={path}: no such file or folder")
+    return {"reviews": path.as_posix()} | look_at_file(path, options)
+
+
+def look_at_folder(path: Path, options: Options) -> dict[str, Any]:
+    """As ``look``, of a folder: of splits, or of a folder or file for each label."""
+    entries = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".")]
+    splits: dict[str, list[Path]] = {}
+    for entry in entries:
+        word = re.split(r"[._-]", entry.name.lower())
+        for split, called in (("train", ("train", "training")), ("dev", ("dev", "val", "valid", "validation")),
+                              ("test", ("test",))):  # fmt: skip
+            if set(word) & {*called}:
+                splits.setdefault(split, []).append(entry)
+    keys: dict[str, Any] = {"reviews": path.as_posix()}
+    if "train" in splits and (splits.keys() & {"dev", "test"}):
+        if "test" not in splits:
+            splits["test"] = splits.pop("dev")
+        train, test = [*splits["train"], *splits.get("dev", [])], splits["test"]
+        if train[0].is_dir():
+            form = {"format": "folder", "encoding": encoding_of(first_file(train[0]), options)}
+        else:
+            form = look_at_file(train[0], options)
+        named = {"train": [each.name for each in train], "test": [each.name for each in test]}
+        return keys | form | {"splits": named}
+    parts = [entry for entry in entries if entry.is_dir() or entry.suffix == ".txt" or not format_of(entry)]
+    if len(parts) < 2:
+        raise InputError(
+            f"FILE={path}: expected train and test, or a folder or a file for each label, got"
+            f" {', '.join(entry.name for entry in entries[:8]) or 'nothing'}; name one file"
+        )
+    return keys | {"format": "folder", "encoding": encoding_of(first_file(parts[0]), options)}
+
+
+def first_file(path: Path) -> Path:
+    """The first file below a folder."""
+    return path if path.is_file() else next((file for file in sorted(path.rglob("*")) if file.is_file()), path)
+
+
+def look_at_file(path: Path, options: Options) -> dict[str, Any]:
+    """The keys that say how the rows of one file are read."""
+    named = options.format or format_of(path)
+    if named in ("excel", "parquet"):
+        return {"format": named} | columns_of(path, Form(named), options)
+    encoding = encoding_of(path, options)
+    keys: dict[str, Any] = {"encoding": encoding}
+    with open_file(path) as file, io.TextIOWrapper(file, _codec(encoding), "replace", newline="\n") as lines:
+        sample = lines.read(SAMPLE)
+    if len(sample) == SAMPLE and named != "json":
+        sample = sample[: sample.rfind("\n") + 1] or sample
+    begins = sample.lstrip()[:1]
+    if named in ("json", "jsonl") or (not options.format and begins in ("{", "[") and _is_json(sample)):
+        kind = options.format or ("json" if begins == "[" or not _is_json(sample) else "jsonl")
+        return {"format": kind} | keys | columns_of(path, Form(kind, encoding), options)
+    found = [line for line in sample.split("\n") if line.strip()]
+    if not found:
+        raise InputError(f"FILE={path}: the file is empty")
+    if named not in ("csv",) and (form := label_form(found, options)):
+        return {"format": form.format} | keys | {"separator": form.separator}
+    separator, quoting = table_form(path, found, encoding, options)
+    if separator is None:
+        if form := label_form(found, options):
+            return {"format": form.format} | keys | {"separator": form.separator}
+        raise InputError(f"FILE={path}: no separator splits its lines into a text and a label; add SEPARATOR=")
+    form = Form("csv", encoding, separator, quoting=quoting)
+    return {"format": "csv"} | keys | {"separator": separator, "quoting": quoting} | columns_of(path, form, options)
+
+
+def encoding_of(path: Path, options: Options) -> str:
+    """The encoding of a file: UTF-16 or UTF-8 if it is, else the likeliest other one."""
+    if options.encoding:
+        try:
+            codecs.lookup(options.encoding)
+        except LookupError:
+            raise InputError(f"ENCODING={options.encoding}: no encoding that Python knows") from None
+        return options.encoding
+    decoder, sample = codecs.getincrementaldecoder("utf-8")(), b""
+    with open_file(path) as file:
+        while chunk := file.read(SAMPLE):
+            if not sample and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                return "utf-16"
+            sample = sample or chunk
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError:
+                break
+        else:
+            return "utf-8"
+        sample = b"".join(line for line in (sample + chunk).split(b"\n") if not line.isascii())[: SAMPLE // 4]
+    if sample.count(0) > len(sample) // 4:
+        return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
+    best = charset_normalizer.from_bytes(sample, cp_isolation=[*ENCODINGS]).best()
+    return western(sample) if best is None or best.encoding in LATIN else best.encoding
+
+
+LATIN = ("cp1250", "cp1252", "cp1254")
+TURKISH, CENTRAL = bytes([0xD0, 0xDD, 0xDE, 0xF0, 0xFD, 0xFE]), "ąćęłńśźżčďěňřšťůžőű"
+"""Bytes of letters of Turkish alone in Windows-1254, rare ones in Windows-1252; letters of Central Europe."""
+
+
+def western(sample: bytes) -> str:
+    """The likeliest encoding of text in Latin letters: Windows' of Turkey, of Central or of Western Europe.
+
+    >>> western("\u015f\u0131k".encode("cp1254")), western("\xa35 caf\xe9".encode("cp1252"))
+    ('cp1254', 'cp1252')
+    """
+    beyond = [byte for byte in sample if byte > 0x7F]
+    if sum(byte in TURKISH for byte in beyond) * 4 > len(beyond):
+        return "cp1254"
+    central = sum(letter in CENTRAL for letter in sample.decode("cp1250", "replace"))
+    if central * 2 > len(beyond):
+        return "cp1250"
+    try:
+        sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "cp1252"
+
+
+def label_form(lines: list[str], options: Options) -> Form | None:
+    """The form of lines of a label and a text, or a text and a label, without a table's columns; ``None`` if none fits.
+
+    The part that is the label has few values, each without a space, and the other one many.
+    """
+    lines = [line.strip() for line in lines[:ROWS]]
+    if lines[0].startswith("__label__"):
+        return Form("label-text", separator=" ")
+    separators = [options.separator] if options.separator else ["\t", "|", " ", ",", ";"]
+    for separator, kind in itertools.product(separators, ("label-text", "text-label")):
+        if any(separator not in line for line in lines):
+            continue
+        parts = [(line.partition if kind == "label-text" else line.rpartition)(separator) for line in lines]
+        labels = Counter(part[0 if kind == "label-text" else 2] for part in parts)
+        texts = {part[2 if kind == "label-text" else 0] for part in parts}
+        few = 2 <= len(labels) <= min(20, len(lines) // 3) and min(labels.values()) > 1
+        plain = all(re.fullmatch(r"[\w+-]{1,30}", label) for label in labels)
+        wordy = sum(" " in text for text in texts) * 2 > len(texts) and len(texts) * 2 > len(lines)
+        if few and plain and wordy and any(text.count(separator) for text in texts):
+            return Form(kind, separator=separator)
+    return None
+
+
+def table_form(path: Path, lines: list[str], encoding: str, options: Options) -> tuple[str | None, bool]:
+    """The separator of a table, and whether its fields are quoted: what gives most rows the same number of fields."""
+    best: tuple[float, int, str | None, bool] = (0.0, 0, None, True)
+    csv.field_size_limit(LONGEST_LINE)
+    for separator in [options.separator] if options.separator else SEPARATORS:
+        for quoting in (True, False) if len(separator) == 1 else (False,):
+            counts: Counter[int] = Counter()
+            try:
+                if quoting:
+                    table = csv.reader((f"{line}\n" for line in lines), delimiter=separator, strict=True)
+                    counts.update(len(row) for row in table)
+                else:
+                    counts.update(line.count(separator) + 1 for line in lines)
+            except csv.Error as error:
+                if "unexpected end" not in str(error) or len(counts) != 1:
+                    continue
+            width, number = counts.most_common(1)[0] if counts else (0, 0)
+            share = number / max(1, counts.total())
+            if quoting and merges(lines, separator, width):
+                continue
+            if width > 1 and share > best[0] + 1e-9:
+                best = (share, width, separator, quoting)
+    return best[2:] if best[0] > 0.8 else (None, True)
+
+
+def merges(lines: list[str], separator: str, width: int) -> bool:
+    """Whether quotation marks merge lines that look like rows of their own: then they are part of the texts."""
+    table, before = csv.reader((f"{line}\n" for line in lines), delimiter=separator), 0
+    for _ in table:
+        inner = lines[before : table.line_num]
+        before = table.line_num
+        whole = [line for line in inner if line.count(separator) + 1 == width]
+        if len(inner) > 1 and len(whole) > 1:
+            return True
+    return False
+
+
+def columns_of(path: Path, form: Form, options: Options) -> dict[str, Any]:
+    """The keys ``header``, ``text`` and ``label`` of a table, or of JSON objects.
+
+    Raises:
+        InputError: Several columns, or none, could be it.
+    """
+    table = [*itertools.islice(raw_rows(path, form), ROWS)]
+    if not table:
+        raise InputError(f"FILE={path}: no rows; is its format another one? FORMAT= names it")
+    is_json = form.format in ("json", "jsonl", "parquet")
+    width = Counter(map(len, table)).most_common(1)[0][0]
+    if is_json:
+        names = [*dict.fromkeys(itertools.chain(*table))]
+        columns = {name: [row.get(name) for row in table] for name in names}
+        header = None
+    else:
+        table = [row for row in table if len(row) == width]
+        first, rest = table[0], table[1:] or table
+        named = {name for names in NAMES.values() for name in names}
+        values = [{as_label(row[at]) for row in rest} for at in range(width)]
+        labels = [at for at in range(width) if 2 <= len(values[at]) <= min(MOST, max(2, len(rest) // 2))]
+        strings = all(isinstance(cell, str) and cell.strip() and len(cell) < 60 for cell in first)
+        header = bool({str(cell).strip().lower() for cell in first} & named) or (
+            strings and bool(labels) and all(as_label(first[at]) not in values[at] for at in labels)
+        )
+        if options.label and options.label in map(str, first):
+            header = True
+        names = [str(as_label(cell)) for cell in first] if header else [str(at + 1) for at in range(width)]
+        body = rest if header else table
+        columns = {name: [row[at] for row in body] for at, name in enumerate(names)}
+    text = options.text or find_text(columns, path)
+    label = options.label or find_label(columns, text, path)
+    for option, name in (("TEXT", text), ("LABEL", label)):
+        if name not in columns:
+            raise InputError(f"{option}={name}: no such column; expected one of {', '.join(columns)}")
+    return ({} if header is None else {"header": header}) | {"text": text, "label": label}
+
+
+def find_text(columns: dict[str, list], path: Path) -> str:
+    """The column of the texts: the usual name, or else the one of the longest and most different strings."""
+    lengths = {}
+    for name, cells in columns.items():
+        strings = [cell for cell in cells if isinstance(cell, str)]
+        if strings and len({*strings}) * 10 > len(strings):
+            lengths[name] = sum(map(len, strings)) / len(cells)
+    if not lengths:
+        raise InputError(f"{path}: no column has texts; add TEXT=column, one of {', '.join(columns)}")
+    longest = max(lengths, key=lengths.__getitem__)
+    usual = [name for name in lengths if name.lower() in NAMES["text"] and 3 * lengths[name] > lengths[longest]]
+    usual.sort(key=lambda name: NAMES["text"].index(name.lower()))
+    return usual[0] if usual else longest
+
+
+def find_label(columns: dict[str, list], text: str, path: Path) -> str:
+    """The column of the labels: the usual name, or else the only one of few different values."""
+    found = []
+    for name, cells in columns.items():
+        counts = Counter(label for cell in cells if (label := as_label(cell)))
+        few = 2 <= len(counts) <= min(MOST, max(2, counts.total() // 2))
+        if name != text and few and all(len(label) < 60 for label in counts):
+            found.append(name)
+    usual = sorted(
+        (name for name in found if name.lower() in NAMES["label"]), key=lambda name: NAMES["label"].index(name.lower())
+    )
+    if usual or len(found) == 1:
+        return (usual or found)[0]
+    several = f"several columns could be the label: {', '.join(found)}" if found else "no column has few values"
+    raise InputError(
+        f"{path}: {several}; add LABEL=column, one of {', '.join(name for name in columns if name != text)}"
+    )
+
+
+def raw_rows(path: Path, form: Form) -> Iterator[Any]:
+    """The rows of a file with all their columns: lists of cells, or objects."""
+    with open_file(path) as file:
+        if form.format == "excel":
+            import openpyxl
+
+            try:
+                sheet = openpyxl.load_workbook(file, read_only=True, data_only=True).worksheets[0]
+                yield from ([*cells] for cells in sheet.iter_rows(values_only=True) if any(cells))
+            except (OSError, KeyError, ValueError, IndexError) as error:
+                raise InputError(f"{path}: not a readable .xlsx file ({error})") from None
+        elif form.format == "parquet":
+            try:
+                from pyarrow.parquet import ParquetFile
+            except ImportError:
+                raise InputError(
+                    f"{path}: Parquet is read by pyarrow, which is not installed; `uv pip install pyarrow`, or save it"
+                    " as CSV or JSON"
+                ) from None
+            for batch in ParquetFile(file).iter_batches(batch_size=ROWS):
+                yield from batch.to_pylist()
+        else:
+            with io.TextIOWrapper(file, _codec(form.encoding), "replace", newline="\n") as lines:
+                if form.format == "json":
+                    found = _json(lines.read())
+                    if isinstance(found, dict):
+                        found = next((value for value in found.values() if isinstance(value, list)), [])
+                    yield from (row for row in found or [] if isinstance(row, dict))
+                elif form.format == "jsonl":
+                    yield from (row for line in lines if isinstance(row := _json(line), dict))
+                elif form.quoting:
+                    yield from (row for row in csv.reader(lines, delimiter=form.separator or ",") if row)
+                else:
+                    yield from (line.rstrip("\r\n").split(form.separator) for line in lines if line.strip())
+
+
+def label_keys(counts: Counter[str], keys: dict[str, Any], options: Options) -> dict[str, Any]:
+    """The keys ``labels`` and ``leave_out``.
+
+    Args:
+        counts: How often each value stands in the label column.
+        keys: What ``look`` gave.
+        options: The user's; LABELS=neg,pos names values, LABELS=negative=1+2,positive=4+5 names several for a label.
+
+    Raises:
+        InputError: Fewer than two labels, or a value that is not there.
+    """
+    labels: dict[str, list[str]]
+    if options.labels:
+        labels = {}
+        for part in options.labels.split(","):
+            name, given, values = part.partition("=")
+            labels[name.strip()] = [value.strip() for value in values.split("+")] if given else [name.strip()]
+        for value in itertools.chain(*labels.values()):
+            if value not in counts:
+                raise InputError(f"LABELS={options.labels}: {value!r} is no value; expected some of {_some(counts)}")
+    else:
+        values = [value for value in counts if value.strip() and counts[value] > 1]
+        named = str(keys.get("label", "")).lower()
+        if {*values} == {*"12345"} and any(word in named for word in STARS):
+            labels = {"negative": ["1", "2"], "positive": ["4", "5"]}
+        else:
+            labels = {value.removeprefix("__label__") or value: [value] for value in sorted(values, key=_order)}
+    if len(labels) < 2:
+        raise InputError(f"fewer than two labels: {_some(counts)}; LABEL=column names another column")
+    used = {*itertools.chain(*labels.values())}
+    rest = sorted((value for value in counts if value.strip() and value not in used), key=_order)
+    plain = all([name] == values for name, values in labels.items())
+    return {"labels": [*labels] if plain else labels} | ({"leave_out": rest} if rest else {})
+
+
+def values_in(keys: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """The label, as text, and the text of every row, over all splits; "" for what is no label."""
+    path = Path(keys["reviews"])
+    splits = keys.get("splits")
+    parts = [path / name for name in itertools.chain(*splits.values())] if splits else [path]
+    form = Form(**{key: value for key, value in keys.items() if key in Form._fields})
+    for part in parts:
+        if part.is_dir():
+            for entry in sorted(part.iterdir()):
+                if entry.name.startswith("."):
+                    continue
+                files = [entry] if entry.is_file() else [file for file in sorted(entry.iterdir()) if file.is_file()]
+                for file in files:
+                    content = file.read_bytes().decode(_codec(form.encoding), "replace")
+                    texts: Iterable[str] = content.splitlines() if entry.is_file() else [content]
+                    yield from ((entry.name.removesuffix(".txt") if entry.is_file() else entry.name, text)
+                                for text in texts)  # fmt: skip
+        else:
+            for _, cells in rows(part, form, ()):
+                if not isinstance(cells, Fault):
+                    yield as_label(cells[1]) or "", cells[0]
+
+
+def _order(value: str) -> tuple:
+    """Usual names of label 0 first, then numbers, then text."""
+    number = re.fullmatch(r"-?\d+(\.\d+)?", value)
+    plain = value.removeprefix("__label__")
+    return (not number and not FIRST.match(plain), float(value) if number else 0.0, plain)
+
+
+def _some(counts: Counter[str]) -> str:
+    shown = [f"{value!r} {number:,}" for value, number in counts.most_common(10)]
+    return ", ".join(shown) + (f" and {len(counts) - 10} more" if len(counts) > 10 else "")
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_json(sample: str) -> bool:
+    """Whether the first line of a text is a JSON object by itself, or the text begins as an array of objects."""
+    first = sample.lstrip()
+    return isinstance(_json(first.partition("\n")[0]), dict) or bool(re.match(r"\[\s*\{", first))
+
+
+def _codec(encoding: str) -> str:
+    return "utf-8-sig" if encoding == "utf-8" else encoding

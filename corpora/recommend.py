@@ -1,0 +1,200 @@
+"""The n-gram model to recommend for a corpus: chosen on folds of its training split alone."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sentiment.data import ngrams
+from sentiment.data.labelled import Fault, Row, draw, is_test, judge
+from sentiment.data.padding import FIRST_WORD, Ragged
+from sentiment.data.text import Normal, clean, make_index, words
+from sentiment.kinds.ngrams import Linear, Logistic, OneVersusRest, Svm, Weighting, fit_liblinear
+from sentiment.training import called
+from stages.corpus import WHOLE, find_parts, read_file, read_folder, read_rows, tokens_of
+from stages.params import Corpus
+
+TEXTS, CHARACTERS = 10_000, 2_000_000
+"""Texts and characters of the training split that the folds have at most, a random part of it."""
+
+FOLDS = 3
+PARAMETERS = 50_000_000
+"""Weights of a model, at most: those of all labels, 200 MB."""
+
+LANGUAGES = {"HANGUL": "ko", "HIRAGANA": "ja", "KATAKANA": "ja", "CJK": "zh", "THAI": "th", "GREEK": "el",
+             "HEBREW": "he", "GEORGIAN": "ka", "ARMENIAN": "hy"}  # fmt: skip
+"""The language of a script that has one; others are for the user to name."""
+
+
+UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+"""Scripts without spaces between words, in which characters alone are tokens to try."""
+
+
+class Candidate(NamedTuple):
+    """A model, and its mean accuracy over the folds."""
+
+    tokens: Normal
+    longest: int
+    weighting: str
+    train: Logistic | Svm
+    accuracy: float = 0.0
+
+    def __str__(self) -> str:
+        """One line."""
+        loss = f"{self.train.loss} c {self.train.c:g}"
+        symbols = " and symbols" if self.tokens.symbols else ""
+        return f"{self.tokens.unit}{symbols}, 1 to {self.longest}, {self.weighting}, {loss}"
+
+
+def logistic(c: float) -> Logistic:
+    """Settings of logistic regression."""
+    return Logistic(engine="scikit-learn", loss="log_loss", c=c, seed=1)
+
+
+def svm(c: float, interpolation: float) -> Svm:
+    """Settings of a support vector machine."""
+    return Svm(engine="scikit-learn", loss="squared_hinge", c=c, interpolation=interpolation, seed=1)
+
+
+def training_texts(settings: Corpus) -> Iterator[tuple[str, int]]:
+    """The texts of the training split, and the numbers of their labels; the test split is not looked at."""
+    parts = find_parts(settings)
+    values, tokens, cuts = settings.values, tokens_of(settings), []
+    if WHOLE in parts:
+        reviews = (row for _, _, row in read_rows(parts, settings) if isinstance(row, Row))
+        cuts = draw(reviews, len(settings.labels), settings.test_fraction, settings.seed)
+    for path in parts.get("train", parts.get(WHOLE, [])):
+        for _, cells in (read_folder if path.is_dir() else read_file)(path, settings):
+            row = cells if isinstance(cells, Fault) else judge(*cells, values, tokens)
+            if isinstance(row, Row) and not (cuts and is_test(row, cuts, settings.seed)):
+                yield cells[0], row.label
+
+
+def sample(texts: list[str], labels: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """At most ``TEXTS`` texts, and about ``CHARACTERS`` characters, drawn at random."""
+    most = min(TEXTS, int(CHARACTERS / max(1, np.mean([*map(len, texts)]))))
+    if len(texts) <= most:
+        return texts, labels
+    rows = np.sort(np.random.default_rng(1).permutation(len(texts))[: max(most, 100)])
+    return [texts[row] for row in rows], labels[rows]
+
+
+def choose(texts: list[str], labels: np.ndarray) -> list[Candidate]:
+    """Models and their accuracy on folds, the best first.
+
+    First what the tokens are is chosen, with one kind of model, and then, of the best two, features and strength.
+    """
+    texts, labels = sample(texts, labels)
+    folds, several = fold_of(labels), len(np.unique(labels)) > 10
+    found, counted = [], {}
+    scripts = scripts_of(texts)
+    units = ("characters",) if scripts and scripts[0][0] in UNSPACED else ("words", "characters")
+    variants = [(unit, symbols) for unit in units for symbols in (False, True)]
+    for unit, symbols in variants:
+        tokens = Normal(unit, lowercase=True, symbols=symbols)
+        reviews, different = encode(texts, tokens)
+        lengths = (1, 2) if unit == "words" else (3, 5 if different < 1 << ngrams.bits_for(5) else 4)
+        for longest in lengths if scripts and scripts[0][0] not in UNSPACED else (2, lengths[1]):
+            counted[tokens, longest] = counts = ngrams.learn(reviews, longest=longest, min_df=1, max_features=10**7)[1]
+            first = Candidate(tokens, longest, "tfidf", logistic(10.0))
+            found.append(first._replace(accuracy=accuracy(first, counts, labels, folds)))
+    found.sort(key=lambda each: -each.accuracy)
+    others: list[tuple[str, Logistic | Svm]] = [("tfidf", logistic(1.0)), ("tfidf", logistic(64.0))]
+    if not several:
+        others += [("tfidf", svm(0.3, 1.0)), ("naive-bayes", svm(0.1, 0.25)), ("naive-bayes", logistic(0.3))]
+    for best in found[:2]:
+        counts = counted[best.tokens, best.longest]
+        for weighting, train in others:
+            other = best._replace(weighting=weighting, train=train)
+            found.append(other._replace(accuracy=accuracy(other, counts, labels, folds)))
+    return sorted(found, key=lambda each: -each.accuracy)
+
+
+def encode(texts: list[str], tokens: Normal) -> tuple[Ragged, int]:
+    """The ids of texts, and the highest of them."""
+    split = [words(clean(text, tokens=tokens), tokens) for text in texts]
+    index = make_index(Counter(word for text in split for word in text))
+    ids = np.array([index[word] + FIRST_WORD for text in split for word in text], np.uint32)
+    return Ragged(ids, np.array([*map(len, split)])), len(index) + FIRST_WORD
+
+
+def fold_of(labels: np.ndarray) -> np.ndarray:
+    """The fold of each text, int [texts], the labels spread evenly.
+
+    >>> fold_of(np.array([0, 0, 0, 1, 1, 1])).reshape(2, 3).sum(axis=1).tolist()
+    [3, 3]
+    """
+    order = np.lexsort((np.random.default_rng(1).random(len(labels)), labels))
+    folds = np.empty(len(labels), int)
+    folds[order] = np.arange(len(labels)) % FOLDS
+    return folds
+
+
+def accuracy(candidate: Candidate, counts, labels: np.ndarray, folds: np.ndarray) -> float:
+    """The mean accuracy over the folds; n-grams that the other folds lack are unknown."""
+    right = 0
+    for fold in range(FOLDS):
+        train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        seen = counts[train]
+        kept = np.flatnonzero(ngrams.document_frequency(seen))
+        seen, unseen = seen[:, kept], counts[test][:, kept]
+        numbers = np.unique(labels[train])
+        targets = [
+            (labels[train] == label).astype(np.uint8) for label in (numbers if len(numbers) > 2 else numbers[1:])
+        ]
+        if not targets:
+            return 0.0
+        shared, models = Weighting.learn(candidate.weighting, seen, targets[0]), []
+        for target in targets:
+            weighting = Weighting.learn("naive-bayes", seen, target) if candidate.weighting == "naive-bayes" else shared
+            features = weighting.features(seen)
+            models.append(Linear(weighting, kept, fit_liblinear(candidate.train, features, target)))
+        model = OneVersusRest(models) if len(models) > 1 else models[0]
+        right += int((numbers[called(model.score(unseen))] == labels[test]).sum())
+    return right / len(labels)
+
+
+def scripts_of(texts: list[str]) -> list[tuple[str, float]]:
+    """The scripts of the letters of texts, and the share of each, the commonest first.
+
+    >>> scripts_of(["ab", "cd 가"])
+    [('LATIN', 0.8), ('HANGUL', 0.2)]
+    """
+    counts = Counter(letter for text in texts[:2000] for letter in text[:2000] if letter.isalpha())
+    scripts: Counter[str] = Counter()
+    for letter, number in counts.items():
+        scripts[unicodedata.name(letter, "UNKNOWN").split()[0].partition("-")[0]] += number
+    return [(script, number / max(1, counts.total())) for script, number in scripts.most_common()]
+
+
+def language_of(scripts: list[tuple[str, float]]) -> str | None:
+    """The language that the script shows; kana mean Japanese, however few."""
+    shares = dict(scripts)
+    if shares.get("HIRAGANA", 0) > 0.05:
+        return "ja"
+    return LANGUAGES.get(scripts[0][0]) if scripts and scripts[0][1] > 0.4 else None
+
+
+def model_keys(best: Candidate, corpus: str, labels: int, different: int) -> dict[str, Any]:
+    """The section of the model.
+
+    Args:
+        best: What was chosen.
+        corpus: Name of the corpus.
+        labels: The number of labels.
+        different: The number of different tokens of the training split.
+    """
+    limit = 1 << ngrams.bits_for(best.longest)
+    return {
+        "corpus": corpus,
+        "pad": {"max_length": None, "vocabulary": limit if different + FIRST_WORD > limit else None},
+        "architecture": {
+            "kind": "ngrams", "longest": best.longest, "min_df": 1,
+            "max_features": PARAMETERS // (labels if labels > 2 else 1) // (10 if labels == 2 else 1),
+            "weighting": best.weighting,
+        },
+        "train": best.train.model_dump(),
+        "evaluate": {"batch": 512, "calibration_bins": 10},
+    }  # fmt: skip

@@ -1,0 +1,264 @@
+"""`make corpus` finds how a file is written, and what it writes into params.yaml reads every row of it."""
+
+import csv
+import gzip
+import io
+import json
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pytest
+
+from corpora import __main__ as command
+from corpora import recommend
+from corpora.look import Options, label_keys, look
+from corpora.sections import as_yaml, changes, insert
+from sentiment import InputError
+from sentiment.data import labelled, ngrams
+from sentiment.data.labelled import Fault, Form
+from sentiment.kinds.ngrams import Linear, OneVersusRest, Weighting, open_model
+from stages import corpus as stage
+from stages.common.reader import load
+from stages.params import Corpus, parse
+from tests.conftest import ROOT
+from tests.grams import corpus as made_up_corpus
+from tests.grams import settings as gram_settings
+from tests.grams import train
+
+TEXTS = [f"a {word} film, {'never' * (number % 3)} dull {number}" for number, word in enumerate("abcdefghijkl" * 3)]
+ROWS = [(text, ["bad", "good", "mixed"][number % 3]) for number, text in enumerate(TEXTS)]
+KOREAN = [(f"정말 재미있는 영화 {number} 번째", str(number % 2)) for number in range(40)]
+
+
+def table(rows, header=("text", "label"), encoding="utf-8", **form):
+    file = io.StringIO(newline="")
+    csv.writer(file, **form).writerows([header, *rows] if header else rows)
+    return file.getvalue().encode(encoding)
+
+
+def book(rows):
+    sheet = openpyxl.Workbook()
+    for row in [("Comment", "label"), *rows]:
+        sheet.active.append(row)
+    sheet.save(file := io.BytesIO())
+    return file.getvalue()
+
+
+RAW = "".join(f"{label}\t{chr(34) * (number % 5 == 0)}café {text}\n" for number, (text, label) in enumerate(ROWS))
+FORMS = {  # the file's name and content, the rows in it, and keys that are found
+    "three classes": ("a.csv", table(ROWS), ROWS, {"format": "csv", "separator": ",", "header": True}),
+    "Korean TSV": ("a.tsv", table(KOREAN, encoding="cp949", delimiter="\t"), KOREAN, {"encoding": "cp949"}),
+    "byte order mark": ("a.csv", table(KOREAN, encoding="utf-8-sig"), KOREAN, {"encoding": "utf-8", "text": "text"}),
+    "UTF-16": ("a.csv", table(KOREAN, encoding="utf-16", delimiter=";"), KOREAN, {"encoding": "utf-16"}),
+    "raw quotes": (
+        "a.txt", RAW.encode("latin-1"), ROWS, {"quoting": False, "header": False, "text": "2", "encoding": "cp1252"}
+    ),
+    "gzip": ("a.csv.gz", gzip.compress(table(ROWS)), ROWS, {"format": "csv"}),
+    "Excel": ("a.xlsx", book(ROWS), ROWS, {"format": "excel", "text": "Comment"}),
+    "JSON lines": (
+        "a.jsonl", "".join(json.dumps({"n": 1, "text": text, "label": label}) + "\n" for text, label in ROWS).encode(),
+        ROWS, {"format": "jsonl"},
+    ),
+    "JSON array": (
+        "a.json", json.dumps([{"text": text, "label": n % 2 > 0} for n, text in enumerate(TEXTS)]).encode(),
+        [(text, str(n % 2 > 0).lower()) for n, text in enumerate(TEXTS)], {"format": "json"},
+    ),
+    "label lines": (
+        "a.txt", "".join(f"__label__{label} {text}\n" for text, label in ROWS).encode(),
+        [(text, f"__label__{label}") for text, label in ROWS], {"format": "label-text", "separator": " "},
+    ),
+    "label last": (
+        "a.txt", "".join(f"{text}, {text}@,{label}\n" for text, label in ROWS).replace("@", "").encode(),
+        [(f"{text}, {text}", label) for text, label in ROWS], {"format": "text-label", "separator": ","},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "expected", "keys"), FORMS.values(), ids=FORMS)
+def test_what_is_found_of_a_file_reads_all_its_rows(tmp_path, monkeypatch, name, content, expected, keys):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(content)
+    found = look(Path(name), Options())
+    assert found | keys == found
+    form = Form(**{key: value for key, value in found.items() if key in Form._fields})
+    read = [cells for _, cells in labelled.rows(Path(name), form, {label for _, label in expected})]
+    clean = [(str(text).removeprefix('"').removeprefix("café "), labelled.as_label(label)) for text, label in read]
+    assert clean == expected
+
+
+def test_train_dev_and_test_are_splits_and_the_development_split_is_trained_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for split, rows in (("train", ROWS[:18]), ("dev", ROWS[18:24]), ("test", ROWS[24:])):
+        Path("set").mkdir(exist_ok=True)
+        Path(f"set/{split}.tsv").write_bytes(table(rows, delimiter="\t"))
+    found = look(Path("set"), Options())
+    assert found["splits"] == {"train": ["train.tsv", "dev.tsv"], "test": ["test.tsv"]}
+    stage.main(Corpus(**found, labels=["bad", "good", "mixed"], bad_rows=0), "mine")
+    with np.load("data/raw/mine.npz", allow_pickle=True) as saved:
+        assert [len(saved[f"y_{split}"]) for split in ("train", "test")] == [24, 12]
+        assert saved["y_train"].tolist() == [0, 1, 2] * 8
+
+
+def test_several_columns_that_could_be_the_label_are_named_with_the_option(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [(text, label, number % 2) for number, (text, label) in enumerate(ROWS)]
+    Path("a.csv").write_bytes(table(rows, ("text", "first", "second")))
+    with pytest.raises(InputError, match="several columns could be the label: first, second; add LABEL=column"):
+        look(Path("a.csv"), Options())
+    assert look(Path("a.csv"), Options(label="second"))["label"] == "second"
+
+
+def test_stars_become_two_labels_and_the_middle_is_left_out_unless_five_are_asked_for():
+    from collections import Counter
+
+    counts = Counter(dict.fromkeys("12345", 9))
+    assert label_keys(counts, {"label": "stars"}, Options()) == {
+        "labels": {"negative": ["1", "2"], "positive": ["4", "5"]}, "leave_out": ["3"]
+    }  # fmt: skip
+    assert label_keys(counts, {"label": "stars"}, Options(labels="1,2,3,4,5")) == {"labels": [*"12345"]}
+    assert label_keys(counts, {"label": "topic"}, Options()) == {"labels": [*"12345"]}
+    assert label_keys(counts, {"label": "topic"}, Options(labels="low=1+2,high=5")) == {
+        "labels": {"low": ["1", "2"], "high": ["5"]}, "leave_out": ["3", "4"]
+    }  # fmt: skip
+    with pytest.raises(InputError, match="'6' is no value"):
+        label_keys(counts, {}, Options(labels="1,6"))
+
+
+def test_values_of_one_label_are_joined_and_those_left_out_are_no_faults(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_bytes(table([(text, 1 + n % 5) for n, text in enumerate(TEXTS)]))
+    stage.main(
+        Corpus(
+            reviews="a.csv", text="text", label="label", labels={"low": ["1", "2"], "high": ["4", "5"]},
+            leave_out=["3"], bad_rows=0, test_fraction=0.25, seed=1,
+        ),
+        "mine",
+    )  # fmt: skip
+    with np.load("data/raw/mine.npz", allow_pickle=True) as saved:
+        labels = np.concatenate([saved["y_train"], saved["y_test"]])
+    wanted = [1 + n % 5 for n in range(len(TEXTS))]
+    assert np.bincount(labels).tolist() == [sum(star < 3 for star in wanted), sum(star > 3 for star in wanted)]
+    assert json.loads(Path("data/raw/mine_about.json").read_text())["labels"] == ["low", "high"]
+
+
+@pytest.mark.parametrize("order", [("text", "label"), ("label", "text")])
+def test_rows_that_a_raw_quotation_mark_merges_are_a_fault_and_a_text_of_two_lines_is_none(order):
+    lines = {"text\tlabel": '"open\tgood\nmore\tbad\nclosed"\tgood\n"two\nlines"\tbad\n',
+             "label\ttext": 'good\t"open\nbad\tmore\ngood\tclosed"\nbad\t"two\nlines"\n'}  # fmt: skip
+    header = "\t".join(order)
+    form = Form("csv", separator="\t", text="text", label="label")
+    read = [*labelled.table(io.BytesIO(f"{header}\n{lines[header]}".encode()), form, {"good", "bad"})]
+    (first, fault), (second, cells) = read
+    assert isinstance(fault, Fault)
+    assert (first, fault.kind) == (2, "rows in quotes")
+    assert "lines 2 to 4" in fault.found
+    assert "set quoting: false" in fault.found
+    assert (second, cells) == (5, ("two\nlines", "bad"))
+    raw = [cells for _, cells in labelled.table(
+        io.BytesIO(f"{header}\n{lines[header]}".encode()), form._replace(quoting=False), {"good", "bad"}
+    )]  # fmt: skip
+    assert sum(not isinstance(cells, Fault) for cells in raw) == 4
+
+
+def test_a_header_in_another_encoding_is_called_that(tmp_path):
+    form = Form("csv", text="text", label="étiquette")
+    (tmp_path / "a.csv").write_bytes("text,étiquette\na,b\n".encode("latin-1"))
+    with pytest.raises(InputError, match="the header's encoding is not utf-8"):
+        [*labelled.rows(tmp_path / "a.csv", form, {"b"})]
+
+
+def test_a_cut_gzip_file_is_refused_in_one_line(tmp_path):
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(table(ROWS))[:-20])
+    with pytest.raises(InputError, match="not a whole file of gzip"):
+        [*labelled.rows(tmp_path / "a.csv.gz", Form("csv", text="text", label="label"), ())]
+
+
+def test_sections_are_inserted_and_every_other_line_stays():
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    new = insert(text, as_yaml("mine", {"reviews": "a b.csv", "bad_rows": 0}), as_yaml("mine", {"pad": {"c": None}}))
+    values = load(new)
+    assert values["corpora"] == {"mine": {"reviews": "a b.csv", "bad_rows": 0}}
+    assert values["models"].pop("mine") == {"pad": {"c": None}}
+    assert values["models"] == load(text)["models"]
+    lines = iter(new.splitlines())
+    assert all(line in lines for line in text.splitlines() if not line.startswith("corpora:"))  # in their order
+    assert changes({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}, "x") == ["x.b.c: 2 would be 3"]
+
+
+def test_the_command_writes_what_is_valid_and_says_nothing_would_change_when_run_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    drawn = random.Random(1)
+    words = {"bad": ["awful", "dull"], "good": ["fine", "great"], "mixed": ["so", "passable"]}
+    rows = [(" ".join(drawn.choices([*words[label], "film", "cast"], k=9)), label) for _, label in ROWS * 3]
+    Path("mine.csv").write_bytes(table(rows))
+    monkeypatch.setattr(sys, "argv", ["corpora", "mine.csv"])
+    command.main()
+    assert "label 'mixed': 36 rows" in capsys.readouterr().out
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    params = parse(text)
+    assert params.corpora["mine"].labels == ["bad", "good", "mixed"]
+    assert params.models["mine"].architecture.kind == "ngrams"
+    command.main()
+    assert "nothing would change" in capsys.readouterr().out
+    assert Path("params.yaml").read_text(encoding="utf-8") == text
+
+
+def test_a_file_outside_the_repository_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    (tmp_path / "a.csv").write_bytes(table(ROWS))
+    with pytest.raises(InputError, match="outside this repository"):
+        command.relative(Path("../a.csv"))
+
+
+def test_texts_without_spaces_get_characters_and_the_best_of_the_folds_comes_first():
+    drawn = random.Random(2)
+    texts = ["".join(drawn.choices("坏差脏糟" if n % 2 else "好棒赞美", k=2) + drawn.choices("的是了在", k=6))
+             for n in range(60)]  # fmt: skip
+    found = recommend.choose(texts, np.arange(60) % 2)
+    assert {candidate.tokens.unit for candidate in found} == {"characters"}
+    accuracies = [candidate.accuracy for candidate in found]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies[0] > 0.9
+    assert recommend.language_of(recommend.scripts_of(texts)) == "zh"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"engine": "compiled", "epochs": 2, "batch": 8, "learning_rate": 0.01},
+     {"engine": "scikit-learn", "loss": "log_loss", "c": 1.0},
+     {"engine": "scikit-learn", "loss": "squared_hinge", "c": 1.0, "interpolation": 0.5}],
+    ids=["adam", "log_loss", "svm"],
+)  # fmt: skip
+@pytest.mark.parametrize("weighting", ["tfidf", "naive-bayes"])
+def test_of_three_labels_each_has_the_model_that_tells_it_from_the_others(how, weighting):
+    reviews, _ = made_up_corpus(60)
+    labels = (np.arange(60) % 3).astype("u1")
+    chosen = gram_settings(weighting, **how)
+    model = train(chosen, reviews, labels).model
+    alone = [train(chosen, reviews, (labels == label).astype("u1")).model for label in range(3)]
+    assert isinstance(model, OneVersusRest)
+    for ours, theirs in zip(model.models, alone, strict=True):
+        np.testing.assert_array_equal(ours.weights, theirs.weights)
+    scores = np.stack([each.predict(reviews) for each in alone], axis=1).astype("f8")
+    probabilities = model.predict(reviews, batch=7)
+    np.testing.assert_allclose(probabilities, scores / scores.sum(axis=1, keepdims=True), rtol=1e-6)
+    again = open_model(model.save(), "")
+    np.testing.assert_array_equal(again.predict(reviews), probabilities)
+    np.testing.assert_array_equal(again.weights, model.weights)
+    effects, label = model.effects(reviews[:1], probabilities[:1])[0], int(probabilities[0].argmax())
+    assert dict(effects) == dict(alone[label].effects(reviews[:1], scores[:1, label])[0])
+
+
+def test_longer_n_grams_of_fewer_words_are_saved_and_named():
+    ids = np.array([4, 5, 6, 7, 8])
+    reviews = ngrams.Ragged(ids, np.array([5]))
+    grams, counts = ngrams.learn(reviews, longest=5, min_df=1, max_features=100)
+    model = Linear(Weighting.learn("counts", counts, np.ones(1, "u1")), grams, np.ones(len(grams) + 1, "f4"), 12)
+    again = open_model(model.save(), "")
+    assert max(again.effects(reviews, model.predict(reviews))[0], key=lambda pair: len(pair[0]))[0] == (4, 5, 6, 7, 8)
