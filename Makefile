@@ -69,8 +69,8 @@ plots: setup ## all plots of the working tree on a page that needs no network, r
 noise: setup ## standard deviation of the metrics over random seeds: MODEL=small SEEDS=5 ENGINE=keras
 	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(ENGINE),--engine $(ENGINE))
 
-bench: .venv-bench ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
-	@python -m benchmarks
+bench: .venv-bench ## ratios against Keras and PyTorch, side by side: ROWS=small; needs `make repro` and IMDB_SOURCE
+	@python -m benchmarks $(if $(ROWS),--rows '$(ROWS)')
 
 compare: setup ## accuracy of all models by training time and by number of reviews, in experiments/; needs `make repro`
 	@python -m experiments.compare
