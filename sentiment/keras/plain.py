@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sentiment import InputError
 
@@ -173,7 +173,7 @@ class Layer:
         TypeError: A setting that the class lacks, or too many without a name.
     """
 
-    def __init__(self, class_name: str, *values: object, name: str | None = None, **settings: object):
+    def __init__(self, class_name: str, *values: object, name: str | None = None, **settings: Any):
         self.class_name, self.name = class_name, name
         self.stock = STOCK.get(class_name, Stock((), {}))
         if class_name in STOCK:
@@ -252,7 +252,7 @@ class Sequential:
         shapes: Shape of the outputs of each.
     """
 
-    def __init__(self, layers: Sequence[Input | Layer], name: str = "sequential"):
+    def __init__(self, layers: Sequence[Any], name: str = "sequential"):
         first, *rest = layers
         self.name, names = name, _Names()
         self.layers, self.shapes = [first.serialize()], [(None, *first.shape)]
