@@ -192,7 +192,7 @@ class Layer:
         """The layer as ``model.to_json`` has it, where its inputs have the shape ``takes``."""
         if self.class_name not in STOCK:
             return _object(self.class_name, "keras.layers", name=names.of(self))
-        settings = self.stock.defaults | self.settings
+        settings: dict[str, Any] = self.stock.defaults | self.settings
         if "pool_size" in settings and settings["strides"] is None:
             settings["strides"] = settings["pool_size"]
         for key in settings.keys() & {*_LISTS}:
