@@ -78,8 +78,8 @@ noise: setup ## standard deviation of the metrics over random seeds: MODEL=small
 faults: setup ## break `dvc repro` in many ways and see that the next one mends it: TRIES=120 ONLY=kill
 	@python -m faults $(if $(TRIES),--tries $(TRIES)) $(if $(ONLY),--only $(ONLY))
 
-bench: .venv-bench ## ratios against Keras and PyTorch, side by side; needs `make repro` and IMDB_SOURCE
-	@python -m benchmarks
+bench: .venv-bench ## ratios against Keras and PyTorch, side by side: ROWS=small; needs `make repro` and IMDB_SOURCE
+	@python -m benchmarks $(if $(ROWS),--rows '$(ROWS)')
 
 compare: setup ## accuracy of all models by training time and by number of reviews, in experiments/; needs `make repro`
 	@python -m experiments.compare

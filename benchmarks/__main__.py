@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -188,11 +189,11 @@ def row(title: str, times: dict[str, float], form: Callable[[float], str]) -> st
     return f"| {title} | {' | '.join(cells)} |"
 
 
-def main(rounds: int) -> None:
-    """Run all and print the table.
+def main(rounds: int, rows: str) -> None:
+    """Run what ``rows`` names, and print each line of the table as it is done.
 
     Raises:
-        InputError: Something that is needed is not there.
+        InputError: Something that is needed is not there, or no row has such a name.
     """
     if not os.environ.get("IMDB_SOURCE"):
         raise InputError("IMDB_SOURCE is not set; name the folder of the raw data")
@@ -203,31 +204,51 @@ def main(rounds: int) -> None:
     }
     if missing := [name for name in models if not (ROOT / "data" / name / "x_train.npy").exists()]:
         raise InputError(f"data/{missing[0]}/x_train.npy is missing; `make repro` makes it")
-    rows = [
-        f"| a step of training, prediction; times ours in brackets | {' | '.join(CONTENDERS.values())} |",
-        f"|---|{'---|' * len(CONTENDERS)}",
-    ]
-    for title, task in tasks(models).items():
-        times = steps(title, task, rounds)
-        rows.append(row(f"{title}: train", times["train"], lambda second: f"{second * 1e3:.2f} ms"))
-        rows.append(row(f"{title}: predict", times["predict"], per_second))
-        rows.append(row(f"{title}: one review", times["one"], lambda second: f"{second * 1e6:,.0f} us"))
     longest = max(models, key=lambda name: models[name].pad.max_length)
-    rows.append(row(f"both splits of `{longest}` padded", padding(rounds, models[longest]), "{:.2f} s".format))
-    rows.append(row(f"`{PUBLISHED}`: from text, Keras from its ids", asking(PUBLISHED, rounds), per_second))
-    times = end_to_end(3)
-    rows.append(row(f"`{PUBLISHED}`: `dvc repro` from nothing, the published script", times, "{:.2f} s".format))
-    rows.append(row(f"`{PUBLISHED}`: `dvc repro` again", {"ours": times["nothing"]}, "{:.2f} s".format))
+
+    def show(title: str, times: dict[str, float], form: Callable[[float], str]) -> None:
+        print(row(title, times, form), flush=True)
+
+    def measure(title: str, task: Task) -> None:
+        times = steps(title, task, rounds)
+        show(f"{title}: train", times["train"], lambda second: f"{second * 1e3:.2f} ms")
+        show(f"{title}: predict", times["predict"], per_second)
+        show(f"{title}: one review", times["one"], lambda second: f"{second * 1e6:,.0f} us")
+
+    def whole_commands(title: str) -> None:
+        times = end_to_end(3)
+        show(f"{title}: `dvc repro` from nothing, the published script", times, "{:.2f} s".format)
+        show(f"{title}: `dvc repro` again", {"ours": times["nothing"]}, "{:.2f} s".format)
+
+    parts = {
+        title.replace("`", "").partition(", sizes of")[0]: partial(measure, title, task)
+        for title, task in tasks(models).items()
+    } | {
+        "padding": lambda: show(
+            f"both splits of `{longest}` padded", padding(rounds, models[longest]), "{:.2f} s".format
+        ),
+        "text": lambda: show(f"`{PUBLISHED}`: from text, Keras from its ids", asking(PUBLISHED, rounds), per_second),
+        "commands": lambda: whole_commands(f"`{PUBLISHED}`"),
+    }
+    wanted = {name: run for name, run in parts.items() if rows in ("", name)}
+    if not wanted:
+        raise InputError(f"ROWS: expected one of {'; '.join(parts)}, got {rows!r}")
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    print(f"{platform.machine()}, {cores} cores, {rounds} rounds\n", *rows, sep="\n")
+    print(f"{platform.machine()}, {cores} cores, {rounds} rounds\n")
+    print(f"| a step of training, prediction; times ours in brackets | {' | '.join(CONTENDERS.values())} |")
+    print(f"|---|{'---|' * len(CONTENDERS)}", flush=True)
+    for run in wanted.values():
+        run()
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rows", default="", help="a model, a case, or padding, text or commands; all by default")
+    options = parser.parse_args()
     try:
-        main(parser.parse_args().rounds)
+        main(options.rounds, options.rows)
     except InputError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

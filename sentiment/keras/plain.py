@@ -173,7 +173,7 @@ class Layer:
         TypeError: A setting that the class lacks, or too many without a name.
     """
 
-    def __init__(self, class_name: str, *values: object, name: str | None = None, **settings: object):
+    def __init__(self, class_name: str, *values: object, name: str | None = None, **settings: Any):
         self.class_name, self.name = class_name, name
         self.stock = STOCK.get(class_name, Stock((), {}))
         if class_name in STOCK:
@@ -192,7 +192,7 @@ class Layer:
         """The layer as ``model.to_json`` has it, where its inputs have the shape ``takes``."""
         if self.class_name not in STOCK:
             return _object(self.class_name, "keras.layers", name=names.of(self))
-        settings = self.stock.defaults | self.settings
+        settings: dict[str, Any] = self.stock.defaults | self.settings
         if "pool_size" in settings and settings["strides"] is None:
             settings["strides"] = settings["pool_size"]
         for key in settings.keys() & {*_LISTS}:
@@ -253,9 +253,8 @@ class Sequential:
         shapes: Shape of the outputs of each.
     """
 
-    def __init__(self, layers: Sequence[Input | Layer], name: str = "sequential"):
-        first: Any = layers[0]
-        rest: Any = layers[1:]
+    def __init__(self, layers: Sequence[Any], name: str = "sequential"):
+        first, *rest = layers
         self.name, names = name, _Names()
         self.layers, self.shapes = [first.serialize()], [(None, *first.shape)]
         self._stock = [layer.stock for layer in rest]
