@@ -118,7 +118,10 @@ def _recorded(root: Path, name: str, corpus: str) -> dict[str, dict]:
     raw = [f"data/raw/{corpus}{end}" for end in (".npz", "_about.json", "_word_index.json")]
     with Repo(str(root)) as repo:
         for stage in repo.index.stages:
-            if stage.addressing.partition("@")[2] == name and stage.addressing != f"corpus@{name}":
+            called = (
+                getattr(stage, "name", None) or ""
+            )  # its address has the folder too, where that is not the current one
+            if called.partition("@")[2] == name and called != f"corpus@{name}":
                 for dep in stage.deps:
                     if isinstance(dep, ParamsDependency):
                         params |= dep.hash_info.value or {}

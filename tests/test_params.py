@@ -377,3 +377,11 @@ def test_the_memory_of_training_grows_with_what_it_is_made_of():
     assert 2**22 < needed() < 2**27
     larger = [{"batch": 128}, {"units": 100}, {"bidirectional": True}, {"max_length": 200}, {"vocabulary": 10**6}]
     assert all(needed(**change) > 1.2 * needed() for change in larger)
+
+
+def test_a_compiled_network_of_three_labels_is_refused_and_one_of_two_is_not():
+    section = "  small:(.|\n)*?corpus: "
+    two = re.sub(f"({section})imdb", r"\1own", TEXT, count=1)
+    parse(two)
+    with pytest.raises(InputError, match=r"models\.small\.train\.engine = 'compiled' .* corpora\.own has 3"):
+        parse(two.replace("[bad, good]", "[bad, good, dull]"))
