@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sentiment import InputError, load
 from sentiment.__main__ import as_json
+from sentiment.data.text import IMDB
 from sentiment.keras import archive
 from sentiment.kinds.ngrams import Linear, Weighting, open_model
 from sentiment.model import describe
@@ -37,7 +38,15 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 def write_grams(folder: Path, grams: np.ndarray, weights: np.ndarray, weighting: str = "counts") -> None:
     folder.mkdir(exist_ok=True)
     index, pad = json.dumps(INDEX).encode(), Pad(max_length=None, vocabulary=None)
-    about = describe(kind="ngrams", corpus="films", labels=["bad", "good"], pad=pad, index=index, weights=weights)
+    about = describe(
+        kind="ngrams",
+        corpus="films",
+        labels=["bad", "good"],
+        tokens=IMDB._asdict(),
+        pad=pad,
+        index=index,
+        weights=weights,
+    )
     content = Linear(Weighting(weighting, np.ones(len(grams), "f4")), grams, weights).save()
     for name, written in {
         "model.npz": content, "model.json": json.dumps(about).encode(), "word_index.json": index

@@ -220,7 +220,9 @@ def test_the_graph_makes_our_ids_of_real_reviews(imdb):
 def write_model(folder: Path, content: bytes, pad: Pad = PAD, labels: list[str] = LABELS) -> None:
     """Write a network's folder, as the stage `train` does."""
     index, (_, weights) = json.dumps(INDEX).encode(), archive.read(content)
-    about = describe(kind="cnn_lstm", corpus="films", labels=labels, pad=pad, index=index, weights=weights)
+    about = describe(
+        kind="cnn_lstm", corpus="films", labels=labels, tokens=IMDB._asdict(), pad=pad, index=index, weights=weights
+    )
     folder.mkdir(exist_ok=True)
     for name, written in {
         "model.keras": content, "model.json": json.dumps(about).encode(), "word_index.json": index
