@@ -10,10 +10,11 @@ endif
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH # of the user's other programs
 MODEL ?=
 TARGET = $(if $(MODEL),evaluate@$(MODEL))
-# As it was typed: make would take `$` in it for a variable. A comment behind it would add a space.
+# As they were typed: make would take `$` in them for a variable. A comment behind one would add a space.
 override export TEXT := $(value TEXT)
-CORPUS = name text label labels encoding separator format language license
-UPPER = $(shell printf '%s' $1 | tr a-z A-Z)
+override export FILE := $(value FILE)
+# `--name "$NAME"`, if NAME was given to make; a variable of the shell is none of ours.
+option = $(if $(filter command,$(firstword $(origin $2))),--$1 "$$$2")
 PYTEST = python -m pytest --numprocesses 2 --dist worksteal --max-worker-restart 0
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 
@@ -33,8 +34,10 @@ mpi: ## add MPI to .venv, for LAUNCHER="mpiexec -n 4" make repro
 demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, offline
 	@python -m demo
 
-corpus: setup ## sections of params.yaml for FILE=reviews.csv NAME=mine, and a model of it; TEXT=column LABEL=column LABELS=neg,pos
-	@python -m corpora $(foreach option,$(CORPUS),$(if $(value $(call UPPER,$(option))),--$(option) '$(value $(call UPPER,$(option)))')) -- '$(value FILE)'
+corpus: setup ## look at labelled texts, and write their section and a model's into params.yaml: FILE=reviews.csv NAME=mine
+	@python -m corpora $(call option,name,NAME) $(if $(value TEXT),--text "$$TEXT") $(call option,label,LABEL) \
+	  $(call option,labels,LABELS) $(call option,encoding,ENCODING) $(call option,separator,SEPARATOR) \
+	  $(call option,format,FORMAT) $(call option,language,LANGUAGE) $(call option,license,LICENSE) -- "$$FILE"
 
 repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=small for one model
 	@python -E -m stages.common.leftovers
