@@ -303,8 +303,12 @@ def __getattr__(name: str) -> object:
     raise _no_sequence(f"keras.{name}")
 
 
-def _no_sequence(found: str) -> InputError:
-    return InputError(
+class _NoSequence(InputError, AttributeError):
+    """Raised where a network uses more of Keras than this module has; ``hasattr`` and its like see that it is missing."""
+
+
+def _no_sequence(found: str) -> _NoSequence:
+    return _NoSequence(
         f"architecture: expected a keras.Sequential of keras.layers for the compiled trainer, got {found}; set"
         " train.engine: keras, which trains any network"
     )
