@@ -304,7 +304,7 @@ def __getattr__(name: str) -> object:
 
 
 class _NoSequence(InputError, AttributeError):
-    """Raised where a network uses more of Keras than this module has; ``hasattr`` and its like see that it is missing."""
+    """A network uses more of Keras than this module has. ``hasattr`` sees that it is missing."""
 
 
 def _no_sequence(found: str) -> _NoSequence:
