@@ -169,9 +169,11 @@ KEYS = ("label", "probability", "words", "unknown", "truncated")
 
 def as_json(answer: "Answer | str") -> str:
     """One object; ``probability`` is that of the second of two labels, exactly."""
-    values = {"error": answer} if isinstance(answer, str) else {key: getattr(answer, key) for key in KEYS}
-    if not isinstance(answer, str) and answer.probabilities:
-        values["probabilities"] = answer.probabilities
+    if error := answer if isinstance(answer, str) else answer.error:
+        values = {"error": error}
+    else:
+        values = {key: getattr(answer, key) for key in KEYS}
+        values |= {"probabilities": answer.probabilities} if answer.probabilities else {}
     return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
 

@@ -131,7 +131,7 @@ def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(proj
     assert reasons == [
         "",
         "2: the text is empty; expected words",
-        "3: no word of it that the model reads is in its vocabulary; expected English text with common words",
+        "3: no word of it that the model reads is in its vocabulary; expected text with words as in its corpus",
         "4: byte 4 is NUL; expected text",
         "5: byte 5 is 0xe9; expected UTF-8",
         "6: longer than 1,048,576 bytes; expected one review, as a line of its own",
