@@ -48,7 +48,7 @@ def test_texts_are_taken_in_batches_from_any_iterable_and_answers_keep_their_ord
     assert np.isnan(answers[1].probability)
     assert (answers[1].error, answers[2].error) == (
         "the text is empty; expected words",
-        "no word of it that the model reads is in its vocabulary; expected English text with common words",
+        "no word of it that the model reads is in its vocabulary; expected text with words as in its corpus",
     )
     with pytest.raises(TypeError, match="expected strings, got int"):
         model.predict(["good", 3])
