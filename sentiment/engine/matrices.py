@@ -20,7 +20,6 @@ from sentiment.engine.vectors import (
     compiled_callback,
     emit_broadcast,
     emit_function,
-    helper,
     load,
     store,
 )
@@ -128,7 +127,7 @@ def product(a, b, c):
     )  # fmt: skip
 
 
-@helper
+@compiled
 def clear(array):
     """Fill a float32 [n, whole vectors] with zeros."""
     for row in range(len(array)):
@@ -136,7 +135,7 @@ def clear(array):
             store(array, (row, at), broadcast(_ZERO))
 
 
-@helper
+@compiled
 def add_rows(rows, total):
     """Add the sum of rows, float32 [n, whole vectors], from the first to the last, to ``total``, [whole vectors]."""
     for at in range(0, len(total), LANES):

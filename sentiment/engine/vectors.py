@@ -46,11 +46,8 @@ def compiled(function: Callable | None = None, **options: object) -> Callable:
     return dispatcher
 
 
-helper = compiled(no_cpython_wrapper=True)
-"""Compiles a function that only compiled ones call, so that it needs no code that reads Python's objects."""
-
 inlined = compiled(no_cpython_wrapper=True, forceinline=True)
-"""Compiles a ``helper`` of a few instructions into whatever calls it."""
+"""Compiles a function of a few instructions on vectors, which Python has not, into each function that calls it."""
 
 
 def compiled_callback(signature: Signature) -> Callable[[Callable], CFunc]:

@@ -16,7 +16,7 @@ from sentiment.engine.block import Block, Capacity, Shape, settings
 from sentiment.engine.functions import orthogonal, sigmoid, tanh
 from sentiment.engine.matrices import add_rows, clear, product
 from sentiment.engine.packing import Weight, constant, glorot
-from sentiment.engine.vectors import LANES, broadcast, compiled, fma, helper, load, store, whole, zeros
+from sentiment.engine.vectors import LANES, broadcast, compiled, fma, load, store, whole, zeros
 
 CHUNK = 128
 """Rows, about, whose outer products are summed before they are added to a gradient: the rounding error stays small."""
@@ -271,7 +271,7 @@ def _backward(rows, weights, sequences, d_outputs, owed, memory, d_weights):
         _add_outer(memory, base, chunk_end, features + weights.units, d_weights)
 
 
-@helper
+@compiled
 def _add_outer(memory, low, high, depth, d_weights):
     """Add what the rows from ``low`` to ``high`` give of the weights' gradient."""
     d_kernel, d_bias = d_weights

@@ -7,7 +7,7 @@ each step is computed once. On the way back, as in Keras, the steps that share a
 import numpy as np
 
 from sentiment.engine.block import Block, Capacity, Shape, settings
-from sentiment.engine.vectors import LANES, broadcast, compiled, helper, load, store, where_equal, where_greater, zeros
+from sentiment.engine.vectors import LANES, broadcast, compiled, inlined, load, store, where_equal, where_greater, zeros
 
 _ZERO, _ONE, _LEAST = np.float32(0), np.float32(1), np.float32(-np.inf)
 
@@ -75,7 +75,7 @@ def _running_maximum(steps, inputs, largest, ties):
             store(ties, (step + 1, f), count)
 
 
-@helper
+@inlined
 def _count(here, most, count):
     """How many steps have the maximum, when one more is ``here`` after ``count`` that have ``most``."""
     one = broadcast(_ONE)
