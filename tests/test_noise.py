@@ -116,9 +116,9 @@ def test_models_called_as_truths_of_yaml_keep_their_names_where_params_yaml_is_w
     models = parse(path.read_text()).models
     assert [*models] == names
     assert {model.train.seed for model in models.values()} == {9}
-    adapt(path, tmp_path / "corpus")
+    adapt(path, tmp_path / "corpus", keras=True)
     written = parse(path.read_text()).models
-    assert [*written] == shown({key: model.model_dump() for key, model in models.items()})
+    assert [*written] == shown({key: model.model_dump() for key, model in models.items()}, keras=True)
     assert name in written
 
 
