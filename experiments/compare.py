@@ -99,7 +99,8 @@ def pin(scratch: Scratch, folder: Path, seed: int) -> None:
     for model in params["models"].values():
         model["train"]["seed"] = seed
     for key, name in {"reviews": REVIEWS, "word_index": WORD_INDEX}.items():
-        params["download"][key]["sha256"] = sha256((folder / name).read_bytes()).hexdigest()
+        content = (folder / name).read_bytes()
+        params["download"][key] |= {"sha256": sha256(content).hexdigest(), "size": len(content)}
     yaml.dump(params, path)
     stage(scratch, "download", IMDB_SOURCE=str(folder))
 

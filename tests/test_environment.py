@@ -13,8 +13,8 @@ from stages import environment
 from tests.conftest import ROOT
 
 COMPUTING = ("dvclive", "h5py", "keras", "llvmlite", "numba", "numpy", "scikit-learn", "scipy", "tensorflow")
-HARMLESS = {"dvc", "mpi4py", "psutil", "pydantic", "pyyaml", "requests", "scmrepo", "tqdm"}
-"""Packages that read params and dvc.lock, fetch checked bytes, pass bytes on or show progress."""
+HARMLESS = {"dvc", "mpi4py", "openpyxl", "psutil", "pydantic", "pyyaml", "requests", "scmrepo", "tqdm"}
+"""Packages that read params, dvc.lock and files of texts, fetch checked bytes, pass bytes on or show progress."""
 
 
 @pytest.fixture(autouse=True)
