@@ -148,7 +148,8 @@ class Report:
             parts = ["A stage that every model depends on was not rerun"]
         if not parts and self.params:
             parts = [f"{count(len(self.params), 'param')} changed, and no metric"]
-        return f"{'; '.join(parts) or 'Nothing changed'} since {self.base}"
+        nothing = "Nothing that could be read changed" if self.faults else "Nothing changed"
+        return f"{'; '.join(parts) or nothing} since {self.base}"
 
     @property
     def rule(self) -> str:
