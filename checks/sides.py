@@ -176,7 +176,9 @@ def _read(repo: Snapshot) -> Side:
                 values[file] = flatten(result["data"])
     for collected in repo.plots.collect(revs=[WORKTREE], onerror=_collect):
         side.plots = collected.get(WORKTREE, {})
-        for file, source in side.plots.get("sources", {}).get("data", {}).items():
+        for file, source in sorted(
+            side.plots.get("sources", {}).get("data", {}).items()
+        ):  # DVC's order is that of a set
             source.update(source.pop("data_source")(cache=True))
             if "error" in source and not repo.dvcfs.exists(file):  # of a folder DVC says that it is no table
                 source["error"] = FileNotFoundError(file)
