@@ -308,7 +308,7 @@ def test_results_that_only_a_cache_would_have_are_missing_and_no_folder_of_this_
     for base, why in (("HEAD", ""), ("HEAD~1", "could not be read in ")):
         assert report(clone, "--base", base).returncode == 0
         page, comment = read(clone)
-        assert "### Nothing that could be read changed since" in comment
+        assert ("### Nothing is compared, as " if why else "### Nothing that could be read changed since ") in comment
         assert "is missing in the working tree" in comment
         assert why in comment
         assert re.findall(r"(\w).csv</code>: <code>is missing", comment) == [*"abcdef"]
