@@ -113,6 +113,7 @@ class Report:
     subject: str = ""  # first line of the base's message
     dirty: bool = False  # the working tree has changes that are not committed
     upstream: tuple[str, ...] = ()  # why a stage that every model depends on was not rerun
+    unread: bool = False  # the base's pipelines could not be read, so that nothing there is known
 
     @property
     def changed(self) -> list[Model]:
@@ -136,6 +137,8 @@ class Report:
     @property
     def title(self) -> str:
         """A heading: which models changed since the base."""
+        if self.unread:
+            return f"Nothing is compared, as {self.base} could not be read"
         stale = [model for models in self.stale.values() for model in models]
         entirely = {model.name: {metric.judgement for metric in model.metrics.values()} for model in self.changed}
         groups = {word: [model for model in self.changed if entirely[model.name] == {word}] for word in ("new", "gone")}
@@ -148,7 +151,8 @@ class Report:
             parts = ["A stage that every model depends on was not rerun"]
         if not parts and self.params:
             parts = [f"{count(len(self.params), 'param')} changed, and no metric"]
-        return f"{'; '.join(parts) or 'Nothing changed'} since {self.base}"
+        nothing = "Nothing that could be read changed" if self.faults else "Nothing changed"
+        return f"{'; '.join(parts) or nothing} since {self.base}"
 
     @property
     def rule(self) -> str:

@@ -153,6 +153,7 @@ def compare(root: Path, base: str) -> tuple[Report, list[Section]]:
             git(root, "log", "-1", "--format=%s", base),
             is_dirty(),
             common,
+            any(fault.file == "dvc.yaml" for fault in before.faults),
         )
         plots = find_plots({WORKTREE: after.plots, base: before.plots}, [base, WORKTREE], open_file, TEMPLATES)
         names = [model.name for model in models]

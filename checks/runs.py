@@ -24,6 +24,8 @@ from .scratch import Scratch, keep, project
 from .shell import InputError, explain
 from .tree import Tree, name_of, within
 
+TEXT = 2**28  # bytes up to which other line ends are tried, in memory
+
 
 @dataclass
 class Output:
@@ -32,13 +34,15 @@ class Output:
     value: str | None
     files: dict[str, Path] | None = None
     edited: bool = False  # it is another than the lock records
+    line_ends: bool = False  # nothing but its line ends differs from the run that it is compared with
 
 
 @dataclass
 class Stage:
     """What a lock says of a stage: what it ran on, what it reads and made by path, and whether it runs again.
 
-    ``meta`` is what its definition says there, ``digest`` that of its entry in the lock.
+    ``meta`` is what its definition says there, ``digest`` that of its entry in the lock, and ``line_ends`` are the
+    inputs that differ in their line ends alone from those of the run that it is compared with.
     """
 
     inputs: dict[str, object] = field(default_factory=dict)
@@ -47,6 +51,7 @@ class Stage:
     reruns: bool = True
     meta: dict[str, object] = field(default_factory=dict)
     digest: str = ""
+    line_ends: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -102,14 +107,22 @@ def recorded(folder: Path, cache: Path, kept: Path | None = None) -> dict[str, S
     return stages
 
 
-def rerun(scratch: Scratch) -> dict[str, Stage]:
-    """The stages of a checkout that have run there."""
+def rerun(scratch: Scratch, was: dict[str, Stage]) -> dict[str, Stage]:
+    """The stages of a checkout that have run there, to be compared with what was recorded."""
     with opened(scratch.folder) as (repo, tree):
         stages = _stages(repo)
+        for name, pipeline in _pipelines(repo, scratch.folder).items():
+            if name in stages and name in was:
+                before = was[name].inputs
+                paths = {_path(dep, scratch.folder): dep for dep in pipeline.deps}
+                named = (path for path in stages[name].reads if path in stages[name].inputs)
+                stages[name].line_ends = {path for path in named if _same_lines(tree, paths[path], before.get(path))}
         for name, out in _outputs(repo, stages):
             if os.path.exists(out.fs_path) and within(out.fs_path, repo.root_dir):
                 output = stages[name].outputs[_path(out, scratch.folder)]
                 output.files = _files(tree, out.fs_path, Path(out.fs_path))
+                before = was[name].outputs.get(_path(out, scratch.folder)) if name in was else None
+                output.line_ends = before is not None and _same_lines(tree, out, before.value)
     return stages
 
 
@@ -284,6 +297,13 @@ def _files(tree: Tree, path: str, copy: Path) -> dict[str, Path]:
         return {"": copy}
     names = [Path(os.path.relpath(file, path)).as_posix() for file in tree.files(path)]
     return {name: copy / name for name in names}
+
+
+def _same_lines(tree: Tree, item: Item, value: object) -> bool:
+    """Whether a file or folder has not this hash, and would have it with other line ends."""
+    if value in (None, item.hash_info.value) or (item.meta.size or 0) > TEXT or not os.path.exists(item.fs_path):
+        return False
+    return any(tree.content(item.fs_path, "md5", ends=ends).value == value for ends in (b"\n", b"\r\n"))
 
 
 def _path(item: Item, folder: Path) -> str:

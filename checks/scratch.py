@@ -242,9 +242,10 @@ def bring_data(scratch: Scratch, targets: dict[str, list[str]]) -> None:
     try:
         _write_config(scratch.folder, theirs)
         if os.path.isdir(cache):
-            scratch.dvc("pull", "--quiet", "--allow-missing", "--remote", "checks-cache", *targets, environment=user)
+            quiet = ("--quiet", "--allow-missing", "--force")  # over what Git keeps as well, with no_scm
+            scratch.dvc("pull", *quiet, "--remote", "checks-cache", *targets, environment=user)
         if not all(os.path.lexists(path) for paths in targets.values() for path in paths):
-            scratch.dvc("pull", "--quiet", *targets, environment=user)
+            scratch.dvc("pull", "--force", *targets, environment=user)
     finally:
         link.unlink(missing_ok=True)  # no stage finds a result by it
         (place / "config.local").write_text(isolated, "utf-8")

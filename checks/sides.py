@@ -11,7 +11,7 @@ from typing import IO, NamedTuple
 
 from dvc.config import Config
 from dvc.fs.dvc import DVCFileSystem
-from dvc_data.index import DataIndex
+from dvc_data.index import DataIndex, DataIndexDirError
 
 from .judge import FAULTS
 from .reading import LARGEST, Files, OpenFile, ReadOnlyRepo
@@ -176,7 +176,9 @@ def _read(repo: Snapshot) -> Side:
                 values[file] = flatten(result["data"])
     for collected in repo.plots.collect(revs=[WORKTREE], onerror=_collect):
         side.plots = collected.get(WORKTREE, {})
-        for file, source in side.plots.get("sources", {}).get("data", {}).items():
+        for file, source in sorted(
+            side.plots.get("sources", {}).get("data", {}).items()
+        ):  # DVC's order is that of a set
             source.update(source.pop("data_source")(cache=True))
             if "error" in source and not repo.dvcfs.exists(file):  # of a folder DVC says that it is no table
                 source["error"] = FileNotFoundError(file)
@@ -192,10 +194,12 @@ def _collect(result: dict, error: Exception, *_, **__) -> None:
 
 def _why(error: BaseException, repo: Snapshot) -> str:
     """An error in one line that names no folder of this machine."""
-    if isinstance(error, FileNotFoundError):
+    if isinstance(
+        error, FileNotFoundError | DataIndexDirError
+    ):  # the latter of a folder whose data is not in the cache
         return "missing"
     text = "nested too deeply" if isinstance(error, RecursionError) else _short(error)
-    return printable(relative(text, repo.root_dir)).rstrip(".")
+    return printable(relative(relative(text, repo.root_dir), repo.cache.local.path)).rstrip(".")
 
 
 def _short(error: BaseException) -> str:
@@ -208,6 +212,9 @@ def relative(text: str, root: str) -> str:
     >>> relative("/home/me/project/dvc.yaml: no such file", "/home/me/project")
     'dvc.yaml: no such file'
     """
+    from_here = os.path.relpath(root)  # as DVC names a folder that the command does not run in
+    if from_here.startswith(os.pardir) and os.path.basename(from_here) != os.pardir:
+        text = text.replace(from_here + os.sep, "")
     for folder in (root, os.path.realpath(root)):
         text = text.replace(folder + os.sep, "").replace(folder, ".")
     home = str(Path.home())

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from . import proofs
 from .attest import statement
+from .findings import Kind
 from .matrix import Run, compare_each
 from .matrix import as_markdown as matrix_as_markdown
 from .matrix import as_text as matrix_as_text
@@ -52,12 +53,19 @@ class Row(NamedTuple):
     promised: str
 
 
-def stale(was: dict[str, Stage], now: dict[str, Stage]) -> dict[str, list[str]]:
-    """By stage, the inputs that the locks record otherwise: the revision's results were made from something else."""
+def stale(was: dict[str, Stage], now: dict[str, Stage], line_ends: bool = False) -> dict[str, list[str]]:
+    """By stage, the inputs that the locks record otherwise: the revision's results were made from something else.
+
+    Args:
+        was: The recorded run.
+        now: The other.
+        line_ends: Those that differ in their line ends alone, and else all others.
+    """
     found = {}
     for name, stage in now.items():
         before = was[name].inputs if name in was else {}
         keys = sorted(key for key in before | stage.inputs if str(before.get(key)) != str(stage.inputs.get(key)))
+        keys = [key for key in keys if (key in stage.line_ends) is line_ends]
         found[name] = [f"{key}: recorded {before.get(key)}, found {stage.inputs.get(key)}" for key in keys]
     return {name: changes for name, changes in found.items() if changes}
 
@@ -99,6 +107,8 @@ def judge(path: str, was: Output | None, now: Output | None, settings: Settings)
         return DIFFERENT, ["the rerun does not make it"]
     if was.value == now.value and not (was.edited or now.edited):
         return IDENTICAL, []
+    if was.files is None and now.line_ends and not now.edited:
+        return SAME, ["only line ends differ: with the others it has the recorded hash"]
     if was.files is None or now.files is None:
         verdict, differences = NOT_PROVED, [f"recorded {was.value}, found {now.value}; the recorded file is not here"]
     else:
@@ -221,7 +231,7 @@ def verify(revision: str, targets: list[str], against: str | None = None, variab
             forget(scratch)
             remove_outputs(scratch)
             scratch.repro(*named(scratch, targets))
-            now = rerun(scratch)
+            now = rerun(scratch, was)
         rows = compare_runs(was, now, settings)
         machine = environment(settings.packages, scratch)
     judged = [row.verdict for row in rows if row.verdict != NOT_RERUN]
@@ -236,6 +246,7 @@ def verify(revision: str, targets: list[str], against: str | None = None, variab
         "results": [row._asdict() for row in rows],
         "stages": proofs_of(was, now, rows),
         "stale": stale(was, now),
+        "line_ends": stale(was, now, line_ends=True),
         "environment": machine,
     }
 
@@ -246,7 +257,7 @@ def proofs_of(was: dict[str, Stage], now: dict[str, Stage], rows: list[Row]) -> 
     for row in rows:
         if row.verdict != NOT_RERUN and row.stage in was and was[row.stage].digest:
             verdicts.setdefault(row.stage, []).append(row.verdict)
-    for name in downstream(set(stale(was, now)), now):
+    for name in downstream({*stale(was, now), *stale(was, now, line_ends=True)}, now):
         verdicts.pop(name, None)
     return [
         {"stage": name, "lock": was[name].digest, "verdict": max(found, key=VERDICTS.index)}
@@ -350,7 +361,9 @@ def _sha256(file: Path) -> str:
 
 
 def _stale_lines(report: dict) -> list[str]:
-    return [f"stale: {stage}: {change}" for stage, changes in report["stale"].items() for change in changes]
+    lines = [f"stale: {stage}: {change}" for stage, changes in report["stale"].items() for change in changes]
+    found = [f"line ends: {stage}: {change}" for stage, changes in report["line_ends"].items() for change in changes]
+    return [*lines, *found, *([f"line ends: {Kind.LINE_ENDS.remedy}"] if found else [])]
 
 
 def run() -> None:

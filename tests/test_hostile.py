@@ -337,7 +337,14 @@ def test_no_name_forges_a_line_of_the_report(copy):
         assert not any(line.startswith("stale: forged") or not line.isprintable() for line in lines)
         assert any(r"x\x1b[2K\nstale: forged\u202e" in line for line in lines)
     row = {"stage": name, "output": name, "verdict": "identical", "promised": "", "differences": [f"recorded {name}"]}
-    report = {"target": name, "revision": "r", "verdict": "identical", "results": [row], "stale": {name: [name]}}
+    report = {
+        "target": name,
+        "revision": "r",
+        "verdict": "identical",
+        "results": [row],
+        "stale": {name: [name]},
+        "line_ends": {},
+    }
     for form in (proof, table):
         lines = form(report | {"environment": {"python": name}}).splitlines()
         assert not any(line.startswith("stale: forged") or not line.isprintable() for line in lines)

@@ -294,6 +294,29 @@ def test_a_missing_and_a_damaged_result_are_named(copy):
     assert "<figcaption>ROC<span>plots/small/roc.csv could not be read in workspace: " in page
 
 
+def test_results_that_only_a_cache_would_have_are_missing_and_no_folder_of_this_machine_is_named(tmp_path):
+    write_metrics = "import os; os.mkdir('m'); open('m/a.json', 'w').write('{}')"
+    pipeline = {"stages": {"s": {"cmd": f'python -c "{write_metrics}"', "outs": ["m"]}}, "metrics": ["m/a.json"]}
+    pipeline["plots"] = [f"{name}.csv" for name in "fbdace"]
+    files = {"dvc.yaml": yaml.safe_dump(pipeline), "clash.dvc": "outs: [{path: m/a.json}]\n"}
+    folder = create(tmp_path / "made", files)
+    commit(folder)
+    (folder / "clash.dvc").unlink()
+    repro(folder)
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(folder), str(clone))
+    for base, why in (("HEAD", ""), ("HEAD~1", "could not be read in ")):
+        assert report(clone, "--base", base).returncode == 0
+        page, comment = read(clone)
+        assert ("### Nothing is compared, as " if why else "### Nothing that could be read changed since ") in comment
+        assert "is missing in the working tree" in comment
+        assert why in comment
+        assert re.findall(r"(\w).csv</code>: <code>is missing", comment) == [*"abcdef"]
+        for text in (page, comment):
+            assert not re.search(r"dvc-checks-|files&#47;md5|\[Errno", text + unescape(text)), comment
+            assert str(tmp_path) not in unescape(text)
+
+
 def test_a_fresh_clone_elsewhere_gives_the_same_bytes(project, tmp_path):
     """Without data, models or cache, under another hash seed."""
     clone = tmp_path / "a folder with spaces"

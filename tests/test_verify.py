@@ -246,7 +246,14 @@ def test_a_table_for_a_pull_request_has_every_verdict_and_quotes_what_is_in_it(c
     assert {f"- dvc: {version('dvc')}", "- no-such-package: missing", f"- python: {platform.python_version()}"} <= {
         *lines
     }
-    report = {"target": "t", "revision": "r", "verdict": DIFFERENT, "stale": {"a": ["k: 1"]}, "environment": {}}
+    report = {
+        "target": "t",
+        "revision": "r",
+        "verdict": DIFFERENT,
+        "stale": {"a": ["k: 1"]},
+        "line_ends": {},
+        "environment": {},
+    }
     row = {"stage": "a", "output": "o", "verdict": DIFFERENT, "promised": "", "differences": ["x|y", "z"]}
     assert "| a | `o` | different |  | x\\|y<br>z |" in as_markdown(report | {"results": [row]})
     assert "- stale: a: k: 1" in as_markdown(report | {"results": [row]})
@@ -525,11 +532,12 @@ def test_a_target_runs_with_what_it_depends_on_and_nothing_else(project):
     assert json.loads(output)["target"] == "clean"
 
 
-def test_raw_data_comes_from_the_remote_where_the_cache_lacks_it_and_else_it_says_so(copy, tmp_path):
+def test_raw_data_comes_from_the_remote_where_the_cache_lacks_it_and_else_it_says_so(copy, tmp_path, capfd):
     bare = clone(copy, tmp_path / "clone")
     code, output, errors = verify(bare)
     assert (code, output) == (3, "")
-    assert errors.splitlines()[-1].startswith("error: `dvc pull --quiet raw.csv.dvc` of ")
+    assert errors.splitlines()[-1].startswith("error: `dvc pull --force raw.csv.dvc` of ")
+    assert "raw.csv" in capfd.readouterr().err.splitlines()  # DVC's own
     assert "Traceback" not in errors
     shutil.copytree(copy / ".dvc/cache", tmp_path / "remote")
     write(bare, ".dvc/config.local", f"[core]\n    remote = r\n['remote \"r\"']\n    url = {tmp_path}/remote\n")
@@ -1104,6 +1112,28 @@ def test_equal_values_in_another_form_are_accepted_where_the_settings_say_so(tmp
     write(folder, "checks.yaml", "accept_same_values: true\n")
     code, output, _ = verify(folder, FORM="0.50")
     assert (code, "same values" in output) == (0, True)
+
+
+def test_line_ends_of_another_system_are_a_kind_of_their_own_though_no_recorded_file_is_here(tmp_path):
+    stage = "stages: {s: {cmd: python s.py, deps: [s.py], outs: [t.csv, d, n.csv]}}\n"
+    script = (
+        "import os; end = os.environ.get('END', '\\r\\n'); last = os.environ.get('LAST', '1'); os.mkdir('d')\n"
+        "for name in ('t.csv', 'd/a.csv', 'n.csv'):\n"
+        "    open(name, 'w', newline=end).write('a\\n' + (last if name == 'n.csv' else '1') + '\\n')\n"
+    )
+    folder = create(tmp_path / "made", {"dvc.yaml": stage, "s.py": script.replace("\n", "\r\n")})
+    repro(folder)
+    shutil.rmtree(folder / ".dvc/cache")
+    (folder / "s.py").write_bytes(script.encode())
+    commit(folder)
+    code, output, errors = verify(folder, "--json", END="\n", LAST="2")
+    assert code == 2, errors
+    report = json.loads(output)
+    assert verdicts(report) == {"t.csv": SAME, "d": SAME, "n.csv": NOT_PROVED}
+    assert (report["stale"], [*report["line_ends"]], report["stages"]) == ({}, ["s"], [])
+    _, output, _ = verify(folder, END="\n")
+    assert "line ends: s: s.py: recorded " in output
+    assert "* text=auto eol=lf" in output
 
 
 @pytest.mark.skipif(shutil.which("git-lfs") is None, reason="needs git-lfs")
