@@ -1,6 +1,7 @@
 """A training that was killed goes on only where nothing that shapes it has changed since."""
 
 import gc
+import json
 import re
 import warnings
 from importlib.metadata import version
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from sentiment import InputError
+from sentiment.data.text import IMDB
 from sentiment.kinds import cnn_lstm
 from stages import train
 from stages.environment import COMPUTING
@@ -109,6 +111,8 @@ class Project:
         self.write("data/m/x_train.npy", rows)
         self.write("data/m/y_train.npy", np.arange(REVIEWS, dtype="u1") % 2)
         self.write("data/m/lengths_train.npy", np.full(REVIEWS, LENGTH, "u4"))
+        about = {"labels": ["bad", "good"], "tokens": IMDB._asdict()}
+        self.write(f"data/raw/{self.settings.corpus}_about.json", json.dumps(about))
         for name in ("sentiment/used.py", "sentiment/engine/used.py", "stages/train.py", "elsewhere/used.py"):
             self.write(name, "1")
         monkeypatch.setattr(train, "__file__", str(folder / "stages/train.py"))

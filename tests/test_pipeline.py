@@ -588,7 +588,7 @@ DAMAGED = {
         "and labels uint8 [0]",
     ),
     "one row": ({"x": npy(np.ones(3, np.uint16))}, "got train ids uint16 [3]"),
-    "a third label": ({"y": npy(np.array([0, 1, 2], np.uint8))}, "a label, 0 or 1"),
+    "a third label": ({"y": npy(np.array([0, 1, 2], np.uint8))}, "a label, 0 to 1,"),
     "no lengths": ({"lengths": b""}, "not an array of numbers"),
     "fewer lengths": ({"lengths": npy(np.full(2, 4, np.uint32))}, "lengths uint32 [2]"),
     "negative lengths": ({"lengths": npy(np.full(3, -4))}, "lengths int64 [3]"),
@@ -605,7 +605,7 @@ def test_damaged_arrays_are_refused_in_one_line_that_names_them_and_the_remedy(
     for name, content in (WHOLE | damaged).items():
         Path(f"data/m/{name}_train.npy").write_bytes(content)
     with pytest.raises(InputError, match=rf"^data/m.*{re.escape(expected)}.*; `dvc repro.*` makes (it|them) again$"):
-        read_split("m", "train")
+        read_split("m", "train", 2)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no ulimit")
