@@ -84,7 +84,7 @@ class Contender:
 
 
 def tasks(models: dict[str, ModelSettings]) -> dict[str, Task]:
-    """What is trained and predicted, by title: each model, and each case of the blocks at the sizes of the longest."""
+    """Tasks to train and predict, by title: each model, and each case of the blocks at the sizes of the longest."""
     found = {}
     for name, model in models.items():
         keys, layers = model.pad.model_dump() | model.architecture.model_dump(), model.architecture

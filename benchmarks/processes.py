@@ -1,4 +1,4 @@
-"""What more processes give: measured on this machine, and reckoned for clusters: `python -m benchmarks.processes`.
+"""Measure how training scales with processes here, and estimate clusters: `python -m benchmarks.processes`.
 
 Steps of a model of params.yaml on 1 and 2 processes of one core each, and the time of bringing to all what each has
 computed. A model of three parts is fitted: what is dealt out (proportional to the reviews of a process), what every
@@ -31,7 +31,7 @@ CORPUS = (25_000, 250_000, 1_000_000)  # reviews, for the memory
 
 
 class Network(NamedTuple):
-    """What the messages between two machines cost."""
+    """Cost of the messages between two machines."""
 
     latency: float  # seconds until the first byte is there
     overhead: float  # seconds that a process is busy with each message
@@ -122,7 +122,7 @@ def reckon(step: Step, network: Network) -> None:
 
 
 def measured_settings(model: str, rounds: int) -> dict:
-    """What the processes are to measure."""
+    """Settings of the measurement in each process."""
     from sentiment.keras import plain
     from sentiment.kinds import find
 
@@ -137,7 +137,7 @@ def measured_settings(model: str, rounds: int) -> dict:
 
 
 def run(processes: int, settings: Path) -> dict:
-    """What so many processes measure."""
+    """Measurements of this number of processes."""
     launcher = ["mpiexec", "-bind-to", "core", "-n", str(processes), sys.executable, "-m", "mpi4py"]
     command = [*launcher, "-m", "benchmarks.processes", f"--worker={settings}"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

@@ -1,4 +1,4 @@
-"""What more reviews cost and what more processes give: `python -m benchmarks.scale 25000 250000 1000000`.
+"""Measure the cost of more reviews and the gain of more processes: `python -m benchmarks.scale 25000 250000 1000000`.
 
 Memory and time of each stage on made-up corpora of these sizes: one epoch of the first model in params.yaml, at its own
 sizes; `corpus` reads the same reviews as CSV files. A Markdown table: seconds and peak memory (resident, the pages of

@@ -12,7 +12,7 @@ from stages.common.files import write_json
 
 
 def sweep(runs: Sequence[object], make: Callable[[object], dict], folder: Path) -> list[dict]:
-    """What ``make`` gives for each of ``runs``, in all processes.
+    """The result of ``make`` for each of ``runs``, in all processes.
 
     Each is made in one process and kept in ``folder``, in a file of its name: all that a later sweep needs, also if it
     comes from another machine. One that fails leaves the others alone.

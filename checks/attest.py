@@ -1,4 +1,4 @@
-"""What a verification proved, as an in-toto statement with SLSA's verification summary, for others to sign.
+"""The verdicts of a verification, as an in-toto statement with SLSA's verification summary, for others to sign.
 
 https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md, https://slsa.dev/verification_summary/v1
 """

@@ -117,7 +117,7 @@ def _mentions(file: str, model: str) -> bool:
 
 
 def name_plots(titles: dict[str, str]) -> dict[str, str]:
-    """What each plot is called, by its name: its title, and where others have the same, what tells their names apart.
+    """Caption of each plot, by its name: its title, and where titles are equal, the part of the name that differs.
 
     >>> name_plots({"a/loss.tsv": "Training", "a/f1.tsv": "Training", "roc.csv": "ROC"})
     {'a/loss.tsv': 'Training: loss', 'a/f1.tsv': 'Training: f1', 'roc.csv': 'ROC'}

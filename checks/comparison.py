@@ -161,7 +161,7 @@ class Report:
         return RULE if measured else ""
 
     def unchanged(self, name: Callable[[str], str] = str) -> str:
-        """What did not change, in a sentence of the models' names as ``name`` quotes them; empty if everything did."""
+        """One sentence on all that is the same, with the models' names as ``name`` quotes them; empty if nothing is."""
         more = sum(len(model.rest) for model in self.changed)
         stale = [name(model.name) for models in self.stale.values() for model in models]
         parts = []
@@ -202,7 +202,7 @@ def listed(names: list[str], most: int = 12) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether a metric can be subtracted: a finite number, and no truth value."""
+    """True if a metric can be subtracted: a finite number, and no truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 

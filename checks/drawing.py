@@ -74,7 +74,7 @@ class Plot:
 
     @property
     def title(self) -> str:
-        """What the pipeline calls it."""
+        """Name of the plot in the pipeline."""
         return (self.renderer and self.renderer.properties.get("title")) or self.name
 
     def points(self, revision: str) -> list[dict]:
@@ -84,7 +84,7 @@ class Plot:
         return [{key: value for key, value in point.items() if key != "rev"} for point in chosen]
 
     def same(self, revisions: list[str]) -> bool:
-        """Whether both sides have the same data."""
+        """True if both sides have the same data."""
         if self.faults or len(revisions) < 2:
             return False
         first, second = map(self.points, revisions)
@@ -283,7 +283,7 @@ def _is_infinite(value: object) -> bool:
 
 
 def is_whole(value: object) -> bool:
-    """Whether a number, or a cell of a table, is an integer."""
+    """True if a number, or a cell of a table, is an integer."""
     return isinstance(value, int) or (isinstance(value, str) and re.fullmatch(r"[-+]?\d+", value) is not None)
 
 

@@ -23,7 +23,7 @@ ABSENT = _Absent()
 
 
 class Kind(Enum):
-    """What is wrong: a word for it, the exit code, and a remedy."""
+    """A kind of fault: a word for it, the exit code, and a remedy."""
 
     UNKNOWN = ("unknown", 0, "")
     STALE = ("stale", 1, "run `dvc repro` and commit what it writes, or `dvc commit` if the results hold as they are")

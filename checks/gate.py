@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run() -> None:
-    """What ``dvc-gate`` is."""
+    """The command ``dvc-gate``."""
     command(main)
 
 

@@ -37,7 +37,7 @@ class OpenFile(type(localfs.fs)):
     last = ""
     """Path of the file that was opened last, so the one that could not be parsed."""
     leads_out: Callable[[str], bool] | None = None
-    """Whether a path is none of the repository's, so that nobody can show a secret of the machine by a link to it."""
+    """True if a path is none of the repository's, so that nobody can show a secret of the machine by a link to it."""
 
     def open(self, path: str, mode: str = "r", **options) -> IO:
         """Open a file.

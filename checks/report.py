@@ -1,4 +1,4 @@
-"""What a reviewer looks at: metrics, params and plots of the working tree against the merge base, on one page."""
+"""The page for a reviewer: metrics, params and plots of the working tree against the merge base, on one page."""
 
 import logging
 import os
@@ -46,7 +46,7 @@ def commit(name: str) -> str | None:
 
 
 def is_dirty() -> bool:
-    """Whether a file that Git keeps has changes that are not committed; no program that filters it is asked."""
+    """True if a file that Git keeps has changes that are not committed; no program that filters it is asked."""
     options = without_filters(Path())
     return bool(git(Path(), *options, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty"))
 
@@ -117,7 +117,7 @@ def in_common(models: list[Model]) -> tuple[str, ...]:
 
 
 def find_faults(findings: Findings, before: Side, after: Side, base: str) -> list[Fault]:
-    """What could not be read, or was edited by hand. A file that the base alone lacks is no fault: it is new."""
+    """Files that could not be read, or were edited by hand. A file that the base alone lacks is new, and no fault."""
     faults = [Fault(file, f"could not be read in {base}: {why}.") for file, why in before.faults if why != "missing"]
     for file, why in after.faults:
         words = "is missing in" if why == "missing" else "could not be read in"
@@ -239,7 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run() -> None:
-    """What ``dvc-report`` is."""
+    """The command ``dvc-report``."""
     command(main)
 
 

@@ -1,4 +1,4 @@
-"""What a pipeline's locks say it ran on and made, and the files of what it made, where they can be had."""
+"""Inputs and outputs that a pipeline's locks record, and the files of the outputs, if they are available."""
 
 import json
 import os
@@ -39,7 +39,7 @@ class Output:
 
 @dataclass
 class Stage:
-    """What a lock says of a stage: what it ran on, what it reads and made by path, and whether it runs again.
+    """The record of a stage in a lock: params, dependencies and outputs by path, and whether it runs again.
 
     ``meta`` is what its definition says there, ``digest`` that of its entry in the lock, and ``line_ends`` are the
     inputs that differ in their line ends alone from those of the run that it is compared with.
@@ -163,7 +163,7 @@ def named(scratch: Scratch, targets: list[str]) -> list[str]:
 
 
 def frozen(scratch: Scratch) -> dict[str, list[str]]:
-    """What does not run again, but has data: .dvc files and frozen stages, as ``dvc pull`` names them."""
+    """Targets that do not run again but have data: .dvc files and frozen stages, as ``dvc pull`` names them."""
     with opened(scratch.folder) as (repo, _):
         stages = [stage for stage in repo.index.stages if stage.frozen or not stage.cmd]
         return {
@@ -227,12 +227,12 @@ def _check_files(repo: ReadOnlyRepo, tree: Tree, folder: Path) -> None:
 
 
 def _inside(path: str, folder: str) -> bool:
-    """Whether the place of a file is in a folder, and not beyond a link."""
+    """True if the place of a file is in a folder, and not beyond a link."""
     return within(os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)), folder)
 
 
 def _leads_out(tree: Tree, path: str) -> bool:
-    """Whether a path, or a file below it, is out of the repository, so that no report shows what it holds."""
+    """True if a path, or a file below it, is out of the repository, so that no report shows what it holds."""
     return tree.leads_out(path) or any(tree.leads_out(file) for file in tree.files(path) if os.path.islink(file))
 
 
@@ -300,7 +300,7 @@ def _files(tree: Tree, path: str, copy: Path) -> dict[str, Path]:
 
 
 def _same_lines(tree: Tree, item: Item, value: object) -> bool:
-    """Whether a file or folder has not this hash, and would have it with other line ends."""
+    """True if a file or folder has not this hash, and would have it with other line ends."""
     if value in (None, item.hash_info.value) or (item.meta.size or 0) > TEXT or not os.path.exists(item.fs_path):
         return False
     return any(tree.content(item.fs_path, "md5", ends=ends).value == value for ends in (b"\n", b"\r\n"))

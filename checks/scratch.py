@@ -49,7 +49,7 @@ class Scratch(NamedTuple):
     withheld: tuple[str, ...] = ()  # variables of the user that it lacks
 
     def git(self, *arguments: str) -> str:
-        """What a ``git`` command prints there."""
+        """Output of a ``git`` command there."""
         return git(self.folder, *arguments)
 
     def repro(self, *targets: str) -> None:

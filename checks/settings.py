@@ -1,4 +1,4 @@
-"""What a repository tells the checks: ``checks.yaml`` beside its ``.dvc`` folder. All of it is optional."""
+"""Settings of the checks in a repository: ``checks.yaml`` beside its ``.dvc`` folder. All of it is optional."""
 
 import re
 from collections.abc import Mapping

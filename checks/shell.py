@@ -70,7 +70,7 @@ def git_environment() -> dict[str, str]:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What ``git`` prints in a folder, without the last line's end.
+    """Output of ``git`` in a folder, as text, without the last line's end.
 
     Raises:
         GitError: It failed; its own words.
@@ -80,7 +80,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def git_bytes(folder: Path, *arguments: str) -> bytes:
-    """What ``git`` writes in a folder.
+    """Output of ``git`` in a folder, as bytes.
 
     The user's settings count, from files and from the environment, less those that would start a program.
 

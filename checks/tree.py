@@ -81,7 +81,7 @@ class Tree:
 
     @cached_property
     def ignored(self) -> set[str]:
-        """What is on disk and Git ignores; of a folder that it ignores as a whole, the folder alone."""
+        """Paths on disk that Git ignores; of a folder that it ignores as a whole, the folder alone."""
         return self._ignored("--others", "--directory")
 
     def untracked_in(self, path: str) -> str | None:
@@ -126,7 +126,7 @@ class Tree:
             names[:] = [name for name in names if places[name] not in self.ignored and places[name] not in outs]
 
     def ignores(self, path: str) -> bool:
-        """Whether Git leaves a path to others: it ignores it, there or not, or it is none of this repository's."""
+        """True if Git leaves a path to others: it ignores it, there or not, or it is none of this repository's."""
         if self.root is None:
             return not within(path, self.repo.root_dir)
         if not within(path, self.root) or any(place in self.ignored for place in (path, *parents(path))):
@@ -134,11 +134,11 @@ class Tree:
         return not os.path.lexists(path) and path not in self.tracked and self._ignores_absent(path)
 
     def borrowed(self, path: str) -> bool:
-        """Whether Git keeps of a path no more than a link or the address of a submodule."""
+        """True if Git keeps of a path no more than a link or the address of a submodule."""
         return any(self.tracked.get(place) in (LINK, SUBMODULE) for place in (path, *parents(path)))
 
     def leads_out(self, path: str) -> bool:
-        """Whether a path is outside the repository, or in it by name and out of it by a link that Git keeps."""
+        """True if a path is outside the repository, or in it by name and out of it by a link that Git keeps."""
         root = self.root or self.repo.root_dir
         if not within(os.path.abspath(path), root):
             return True
@@ -158,7 +158,7 @@ class Tree:
             yield from (places[name] for name in files)
 
     def content(self, path: str, algorithm: str, kept: bool = False, ends: bytes | None = None) -> Content:
-        """What DVC would record of a path now.
+        """The hash that DVC would record of a path now.
 
         Args:
             path: Of a file or folder.
@@ -238,7 +238,7 @@ def parents(path: str) -> Iterator[str]:
 
 
 def within(path: str, folder: str, separator: str = os.sep) -> bool:
-    """Whether a path is a folder or below it."""
+    """True if a path is a folder or below it."""
     return path == folder or path.startswith(folder.rstrip(separator) + separator)
 
 

@@ -145,7 +145,7 @@ def _compare_paths(name: str, was: Path, now: Path, settings: Settings) -> tuple
 
 
 def environment(packages: tuple[str, ...], scratch: Scratch) -> dict[str, str]:
-    """What could change the bits: the machine, and the Python that the stages find, with some of its packages."""
+    """Facts that could change the bits: the machine, and the Python that the stages find, with some of its packages."""
     code = (
         "import platform, sys; from importlib.metadata import version\nprint('python', platform.python_version())\n"
         "for name in sys.argv[1:]:\n    try: print(name, version(name))\n    except ImportError: print(name, 'missing')"
@@ -367,7 +367,7 @@ def _stale_lines(report: dict) -> list[str]:
 
 
 def run() -> None:
-    """What ``dvc-verify`` is."""
+    """The command ``dvc-verify``."""
     command(main)
 
 

@@ -1,4 +1,4 @@
-"""What a file or folder of labelled texts is: format, encoding, separator, header, quoting, columns and labels.
+"""Find how a file or folder of labelled texts is written: format, encoding, separator, header, quoting, labels.
 
 Everything found becomes a key of the corpus in ``params.yaml``, so that the pipeline itself guesses nothing.
 """
@@ -55,7 +55,7 @@ FIRST = re.compile("(?i)^(-1|0|n|neg.*|bad|no|not.*|non.*|false|ham|contra?|disl
 
 
 class Options(NamedTuple):
-    """What the user names, where it cannot be known or is to be otherwise."""
+    """Options of the user, for facts that cannot be known or that are to be different."""
 
     text: str | None = None
     label: str | None = None
@@ -242,7 +242,7 @@ def table_form(path: Path, lines: list[str], encoding: str, options: Options) ->
 
 
 def merges(lines: list[str], separator: str, width: int) -> bool:
-    """Whether quotation marks merge lines that look like rows of their own: then they are part of the texts."""
+    """True if quotation marks merge lines that look like rows of their own: then they are part of the texts."""
     table, before = csv.reader((f"{line}\n" for line in lines), delimiter=separator), 0
     for _ in table:
         inner = lines[before : table.line_num]
@@ -439,7 +439,7 @@ def _json(text: str) -> Any:
 
 
 def _is_json(sample: str) -> bool:
-    """Whether the first line of a text is a JSON object by itself, or the text begins as an array of objects."""
+    """True if the first line of a text is a JSON object by itself, or the text begins as an array of objects."""
     first = sample.lstrip()
     return isinstance(_json(first.partition("\n")[0]), dict) or bool(re.match(r"\[\s*\{", first))
 

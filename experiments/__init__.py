@@ -1,4 +1,4 @@
-"""What was tried, and how the kinds of model compare; no stage needs it."""
+"""Experiments and the comparison of the kinds of model; no stage needs them."""
 
 import signal
 import sys

@@ -68,7 +68,7 @@ class Project:
         return self.run("dvc", "repro", *arguments, **options)
 
     def again(self) -> int:
-        """What `make repro` runs."""
+        """Run the commands of `make repro`."""
         return self.run(sys.executable, "-E", "-m", "stages.common.leftovers") or self.repro()
 
     def files(self) -> dict[str, bytes]:
