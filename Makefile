@@ -19,7 +19,7 @@ PYTEST = python -m pytest --numprocesses 2 --dist worksteal --max-worker-restart
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 
 .PHONY: help setup mpi demo corpus repro predict export verify-export check test test-processors gate verify report \
-  plots noise faults bench compare lint audit lock .venv-bench
+  plots noise faults bench compare docs lint audit lock .venv-bench .venv-docs
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -87,6 +87,10 @@ bench: .venv-bench ## ratios against Keras and PyTorch, side by side: ROWS=small
 compare: setup ## accuracy of all models by training time and by number of reviews, in experiments/; needs `make repro`
 	@python -m experiments.compare
 
+docs: .venv-docs ## the documentation as web pages, build/docs/index.html; a link that leads nowhere is an error
+	@.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env \
+	  -c docs . build/docs
+
 lint: setup ## ruff: check and format; ty: names that are not there, on any platform
 	ruff check
 	ruff format --check
@@ -102,6 +106,11 @@ lock: setup ## resolve pyproject.toml into requirements.txt again, one version o
 	  --group dev --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements.txt pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
 	  --group mpi --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements-mpi.txt
+	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
+	  --group docs --custom-compile-command 'make lock' --no-emit-index-url --output-file docs/requirements.txt
 
 .venv-bench: setup
 	@$(PYTHON) install.py .venv-bench benchmarks/requirements.txt
+
+.venv-docs: setup
+	@$(PYTHON) install.py .venv-docs docs/requirements.txt
