@@ -120,7 +120,7 @@ def steps(title: str, task: Task, rounds: int) -> dict[str, dict[str, float]]:
 
 
 def seconds(command: list, **options) -> float:
-    """How long a command takes; its failure ends the benchmark with its output."""
+    """Seconds that a command takes; its failure ends the benchmark with its output."""
     start = time.perf_counter()
     run = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     if run.returncode:

@@ -1,4 +1,4 @@
-"""How much metrics vary with the seed alone: metrics/noise/<name>.json, by training under several seeds.
+"""Noise of the metrics between seeds: metrics/noise/<name>.json, by training under several seeds.
 
 `python -m benchmarks.noise small --seeds 5`, or `make noise MODEL=small`; with `--engine keras` in small.keras.json.
 Under a LAUNCHER each of its processes makes some of the runs. What is done is kept in .checkpoints/noise until all are.

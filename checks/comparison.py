@@ -156,7 +156,7 @@ class Report:
 
     @property
     def rule(self) -> str:
-        """How the noise is to be read, where there is any."""
+        """Sentence that explains the noise; empty if there is none."""
         measured = any(metric.noise is not None for model in self.models for metric in model.metrics.values())
         return RULE if measured else ""
 
@@ -207,7 +207,7 @@ def is_number(value: object) -> bool:
 
 
 def number_format(values: list, difference: float | None) -> Callable[[float, str], str]:
-    """How numbers of one row are shown: to the digits that tell them apart, and at least four.
+    """Numbers of one row as text: with the digits that tell them apart, and at least four.
 
     >>> show = number_format([0.829829, 0.829841], 0.000012)
     >>> show(0.829829, ""), show(0.000012, "+"), number_format([39053, 40000], 947)(39053, "")

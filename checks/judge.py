@@ -395,7 +395,7 @@ def read_lock(file: str) -> dict[str, dict]:
 
 
 def reason(error: BaseException, file: str = "") -> str:
-    """Why a file can't be read, in one line."""
+    """Reason why a file can't be read, in one line."""
     if file and (line := conflict(file)):
         return f"line {line} is a conflict marker of a merge; resolve it, run `dvc repro` and commit what it writes"
     if isinstance(error, RecursionError | MemoryError):

@@ -71,7 +71,7 @@ def _verdicts(report: Report) -> str:
 
 
 def _reasons(reasons: Iterable[str], ahead: str = "") -> str:
-    """Why something is stale, a line each."""
+    """Reasons why something is stale, a line each."""
     lines = "".join(f"<br><span>{escape(reason)}</span>" for reason in reasons)
     return f" {ahead}{lines}" if lines else ""
 

@@ -72,7 +72,7 @@ def read(text: str) -> dict[tuple[str, str], dict[str, list[str]]]:
 
 
 def kinds(found: dict[str, list[str]]) -> int:
-    """How many kinds of machine proved a stage."""
+    """Number of kinds of machine that proved a stage."""
     return len({machine for verdict in PROVED for machine in found.get(verdict, [])})
 
 

@@ -87,7 +87,7 @@ def merge_base(branch: str) -> str | None:
 
 
 def find_stale(repo: Snapshot, findings: Findings) -> Callable[[str], tuple[str, ...]]:
-    """Why the stage that makes a file was not rerun: what the gate says of that stage and of those before it."""
+    """Reasons why the stage that makes a file was not rerun: the gate's findings on that stage and those before it."""
     causes: dict[str, list[str]] = defaultdict(list)
     for finding in findings.findings:
         if finding.kind is Kind.STALE:
@@ -107,7 +107,7 @@ def find_stale(repo: Snapshot, findings: Findings) -> Callable[[str], tuple[str,
 
 
 def in_common(models: list[Model]) -> tuple[str, ...]:
-    """Why a stage that all of several models depend on was not rerun: it need not concern every one of them.
+    """Reasons why a stage that several models depend on was not rerun; they need not concern every model.
 
     Such is a stage that reads all params, and only checks them.
     """

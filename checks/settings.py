@@ -45,7 +45,7 @@ class Settings(NamedTuple):
     """The settings, with what holds where a repository says nothing."""
 
     tolerance: Mapping[str, object] = {"*": LAST_DIGITS}
-    """How far a number may be from the recorded one, by a pattern of its key; the first that fits."""
+    """Largest difference of a number from the recorded one, by a pattern of its key; the first match counts."""
     free: tuple[str, ...] = ()
     """Patterns of outputs whose bytes may be others, as they follow from what is rounded otherwise elsewhere."""
     accept_same_values: bool = False

@@ -1,4 +1,4 @@
-"""How a check talks: to Git, to the command line, and by its exit code."""
+"""Calls of Git, the command line of a check, and its exit codes."""
 
 import argparse
 import io

@@ -244,7 +244,7 @@ class Served(tf.Module):
 
 
 def _begins(classes: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
-    """Where letters, or texts, begin: int64 [n], 0 or 1."""
+    """Flags of the first letters, or of the first letters of texts: int64 [n], 0 or 1."""
     same = tf.concat([tf.zeros([tf.minimum(tf.size(row), 1)], tf.bool), row[1:] == row[:-1]], 0)
     return tf.cast((classes == 0) | ~same, tf.int64)
 
@@ -272,7 +272,7 @@ def served(text: TextModel, content: bytes) -> Served:
 
 
 def differences(folder: Path, text: TextModel) -> list[str]:
-    """How a SavedModel's answers differ from those of the model that it was made from; empty if they do not.
+    """Description of how a SavedModel's answers differ from those of its model; empty if they do not.
 
     It is run, so it must be one that this process has made.
 

@@ -160,7 +160,7 @@ def predict(model: "TextModel", texts: list[str], count: int, *, as_objects: boo
 
 
 def colors() -> bool:
-    """Whether output goes to a terminal that shows colours."""
+    """True if output goes to a terminal that shows colours."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 

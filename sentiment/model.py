@@ -1,4 +1,4 @@
-"""Texts -> predictions of a trained model, of any kind, with the words that moved them."""
+"""Texts -> predictions of a trained model, of any kind, with the effects of words."""
 
 import hashlib
 import json
@@ -48,11 +48,11 @@ class Answer(NamedTuple):
     Attributes:
         label: Name of the label; "" if the text has no word that the model knows.
         probability: Probability of the second of two labels, or of ``label`` of more; NaN if there is no label.
-        words: Words or n-grams that moved the prediction most, and the effect of each; empty unless asked for.
+        words: Words or n-grams with the largest effects, and the effect of each; empty unless asked for.
         unknown: Number of words of the text that are not in the vocabulary.
         truncated: Whether the text is longer than the model reads; it reads the end.
-        error: Why there is no label; "" if there is one.
-        probabilities: Of each label, where there are more than two.
+        error: Reason why there is no label; "" if there is one.
+        probabilities: Probability of each label, if there are more than two.
     """
 
     label: str
@@ -76,9 +76,9 @@ class Explanation(NamedTuple):
 
     Attributes:
         text: The text as the model reads it.
-        answer: The prediction, with all words or n-grams that moved it, the largest effect first.
+        answer: The prediction, with all words or n-grams that have an effect, the largest effect first.
         unit: Unit of the effects: ``probability`` or ``log-odds``.
-        labels: The labels that effects below and above 0 are towards.
+        labels: The labels that negative and positive effects favour, in this order.
         shades: Each word of the text, and the sum of the effects of the n-grams that it is part of, each divided by
             its number of words.
     """
@@ -127,8 +127,8 @@ class TextModel:
     """A trained model that reads text.
 
     Args:
-        model: Of ids.
-        index: The rank of each word, from 1.
+        model: Model of word ids.
+        index: Rank of each word, from 1.
         about: Values of ``model.json``: ``labels``, ``pad`` and ``tokens``.
     """
 
@@ -146,14 +146,14 @@ class TextModel:
         """The prediction of each text.
 
         Args:
-            texts: One text or any number of them; they are taken ``BATCH`` by ``BATCH``.
-            words: How many words or n-grams to name that moved the prediction most, at most, towards either label.
+            texts: One text, or any number of them, which are predicted in batches of ``BATCH``.
+            words: Maximum number of words or n-grams to name for each label, those with the largest effects.
 
         Returns:
             One answer per text, in their order.
 
         Raises:
-            TypeError: A text is no string.
+            TypeError: A text is not a string.
         """
         texts, answers = iter([texts] if isinstance(texts, str) else texts), []
         while batch := [*islice(texts, BATCH)]:
@@ -161,13 +161,13 @@ class TextModel:
         return answers
 
     def explain(self, text: str) -> Explanation:
-        """The prediction of a text, and the words that moved it.
+        """The prediction of a text, and the effect of each word.
 
         Args:
             text: One text.
 
         Raises:
-            TypeError: It is no string.
+            TypeError: ``text`` is not a string.
         """
         (answer,), effects = self._predict([text], -1)
         return self._explanation(text, answer, effects[0])

@@ -1,4 +1,4 @@
-"""What all kinds of Keras networks share: their schema of ``train``, their trainers, and prediction.
+"""Code that all kinds of Keras networks share: their schema of ``train``, their trainers, and prediction.
 
 A kind's file adds ``Architecture`` and ``build(pad, architecture, keras, labels)``, which gives a ``keras.Model`` from
 word ids, int32 [reviews, max_length], to probabilities, float32 [reviews, 1], or [reviews, labels] of more than two
@@ -41,7 +41,7 @@ class NetworkPad(Pad):
 
 
 class Train(Section):
-    """How a network is trained."""
+    """Parameters of the training of a network."""
 
     engine: Literal["compiled", "keras"]
     optimizer: Literal["adam", "sgd"]
@@ -212,7 +212,7 @@ def open_model(content: bytes, expected: str) -> "CompiledModel | KerasModel":
 
 
 class _Network:
-    """What both ways to predict share: effects by occlusion."""
+    """Base class of both predictors: effects by occlusion."""
 
     unit = "probability"
     predict: Callable[..., np.ndarray]

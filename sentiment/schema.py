@@ -39,7 +39,7 @@ Architecture, Train = TypeVar("Architecture"), TypeVar("Train")
 
 
 class ModelSettings(Section, Generic[Architecture, Train]):
-    """What a kind of model trains with: the sections of a model in ``params.yaml`` that shape its weights."""
+    """Sections of a model in ``params.yaml`` on which its weights depend."""
 
     pad: Pad
     architecture: Architecture
@@ -47,10 +47,10 @@ class ModelSettings(Section, Generic[Architecture, Train]):
 
 
 Engine = Literal["compiled", "keras", "scikit-learn"]
-"""What trains a model: the kernels of ``engine``, Keras's ``fit``, or scikit-learn's LIBLINEAR."""
+"""Names of the trainers: the kernels of ``engine``, Keras's ``fit``, and scikit-learn's LIBLINEAR."""
 
 NOT_KEYS = {"[key]", *Engine.__args__, "log_loss", "squared_hinge", "names", "values"}
-"""What pydantic puts between the keys that lead to a fault."""
+"""Names that pydantic inserts between the keys of an error's location."""
 
 Checked = TypeVar("Checked", bound=BaseModel)
 

@@ -1,4 +1,4 @@
-"""How good probabilities are: scikit-learn's definitions, rounded where processors may differ in the last bits."""
+"""Metrics of probabilities by scikit-learn's definitions, rounded where processors may differ in the last bits."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -5,7 +5,7 @@ import os
 import sys
 
 OPENED = {0: os.O_WRONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
-"""How the null device takes the place of a closed stream: reading the first and writing to the second are errors."""
+"""Mode in which the null device replaces each closed stream: reading stdin and writing to stdout are then errors."""
 
 
 def prepare() -> None:

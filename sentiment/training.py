@@ -60,7 +60,7 @@ def digest(weights: np.ndarray) -> str:
 
 
 def split(reviews: int, validation_fraction: float) -> tuple[int, int]:
-    """How many reviews, the first ones, are trained on, and how many, the last ones as in Keras, are held out.
+    """Numbers of reviews to train on, which come first, and to hold out, which come last as in Keras.
 
     Raises:
         InputError: The fraction leaves none to train on, or is too small to hold one out.

@@ -70,7 +70,7 @@ def main(settings: Corpus, name: str) -> None:
 
 
 def tokens_of(settings: Corpus) -> Normal:
-    """How the texts are split."""
+    """Rules by which the texts are split into tokens."""
     return Normal(settings.tokens, settings.lowercase, settings.symbols)
 
 
@@ -152,7 +152,7 @@ def check_keys(settings: Corpus, name: str, parts: Parts) -> None:
 
 
 def is_part(path: Path, split: str) -> bool:
-    """Whether an entry of a folder holds a split: the folder or the file of its name."""
+    """True if an entry of a folder is a split: a folder or a file with its name."""
     return path.name == split if path.is_dir() else path.name.partition(".")[0] == split and bool(format_of(path))
 
 

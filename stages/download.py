@@ -165,7 +165,7 @@ def _body(url: str, size: int, timeout: float) -> bytes:
 
 
 def _within(seconds: float, make: Callable[[], bytes]) -> bytes:
-    """What ``make`` gives within so many seconds, in a thread: a timeout of a socket ends with each byte.
+    """Result of ``make()``, which runs in a thread, because a timeout of a socket starts again with each byte.
 
     Raises:
         TimeoutError: It takes longer; its thread ends with the process.
@@ -198,7 +198,7 @@ def copy(source: Path, path: Path) -> None:
 
 
 def locate(source: str, name: str) -> Path:
-    """Where the file ``name`` is, by a ``source`` that is its folder, it, or its companion, as a path or file:// URL.
+    """Path of the file ``name``; ``source`` is its folder, the file or the other file, as a path or a file:// URL.
 
     A relative path is one from the root of the repository, whose own copy ``dvc exp run --temp`` runs the stage in.
 
@@ -242,7 +242,7 @@ def keras_cache() -> Path:
 
 
 def holds(path: Path, pinned: Source) -> bool:
-    """Whether ``path`` is a readable file of the pinned bytes."""
+    """True if ``path`` is a readable file with the pinned SHA-256."""
     try:
         return sha256(path) == pinned.sha256
     except OSError:

@@ -57,7 +57,7 @@ def main(settings: ModelSettings, name: str) -> None:
 
 
 def remarks(figures: dict[str, float], reviews: Reviews, predicted: np.ndarray, names: list[str]) -> list[str]:
-    """How far the accuracy can be trusted, a line each.
+    """Lines about how reliable the accuracy is: its interval, the accuracy of a constant label, and warnings.
 
     Args:
         figures: By name, those of ``scoring.chance`` among them.

@@ -135,7 +135,7 @@ class Corpus(Section):
 
 
 class Evaluate(Section):
-    """How the test split is scored."""
+    """Parameters of the stage ``evaluate``."""
 
     batch: Annotated[int, Field(ge=1, le=10**6)]
     calibration_bins: Annotated[int, Field(ge=2, le=1000)]

@@ -32,7 +32,7 @@ from stages.environment import COMPUTING
 from stages.params import read_model
 
 ZIP = (zipfile.BadZipFile, zlib.error)
-"""What a damaged archive raises besides."""
+"""Further errors that a damaged archive raises."""
 
 
 class Checkpoint:

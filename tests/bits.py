@@ -17,7 +17,7 @@ from sentiment.engine.trainer import CompiledTrainer, predict
 
 
 class Run(NamedTuple):
-    """What to train."""
+    """Settings of a training."""
 
     layers: list[dict]  # of a Keras model
     updates: int

@@ -110,7 +110,7 @@ def on_cores(count: int) -> list[str]:
 
 
 def emulated(emulator: str, module: str, *arguments: str) -> str:
-    """What `python -m module` prints on an emulated processor.
+    """Output of `python -m module` on an emulated processor.
 
     LLVM makes the same machine code for a processor wherever it runs, and under an emulator it takes twenty times as
     long. So the module runs here first, with the emulated processor's name and features, and leaves its compiled code

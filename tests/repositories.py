@@ -129,6 +129,6 @@ def commit(folder: Path, message: str = "Results") -> str:
 
 
 def clone(folder: Path, target: Path, *options: str) -> Path:
-    """What a reader has: no data and no cache."""
+    """A reader's clone, without data and cache."""
     git(folder, "clone", "--quiet", *options, folder.as_uri(), str(target))
     return target

@@ -55,7 +55,7 @@ def test_every_cnn_lstm_written_without_keras_has_the_bytes_of_keras(bidirection
 
 
 def test_settings_away_from_the_defaults_are_those_of_keras():
-    """Whether a block computes them or not; the table and the file need the shapes."""
+    """Shapes are needed by the table and the file, also of layers that no block computes."""
 
     def make(keras):
         layers = keras.layers

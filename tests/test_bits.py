@@ -44,7 +44,7 @@ FLAGS = {"fast", "reassoc", "contract", "nnan", "ninf", "nsz", "arcp", "afn"}  #
 
 
 def bits(runs: Path, *prefix: str, **environment: str) -> list[str]:
-    """What tests.bits prints in a process of its own."""
+    """Output of tests.bits in a process of its own."""
     command, environment = [*prefix, sys.executable, "-m", "tests.bits", str(runs)], os.environ | environment
     process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
@@ -69,7 +69,7 @@ def runs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def here(runs) -> list[str]:
-    """What this machine prints, left to itself."""
+    """Output of this machine with its default settings."""
     return bits(runs)
 
 
@@ -99,7 +99,7 @@ def test_emulated_processors_give_the_bits_of_this_one(here, runs, emulator):
 
 
 def instructions(function: Callable, signatures) -> set[str]:
-    """What LLVM makes of a function: the names of its instructions, of the functions it calls, of its flags."""
+    """Names of the instructions, called functions and flags in the LLVM code of a function."""
     fresh = numba.njit(nogil=True, error_model="numpy")(function)  # what comes out of the cache can't be looked at
     for signature in signatures:
         fresh.compile(signature)

@@ -1,4 +1,4 @@
-"""What was compiled is taken from the cache if it is whole and of this very code, and never else."""
+"""Compiled code is taken from the cache only if it is complete and belongs to this code."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ print(outputs.tobytes().hex(), hits)
 
 
 class Run(NamedTuple):
-    """What a process found: the bits, how many of its two functions came from the cache, what it said."""
+    """Report of a process: the bits, the number of its two functions that came from the cache, and its output."""
 
     bits: str
     hits: int
@@ -79,7 +79,7 @@ def warm(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(warm) -> Run:
-    """What it gives, taken from that cache."""
+    """Result of the function that was loaded from that cache."""
     return run(warm)
 
 

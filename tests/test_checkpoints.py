@@ -130,7 +130,7 @@ class Project:
         return Trainer()
 
     def start(self) -> bool:
-        """Whether a training, which is killed after an epoch, goes on from the one before."""
+        """True if a training that is killed after an epoch resumes from the one before."""
         with inside(self.folder), pytest.raises(Killed):
             train.main(self.settings, NAME)
         return self.resumed is not None

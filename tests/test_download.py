@@ -150,7 +150,7 @@ def fill(folder, *names, content=None):
 
 
 def raw():
-    """What there is, but for the labels, which come from no source."""
+    """Files that exist, without the labels, which come from no source."""
     return {path.name: path.read_bytes() for path in Path("data/raw").iterdir() if path.name != "imdb_about.json"}
 
 

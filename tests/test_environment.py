@@ -1,4 +1,4 @@
-"""What computes is recorded, and is what the lock says."""
+"""The packages that compute are recorded, in the versions of the lock."""
 
 import ast
 import json

@@ -69,7 +69,7 @@ def program(tmp_path) -> Path:
 
 
 def ran(program: Path) -> bool:
-    """Whether the program ran since this was last asked."""
+    """True if the program ran since the last call."""
     there = program.with_name("ran").exists()
     program.with_name("ran").unlink(missing_ok=True)
     return there

@@ -1,4 +1,4 @@
-"""What each command imports of what takes long to import: a stage that needs no TensorFlow waits for none."""
+"""Commands import only the slow packages that they need: a stage without TensorFlow does not wait for it."""
 
 import re
 import subprocess

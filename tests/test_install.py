@@ -82,13 +82,13 @@ def setup(project: Path, target="setup", **more) -> tuple[int, list[str]]:
 
 
 def holds(project: Path, *names: str) -> bool:
-    """Whether the project's own environment, by its marker complete, has commands that start."""
+    """True if the project's environment has its marker, and its commands start."""
     runs = [subprocess.run([project / ".venv/bin" / name], check=False) for name in names]
     return (project / ".venv/installed").exists() and not any(run.returncode for run in runs)
 
 
 def by_uv(project: Path) -> bool:
-    """Whether it was uv that made the environment."""
+    """True if uv made the environment."""
     return "\nuv = " in (project / ".venv/pyvenv.cfg").read_text()
 
 

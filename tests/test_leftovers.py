@@ -1,4 +1,4 @@
-"""What a killed DVC leaves behind is removed where no other DVC runs, and nothing else is."""
+"""Files that a killed DVC leaves are removed if no other DVC runs, and no other files are."""
 
 import subprocess
 import sys

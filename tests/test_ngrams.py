@@ -36,7 +36,7 @@ def number(words, bits=BITS) -> int:
 
 
 def by_hand(review: list[int], longest: int) -> Counter:
-    """How often each n-gram is in a review, by its number."""
+    """Counts of the n-grams in a review, by number of the n-gram."""
     sizes = range(1, longest + 1)
     return Counter(number(review[at : at + n], bits_for(longest)) for n in sizes for at in range(len(review) - n + 1))
 
@@ -51,7 +51,7 @@ def texts(reviews: Ragged) -> list[str]:
 
 
 def columns_of(vectorizer, grams) -> list[int]:
-    """Where scikit-learn has each of our columns."""
+    """Column of scikit-learn for each of our columns."""
     return [vectorizer.vocabulary_[decode(ngrams.words(gram), INDEX)] for gram in grams]
 
 

@@ -22,7 +22,7 @@ reviews = st.lists(st.lists(st.integers(1, 40), max_size=12), max_size=8)
 
 
 def keras_rows(reviews, max_length, vocabulary):
-    """What `load_data` and `pad_sequences` make of raw reviews, in their order."""
+    """Arrays that `load_data` and `pad_sequences` make of raw reviews, in their order."""
     ids = [[1] + [rank + 3 for rank in review] for review in reviews]
     ids = [[word if word < vocabulary else 2 for word in review] for review in ids]
     return keras.utils.pad_sequences(ids, maxlen=max_length)

@@ -155,7 +155,7 @@ def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
 
 
 def is_settings(node: ast.expr) -> bool:
-    """Whether code names the params that a stage has read."""
+    """True if code names the params that a stage has read."""
     return isinstance(node, ast.Name) and node.id == "settings"
 
 
@@ -402,7 +402,7 @@ NEW = "no"  # a name that older YAML takes for false
 
 
 def add_a_model_of_a_new_kind(project) -> None:
-    """What a stranger does: copy the file of a kind, and add a section."""
+    """A stranger's steps: copy the file of a kind, and add a section."""
     project.add_a_kind("mine")
     with modify_yaml(project.folder / "params.yaml") as values:
         own = copy.deepcopy(values["models"][KERAS])

@@ -1,4 +1,4 @@
-"""What `python -m sentiment` says of texts, by a model that a real `dvc repro` trained on a made-up corpus."""
+"""Output of `python -m sentiment` by a model that a real `dvc repro` trained on a made-up corpus."""
 
 import hashlib
 import io

@@ -49,7 +49,7 @@ def runs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(runs) -> str:
-    """What one process prints that knows nothing of MPI."""
+    """Output of one process without MPI."""
     command = [sys.executable, "-m", "tests.bits", str(runs)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 

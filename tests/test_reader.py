@@ -47,7 +47,7 @@ def same(ours, theirs) -> bool:
 @example("+_1")
 @example("0b_")
 def test_a_word_or_number_is_what_dvc_reads(scalar):
-    """Where DVC cannot read it, and so runs nothing, neither can a stage."""
+    """A file that DVC cannot read, so that DVC runs nothing, is an error of the stage too."""
     for text in (f"key: {scalar}", f"key: [{scalar}, 1]", f"key: '{scalar}'"):
         try:
             theirs = loads_yaml(text)

@@ -187,7 +187,7 @@ def test_the_page_has_every_plot_with_both_revisions_and_folds_away_those_that_a
 
 
 def texts(svg: str) -> list[str]:
-    """What a picture says, in its order."""
+    """Texts of a picture, in their order."""
     return [unescape(text) for text in re.findall(r"<text [^>]*>(.*?)</text>", svg)]
 
 
@@ -561,7 +561,7 @@ addEventListener("load", () => {
 
 
 def measure(page: str, width: int, tmp_path: Path, scheme: str = "light") -> dict:
-    """What a browser makes of a copy of the page that may run this script, in a frame, as no window is phone-narrow.
+    """Result of this script on a copy of the page in a browser, in a frame, because no window is as narrow as a phone.
 
     The contrast is that of WCAG 2.2, https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio, the least of all texts'.
     """

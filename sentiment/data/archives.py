@@ -8,7 +8,7 @@ UNREADABLE = (
     ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, EOFError, RuntimeError, ArithmeticError,
     zipfile.BadZipFile, zlib.error, MemoryError,
 )  # fmt: skip
-"""What readers raise of bytes that are damaged, or made to harm."""
+"""Errors that readers raise for damaged or malicious bytes."""
 
 
 def members(content: bytes) -> dict[str, bytes]:

@@ -32,7 +32,7 @@ _UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order mark, read as UTF-8
 
 
 class Form(NamedTuple):
-    """How the rows of a file are written; the keys of a corpus in ``params.yaml``.
+    """Format of the rows of a file; the keys of a corpus in ``params.yaml``.
 
     Attributes:
         format: A key of ``READERS``.
@@ -61,7 +61,7 @@ class Row(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Why a row is no review: a kind, by which faults are counted, and what was found."""
+    """Reason why a row is not a review: a kind, by which faults are counted, and the row's content."""
 
     kind: str
     found: str
@@ -365,12 +365,12 @@ def draw(rows: Iterable[Row], labels: int, fraction: float, seed: int) -> list[i
 
 
 def is_test(row: Row, cuts: list[int], seed: int) -> bool:
-    """Whether a review is of the test split that ``draw`` drew."""
+    """True if a review is in the test split that ``draw`` drew."""
     return fingerprint(row.words, seed) < cuts[row.label]
 
 
 def _header(number: int, line: str, form: Form) -> tuple[str, list[str]]:
-    """What separates the columns of a table, and their names; no other of ``DELIMITERS`` gives both columns."""
+    """Separator of the columns of a table, and their names; no other of ``DELIMITERS`` gives both columns."""
     line = line.rstrip("\r\n")
     if "\r" in line:
         raise InputError(f"line {number}: lines end in CR alone, expected LF or CRLF; save the file anew")

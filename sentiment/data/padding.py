@@ -143,7 +143,7 @@ def pad(ranks: np.ndarray, lengths: np.ndarray, max_length: int, vocabulary: int
 
 
 def orders(*reviews: int) -> list[np.ndarray]:
-    """Where ``load_data`` takes each row from: row ``i`` of a split is its raw review ``orders(...)[split][i]``.
+    """Order of the rows of ``load_data``: row ``i`` of a split is its raw review ``orders(...)[split][i]``.
 
     Keras shuffles one split after the other from one ``RandomState(113)`` (``keras/src/datasets/imdb.py``), so a
     split's order depends on the sizes of those before it.

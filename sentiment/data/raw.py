@@ -239,7 +239,7 @@ def _object_header(stream: BinaryIO) -> int:
 
 
 def _preamble(data: bytes, number: int) -> int:
-    """Where in ``data`` the items of the outer list begin, once what comes before is known to be NumPy's own."""
+    """Position in ``data`` of the first item of the outer list, after a check that NumPy wrote all before it."""
     written = []
     for name, value, at in _opcodes(data):
         match name:
@@ -264,7 +264,7 @@ def _preamble(data: bytes, number: int) -> int:
 
 
 def _array_of(number: int, b: list[str]) -> list:
-    """What NumPy writes before the items of an object array, as operands and names of opcodes."""
+    """Operands and names of the opcodes that NumPy writes before the items of an object array."""
     made = ["_reconstruct", "ndarray", 0, "TUPLE1", *b, "TUPLE3", "REDUCE"]
     kind = ["dtype", "O8", 0, 1, "TUPLE3", "REDUCE", "MARK", 3, "|", None, None, None, -1, -1, 63, "TUPLE", "BUILD"]
     return [*made, "MARK", 1, number, "TUPLE1", *kind, False]
@@ -289,7 +289,7 @@ def _opcodes(data: bytes) -> Iterator[tuple[str, object, int]]:
 
 
 def _refusal(data: bytes, name: str = "") -> InputError:
-    """What to say of a pickle that goes on with ``data``: the function it asks for, or else its opcode."""
+    """Error about a pickle that continues with ``data``; it names the function asked for, or else the opcode."""
     first = ""
     try:
         for opcode, operand, _ in _opcodes(data):

@@ -1,4 +1,4 @@
-"""What a first reading of all rows of a corpus finds: the words, the labels, the faults, and texts on both sides."""
+"""Survey of all rows of a corpus: counts of words, labels and faults, and texts that both splits have."""
 
 from array import array
 from collections import Counter
@@ -14,11 +14,11 @@ MOST_WORDS = 2_000_000  # different ones, whose counts take about 200 MB
 
 
 Placed = tuple[str, str, Row | Fault]
-"""Where a row begins, its split (no matter of a fault), and the row."""
+"""Position of a row, its split (any, for a fault), and the row."""
 
 
 class Survey(NamedTuple):
-    """What there is.
+    """Counts over all rows of a corpus.
 
     Attributes:
         words: How often each word occurs in the training split.

@@ -15,7 +15,7 @@ from sentiment.data.padding import FIRST_WORD, START, UNKNOWN
 
 
 class Tokens(NamedTuple):
-    """How a text is split into words; recorded with each model.
+    """Rules by which a text is split into words; recorded with each model.
 
     Attributes:
         lowercase: Whether ASCII letters are lower-cased. Others are only where ``clean`` folds them.
@@ -27,7 +27,7 @@ class Tokens(NamedTuple):
 
 
 class Normal(NamedTuple):
-    """How a normalised text is split into tokens: the rules of a corpus of the user's own.
+    """Rules by which a normalised text of a user's own corpus is split into tokens.
 
     Attributes:
         unit: ``words``, which spaces separate, or ``characters``, among which ``SPACE`` stands for spaces.
@@ -265,7 +265,7 @@ def normal_character(letter: str, tokens: Normal) -> str:
 
 
 def fold_character(letter: str) -> str:
-    """What a character is put as.
+    """Replacement of a character.
 
     Letters are lower-cased, and a compatible form of a letter (Unicode's NFKC) is that letter. Quotes, dashes and
     ellipses become ASCII's; white space and every other sign that is not ASCII a space; marks of no width vanish, but

@@ -1,4 +1,4 @@
-"""What a block is: the compiled forward and backward pass of one Keras layer, or of several fused into one.
+"""Blocks: a block is the compiled forward and backward pass of one Keras layer, or of several fused into one.
 
 A batch goes through a list of blocks like this; only the last block knows the labels:
 
@@ -56,14 +56,14 @@ _DEFAULTS = {
 
 
 class Shape(NamedTuple):
-    """What goes from one block to the next: for each review ``steps`` rows of ``features``; one row if steps is 0."""
+    """Shape of a block's outputs: for each review ``steps`` rows of ``features``; one row if steps is 0."""
 
     steps: int
     features: int
 
 
 class Capacity(NamedTuple):
-    """What memory is needed for."""
+    """Buffer sizes."""
 
     groups: int  # the padding review's and the shards'
     reviews: int  # at most, in a shard
@@ -137,7 +137,7 @@ class Block:
         raise NotImplementedError
 
     def given(self, group: int) -> list[np.ndarray]:
-        """What backward(0) and ``finish`` read of a shard: contiguous arrays, whose sizes follow from ``groups``."""
+        """Arrays of a shard that backward(0) and ``finish`` read: contiguous, of sizes that follow from ``groups``."""
         return [self.parts[group]] if self.weights else []
 
     def finish(self) -> None:
@@ -178,7 +178,7 @@ def settings(layer: dict, *free: str, **fixed: object) -> list:
 
 
 def refusal(layer: dict, name: str, found: object, right: object) -> InputError:
-    """What to raise where a setting of a layer has a value that the block does not compute."""
+    """Error for a setting of a layer whose value the block does not compute."""
     return InputError(
         f"layer {layer['config']['name']!r} ({layer['class_name']}): {name} = {found}, the compiled trainer has only"
         f" {right}; {REMEDY}"

@@ -54,7 +54,7 @@ class Cache(NullCache):
         self.code = hashlib.sha256(Path(function.__code__.co_filename).read_bytes()).hexdigest()
 
     def load_overload(self, sig, target_context):
-        """What was compiled for the types ``sig`` and this processor; ``None`` if nothing was or it is damaged."""
+        """Compiled code for the types ``sig`` and this processor; ``None`` if there is none or it is damaged."""
         target_context.refresh()
         if _unusable or _files() != _FILES:  # the files have changed since they were imported, or while they were
             return None

@@ -22,7 +22,7 @@ import numpy as np
 
 
 class Rows(NamedTuple):
-    """Which rows a group has, for compiled code."""
+    """Rows of a group, for compiled code."""
 
     starts: np.ndarray  # int32 [reviews], ascending: the first step of each review
     active: np.ndarray  # int64 [steps]: how many reviews have started by each step
@@ -65,7 +65,7 @@ class Groups:
             self.rows.append(Rows(starts[reviews], active[:count]))
 
     def __len__(self) -> int:
-        """How many groups."""
+        """Number of groups."""
         return len(self.rows)
 
     def unshared(self) -> "Groups":

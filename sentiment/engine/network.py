@@ -99,7 +99,7 @@ class Network:
             block.backward(group)
 
     def given(self, group: int) -> list[np.ndarray]:
-        """What a shard has filled that backward(0), ``finish`` and ``probabilities`` read."""
+        """Arrays of a shard that backward(0), ``finish`` and ``probabilities`` read."""
         return [array for block in self.blocks for array in block.given(group)]
 
     def finish(self) -> None:

@@ -127,7 +127,7 @@ def _layout(arrays: list[np.ndarray]) -> "MPI.Datatype":
 
 
 def share(find: Callable[[], Value]) -> Value:
-    """What ``find()`` gives in the first process, in all of them; it is called in no other."""
+    """Result of ``find()``, which only the first process calls, in all processes."""
     world, rank, _, _ = processes()
     return world.bcast(find() if rank == 0 else None) if world else find()
 

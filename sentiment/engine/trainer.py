@@ -197,7 +197,7 @@ def predict(
     batch: int,
     progress: Callable[[int], None] = lambda reviews: None,
 ) -> np.ndarray:
-    """What a ``CompiledPredictor`` of these layers and weights predicts, once."""
+    """Predictions of a ``CompiledPredictor`` of these layers and weights that is used once."""
     return CompiledPredictor(layers, weights, batch=min(batch, len(ids))).predict(ids, progress)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import keras
 
 DATE = "1980-01-01@00:00:00"
-"""When every file says it was saved: the earliest time that its members can have. Keras's file editor wants one."""
+"""Date in every file: the earliest that a zip member can have. Keras's file editor needs one."""
 
 MOST_OBJECTS, DEEPEST, LARGEST = 10_000, 20, 10**8
 """Maximum number of groups and arrays in a file, of levels of groups, and of any size in the configuration."""

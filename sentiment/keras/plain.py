@@ -211,7 +211,7 @@ class Layer:
         return _object(self.class_name, "keras.layers", **config) | built
 
     def _is_built(self) -> bool:
-        """Whether Keras records the shape of the inputs: of a layer with variables."""
+        """True if Keras records the shape of the inputs, as it does for a layer with variables."""
         return self.stock.variables is not Stock._field_defaults["variables"]
 
 

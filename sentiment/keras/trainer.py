@@ -89,7 +89,7 @@ class KerasTrainer:
         return own | {"weights": backend.get_weights(self.model)}
 
     def _variables(self) -> dict[str, keras.Variable]:
-        """What training changes beside the weights."""
+        """Variables that training changes beside the weights."""
         weights = {id(weight) for weight in self.model.weights}
         seeds = [variable for variable in self.model.variables if id(variable) not in weights]
         found = {f"optimizer/{number}": variable for number, variable in enumerate(self.optimizer.variables)}

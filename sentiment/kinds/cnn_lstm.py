@@ -13,7 +13,7 @@ from sentiment.schema import Pad, Section, Size
 __all__ = ["COMPILED", "FILE", "PARALLEL", "Settings", "build", "make_trainer", "open_model"]
 
 COMPILED = True
-"""Whether the compiled trainer has blocks for every network that ``build`` makes; without it, ``params`` tries."""
+"""True: the compiled trainer has blocks for all networks of ``build``. If False, the stage ``params`` checks each."""
 
 LARGEST = 2**34
 """Bytes that training may need: 16 GiB, three hundred times what `full` does."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FILE = "model.npz"
 PARALLEL = False
-"""Whether several processes can share the training; see ``stages.common.launcher``."""
+"""False: several processes cannot share the training; see ``stages.common.launcher``."""
 
 ITERATIONS = 1000
 """Maximum number of LIBLINEAR's iterations."""
@@ -48,7 +48,7 @@ Strength = Annotated[float, Field(gt=0, le=10**6)]
 
 
 class Architecture(Section):
-    """Which n-grams there are, and which feature the count of each becomes; see ``Weighting``."""
+    """Choice of the n-grams and of the feature that each count becomes; see ``Weighting``."""
 
     kind: Literal["ngrams"]
     longest: Annotated[int, Field(ge=1, le=LONGEST)]
@@ -309,7 +309,7 @@ def make_trainer(
 
 
 class Trainer:
-    """What both trainers share; a ``training.Trainer``.
+    """Base class of both trainers; a ``training.Trainer``.
 
     The reviews are taken in the order of the corpus's files, which ``pad`` shuffles as Keras does. Of two labels one
     model is trained, which tells label 1; of more, one for each label.

@@ -1,1 +1,1 @@
-"""What all stages share: command line, files, guards, processes."""
+"""Code that all stages share: command line, files, guards, processes."""

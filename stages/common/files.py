@@ -16,7 +16,7 @@ from numpy.lib.format import open_memmap
 from sentiment import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Why a disk takes no more: it is full, this user's share of it is, or the file is as large as this user may have."""
+"""Errors of a full disk, of a full quota, and of a file that is as large as this user's limit allows."""
 
 CHUNK = 1 << 20  # bytes written at once
 

@@ -1,4 +1,4 @@
-"""What keeps a stage from the user's environment, and notices inputs that change while it runs."""
+"""Protection of a stage from the user's environment, and from inputs that change while it runs."""
 
 import os
 import re

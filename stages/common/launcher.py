@@ -19,7 +19,7 @@ NAME = "LAUNCHER"
 
 
 def requested() -> bool:
-    """Whether this process is to start a launcher: one is named, and this is none of its processes."""
+    """True if this process must start a launcher: one is named, and this process was not started by it."""
     return bool(os.environ.get(NAME, "").strip()) and "mpi4py" not in sys.modules
 
 
@@ -100,7 +100,7 @@ def _python() -> list[str]:
 
 
 def _ending(process: subprocess.Popen, then: Callable) -> Callable:
-    """What to do on a signal: end the launcher, and so all its processes, and then what would have been done."""
+    """Handler of a signal that ends the launcher with all its processes, and then calls the handler ``then``."""
 
     def end(number, frame):
         process.terminate()

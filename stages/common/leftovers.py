@@ -1,4 +1,4 @@
-"""What a killed DVC or a full disk leaves behind: found and removed before `dvc repro`, and explained after it.
+"""Unfinished files of a killed DVC or a full disk: removed before `dvc repro`, and explained after it.
 
 DVC writes ``.dvc/tmp/rwlock`` and ``dvc.lock`` in place. A process killed meanwhile leaves a part of them, which no
 later command can read.
@@ -53,7 +53,7 @@ def explain() -> None:
 
 
 def is_cut(path: Path) -> bool:
-    """Whether a file that DVC writes is there, and its end is not: the lock is no JSON, the record has no line end."""
+    """True if a file of DVC exists and lacks its end: the lock is not JSON, or the record has no last line end."""
     if not path.is_file():
         return False
     content = path.read_bytes()

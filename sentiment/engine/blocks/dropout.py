@@ -46,6 +46,6 @@ class Dropout(Block):
 
 
 def factors(rate: float, shape: tuple[int, int], draw) -> np.ndarray:
-    """What each number is multiplied with: float32 [shape], 0 with probability ``rate``, and else 1 / (1 - rate)."""
+    """Factors of the inputs: float32 [shape], 0 with probability ``rate``, and otherwise 1 / (1 - rate)."""
     stays = np.random.default_rng(draw).random(shape, np.float32) >= np.float32(rate)
     return stays / np.float32(1 - rate)

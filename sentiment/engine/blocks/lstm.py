@@ -41,7 +41,7 @@ class States(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What the forward pass of a group leaves for the backward pass, and what that computes."""
+    """Arrays that the forward pass of a group keeps for the backward pass, and those that the backward pass fills."""
 
     inputs: np.ndarray  # float32 [rows + n, F + C]: x and h of each step, and the last h
     cells: np.ndarray  # float32 [rows + n, C]: c before each step, and the last; or [n, C], the last only

@@ -77,7 +77,7 @@ def _running_maximum(steps, inputs, largest, ties):
 
 @inlined
 def _count(here, most, count):
-    """How many steps have the maximum, when one more is ``here`` after ``count`` that have ``most``."""
+    """Number of steps that have the maximum, after ``count`` steps with the maximum ``most`` and one step ``here``."""
     one = broadcast(_ONE)
     return where_greater(here, most, one, where_equal(here, most, count + one, count))
 
