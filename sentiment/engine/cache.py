@@ -7,6 +7,7 @@ copies of this code can share it, and otherwise beside Python's bytecode in ``__
 """
 
 import hashlib
+import logging
 import pickle
 import sys
 import uuid
@@ -93,4 +94,4 @@ class Cache(NullCache):
 def _do_without(error: OSError) -> None:
     global _unusable
     _unusable = error
-    print(f"compiled code is not kept, and compiled again by each process: {error}", file=sys.stderr)
+    logging.getLogger(__name__).warning("compiled code is not kept, and compiled again by each process: %s", error)
