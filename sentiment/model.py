@@ -53,6 +53,7 @@ class Answer(NamedTuple):
         truncated: Whether the text is longer than the model reads; it reads the end.
         error: Reason why there is no label; "" if there is one.
         probabilities: Probability of each label, if there are more than two.
+        probability_of: Name of the label that ``probability`` is the probability of; "" if there is no label.
     """
 
     label: str
@@ -62,13 +63,18 @@ class Answer(NamedTuple):
     truncated: bool
     error: str = ""
     probabilities: dict[str, float] | None = None
+    probability_of: str = ""
 
     def __str__(self) -> str:
-        """One line: label, probability, and words with their effects."""
+        """One line: label, probability with the name of its label, and words with their effects."""
         if self.error:
             return f"no answer: {self.error}"
-        moved = " ".join(f"{word}{effect:+.3f}" for word, effect in self.words)
-        return f"{self.label:8}  {self.probability:.4f}  {moved}".rstrip()
+        return f"{self.head}  {' '.join(f'{word}{effect:+.3f}' for word, effect in self.words)}".rstrip()
+
+    @property
+    def head(self) -> str:
+        """Label and probability, as in ``negative  P(positive)=0.0278``."""
+        return f"{self.label:8}  P({self.probability_of})={self.probability:.4f}"
 
 
 class Explanation(NamedTuple):
@@ -90,7 +96,7 @@ class Explanation(NamedTuple):
     shades: list[tuple[str, float]]
 
     def __str__(self) -> str:
-        """One line without colours: label, probability, and words with their effects."""
+        """One line without colours: that of the prediction."""
         return str(self.answer)
 
     def colored(self) -> str:
@@ -100,7 +106,7 @@ class Explanation(NamedTuple):
             code = ("2", "22", "28", "34") if share > 0 else ("1", "52", "88", "124")
             level = min(3, int(abs(share) * 4))
             parts.append(f"\x1b[48;5;{code[level]}m\x1b[97m{word}\x1b[0m" if abs(share) >= 0.1 else word)
-        return f"{self.answer.label:8}  {self.answer.probability:.4f}  {' '.join(parts)}".rstrip()
+        return f"{self.answer.head}  {' '.join(parts)}".rstrip()
 
     def _repr_html_(self) -> str:
         parts = []
@@ -224,12 +230,12 @@ class TextModel:
             for at, label, probability, pairs in zip(known, called(positive), positive, moved, strict=True):
                 named = [(join((self._word[id] for id in gram), self.tokens), effect) for gram, effect in pairs]
                 named = strongest(named, len(named) if count < 0 else count)
-                each = None
+                each, name, of = None, self.labels[label], self.labels[1]
                 if positive.ndim == 2:
-                    each = dict(zip(self.labels, probability.tolist(), strict=True))
+                    each, of = dict(zip(self.labels, probability.tolist(), strict=True)), name
                     probability = probability[label]
-                unknown, truncated, name = answers[at].unknown, len(ids[at]) > longest, self.labels[label]
-                answers[at] = Answer(name, float(probability), named, unknown, truncated, probabilities=each)
+                unknown, truncated = answers[at].unknown, len(ids[at]) > longest
+                answers[at] = Answer(name, float(probability), named, unknown, truncated, "", each, of)
                 effects[at] = pairs
         return answers, effects
 

@@ -66,7 +66,7 @@ def test_an_explanation_shades_each_word_by_the_effects_of_its_n_grams_and_shows
     words = ["good", "b", "film", "b", "zxcvb", "rare", "good", "film"]
     assert found.shades == [*zip(words, [0.5, 0, 0.0, 0, 0, -0.25, 0.5, 0.25], strict=True)]
     assert found.answer.words == [("film rare", -0.5), ("good film", 0.5), ("good", 0.25)]
-    assert str(found) == "good      0.7500  film rare-0.500 good film+0.500 good+0.250"
+    assert str(found) == "good      P(good)=0.7500  film rare-0.500 good film+0.500 good+0.250"
     page = found._repr_html_()
     assert page.count("<span") == len(words)
     assert "log-odds" in page

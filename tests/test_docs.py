@@ -127,10 +127,9 @@ def typed(project, command: str, code: int = 0) -> str:
 
 def test_a_prediction_looks_as_in_the_readme(project):
     command, output = example(README, "make predict MODEL=small")
-    words = r"\S+?# ?"
-    expected = re.fullmatch(rf"(positive|negative) # (?:{words})+", shape(output))
-    assert expected, output
-    assert re.fullmatch(rf"(positive|negative) # (?:{words})+", shape(typed(project, command)))
+    line = r"(positive|negative) P\(positive\)=# (?:\S+?# ?)+"
+    assert re.fullmatch(line, shape(output))
+    assert re.fullmatch(line, shape(typed(project, command)))
 
 
 def test_the_python_of_the_readme_runs(project):
@@ -140,7 +139,7 @@ def test_the_python_of_the_readme_runs(project):
     )
     printed = project.run(sys.executable, "-c", lines, PYTHONPATH=str(project.folder)).stdout.splitlines()
     assert re.match(r"\[Answer\(label='(positive|negative)', probability=0\.\d+", printed[0])
-    assert re.match(r"(positive|negative)  +0\.\d+  ", printed[1])
+    assert re.match(r"(positive|negative)  P\(positive\)=0\.\d+  ", printed[1])
 
 
 @pytest.mark.parametrize(
