@@ -25,83 +25,83 @@ EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Sky
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## create .venv from requirements.txt, unless it is there
+setup: ## create .venv from requirements.txt, unless it exists
 	@$(PYTHON) install.py .venv requirements.txt
 
 mpi: ## add MPI to .venv, for LAUNCHER="mpiexec -n 4" make repro
 	@$(PYTHON) install.py .venv requirements.txt requirements-mpi.txt
 
-demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, offline
+demo: setup ## run the whole pipeline on generated reviews, in a scratch folder and offline
 	@python -m demo
 
-corpus: setup ## look at labelled texts, and write their section and a model's into params.yaml: FILE=reviews.csv NAME=mine
+corpus: setup ## detect the format of labelled texts, choose a model, write params.yaml: FILE=reviews.csv NAME=mine
 	@python -m corpora $(call option,name,NAME) $(if $(value TEXT),--text "$$TEXT") $(call option,label,LABEL) \
 	  $(call option,labels,LABELS) $(call option,encoding,ENCODING) $(call option,separator,SEPARATOR) \
 	  $(call option,format,FORMAT) $(call option,language,LANGUAGE) $(call option,license,LICENSE) -- "$$FILE"
 
-repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=small for one model
+repro: setup ## run the pipeline on the IMDB reviews and print the metrics; MODEL=small for one model
 	@python -E -m stages.common.leftovers
 	@python -E -m stages.params $(if $(MODEL),--model '$(MODEL)')
 	dvc repro $(TARGET) || { python -E -m stages.common.leftovers --after; exit 1; }
 	@dvc metrics show $(or $(patsubst %,metrics/%.json,$(MODEL)),metrics/*.json)
 
-predict: setup ## predict the label of TEXT='...', or of each line of standard input; MODEL=small
+predict: setup ## predict the label of TEXT='...', or of each line of standard input: MODEL=small
 	@python -m sentiment $(if $(MODEL),--model '$(MODEL)') $(if $(value TEXT),-- "$$TEXT")
 
-export: setup ## MODEL=small as one folder for people without this project: exported/small/
+export: setup ## write a model for people without this project to exported/small/: MODEL=small
 	@python -m export $(MODEL)
 
-verify-export: setup ## prove an exported folder by its own recipe: FOLDER=exported/small
+verify-export: setup ## make an exported folder again by its own recipe, and compare every byte: FOLDER=exported/small
 	@python -m export.verify $(FOLDER)
 
-check: lint ## lint, types and the tests that run no pipeline: after each change
+check: lint ## lint, and the tests that run no pipeline: after each change
 	@$(PYTEST) -m 'not slow'
 
 test: mpi ## all tests but those on emulated processors
 	@$(PYTEST)
 
-test-processors: setup ## training and scoring on emulated processors: EMULATORS="qemu-x86_64 -cpu Haswell,..."
+test-processors: setup ## train and score on emulated processors: EMULATORS="qemu-x86_64 -cpu Haswell,..."
 	@$(PYTEST) -k emulated --emulators '$(EMULATORS)'
 
-gate: setup ## does dvc.lock describe this tree? in a second, without data
+gate: setup ## compare dvc.lock with the code, the params and the results in Git; in seconds, without data
 	@python -m checks.gate
 
-verify: setup ## prove a committed result by rerunning it: MODEL=small for one model, REV=rev for another revision
+verify: setup ## rerun a commit and compare every output; MODEL=small for one model, REV=rev for another commit
 	@python -m checks.verify $(TARGET) $(if $(REV),--rev $(REV))
 
-report: setup ## what changed since main, in report/index.html and report/report.md; BASE=rev for another commit
+report: setup ## compare metrics, params and plots with the main branch, in report/; BASE=rev for another commit
 	@python -m checks.report $(if $(BASE),--base $(BASE))
 
-plots: setup ## all plots of the working tree on a page that needs no network, report/plots.html
+plots: setup ## draw all plots of the working tree in report/plots.html, which needs no network
 	@python -m checks.report --plots
 
-noise: setup ## standard deviation of the metrics over random seeds: MODEL=small SEEDS=5 ENGINE=keras
+noise: setup ## measure the standard deviation of the metrics over random seeds: MODEL=small SEEDS=5 ENGINE=keras
 	@python -m benchmarks.noise $(MODEL) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(ENGINE),--engine $(ENGINE))
 
-faults: setup ## break `dvc repro` in many ways and see that the next one mends it: TRIES=120 ONLY=kill
+faults: setup ## kill and damage runs of the pipeline, and check that the next run repairs them: TRIES=120 ONLY=kill
 	@python -m faults $(if $(TRIES),--tries $(TRIES)) $(if $(ONLY),--only $(ONLY))
 
-bench: .venv-bench ## ratios against Keras and PyTorch, side by side: ROWS=small; needs `make repro` and IMDB_SOURCE
+bench: .venv-bench ## measure the speed against Keras, JAX and PyTorch; ROWS=small; needs `make repro` and IMDB_SOURCE
 	@python -m benchmarks $(if $(ROWS),--rows '$(ROWS)')
 
-compare: setup ## accuracy of all models by training time and by number of reviews, in experiments/; needs `make repro`
+compare: setup ## measure the accuracy of all models by training time and number of reviews; needs `make repro`
 	@python -m experiments.compare
 
-docs: .venv-docs ## the documentation as web pages, build/docs/index.html; a link that leads nowhere is an error
+docs: .venv-docs ## build the documentation in build/docs/index.html; a broken link is an error
 	@.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env \
 	  -c docs . build/docs
 
-lint: setup ## ruff: check and format; ty: names that are not there, on any platform
+lint: setup ## check code and format by ruff, and names on each platform by ty
 	ruff check
 	ruff format --check
 	$(foreach platform,linux darwin win32,ty check --output-format concise --python-platform $(platform) &&) true
 
-audit: setup ## known vulnerabilities of the locked packages, by pip-audit; needs the internet
+audit: setup ## look up known vulnerabilities of the locked packages by pip-audit; needs the internet
 	@uv tool run --quiet pip-audit==2.10.1 --strict --disable-pip --require-hashes --progress-spinner off \
 	  --requirement requirements.txt --requirement requirements-mpi.txt 2>.venv/audit.log || \
 	  { sed -n '$$s/^/error: /p' .venv/audit.log >&2; exit 1; }
 
-lock: setup ## resolve pyproject.toml into requirements.txt again, one version of each package for every Python
+lock: setup ## lock the packages of pyproject.toml again, one version of each for every Python
 	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
 	  --group dev --custom-compile-command 'make lock' --no-emit-index-url --output-file requirements.txt pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
