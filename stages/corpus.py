@@ -1,8 +1,8 @@
 """Turn labelled texts of your own into the format of the IMDB reviews: data/raw/<corpus>.npz, and its word index.
 
-data/raw/<corpus>_about.json has the names of the labels and how a text is split into tokens. The files are read once to
-draw the test split, if there is none; once to find every fault and to count; and once more for each split, to write it
-as they are read.
+data/raw/<corpus>_about.json has the names of the labels and the rules that split a text into tokens. The files are read
+once to draw the test split, if they have none, once to find all faults and to count, and once for each split, which is
+written while it is read.
 """
 
 import json
@@ -40,14 +40,14 @@ from stages.params import Corpus, read_corpus
 RAW = Path("data/raw")
 SPLITS = ("train", "test")
 WHOLE = "train and test"
-"""The split of reviews that come without one: it is drawn."""
+"""Name of the split of reviews that come without splits: the splits are drawn."""
 
 Parts = dict[str, list[Path]]
 """The files or folders of each split."""
 
 
 def main(settings: Corpus, name: str) -> None:
-    """Write the corpus called ``name``, streaming."""
+    """Write the corpus called ``name`` row by row; no split is ever in memory as a whole."""
     parts = find_parts(settings)
     check_keys(settings, name, parts)
     read = split_read(parts, settings)
@@ -75,7 +75,7 @@ def tokens_of(settings: Corpus) -> Normal:
 
 
 def split_read(parts: Parts, settings: Corpus) -> Callable[[], Iterator[Placed]]:
-    """A function that reads every row, with its split; where the reviews have none, the split is drawn here."""
+    """A function that reads every row with its split. If the reviews have no splits, the test split is drawn here."""
     read = partial(read_rows, parts, settings)
     if WHOLE not in parts:
         return read
@@ -85,10 +85,10 @@ def split_read(parts: Parts, settings: Corpus) -> Callable[[], Iterator[Placed]]
 
 
 def find_parts(settings: Corpus) -> Parts:
-    """The files or folders of each split; of ``WHOLE`` alone where the reviews come without splits.
+    """The files or folders of each split, or of ``WHOLE`` alone if the reviews have no splits.
 
     Raises:
-        InputError: There is none, or another than ``READERS`` read.
+        InputError: There is no file, or one that no function in ``READERS`` reads.
     """
     path = Path(settings.reviews)
     parts: Parts = {WHOLE: [path]}
@@ -132,10 +132,10 @@ def labelled_part(folder: Path, value: str) -> Path | None:
 
 
 def check_keys(settings: Corpus, name: str, parts: Parts) -> None:
-    """See that params.yaml has the keys that these files need.
+    """Check that params.yaml has the keys that these files need, and no others.
 
     Raises:
-        InputError: It lacks one, or has one that would play no part.
+        InputError: A key is missing, or would not be used.
     """
     files = [part for part in chain(*parts.values()) if part.is_file()]
     columns = any(not (settings.format or format_of(part) or "").endswith(("text", "label")) for part in files)
@@ -157,7 +157,7 @@ def is_part(path: Path, split: str) -> bool:
 
 
 def read_rows(parts: Parts, settings: Corpus) -> Iterator[Placed]:
-    """Every row, with the split of its file, which may be ``WHOLE``; those that are left out are not among them."""
+    """Every row with the split of its file, which may be ``WHOLE``, without the rows that are left out."""
     values, tokens = settings.values, tokens_of(settings)
     for split, paths in parts.items():
         for path in paths:
@@ -168,7 +168,7 @@ def read_rows(parts: Parts, settings: Corpus) -> Iterator[Placed]:
 
 
 def split_rows(read: Callable[[], Iterable[Placed]], cuts: list[int], seed: int) -> Iterator[Placed]:
-    """Rows that come without splits, each in the one that was drawn."""
+    """Rows that come without splits, each with the split that was drawn for it."""
     for place, whole, row in read():
         split = whole if isinstance(row, Fault) else "test" if is_test(row, cuts, seed) else "train"
         yield place, split, row
@@ -182,9 +182,9 @@ def read_file(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Fault
 
 
 def read_folder(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Fault]]:
-    """The reviews of the folder or file of each label, a file or line each, in the order of their names.
+    """The reviews of the folder or file of each label, one per file or line, in the order of names.
 
-    Hidden files are none.
+    Hidden files are skipped.
     """
     for value in settings.values:
         part = labelled_part(path, value)
@@ -207,7 +207,7 @@ def read_folder(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Fau
 
 
 def check_rows(settings: Corpus, name: str, found: Survey) -> None:
-    """Warn of what the user should know.
+    """Print warnings about the texts.
 
     Raises:
         InputError: More bad rows than are allowed, or a split that lacks a label.

@@ -1,6 +1,6 @@
 """Fill data/raw with the two raw files, from the first source that has the pinned bytes, and name their labels.
 
-The sources: the file or folder that the environment variable ``IMDB_SOURCE`` names, and no other where it is set; the
+The sources: the file or folder that the environment variable ``IMDB_SOURCE`` names (if set, the only source); the
 object in DVC's cache that dvc.lock records; the Keras cache; the public addresses in ``params.yaml``.
 """
 
@@ -28,13 +28,13 @@ from stages.params import Download, Source, read_download
 RAW = Path("data/raw")
 REVIEWS, WORD_INDEX = "imdb.npz", "imdb_word_index.json"
 ABOUT = {"labels": ["negative", "positive"], "tokens": IMDB._asdict(), "language": "en"}
-"""Names of labels 0 and 1, how a text is split into words, and the language."""
+"""Names of labels 0 and 1, rules that split a text into words, and language."""
 
 REMEDY = "set IMDB_SOURCE to a local copy, or run `make demo`, which needs none of the data"
 
 
 def main(settings: Download) -> None:
-    """Have both files in place, say where each came from, and write the labels."""
+    """Get both files, print the source of each, and write the labels."""
     for name, pinned in {REVIEWS: settings.reviews, WORD_INDEX: settings.word_index}.items():
         target = RAW / name
         if holds(target, pinned):
@@ -48,10 +48,10 @@ def main(settings: Download) -> None:
 
 
 def take_named(source: str, target: Path, pinned: Source) -> Path:
-    """Copy ``target`` from the source the user asked for, and give the path it was found at.
+    """Copy ``target`` from the source that the user names, and return its path there.
 
     Raises:
-        InputError: It is not there, or has other bytes: no other source is what the user asked for.
+        InputError: It is not there, or has other bytes. No other source is tried, because the user named this one.
     """
     path = locate(source, target.name)
     try:
@@ -68,10 +68,10 @@ def take_named(source: str, target: Path, pinned: Source) -> Path:
 
 
 def take_first(target: Path, pinned: Source, settings: Download) -> str:
-    """Take ``target`` from DVC's cache, the Keras cache or the first address with the pinned bytes, and say which.
+    """Copy ``target`` from DVC's cache, the Keras cache or the first address with the pinned bytes; return its name.
 
     Raises:
-        InputError: None has them: a line for each place, and what to do.
+        InputError: No source has them. The message has a line for each source, and the remedy.
     """
     end, failures = time.monotonic() + settings.deadline, []
     for path in (dvc_cache(target), keras_cache() / target.name):
@@ -85,24 +85,24 @@ def take_first(target: Path, pinned: Source, settings: Download) -> str:
 
 
 def _tried(target: Path, pinned: Source, place: str, write: Callable[[Path], object], failures: list[str]) -> str:
-    """The place if ``write`` gave the pinned bytes, or else "", and its failure is the last of ``failures``."""
+    """``place`` if ``write`` gave the pinned bytes; otherwise "", after the error is appended to ``failures``."""
     try:
         take(target, pinned, write)
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) in FULL:
             raise
         failures.append(f"{place}: {reason(error)}")
-        if not isinstance(error, FileNotFoundError):  # an empty cache is nothing to warn of
+        if not isinstance(error, FileNotFoundError):  # an empty cache needs no warning
             print(f"warning: {failures[-1]}", file=sys.stderr)
         return ""
     return place
 
 
 def take(target: Path, pinned: Source, write: Callable[[Path], object]) -> None:
-    """Have ``write`` fill a temporary file, which becomes ``target`` only if its bytes are the pinned ones.
+    """Let ``write`` fill a temporary file, which is moved to ``target`` only if its bytes are the pinned ones.
 
     Raises:
-        InputError: They are not.
+        InputError: The bytes are not the pinned ones.
         OSError: They could not be read or written; the errors of ``requests`` are among these.
     """
     with replacing(target) as path:
@@ -114,7 +114,7 @@ def take(target: Path, pinned: Source, write: Callable[[Path], object]) -> None:
 
 
 def download(url: str, size: int, timeout: float, retries: int, end: float, path: Path) -> None:
-    """Write the bytes that ``url`` gives to ``path``; try again, ever later, after a failure that may pass.
+    """Download ``url`` to ``path``. Temporary failures are followed by further tries, with growing pauses.
 
     Args:
         url: An address, http or https.
@@ -125,8 +125,8 @@ def download(url: str, size: int, timeout: float, retries: int, end: float, path
         path: The file to write.
 
     Raises:
-        requests.RequestException: The last failure. What the server refuses is not asked for twice.
-        InputError: There are more bytes than expected.
+        requests.RequestException: The last failure. After a refusal of the server there is no further try.
+        InputError: The server sends more bytes than expected.
         TimeoutError: The time is up.
     """
     import requests  # here, so that a run that needs no network starts at once
@@ -145,7 +145,7 @@ def download(url: str, size: int, timeout: float, retries: int, end: float, path
 
 
 def _body(url: str, size: int, timeout: float) -> bytes:
-    """The bytes that an address gives, of ``size`` of them at most."""
+    """The bytes at an address, at most ``size`` of them."""
     import requests
     from tqdm import tqdm
 
@@ -200,10 +200,10 @@ def copy(source: Path, path: Path) -> None:
 def locate(source: str, name: str) -> Path:
     """Path of the file ``name``; ``source`` is its folder, the file or the other file, as a path or a file:// URL.
 
-    A relative path is one from the root of the repository, whose own copy ``dvc exp run --temp`` runs the stage in.
+    A relative path starts at the root of the user's repository, also if ``dvc exp run --temp`` runs in a copy of it.
 
     Raises:
-        InputError: The URL is none of a file of this machine.
+        InputError: The URL does not name a file of this machine.
 
     >>> locate("file:///mnt/imdb.npz", "imdb_word_index.json").as_posix()
     '/mnt/imdb_word_index.json'
@@ -232,7 +232,7 @@ def dvc_cache(target: Path) -> Path | None:
             outs = {str(out): out for stage in repo.index.stages for out in stage.outs}
             out = outs.get(str(target))
             return Path(out.cache_path) if out is not None and out.hash_info else None
-    except DvcException:  # it is no repository of DVC's, as where the stage is tried by hand
+    except DvcException:  # not a DVC repository, for example if the stage is run by hand elsewhere
         return None
 
 
@@ -259,7 +259,7 @@ def sha256(path: Path) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The innermost cause of a failure, short: ``requests`` wraps it in three others."""
+    """The innermost cause of a failure, shortened; ``requests`` wraps it in three other errors."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).split(" for url")[0]

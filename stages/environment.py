@@ -1,7 +1,7 @@
-"""Record what computes besides the code, data/environment.json: the architecture and the locked packages.
+"""Write data/environment.json: the architecture, and the versions of the locked packages that compute.
 
-So an upgrade of the compiler reruns training, and one of the linter runs nothing but this. Another architecture should
-have the same bits; it reruns training to show it.
+An upgrade of the compiler therefore makes training stale, and an upgrade of the linter makes only this stage stale.
+Another architecture should give the same bits; training runs again there to show it.
 """
 
 import platform
@@ -27,7 +27,7 @@ COMPUTING = (
 
 
 def main() -> None:
-    """Write the architecture, and the versions in requirements.txt, provided they are the installed ones."""
+    """Write the architecture and the versions in requirements.txt, after a check that these are installed."""
     lock = Path("requirements.txt").read_text(encoding="utf-8", errors="replace")
     locked = {name: locked_version(lock, name) for name in COMPUTING}
     for name in COMPUTING:
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def installed_version(name: str) -> str:
-    """The version of a package this Python has, ``"none"`` where it has none."""
+    """The installed version of a package; ``"none"`` if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -17,11 +17,11 @@ from stages.common.splits import read_split
 from stages.params import IMDB, read_model
 
 WIDE = 0.2
-"""Width of the interval of an accuracy above which the test split is too small."""
+"""Width of the accuracy's interval above which the stage warns that the test split is too small."""
 
 
 def main(settings: ModelSettings, name: str) -> None:
-    """Read the test split, which no other stage does, once."""
+    """Predict the test split, which no other stage reads, and write the metrics, the plots and the predictions."""
     try:
         trained, about, _ = model.read(Path("models", name))
     except InputError as error:
@@ -60,10 +60,10 @@ def remarks(figures: dict[str, float], reviews: Reviews, predicted: np.ndarray, 
     """Lines about how reliable the accuracy is: its interval, the accuracy of a constant label, and warnings.
 
     Args:
-        figures: By name, those of ``scoring.chance`` among them.
+        figures: Metrics by name, including those of ``scoring.chance``.
         reviews: The test reviews.
-        predicted: [reviews], the number of the label that each was given.
-        names: Of the labels.
+        predicted: [reviews], the number of each predicted label.
+        names: Names of the labels.
     """
     low, high, commonest = (figures[f"accuracy_{name}"] for name in ("low", "high", "commonest"))
     lines = [

@@ -1,7 +1,7 @@
 """Turn raw reviews into arrays of word ids: data/<model>/{x,y,lengths}_{train,test}.npy.
 
-x has rows of ``pad.max_length`` ids, or, where that is null, whole reviews end to end; lengths has the number of ids of
-each review, padding left out.
+x has rows of ``pad.max_length`` ids. If that is null, x has all reviews end to end. lengths has the number of ids of
+each review, without padding.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ SPLITS = ("train", "test")
 
 
 def main(settings: ModelSettings, name: str) -> None:
-    """Write the arrays of the model called ``name``, streaming: neither split is ever in memory as a whole."""
+    """Write the arrays of the model called ``name`` in blocks, so that no split is ever in memory as a whole."""
     labels = 2 if settings.corpus == IMDB else raw.MOST_LABELS
     folder, (max_length, vocabulary) = Path("data", name), (settings.pad.max_length, settings.pad.vocabulary)
     with (RAW / f"{settings.corpus}.npz").open("rb") as file:

@@ -1,6 +1,6 @@
 """Check params.yaml before any stage runs: DVC deletes a stage's outputs before it runs the stage's command.
 
-What is written is the same for every valid file, so that no stage is stale because another's params changed. All stages
+The output is the same for every valid file, so that no stage is stale because another's params changed. All stages
 read their settings through this module, but only this stage depends on it: a schema cannot change a value.
 """
 
@@ -22,7 +22,7 @@ from stages.common.files import write_text
 from stages.common.reader import load
 
 CHECKED = Path("data/params-checked.txt")
-TAKEN = ("raw", "noise")  # folders of these names stand among those of the models
+TAKEN = ("raw", "noise")  # other folders beside those of the models have these names
 IMDB = "imdb"  # the corpus that the download stage makes
 REMEDY = "`git restore params.yaml` takes it back from Git"
 
@@ -65,13 +65,12 @@ Several = Field(min_length=2, max_length=MOST_LABELS)
 
 
 class Corpus(Section):
-    """Reviews of the user's own. What is not always needed is refused where it is not: ``stages.corpus`` decides.
+    """A corpus of the user's own. ``stages.corpus`` refuses keys that its files do not need.
 
     ``labels`` are the names of the labels, or the values in the file that each name stands for; rows with a value of
     ``leave_out`` are no faults; ``splits`` names the files or folders of each split below ``reviews``;
     ``test_fraction`` and ``seed`` draw the test split of reviews that come without one; at most ``bad_rows`` rows may
-    be left out as faults. The keys of the file's form are those of ``labelled.Form``, those of its tokens those of
-    ``text.Normal``.
+    be left out as faults. ``labelled.Form`` has the keys of the file's format, and ``text.Normal`` those of its tokens.
     """
 
     reviews: Text
@@ -204,7 +203,7 @@ def check_model(values: object, *at: str) -> ModelSettings:
 
 
 def _of_others(kind: str, line: re.Match) -> str:
-    """A line on an unknown key, which names the other kinds that have it."""
+    """An error message about an unknown key that names the other kinds that have it."""
     others = [other for other in kinds.NAMES if line[1] in keys_of(other)]
     if not others or kind in others:
         return line[0]
@@ -231,7 +230,7 @@ class Params(NamedTuple):
     models: dict[str, ModelSettings]
 
     def model(self, name: str) -> ModelSettings:
-        """The section of the model called ``name``; ``InputError`` lists the names there are."""
+        """The section of the model called ``name``; ``InputError`` lists the existing names."""
         return find(self.models, "model", name)
 
 
@@ -239,7 +238,7 @@ def parse(text: str) -> Params:
     """The whole of a params file.
 
     Raises:
-        InputError: One line per fault: the key, its value and what is allowed.
+        InputError: One line per fault: the key, its value and the allowed values.
     """
     values = load(text)
     if lines := renamed(values):
@@ -281,7 +280,7 @@ def read() -> Params:
 
 
 def read_model(name: str) -> ModelSettings:
-    """The section of one model; the rest of the file is not looked at. Raises ``InputError``."""
+    """The section of one model; the other sections are not checked. Raises ``InputError``."""
     section = find(_section("models"), "model", name)
     if lines := renamed({name: section}, "models"):
         raise InputError("\n".join(lines))
@@ -299,7 +298,7 @@ def read_download() -> Download:
 
 
 def _section(key: str) -> dict:
-    """Plain values of a section of the current folder's ``params.yaml``; of one that is none, an empty one."""
+    """Plain values of a section of the current folder's ``params.yaml``; empty if it is not a mapping."""
     values = load(read_text())
     section = values.get(key) if isinstance(values, dict) else None
     return section if isinstance(section, dict) else {}
@@ -309,7 +308,7 @@ def find(sections: dict[str, Any], kind: str, name: str) -> Any:
     """The section called ``name``.
 
     Raises:
-        InputError: There is none; the message lists those there are.
+        InputError: There is no such section; the message lists the existing ones.
     """
     if name not in sections:
         raise InputError(f"{kind}: expected one of {', '.join(map(shown, sections)) or 'none'}, got {name!r}")
@@ -346,7 +345,7 @@ def check_blocks(models: dict[str, ModelSettings]) -> None:
 
 
 def main(model: str | None) -> None:
-    """Check the file, and that it has the model whose name is given."""
+    """Check the file, and that it has the named model."""
     params = read()
     check_blocks(params.models if model is None else {model: params.model(model)})
     write_text(CHECKED, "params.yaml has every key, and each a value in its range\n")

@@ -1,7 +1,7 @@
-"""Train a model: models/<model>/, with the model file, what turns text into its ids, and its layers; and its history.
+"""Train a model. models/<model>/ gets the model file, the settings that turn text into ids, and the table of layers.
 
-plots/<model>/history has the figures of each epoch, plots/<model>/weights.csv a digest of the weights after each, which
-shows where two trainings differ first.
+plots/<model>/history gets the metrics of each epoch, and plots/<model>/weights.csv a digest of the weights after each
+epoch, which shows in which epoch two trainings first differ.
 """
 
 import hashlib
@@ -36,13 +36,13 @@ ZIP = (zipfile.BadZipFile, zlib.error)
 
 
 class Checkpoint:
-    """The state after the last finished epoch in one file, good only for the inputs it was made from."""
+    """The state after the last finished epoch in one file, which is used only with the inputs that it was made from."""
 
     def __init__(self, path: Path, fingerprint: str):
         self.path, self.fingerprint = path, fingerprint
 
     def load(self) -> tuple[dict[str, np.ndarray] | None, list[dict]]:
-        """The state and the history so far; ``None`` and an empty list where there is nothing to go on from."""
+        """The state and the history so far; ``None`` and an empty list if there is no checkpoint to resume from."""
         if not self.path.exists():
             return None, []
         try:
@@ -63,12 +63,12 @@ class Checkpoint:
             np.savez(file, fingerprint=self.fingerprint, history=json.dumps(history), **arrays)
 
     def remove(self) -> None:
-        """Training has ended."""
+        """Delete the checkpoint: training has ended."""
         self.path.unlink(missing_ok=True)
 
 
 def main(settings: ModelSettings, name: str) -> None:
-    """Train the model called ``name``, going on from the last finished epoch of a run that was interrupted."""
+    """Train the model called ``name``; an interrupted run is resumed after its last finished epoch."""
     kind, train = kinds.find(settings.architecture.kind), settings.train
     if train.engine == "compiled" and kind.PARALLEL:
         if launch():
@@ -101,7 +101,7 @@ def main(settings: ModelSettings, name: str) -> None:
     for file, content in {models.INDEX: index, kind.FILE: trainer.save()}.items():
         with replacing(folder / file) as path:
             path.write_bytes(content)
-    print(table)  # while the checkpoint is there: a standard output that takes no more fails the stage
+    print(table)  # before the checkpoint is deleted, because an error of standard output fails the stage
     checkpoint.remove()
 
 
@@ -117,16 +117,16 @@ def epochs(
 
 
 def held_out(settings: ModelSettings) -> float:
-    """The fraction of the training reviews that is only measured; 0 for kinds without such a setting."""
+    """The fraction of the training reviews that is held out; 0 for kinds without such a setting."""
     return getattr(settings.train, "validation_fraction", 0.0)
 
 
 def train_on(
     name: str, settings: ModelSettings, trainer: Trainer, reviews, labels, history: list, checkpoint: Checkpoint
 ) -> None:
-    """Train on from ``history``; each epoch is logged, shown and kept in the checkpoint as it ends.
+    """Continue training after ``history``. Each epoch is logged, printed and saved in the checkpoint when it ends.
 
-    ``history`` has the figures of each epoch, and a digest of the weights after it.
+    ``history`` has the metrics of each epoch, and a digest of the weights after it.
     """
     each, _ = split(len(labels), held_out(settings))
     total, done = trainer.epochs * each, len(history) * each
@@ -148,7 +148,7 @@ def train_on(
 
 
 def fingerprint(settings: str, *arrays: np.ndarray) -> str:
-    """A hash of all that shapes a training: settings, data, the project's code in use, what computes."""
+    """A hash of everything that a training depends on: settings, data, the project's imported code, and packages."""
     versions = [version(name) for name in COMPUTING]
     seen = hashlib.sha256(f"{versions} {settings}".encode())
     for array in arrays:

@@ -20,11 +20,11 @@ def command(
     option: Literal["model"] | None = None,
     interrupted: str = "interrupted",
 ) -> None:
-    """Run a stage from the command line: ``main(settings, name)``, without the arguments that the stage lacks.
+    """Run ``main(settings, name)`` of a stage from the command line, or with fewer arguments if the stage has fewer.
 
     Bad input ends in one line per fault on standard error and exit code 1, without a traceback. So does a dependency
-    that has changed since the stage started: it may have read either, and DVC would record the new one. Ctrl-C and a
-    termination end in the line ``interrupted`` and exit code 130 or 143, and leave no file half-written.
+    that changed since the stage started: the stage may have read the old one, and DVC would record the new one. Ctrl-C
+    and a termination end in the line ``interrupted`` and exit code 130 or 143, and leave no file half-written.
 
     Args:
         main: The stage.
@@ -35,8 +35,8 @@ def command(
     """
 
     def end(number, _):
-        # Nothing is unwound: KeyboardInterrupt may strike inside any library's lock, which then stays closed, and the
-        # exit waits for it for ever.
+        # The process exits at once: a KeyboardInterrupt inside a library's lock would leave the lock closed, and the
+        # normal exit would wait for it for ever.
         for path in unfinished:
             path.unlink(missing_ok=True)
         os.write(sys.stderr.fileno(), f"\n{interrupted}\n".encode())

@@ -1,4 +1,4 @@
-"""Files of stages: read and written whole or not at all."""
+"""Reading and writing of files by stages; no file is ever half-written."""
 
 import errno
 import io
@@ -26,14 +26,14 @@ unfinished: set[Path] = set()
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its place when the block ends well, and vanishes if not."""
+    """A temporary path beside ``path``, which is moved to ``path`` if the block ends well, and is deleted otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     unfinished.add(partial)
     try:
         yield partial
         with partial.open("rb+") as file:
-            os.fsync(file.fileno())  # or a power cut leaves the name with nothing in it
+            os.fsync(file.fileno())  # otherwise a power cut could leave an empty file of this name
         os.replace(partial, path)
     except OSError as error:
         if error.errno in FULL:
@@ -45,9 +45,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def create_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
-    """A new ``.npy`` file of zeros, mapped; delete the map before the file is moved, as Windows asks.
+    """A new ``.npy`` file of zeros, as a memory map. Windows needs the map deleted before the file is moved.
 
-    It has its room on the disk: to write to a map of a file that has not, where there is none left, ends the process.
+    Its space on the disk is allocated: writing to a map of a sparse file on a full disk would kill the process.
     """
     array = open_memmap(path, "w+", dtype, shape)
     with path.open("r+b") as file:
@@ -69,15 +69,15 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write an array as ``.npy``, whole or not at all."""
-    content = io.BytesIO()  # of a file itself, NumPy asks C to write, which does not say why it fails
+    """Write an array as ``.npy``; the file is never half-written."""
+    content = io.BytesIO()  # NumPy writes to files by C code that gives no reason for a failure
     np.save(content, array, allow_pickle=False)
     with replacing(path) as partial:
         partial.write_bytes(content.getvalue())
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with ``\\n`` line ends, whole or not at all."""
+    """Write UTF-8 text with ``\\n`` line ends; the file is never half-written."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 

@@ -10,29 +10,29 @@ from pathlib import Path
 
 from sentiment import InputError
 
-# What a user sets for other programs of these libraries would reach the results, or end a stage in a traceback.
+# A user's settings for other programs with these libraries could change the results or end a stage in a traceback.
 LIBRARIES = ("DVCLIVE_", "KERAS_", "NPY_", "NUMBA_", "SCIPY_", "SKLEARN_", "TF_", "TQDM_", "XLA_")
-HARMLESS = ("KERAS_HOME", "NUMBA_CACHE_DIR", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR")  # where things lie
-NUMBA_SETTINGS = Path(".numba_config.yaml")  # which Numba reads as it is imported, and fails if it can't
+HARMLESS = ("KERAS_HOME", "NUMBA_CACHE_DIR", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR")  # locations of files
+NUMBA_SETTINGS = Path(".numba_config.yaml")  # Numba reads it at import, and fails if it is unreadable
 
 LARGE = 2**20
-"""Bytes from which a file is compared by its size, time and inode, and not read."""
+"""Bytes from which on a file is compared by size, time and inode instead of its content."""
 
 _dependencies: list[Path] = []  # of the stage that runs
-_noted: dict[Path, object] = {}  # what they were when it started
+_noted: dict[Path, object] = {}  # their state when the stage started
 
 
 def changed() -> list[Path]:
-    """The dependencies that have changed since the stage started; DVC would record what they are now.
+    """The dependencies that changed since the stage started; DVC would record their new content.
 
-    Empty for a stage that is run by hand, which DVC does not record (iterative/dvc, issue 11058).
+    Empty for a stage that is run by hand, because DVC does not record it (iterative/dvc, issue 11058).
     """
     now = _note(_dependencies)
     return [path for path in _noted | now if _noted.get(path) != now.get(path)]
 
 
 def _declared(stage: str) -> list[Path]:
-    """The paths that dvc.yaml declares as what a stage reads, but for sections of params files."""
+    """The paths that dvc.yaml declares as a stage's dependencies, without sections of params files."""
     from stages.common.reader import load
 
     name, _, key = stage.rpartition(":")[2].partition("@")
@@ -56,9 +56,9 @@ def _flat(values: dict, prefix: str) -> dict[str, object]:
 
 
 def _note(paths: list[Path]) -> dict[Path, object]:
-    """State of each file and of those in each folder, which may be very many, by which a change is noticed.
+    """State of each file and of all files in each folder; a change of a file changes its state.
 
-    Whoever writes to a large file changes its time, or puts another in its place.
+    Of a large file, only size, time and inode are compared: every write changes one of them.
     """
     notes = {}
     for path in paths:
@@ -71,11 +71,11 @@ def _note(paths: list[Path]) -> dict[Path, object]:
 
 
 def start() -> None:
-    """Begin a stage: Ctrl-C ends imports without a traceback, settings for other programs of its libraries are dropped,
-    and the stage's dependencies are noted.
+    """Prepare a stage: end imports without a traceback on Ctrl-C, drop the user's settings for its libraries, and
+    record the state of its dependencies.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.version_info < (3, 10) or find_spec("pydantic") is None:  # `.venv/bin/dvc repro`, say: DVC runs this one
+    if sys.version_info < (3, 10) or find_spec("pydantic") is None:  # DVC runs the `python` on the path
         sys.exit(f"error: {sys.executable} is not the Python of .venv; run `source .venv/bin/activate` first")
     for variable in [name for name in os.environ if name.startswith(LIBRARIES) and name not in HARMLESS]:
         del os.environ[variable]

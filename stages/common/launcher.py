@@ -1,7 +1,7 @@
 """A stage on several processes: `LAUNCHER="mpiexec -n 4" dvc repro` runs it under that launcher of MPI.
 
-DVC starts one process, as ever. That one starts the launcher, which starts the same stage several times, each watched
-by a process of its own (`python -m stages.common.launcher`) that can say how it ended even if it was killed.
+DVC starts one process. That process starts the launcher, which starts the same stage several times. Each of these
+processes is watched by another one (`python -m stages.common.launcher`), which reports how it ended, even if killed.
 """
 
 import json
@@ -24,7 +24,7 @@ def requested() -> bool:
 
 
 def launch() -> bool:
-    """Run this process's command line under the launcher, if one is requested, and say whether it has been run.
+    """Run this process's command line under the launcher, if one is requested; return True if it was run.
 
     A failure ends this process as it would have ended the stage, in one line.
     """
@@ -33,7 +33,7 @@ def launch() -> bool:
     if not find_spec("mpi4py"):
         sys.exit(f"error: {NAME}: expected the package mpi4py, which is not installed; `make mpi` brings it and an MPI")
     words = _words()
-    # The module and its arguments stand behind -m.
+    # The module and its arguments follow -m.
     command = [*words, *_python(), "-m", "stages.common.launcher", *sys.orig_argv[sys.orig_argv.index("-m") + 1 :]]
     try:
         process = subprocess.Popen(
@@ -56,14 +56,14 @@ def launch() -> bool:
 
 
 def _show(lines: Iterable[str]) -> tuple[str | None, bool]:
-    """Show what the watchers pass on, and what the launcher says until one of the processes has failed.
+    """Print the output that the watchers pass on, and the launcher's own until one of the processes has failed.
 
-    A line on standard error is shown once, however many processes write it. Of several failures the first is shown,
-    since it ends the others.
+    A line on standard error is printed once, however many processes write it. Of several failures only the first is
+    printed, because it ends the other processes.
 
     Returns:
-        What is still to be said of the first failure: nothing if the process has said so itself, ``None`` if there was
-        none; and whether any process has ended well.
+        The message about the first failure that is still to be printed (empty if the process printed it, ``None`` if
+        there was no failure), and True if any process has ended well.
     """
     fault, said, ran = None, set(), False
     for line in lines:
@@ -95,7 +95,7 @@ def _words() -> list[str]:
 
 
 def _python() -> list[str]:
-    """This Python, which heeds its environment variables or not, as this process does."""
+    """The command of this Python, with ``-E`` if this process ignores Python's environment variables."""
     return [sys.executable, *(["-E"] if sys.flags.ignore_environment else [])]
 
 
@@ -114,9 +114,9 @@ def _ending(process: subprocess.Popen, then: Callable) -> Callable:
 
 
 def watch(module: str, *arguments: str) -> int:
-    """Run a module as one of a launcher's processes; pass on what it writes, and say how it has ended.
+    """Run a module as one of a launcher's processes, pass on its output, and report how it ended.
 
-    Each line becomes one of JSON on standard error, whichever it was written to: launchers write on both. Its items are
+    Each line of either output becomes a line of JSON on standard error, because launchers write on both. Its items are
     "printed", "said", "done" or "failed"; which process; and the text.
     """
     command = [*_python(), "-m", "mpi4py", "-m", module, *arguments]

@@ -26,7 +26,7 @@ LITTLE = 2**26  # bytes
 
 
 def main() -> None:
-    """Remove what no DVC that runs here can still need, and say what has been removed.
+    """Remove unfinished files that no running DVC needs, and print their names.
 
     Raises:
         InputError: The lock is cut, and another DVC runs here.
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def explain() -> None:
-    """Say so if the disk is full: DVC's own error is "No possible cache link types"."""
+    """Print a message if the disk is full, because DVC's own error is "No possible cache link types"."""
     free = shutil.disk_usage(".dvc").free
     if free < LITTLE:
         sys.exit(f"error: .dvc/cache: {free:,} bytes are free on its disk; make room and run the same command again")
@@ -67,7 +67,7 @@ def is_cut(path: Path) -> bool:
 
 
 def restore(path: Path) -> str:
-    """Take a file back from Git's index, or remove it if Git has none, and say which."""
+    """Restore a file from Git's index, or delete it if Git has none; return a description."""
     run = subprocess.run(["git", "show", f":./{path.as_posix()}"], capture_output=True, check=False)
     if run.returncode:
         path.unlink(missing_ok=True)

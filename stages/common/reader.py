@@ -1,7 +1,7 @@
-"""The text of ``params.yaml`` -> plain values, by PyYAML, but as YAML 1.2 and DVC read it.
+"""The text of ``params.yaml`` -> plain values, by PyYAML, with the rules of YAML 1.2 as in DVC.
 
-PyYAML's own safe loader speaks YAML 1.1: ``1e-3`` is a text there, ``on`` a truth, ``017`` fifteen, and of two equal
-keys the last one counts. A stage must not see other values than DVC records.
+PyYAML's safe loader reads YAML 1.1: there ``1e-3`` is a string, ``on`` is true, ``017`` is 15, and of two equal keys
+the last one counts. A stage must see the values that DVC records.
 """
 
 import re
@@ -13,11 +13,11 @@ from yaml.constructor import ConstructorError
 from sentiment import InputError
 
 MOST_KEYS = 10_000
-LONGEST_NUMBER = 100  # digits; Python refuses to print those of thousands
+LONGEST_NUMBER = 100  # digits; Python refuses to print numbers of thousands of digits
 
 
 class Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the numbers and truths of YAML 1.2, refusing equal keys and other versions."""
+    """PyYAML's safe loader with the numbers and booleans of YAML 1.2; equal keys and other versions are errors."""
 
     def process_directives(self):
         """The version and tags that a document begins with."""
@@ -38,7 +38,7 @@ class Loader(yaml.SafeLoader):
         return node
 
     def flatten_mapping(self, node):
-        """Put the mappings that ``<<`` names into a mapping; a few levels of them could make one without an end."""
+        """Merge the mappings that ``<<`` names into a mapping, up to a limit: a few levels could make a huge one."""
         super().flatten_mapping(node)
         if len(node.value) > MOST_KEYS:
             raise ConstructorError(None, None, f"expected at most {MOST_KEYS:,} keys in a mapping", node.start_mark)
@@ -54,7 +54,7 @@ class Loader(yaml.SafeLoader):
         return float(text.replace(".inf", "inf").replace(".nan", "nan"))
 
 
-NUMBERS = {  # as in ruamel.yaml, DVC's reader: the kind, how it is written, and the characters it may begin with
+NUMBERS = {  # as in ruamel.yaml, DVC's reader: type, pattern, and possible first characters
     "bool": ("true|True|TRUE|false|False|FALSE", "tTfF"),
     "float": (
         r"[-+]?[0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
@@ -77,7 +77,7 @@ def load(text: str) -> Any:
     """The values of a params file.
 
     Raises:
-        InputError: It is no YAML 1.2, or has a key twice: one line that names the place.
+        InputError: The text is not YAML 1.2, or has a key twice. The message is one line with the position.
 
     >>> load("{rate: 1e-3, on: off}")
     {'rate': 0.001, 'on': 'off'}
@@ -89,11 +89,11 @@ def load(text: str) -> Any:
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         fault = ", ".join(filter(None, (error.context, error.problem)))
         raise InputError(f"params.yaml: not readable as YAML: {place}{fault}") from None
-    except (KeyError, AttributeError):  # PyYAML's own of `!!bool x` and `!!timestamp x`
+    except (KeyError, AttributeError):  # PyYAML raises these for `!!bool x` and `!!timestamp x`
         raise InputError(
             "params.yaml: not readable as YAML: a value is not of the type that its tag (!!) says"
         ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # characters, numbers, and depth that no one needs
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # invalid characters or numbers, and extreme depth
         raise InputError(f"params.yaml: not readable as YAML: {' '.join(str(error).split())}") from None
 
 

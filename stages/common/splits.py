@@ -10,10 +10,10 @@ from stages.common.files import read_array
 
 
 def read_split(name: str, split: str, different: int) -> tuple[Reviews, np.ndarray]:
-    """A model's reviews, word ids as ``pad`` wrote them, and labels, unsigned int [reviews], of a split.
+    """A model's reviews of a split, word ids as ``pad`` wrote them, and their labels, unsigned int [reviews].
 
     Args:
-        name: The model's.
+        name: Name of the model.
         split: ``train`` or ``test``.
         different: The number of different labels.
 
