@@ -1,4 +1,4 @@
-"""The whole pipeline on reviews it makes up: `python -m demo`."""
+"""The whole pipeline on generated reviews: `python -m demo`."""
 
 import signal
 import sys

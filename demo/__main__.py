@@ -1,4 +1,4 @@
-"""The whole pipeline by a real `dvc repro`, on reviews it makes up: offline, in a scratch folder, in a minute."""
+"""Run the whole pipeline by `dvc repro` on generated reviews: offline, in a scratch folder, in about a minute."""
 
 import argparse
 import os
@@ -26,17 +26,17 @@ def main(folder: Path, reviews: int, *, kept: bool, keras: bool = False) -> None
     environment = write_project(folder, reviews, keras=keras)
     params = parse((folder / "params.yaml").read_text(encoding="utf-8"))
     files = [f"metrics/{name}.json" for name in params.models]
-    print(f"`dvc repro` in {folder}, {reviews:,} made-up reviews to train on and as many to test on:\n", flush=True)
-    run(["dvc", "repro", *([] if kept else ["--quiet"])], folder, environment)  # its hints are of a folder that goes
-    print(f"\nThe made-up reviews, as `dvc metrics show {' '.join(files)}` has them:\n", flush=True)
+    print(f"`dvc repro` in {folder}, {reviews:,} generated reviews to train on and as many to test on:\n", flush=True)
+    run(["dvc", "repro", *([] if kept else ["--quiet"])], folder, environment)  # no hints on a deleted folder
+    print(f"\nMetrics on the generated test reviews, by `dvc metrics show {' '.join(files)}`:\n", flush=True)
     run(["dvc", "metrics", "show", *files], folder, environment)
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    """Run a command there. Ctrl-C is ours alone, and ends it with all that it has started, which has nothing to save.
+    """Run a command there. Ctrl-C kills it with all processes that it started; they have nothing to save.
 
     Raises:
-        subprocess.CalledProcessError: It failed; its own error has been printed by then.
+        subprocess.CalledProcessError: It failed, after printing its own error.
     """
     with subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True) as process:
         try:
@@ -56,9 +56,9 @@ if __name__ == "__main__":
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, help="an empty folder to keep it in; a scratch one by default")
+    parser.add_argument("folder", nargs="?", type=Path, help="an empty or new folder to keep; by default a scratch one")
     parser.add_argument("--reviews", type=int, default=4000, help="reviews in each split; 4000 by default")
-    parser.add_argument("--keras", action="store_true", help="train a model by Keras too, whose import takes seconds")
+    parser.add_argument("--keras", action="store_true", help="also train a model by Keras, whose import takes seconds")
     options = parser.parse_args()
     if options.reviews < 20:
         parser.error(f"--reviews: expected at least 20, got {options.reviews}")
@@ -80,5 +80,5 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         if kept is not None:
             shutil.rmtree(kept, ignore_errors=True)
-        print("\ninterrupted; nothing is left of it", file=sys.stderr)
+        print("\ninterrupted; the folder of the demo is deleted", file=sys.stderr)
         sys.exit(130)

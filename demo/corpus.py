@@ -1,4 +1,4 @@
-"""Made-up reviews with a sentiment to learn, in the format of the real files."""
+"""Generated reviews with a sentiment to learn, in the format of the real files."""
 
 import json
 from pathlib import Path
@@ -23,12 +23,12 @@ NEUTRAL, PRAISE, BLAME = map(
 def make_corpus(reviews: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Reviews with a sentiment to learn, in the order of the real file: positive first.
 
-    A review draws its words by frequency, the n-th most frequent with weight 1 / n (G. Zipf, 1935), and every tenth
-    on average from the words of its sentiment; one in five of those comes from the wrong side, as in life.
+    Nine of ten words are neutral, the n-th most frequent with weight 1 / n (G. Zipf, 1935). One of ten has a
+    sentiment: that of the review, or, one time in five, the opposite one.
 
     Args:
-        reviews: How many; half of them are positive.
-        seed: Of everything drawn.
+        reviews: Number of reviews; half of them are positive.
+        seed: Seed of all random choices.
 
     Returns:
         An object array [reviews] of lists of word ranks from 1, and int64 [reviews] labels.
@@ -48,7 +48,7 @@ def make_corpus(reviews: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def word_index() -> dict[str, int]:
-    """The rank of each word of the made-up reviews; blame has odd ranks, praise even ones, so that both are common."""
+    """Rank of each word of the generated reviews. Words of blame have odd ranks and words of praise even ones."""
     telling = [word for pair in zip(BLAME, PRAISE, strict=True) for word in pair]
     return {word: rank for rank, word in enumerate(telling + NEUTRAL, start=1)}
 

@@ -1,4 +1,4 @@
-"""The pipeline in a folder of its own: a Git repository with a made-up corpus, and models small enough for a minute."""
+"""The pipeline in a folder of its own: a Git repository with a generated corpus, and small models."""
 
 import hashlib
 import os
@@ -29,11 +29,11 @@ EPOCHS = 4
 
 
 def write_project(folder: Path, reviews: int, *, keras: bool = False) -> dict[str, str]:
-    """Set up the pipeline in ``folder``, with a repository of its own, on a made-up corpus.
+    """Set up the pipeline in ``folder``, with a repository of its own, on a generated corpus.
 
     Args:
-        folder: An empty or new one.
-        reviews: In each split.
+        folder: An empty or new folder.
+        reviews: Number of reviews in each split.
         keras: Whether models that Keras trains are among the models.
 
     Returns:
@@ -70,7 +70,7 @@ def environment_of(folder: Path) -> dict[str, str]:
 
 
 def adapt(params: Path, corpus: Path, *, keras: bool) -> None:
-    """Pin the made-up corpus in ``params.yaml``, train all models on it, keep those ``shown``, and make them small."""
+    """Pin the generated corpus in ``params.yaml``, keep the models ``shown``, train them on it, and make them small."""
     yaml = YAML()  # which keeps the comments
     values = yaml.load(params)
     for key, name in {"reviews": REVIEWS, "word_index": WORD_INDEX}.items():

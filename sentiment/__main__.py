@@ -17,33 +17,35 @@ if TYPE_CHECKING:
 
 MODELS, ABOUT = Path("models"), "model.json"
 BATCH = 512
-"""Reviews scored together, at most."""
+"""Maximum number of reviews predicted together."""
 
 LONGEST = 2**20
-"""Bytes of a review, at most: a model reads its last few hundred words, and memory stays what it is."""
+"""Maximum number of bytes of a review, which limits the memory."""
 
 MOST_WORDS = 10**6
 
 
 class Text(NamedTuple):
-    """A text: where it stands, and its bytes, or None if they are too many."""
+    """A text: its position for messages, and its bytes, or None if they are too many."""
 
     place: str
     content: bytes | None
 
 
 def main() -> int:
-    """Answer what the command line names; the exit code is 1 if a text got no answer."""
+    """Print the prediction of each text; the exit code is 1 if a text got none."""
     parser = argparse.ArgumentParser(prog="python -m sentiment", description=__doc__, allow_abbrev=False)
-    parser.add_argument("text", nargs="*", help="a review; without any, and without --file, standard input is read")
-    parser.add_argument("--file", action="append", default=[], type=Path, help="of reviews, one a line; repeatable")
-    parser.add_argument("--model", help="a name under models/, or a folder that `make export` wrote")
-    parser.add_argument("--json", action="store_true", help="an object a line: " + ", ".join(KEYS) + "; or error")
+    parser.add_argument("text", nargs="*", help="a review; without any, standard input or --file is read")
+    parser.add_argument("--file", action="append", default=[], type=Path, help="file with a review a line; repeatable")
+    parser.add_argument("--model", help="name under models/, or a folder that `make export` wrote")
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON object a line: " + ", ".join(KEYS) + "; or error"
+    )
     parser.add_argument(
         "--words",
         type=int,
-        help="how many words to name that moved the answer most, towards either label; 3, or 0 with --json, as each"
-        " takes a prediction",
+        help="print this many words with the largest effects towards each label; default 3, or 0 with --json, as every"
+        " word of a text takes a prediction of a network",
     )
     options = parser.parse_args()
     words = (0 if options.json else 3) if options.words is None else options.words
@@ -75,10 +77,10 @@ def main() -> int:
 
 
 def find(name: str | None) -> Path:
-    """The folder of a model, by its name or path, or else of the only one there is.
+    """The folder of a model, by its name or path; without either, of the only model.
 
     Raises:
-        InputError: There is none, or several.
+        InputError: There is no such model; or no name, and several models.
     """
     there = sorted(path.parent.name for path in MODELS.glob(f"*/{ABOUT}"))
     if name is None:
@@ -96,7 +98,7 @@ def find(name: str | None) -> Path:
 
 
 def batches(texts: list[str], files: list[Path]) -> Iterator[list[Text]]:
-    """The texts of the command line, in batches; standard input where it names none."""
+    """The texts of the command line in batches; without any, those of standard input."""
     given = [Text(f"text {number}", os.fsencode(text)) for number, text in enumerate(texts, 1)]
     for begin in range(0, len(given), BATCH):
         yield given[begin : begin + BATCH]
@@ -109,10 +111,10 @@ def batches(texts: list[str], files: list[Path]) -> Iterator[list[Text]]:
 
 
 def lines(file: BinaryIO, place: str) -> Iterator[list[Text]]:
-    """The lines of an unbuffered file in batches: those that are there, without waiting for more, up to ``BATCH``."""
+    """The lines of an unbuffered file in batches of at most ``BATCH``, without waiting for more to fill a batch."""
     batch, rest, number, skipping = [], bytearray(), 0, False
     while True:
-        if batch and (sys.platform == "win32" or not select.select([file], [], [], 0)[0]):  # which asks sockets alone
+        if batch and (sys.platform == "win32" or not select.select([file], [], [], 0)[0]):  # takes only sockets
             yield batch
             batch = []
         chunk = file.read(1 << 16)
@@ -138,7 +140,7 @@ def decode(text: Text) -> str:
     """The characters of a text.
 
     Raises:
-        InputError: It has too many bytes, or bytes that are no text.
+        InputError: It has too many bytes, or bytes that are not UTF-8.
     """
     if text.content is None or len(text.content) > LONGEST:
         raise InputError(f"{text.place}: longer than {LONGEST:,} bytes; expected one review, as a line of its own")
@@ -152,7 +154,7 @@ def decode(text: Text) -> str:
 
 
 def predict(model: "TextModel", texts: list[str], count: int, *, as_objects: bool) -> list[tuple["Answer", str]]:
-    """The answer to each text and the line that shows it; words in colour where a terminal reads."""
+    """The prediction of each text and the line that shows it, with colours if output goes to a terminal."""
     if count and not as_objects and colors():
         return [(each.answer, each.colored()) for each in map(model.explain, texts)]
     answers = model.predict(texts, words=count)
@@ -168,7 +170,7 @@ KEYS = ("label", "probability", "words", "unknown", "truncated")
 
 
 def as_json(answer: "Answer | str") -> str:
-    """One object; ``probability`` is that of the second of two labels, exactly."""
+    """A prediction or an error as a JSON object; ``probability`` is that of the second of two labels, unrounded."""
     if error := answer if isinstance(answer, str) else answer.error:
         values = {"error": error}
     else:
@@ -179,7 +181,7 @@ def as_json(answer: "Answer | str") -> str:
 
 def run() -> None:
     """The command line: bad input is one line on standard error and exit code 1."""
-    for name in ("SIGINT", "SIGPIPE"):  # Ctrl-C, and a reader that went away, end it without a word
+    for name in ("SIGINT", "SIGPIPE"):  # Ctrl-C and a closed pipe end the process without a message
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
     streams.prepare()
@@ -193,17 +195,17 @@ def run() -> None:
         code = f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}"
     except MemoryError as error:
         code = f"error: out of memory ({error or 'no more to be had'}); give it fewer texts or more memory"
-    except ImportError as error:  # which too little memory is, too, for a library
+    except ImportError as error:  # also raised if there is too little memory for a library
         code = f"error: {error}; expected the packages of .venv, no others on PYTHONPATH, and memory for them"
     streams.discard()
     sys.exit(code)
 
 
 def start_numba() -> None:
-    """Import Numba, whose own settings may keep it from starting.
+    """Import Numba, which fails under some settings of its own.
 
     Raises:
-        InputError: They do.
+        InputError: It fails.
     """
     from yaml import YAMLError
 

@@ -19,10 +19,10 @@ from sentiment.schema import Pad, Section, check
 from sentiment.training import called, digest
 
 BATCH = 512
-"""Reviews predicted at once, at most."""
+"""Maximum number of reviews predicted at once."""
 
 ABOUT, INDEX, LAYERS = "model.json", "word_index.json", "layers.txt"
-"""Files of a model's folder beside the model file: what turns text into ids and answers into labels, and its layers."""
+"""Files of a model's folder beside the model file: settings from text to ids and from predictions to labels; layers."""
 
 REMEDY = "`make repro MODEL=<name>` makes it again"
 
@@ -181,7 +181,7 @@ class TextModel:
     def _explanation(self, text: str, answer: Answer, effects: list) -> Explanation:
         text = self.clean(text)
         shown, by_gram = words(text, self.tokens), {tuple(gram): effect for gram, effect in effects}
-        places = [at for at, word in enumerate(shown) if word in self.index]  # the others are no part of the review
+        places = [at for at, word in enumerate(shown) if word in self.index]  # the model does not read the other words
         ids = encode(text, self.index, self.vocabulary, self.tokens)[1:]
         shades = np.zeros(len(shown))
         for length in {len(gram) for gram in by_gram}:
@@ -192,7 +192,7 @@ class TextModel:
         return Explanation(text, answer, self.model.unit, labels, [*zip(shown, shades.tolist(), strict=True)])
 
     def clean(self, text: str) -> str:
-        """The text as its words are looked up; see ``data.text.clean``."""
+        """The text in the form in which its words are looked up; see ``data.text.clean``."""
         return clean(text, self.index, self.vocabulary, self.tokens)
 
     def encode(self, texts: Iterable[str]) -> np.ndarray | Ragged:
@@ -247,7 +247,7 @@ def _refusal(text: str) -> str:
 
 
 def strongest(effects: list[tuple[str, float]], count: int) -> list[tuple[str, float]]:
-    """The ``count`` effects above 0 and below 0 that are largest, in order of their size; words decide ties.
+    """The ``count`` largest effects above 0 and below 0, in order of size; equal effects in the order of their words.
 
     >>> strongest([("a", 0.1), ("b", -0.3), ("c", 0.2), ("d", 0.0)], 1)
     [('b', -0.3), ('c', 0.2)]
@@ -262,14 +262,14 @@ def strongest(effects: list[tuple[str, float]], count: int) -> list[tuple[str, f
 def describe(
     *, kind: str, corpus: str, labels: Sequence[str], tokens: dict, pad: Pad, index: bytes, weights: np.ndarray
 ) -> dict[str, Any]:
-    """Values of ``model.json``: what turns a text into ids and a prediction into a label, number of words, digests.
+    """Values of ``model.json``: settings from text to ids and from predictions to labels, number of words, digests.
 
     Args:
-        kind: Of the model.
+        kind: Kind of the model.
         corpus: Name of the corpus.
         labels: Names of the labels, from 0.
-        tokens: How a text is split; see ``data.text.from_dict``.
-        pad: How reviews were padded.
+        tokens: Rules that split a text; see ``data.text.from_dict``.
+        pad: Parameters of the padding.
         index: The word index file.
         weights: float32 [parameters].
     """
@@ -323,7 +323,7 @@ def read(folder: Path) -> tuple[Model, dict[str, Any], bytes]:
 
 
 def _bytes(path: Path) -> bytes:
-    """The bytes of an ordinary file; a pipe or device may never end."""
+    """The bytes of a regular file; reading a pipe or device might never end."""
     if path.exists() and not path.is_file():
         raise InputError("expected an ordinary file")
     return path.read_bytes()

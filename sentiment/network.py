@@ -92,10 +92,10 @@ def make_trainer(
 
     Args:
         build: Makes the network of ``settings.pad`` and ``settings.architecture``.
-        settings: The model's.
+        settings: Settings of the model.
         reviews: Unsigned int [reviews, max_length].
         labels: Unsigned int [reviews], from 0, each label at least once.
-        state: What an earlier trainer's ``state`` gave; ``None`` starts training.
+        state: Result of an earlier trainer's ``state``; ``None`` starts training.
 
     Raises:
         InputError: The compiled trainer has no block for a layer.
@@ -125,10 +125,10 @@ def make_trainer(
 
 
 def check_blocks(build: Build, settings: NetworkSettings) -> None:
-    """See that the compiled trainer has blocks for a network.
+    """Check that the compiled trainer has blocks for a network.
 
     Raises:
-        InputError: It has none for a layer, which the message names.
+        InputError: It has no block for a layer; the message names the layer.
     """
     from sentiment.engine.network import Network
 
@@ -150,7 +150,7 @@ class _Saving:
 
 
 class CompiledSaving(_Saving):
-    """Of the compiled trainer, whose ``network`` is a ``plain.Sequential``."""
+    """A compiled trainer, whose ``network`` is a ``plain.Sequential``."""
 
     def __init__(self, trainer: "CompiledTrainer", network: plain.Sequential, epochs: int):
         super().__init__(trainer, epochs)
@@ -166,7 +166,7 @@ class CompiledSaving(_Saving):
 
 
 class KerasSaving(_Saving):
-    """Of Keras's own training, whose network ``make`` makes again, without the optimizer."""
+    """A trainer by Keras's ``fit``. ``make`` makes its network again, without the optimizer."""
 
     def __init__(self, trainer: "KerasTrainer", make: Callable[[], Any], epochs: int):
         super().__init__(trainer, epochs)
@@ -191,14 +191,14 @@ class KerasSaving(_Saving):
 
 
 def open_model(content: bytes, expected: str) -> "CompiledModel | KerasModel":
-    """The network in the bytes of a ``.keras`` file: compiled blocks if there are some for all layers, or else Keras.
+    """The network in a ``.keras`` file, predicted by compiled blocks if all its layers have one, else by Keras.
 
     Args:
-        content: Of the file.
+        content: Bytes of the file.
         expected: Digest of the weights.
 
     Raises:
-        InputError: It is no such file.
+        InputError: It is not a ``.keras`` file.
     """
     from sentiment.engine.network import Network
 
@@ -206,7 +206,7 @@ def open_model(content: bytes, expected: str) -> "CompiledModel | KerasModel":
         layers, weights = archive.read(content)
         if Network(layers).parameters == len(weights) and digest(weights) == expected:
             return CompiledModel(layers, weights)
-    except UNREADABLE:  # no fault: a network that Keras opens, or refuses
+    except UNREADABLE:  # Keras opens the network, or raises its own error
         pass
     return KerasModel(content)
 
@@ -221,8 +221,8 @@ class _Network:
         """As ``kinds.Model``: the effect of each word, by occlusion.
 
         It is the probability less that of the same review with the word, wherever it stands, made unknown (M. Zeiler
-        and R. Fergus, 2014; J. Li, W. Monroe and D. Jurafsky, 2016, for words). A word that stands there twice counts
-        once: with one of the two left, the review would still have said it.
+        and R. Fergus, 2014; J. Li, W. Monroe and D. Jurafsky, 2016, for words). All occurrences
+        of a word are made unknown together: with one of two left, the review would still have the word.
         """
         pairs = ((review, id) for review, row in enumerate(reviews) for id in np.unique(row[row > UNKNOWN]))
         effects: list[list[tuple[tuple[int], float]]] = [[] for _ in reviews]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sentiment import InputError
 
 SHORT = Repr()
-"""Shows values of any size: a few aliases of YAML make one that no memory holds the whole of."""
+"""Short form of values of any size: a few YAML aliases can make a value larger than any memory."""
 SHORT.maxlevel = SHORT.maxdict = SHORT.maxlist = 3
 SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 200
 
@@ -16,7 +16,7 @@ Size = Annotated[int, Field(ge=1, le=4096)]  # of a layer; larger ones need more
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Batch = Annotated[int, Field(ge=1, le=100_000)]
-Rate = Annotated[float, Field(ge=1e-30, le=1e38)]  # in float32 neither 0 nor infinite
+Rate = Annotated[float, Field(ge=1e-30, le=1e38)]  # in float32 it is neither 0 nor infinite
 
 
 class Section(BaseModel):
@@ -56,15 +56,15 @@ Checked = TypeVar("Checked", bound=BaseModel)
 
 
 def check(schema: type[Checked], values: object, *at: str) -> Checked:
-    """Values as the schema has them.
+    """Values checked and converted by a schema.
 
     Args:
-        schema: The section's.
+        schema: Schema of the section.
         values: Plain values.
         at: The keys that lead to the section.
 
     Raises:
-        InputError: One line per fault: the key, its value and what is allowed.
+        InputError: One line per fault: the key, its value and the allowed values.
     """
     try:
         return schema.model_validate(values)

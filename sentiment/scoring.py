@@ -11,11 +11,11 @@ from sentiment import InputError
 from sentiment.training import DECIMALS, called
 
 THRESHOLD = 0.5  # a review is called positive above it, as in Keras's binary accuracy
-POINTS = 201  # at most, per curve: more would be finer than a screen and heavier than a diff
+POINTS = 201  # maximum per curve: more are not visible on a screen, and make diffs long
 
 
 class Metric(NamedTuple):
-    """One figure of merit: its range, what it is, and how it is computed.
+    """A metric: its range, its description, and the function that computes it.
 
     ``score(labels, positive, called)`` takes uint8, float64 and bool [reviews]: the labels, the probabilities of 1, and
     which reviews are called positive.
@@ -53,7 +53,7 @@ METRICS = {
         lambda labels, positive, _: metrics.roc_auc_score(labels, positive),
     ),
 }  # fmt: skip
-"""The one place that names the metrics: a row more is one in metrics/*.json, in `make noise` and in the report."""
+"""The table of metrics: a further row appears in metrics/*.json, in `make noise` and in the report."""
 
 
 def figures(labels: np.ndarray, positive: np.ndarray) -> dict[str, float]:
@@ -64,7 +64,7 @@ def figures(labels: np.ndarray, positive: np.ndarray) -> dict[str, float]:
         positive: float32 [reviews], the probability of 1.
 
     Raises:
-        InputError: Only one kind of label.
+        InputError: All labels are equal.
 
     >>> figures(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.7, 0.9]))["accuracy"]
     0.75
@@ -126,7 +126,7 @@ def chance(labels: np.ndarray, accuracy: float) -> dict[str, float]:
 def curves_of_several(
     labels: np.ndarray, probabilities: np.ndarray, calibration_bins: int, names: Sequence[str]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """As ``curves``, of more than two labels: ROC and precision of each, in a column ``label``; all in one calibration.
+    """As ``curves``, for more than two labels: ROC and precision of each label, in a column ``label``; one calibration.
 
     Args:
         labels: As for ``figures_of_several``.

@@ -9,10 +9,10 @@ OPENED = {0: os.O_WRONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
 
 
 def prepare() -> None:
-    """Make the standard streams ones that lose nothing in silence.
+    """Prepare the standard streams, so that no output is lost without an error.
 
-    A closed stream would be a traceback. A pipe that does not block, as Node and ssh give, loses what does not fit at
-    once. Under ``PYTHONUNBUFFERED`` Python writes without looking at how much has been written.
+    A closed stream would cause a traceback. A non-blocking pipe, as Node and ssh create, loses output that does not fit
+    at once. Under ``PYTHONUNBUFFERED``, Python does not check how much has been written.
     """
     for number, flags in OPENED.items():
         try:
@@ -34,10 +34,10 @@ def prepare() -> None:
 
 
 def flush() -> None:
-    """Write what standard output still holds.
+    """Write the buffer of standard output.
 
     Raises:
-        OSError: It takes no more.
+        OSError: Standard output can't be written.
     """
     try:
         sys.stdout.flush()
@@ -47,7 +47,7 @@ def flush() -> None:
 
 
 def discard() -> None:
-    """Drop what standard output still holds and does not take: Python would try again as it ends."""
+    """Drop the buffer of standard output after an error; otherwise Python would try to write it again at exit."""
     try:
         sys.stdout.flush()
     except OSError:

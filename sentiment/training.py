@@ -1,7 +1,7 @@
-"""Epochs: the order of reviews, what is held out, the history, and going on where an earlier training stopped.
+"""Epochs: the order of reviews, the held-out reviews, the history, and resuming an earlier training.
 
-Every random choice is a function of the seed and of where in the training it is made, so that training resumed after
-any epoch goes on as if nothing had happened.
+Every random choice is a function of the seed and of the step of the training, so that a training resumed after any
+epoch has the same results as one without interruption.
 """
 
 import hashlib
@@ -15,9 +15,9 @@ from sentiment import InputError
 from sentiment.data.padding import Reviews
 
 DECIMALS = 6
-"""Of every tracked figure: NumPy's exp and log differ between instruction sets by some units in the last place."""
+"""Decimals of every tracked metric: NumPy's exp and log differ between instruction sets in the last bits."""
 
-ORDER, WORDS = 2, 4  # tell the random streams of the order and of the words dropped from the others'
+ORDER, WORDS = 2, 4  # numbers of the random streams of the order and of the dropped words
 SMALLEST = np.float32(1e-7)  # probability whose logarithm is taken, as in Keras's binary cross-entropy
 
 
@@ -44,7 +44,7 @@ class Trainer(Protocol):
         """The probability that each review is positive, float32 [reviews]; of each of several labels, [reviews, n]."""
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that it carries from one epoch to the next: "weights", flat float32 in Keras's order, and its own."""
+        """The state from one epoch to the next: "weights", flat float32 in Keras's order, and arrays of the trainer."""
 
 
 class Epoch(NamedTuple):
@@ -87,15 +87,15 @@ def fit(
     seed: int,
     progress: Callable[[int], None] = lambda reviews: None,
 ) -> Iterator[Epoch]:
-    """Train, giving each epoch as it ends.
+    """Train, and yield each epoch when it ends.
 
     Args:
-        trainer: What trains, in the state that the epochs before have left.
+        trainer: The trainer, in the state after the earlier epochs.
         ids: Word ids of the reviews.
         labels: uint8 [reviews], 0 or 1.
-        epochs: Which epochs, from 0.
-        validation_fraction: The share of the reviews that is only ever measured; see ``split``.
-        seed: Of the order.
+        epochs: Numbers of the epochs to train, from 0.
+        validation_fraction: Fraction of the reviews that is held out; see ``split``.
+        seed: Seed of the order.
         progress: Called with the number of reviews each batch adds.
 
     Raises:
@@ -106,7 +106,7 @@ def fit(
         order = np.random.default_rng([seed, ORDER, epoch]).permutation(count)
         metrics = trainer.epoch(ids, labels, order, epoch, progress)
         state = trainer.state()
-        # Both: a convolution that is no number counts as 0 after relu, and the loss may be finite all the same.
+        # Both are checked: relu turns NaN of a convolution into 0, so the loss can be finite with NaN in the weights.
         if not math.isfinite(metrics["loss"]) or not np.isfinite(state["weights"]).all():
             raise InputError(
                 f"train.learning_rate: after epoch {epoch + 1} the loss is {metrics['loss']} and not every weight is"
@@ -136,7 +136,7 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def called(probabilities: np.ndarray) -> np.ndarray:
-    """The label that is predicted: the most probable one, of equals the first; of two, label 1 above one half.
+    """The predicted label: the most probable one, and the first of equals; with two labels, label 1 above one half.
 
     Args:
         probabilities: As for ``measure``.

@@ -702,7 +702,7 @@ def test_an_interrupted_demo_is_one_line_and_leaves_nothing(tmp_path, kept):
         time.sleep(0.01)
     os.killpg(demo.pid, signal.SIGINT)
     _, errors = demo.communicate()
-    assert (demo.returncode, errors) == (130, "\ninterrupted; nothing is left of it\n")
+    assert (demo.returncode, errors) == (130, "\ninterrupted; the folder of the demo is deleted\n")
     assert [*tmp_path.iterdir()] == []
 
 

@@ -145,7 +145,9 @@ def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(proj
 
 def test_people_read_a_line_for_each_text(project, monkeypatch, capsys):
     code, (first, second) = ask(project, monkeypatch, "awful film", "")
-    assert re.fullmatch(r"(negative|positive)  P\(positive\)=0\.\d{4}  (awful|film)[+-]0\.\d{3}( \w+[+-]0\.\d{3})?", first)
+    assert re.fullmatch(
+        r"(negative|positive)  P\(positive\)=0\.\d{4}  (awful|film)[+-]0\.\d{3}( \w+[+-]0\.\d{3})?", first
+    )
     assert second == "no answer: text 2: the text is empty; expected words"
     assert code == 1
     assert capsys.readouterr().err == "error: 1 of 2 texts got no answer; the lines in their place say why\n"

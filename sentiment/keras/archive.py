@@ -80,7 +80,7 @@ def _group(content: "h5py.File", path: str, name: str) -> "h5py.Group":
 
 
 def _zip(members: dict[str, bytes]) -> bytes:
-    """A ``.keras`` file with these members, and metadata that say nothing of the time."""
+    """A ``.keras`` file with these members, and metadata without the time."""
     metadata = {"keras_version": version("keras"), "date_saved": DATE}
     members = members | {"metadata.json": json.dumps(metadata).encode()}
     return pack_members({name: members[name] for name in sorted(members)})
@@ -90,7 +90,7 @@ def unpack(packed: bytes) -> "keras.Model":
     """The model in a ``.keras`` file.
 
     Raises:
-        InputError: It is none, or damaged.
+        InputError: It is not a ``.keras`` file, or damaged.
     """
     from sentiment.keras.backend import keras, tf
 
@@ -100,7 +100,7 @@ def unpack(packed: bytes) -> "keras.Model":
         try:
             _checked(packed)
             with warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)  # of a model that Keras could not rebuild
+                warnings.simplefilter("error", UserWarning)  # Keras warns if it could not rebuild the model
                 return keras.models.load_model(path, compile=False)
         except (*UNREADABLE, UserWarning, tf.errors.OpError) as error:
             raise InputError(f"not a readable .keras file ({_reason(error).replace(str(path), 'it'):.200})") from None
@@ -109,8 +109,8 @@ def unpack(packed: bytes) -> "keras.Model":
 def read(packed: bytes) -> tuple[list[dict], np.ndarray]:
     """The layers and the weights of a saved ``Sequential`` model, without Keras, whose import takes seconds.
 
-    The format: ``keras/src/saving/saving_lib.py``. The file names layers by class and number alone, so whoever must be
-    sure compares the digest of the weights.
+    The format: ``keras/src/saving/saving_lib.py``. The file names layers only by class and number, so
+    a caller that must be sure compares the digest of the weights.
 
     Returns:
         The layers as ``backend.to_layers`` gives them, and the weights as ``backend.get_weights`` does.
@@ -155,7 +155,7 @@ def _checked(packed: bytes) -> tuple[dict, bytes]:
 
 
 def _check_group(group: "h5py.Group", left: list[int], depth: int) -> None:
-    """See that a group has only arrays of its own, whose bytes and number are within what is ``left``.
+    """Check that a group has only arrays of its own, and no more bytes and arrays than are ``left``.
 
     Links may lead to other files or in circles, arrays may lie in other files, pipes and devices among them.
     """
@@ -206,7 +206,7 @@ def table(layers: Iterable[tuple[str, str, tuple, int]]) -> str:
 
 
 def _groups(layers: list[dict]) -> Iterator[str]:
-    """The name of each layer in the HDF5 file, but of the input: the class, numbered from the second on."""
+    """The name of each layer except the input in the HDF5 file: the class, numbered from the second on."""
     counts = Counter()
     for layer in layers:
         name = plain.snake(layer["class_name"])

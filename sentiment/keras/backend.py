@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import numpy as np
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ["KERAS_HOME"] = os.devnull  # a user's keras.json may say what it likes
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # failures raise; nothing else need be said
+os.environ["KERAS_HOME"] = os.devnull  # ignores the user's keras.json
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no messages; failures raise
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ prints to file descriptor 2 as it starts: it heeds no log level there."""
+    """Suppress the messages that TensorFlow's C++ code prints at start-up, which no log level suppresses."""
     terminal, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     try:
@@ -30,7 +30,7 @@ with _silence():
 
 
 def use_no_gpu() -> None:
-    """Leave the GPUs alone, where Keras only reads and writes models: TensorFlow would take their memory."""
+    """Hide the GPUs if Keras only reads and writes models, because TensorFlow would reserve their memory."""
     tf.config.set_visible_devices([], "GPU")
 
 

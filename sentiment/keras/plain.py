@@ -170,7 +170,7 @@ class Layer:
     """A layer: its class and Keras's settings of it.
 
     Raises:
-        TypeError: A setting that the class lacks, or too many without a name.
+        TypeError: The class has no such setting, or fewer settings without a name.
     """
 
     def __init__(self, class_name: str, *values: object, name: str | None = None, **settings: Any):
@@ -297,7 +297,7 @@ layers = _Layers()
 
 
 def __getattr__(name: str) -> object:
-    """Refuse all else of ``keras``."""
+    """Raise an error for all other names of ``keras``."""
     if name.startswith("_"):
         raise AttributeError(name)
     raise _no_sequence(f"keras.{name}")

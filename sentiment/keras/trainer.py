@@ -1,7 +1,7 @@
-"""Plain Keras: trains any Keras model from int ids, [reviews, length], to one probability, [reviews, 1], or to several.
+"""Keras's ``fit`` for any Keras model from int ids [reviews, length] to probabilities [reviews, 1 or labels].
 
-With operations that Keras and TensorFlow promise to be deterministic, so that a training, interrupted or not, ends with
-the same bits on one machine; on another one they differ.
+It uses the operations that Keras and TensorFlow promise to be deterministic, so that a training has the same bits on
+one machine, also after an interruption. On another machine the bits differ.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from sentiment.training import WORDS
 
 
 def promise() -> str:
-    """One line on what computes, and whether the bits made here are those of other machines."""
+    """One line that names the trainer and the machines on which the bits are the same."""
     device = "a GPU" if tf.config.list_physical_devices("GPU") else "the CPU"
     return f"Keras on {device}: the bits are this machine's; elsewhere the metrics are the same within a tolerance"
 
@@ -25,14 +25,14 @@ class KerasTrainer:
 
     Args:
         build: Makes the model, whose first weights Keras draws.
-        state: What an earlier trainer's ``state`` gave; ``None`` starts afresh.
+        state: Result of an earlier trainer's ``state``; ``None`` starts training.
         batch: Reviews per update; the last batch of an epoch has what is left.
         optimizer: Keras's name of the optimizer. SGD has a momentum of 0.9, as the compiled one.
-        learning_rate: The optimizer's, at first.
+        learning_rate: Learning rate of the first update.
         decay: Updates in which the learning rate falls evenly to 0; ``None`` lets it stay.
         word_dropout: See ``padding.drop_words``.
-        seed: Of the first weights and of what is dropped.
-        settings: Of the optimizer, by Keras's names.
+        seed: Seed of the initial weights and of dropout.
+        settings: Settings of the optimizer, by Keras's names.
     """
 
     parallel = False
