@@ -19,7 +19,7 @@ PYTEST = python -m pytest --numprocesses 2 --dist worksteal --max-worker-restart
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 
 .PHONY: help setup mpi demo corpus repro predict export verify-export check test test-processors gate verify report \
-  plots noise faults bench compare lint audit lock .venv-bench
+  plots noise faults bench compare lint audit bom lock .venv-bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -87,15 +87,22 @@ bench: .venv-bench ## ratios against Keras and PyTorch, side by side: ROWS=small
 compare: setup ## accuracy of all models by training time and by number of reviews, in experiments/; needs `make repro`
 	@python -m experiments.compare
 
-lint: setup ## ruff: check and format; ty: names that are not there, on any platform
+lint: setup ## ruff: check and format; ty: names that are not there, on any platform; zizmor: workflows
 	ruff check
 	ruff format --check
 	$(foreach platform,linux darwin win32,ty check --output-format concise --python-platform $(platform) &&) true
+	zizmor --offline --quiet .
 
 audit: setup ## known vulnerabilities of the locked packages, by pip-audit; needs the internet
 	@uv tool run --quiet pip-audit==2.10.1 --strict --disable-pip --require-hashes --progress-spinner off \
-	  --requirement requirements.txt --requirement requirements-mpi.txt 2>.venv/audit.log || \
-	  { sed -n '$$s/^/error: /p' .venv/audit.log >&2; exit 1; }
+	  --requirement requirements.txt --requirement requirements-mpi.txt --requirement benchmarks/requirements.txt \
+	  2>.venv/audit.log || \
+	  { sed -n '$$s/$$/; pip-audit asks the package index for advisories, which a mirror may lack/; $$s/^/error: /p' \
+	  .venv/audit.log >&2; exit 1; }
+
+bom: setup ## bill of materials of requirements.txt in CycloneDX, bom.json, by cyclonedx-py
+	@uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible \
+	  --output-file bom.json requirements.txt
 
 lock: setup ## resolve pyproject.toml into requirements.txt again, one version of each package for every Python
 	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \
