@@ -388,7 +388,7 @@ CASES = {
         ["unknown: a: s/i"],
         {"i": "1\n", "s/i": "1\n", ".gitignore": "/s/i\n"},
         after=lambda folder: create(folder / "s", {}, subdir=True),
-    ),  # fmt: skip
+    ),
     "bytecode beside code": Case(FOLDER, ["unknown: a: src"], {"src/a.py": "1\n", **bytecode("a")}),
     "bytecode beside code that changed": Case(
         FOLDER, ["stale: a: src"], {"src/a.py": "1\n", **bytecode("a")}, after=put("src/a.py", "2\n")
