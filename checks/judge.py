@@ -14,7 +14,7 @@ import dpath
 import yaml
 from dvc.dependency import DatasetDependency
 from dvc.dvcfile import LOCK_FILE, PROJECT_FILE, load_file
-from dvc.exceptions import DvcException
+from dvc.exceptions import DvcException, OutputDuplicationError
 from dvc.output import Output
 from dvc.repo.index import Index
 from dvc.stage import PipelineStage, Stage
@@ -59,7 +59,7 @@ class Judge:
         try:
             self.repo.index.check_graph()
         except DvcException as error:
-            self._unreadable("", error)
+            self._graph(error)
         self.holders = {parent for path in self.outs for parent in parents(path)}
         locked: dict[str, dict | None] = {}
         for path, index in indexes.items():
@@ -344,10 +344,19 @@ class Judge:
             file = self._relative(lock_of(path))
             self.report.notes.append(f"{file} still has, and DVC ignores: {few(gone)}")
 
+    def _graph(self, error: DvcException) -> None:
+        """Stages that DVC can't bring into an order."""
+        outs = [getattr(error, name) for name in ("parent", "overlapping_out") if hasattr(error, name)]
+        stages = sorted(getattr(error, "stages", [out.stage for out in outs]), key=self._name)
+        cause = explain(error)
+        if isinstance(error, OutputDuplicationError):  # in the order of a set there
+            cause = f"{' and '.join(map(self._name, stages))} make the same output, {error.output}"
+        file = stages[0].path if stages else os.path.join(self.repo.root_dir, PROJECT_FILE)
+        self.report.findings.append(Finding(Kind.UNREADABLE, self._relative(file), "", "", cause))
+
     def _unreadable(self, file: str, error: Exception) -> None:
-        path = self._relative(os.path.abspath(file)) if file else ""
-        cause = reason(error, file)
-        self.report.findings.append(Finding(Kind.UNREADABLE, path, "", "" if file else "pipeline", cause))
+        path = self._relative(os.path.abspath(file))
+        self.report.findings.append(Finding(Kind.UNREADABLE, path, "", "", reason(error, file)))
 
     def _add(self, kind: Kind, stage: Stage, what: str, cause: str, recorded: Any = ABSENT, found: Any = ABSENT):
         file = self._relative(stage.path, self.folder)
