@@ -494,6 +494,10 @@ def test_the_page_refers_to_nothing_outside_itself(project, hostile):
 
 def test_a_comment_too_long_for_github_is_cut_at_its_end(project):
     _, short = read(project)
+    few = [("k", "1", "2")]
+    assert Report("1234567", "", [], few).title == "1 param changed since 1234567"
+    still = Model("a", {"x": Metric("x", 1, 1)})
+    assert Report("1234567", "", [still], few).title == "1 param changed since 1234567, but no metric did"
     many = Report("1234567", "89abcde", [], [(f"models.small.{i}", "|" * 100, "") for i in range(1000)])
     long = to_markdown(many)
     assert len(short) < LONGEST - 1000 < len(long) <= LONGEST
