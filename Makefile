@@ -4,6 +4,9 @@ ifeq ($(OS),Windows_NT)
 PYTHON ?= python
 export PATH := $(CURDIR)/.venv/Scripts;$(PATH)
 else
+ifneq (,$(findstring :,$(CURDIR)))
+$(error expected a path without ":", which ends a folder in PATH, got $(CURDIR); move this folder)
+endif
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 endif

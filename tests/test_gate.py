@@ -181,7 +181,11 @@ UNREADABLE = {  # what is: how, the file, and a part of the reason
     "a pipeline that is no YAML": (put("dvc.yaml", "stages: ["), "dvc.yaml", "structure is corrupted"),
     "a pipeline that is no text": (put("dvc.yaml", b"\xff\xfe"), "dvc.yaml", "not valid utf-8"),
     "a pipeline of another form": (put("dvc.yaml", "stages: 3"), "dvc.yaml", "validation failed"),
-    "an output of two stages": (edit("dvc.yaml", r"\[data.csv\]", "[m.txt]"), "dvc.yaml", "clean and train@m make the same output, m.txt"),
+    "an output of two stages": (
+        edit("dvc.yaml", r"\[data.csv\]", "[m.txt]"),
+        "dvc.yaml",
+        "clean and train@m make the same output, m.txt",
+    ),
     "params that are no YAML": (put("params.yaml", "models: ["), "params.yaml", "structure is corrupted"),
     "a .dvc file that is no YAML": (put("raw.csv.dvc", "outs: ["), "raw.csv.dvc", "structure is corrupted"),
 }
