@@ -4,6 +4,9 @@ ifeq ($(OS),Windows_NT)
 PYTHON ?= python
 export PATH := $(CURDIR)/.venv/Scripts;$(PATH)
 else
+ifneq (,$(findstring :,$(CURDIR)))
+$(error expected a path without ":", which ends a folder in PATH, got $(CURDIR); move this folder)
+endif
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 endif
@@ -19,7 +22,7 @@ PYTEST = python -m pytest --numprocesses 2 --dist worksteal --max-worker-restart
 EMULATORS ?= qemu-x86_64 -cpu Haswell,qemu-x86_64 -cpu EPYC,qemu-x86_64 -cpu Skylake-Client
 
 .PHONY: help setup mpi demo corpus repro predict export verify-export check test test-processors gate verify report \
-  plots noise faults bench compare docs lint audit lock .venv-bench .venv-docs
+  plots noise faults bench compare docs lint audit bom lock .venv-bench .venv-docs
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -91,15 +94,22 @@ docs: .venv-docs ## build the documentation in build/docs/index.html; a broken l
 	@.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env \
 	  -c docs . build/docs
 
-lint: setup ## check code and format by ruff, and names on each platform by ty
+lint: setup ## check code and format by ruff, names on each platform by ty, and workflows by zizmor
 	ruff check
 	ruff format --check
 	$(foreach platform,linux darwin win32,ty check --output-format concise --python-platform $(platform) &&) true
+	zizmor --offline --quiet .
 
 audit: setup ## look up known vulnerabilities of the locked packages by pip-audit; needs the internet
 	@uv tool run --quiet pip-audit==2.10.1 --strict --disable-pip --require-hashes --progress-spinner off \
-	  --requirement requirements.txt --requirement requirements-mpi.txt 2>.venv/audit.log || \
-	  { sed -n '$$s/^/error: /p' .venv/audit.log >&2; exit 1; }
+	  --requirement requirements.txt --requirement requirements-mpi.txt --requirement benchmarks/requirements.txt \
+	  2>.venv/audit.log || \
+	  { sed -n '$$s/$$/; pip-audit asks the package index for advisories, which a mirror may lack/; $$s/^/error: /p' \
+	  .venv/audit.log >&2; exit 1; }
+
+bom: setup ## bill of materials of requirements.txt in CycloneDX, bom.json, by cyclonedx-py
+	@uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible \
+	  --output-file bom.json requirements.txt
 
 lock: setup ## lock the packages of pyproject.toml again, one version of each for every Python
 	uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest --generate-hashes --upgrade \

@@ -150,7 +150,8 @@ class Report:
         if not parts and self.upstream:
             parts = ["A stage that every model depends on was not rerun"]
         if not parts and self.params:
-            parts = [f"{count(len(self.params), 'param')} changed, and no metric"]
+            but = ", but no metric did" if self.models else ""
+            return f"{count(len(self.params), 'param')} changed since {self.base}{but}"
         nothing = "Nothing that could be read changed" if self.faults else "Nothing changed"
         return f"{'; '.join(parts) or nothing} since {self.base}"
 

@@ -34,7 +34,7 @@ class Kind(Enum):
         "out again (`git rm -rq --cached . && git reset -q --hard`), run `dvc commit --force` and commit the lock; "
         "`dvc repro` alone does nothing",
     )
-    UNTRACKED = ("untracked", 1, "`git add` these files, `dvc add` them, or take them out of `deps`")
+    UNTRACKED = ("untracked", 1, "`git add` these files, `dvc add` them, or take them out of dvc.yaml")
     MISSING = ("missing", 1, "run `dvc push` where the data is, or `dvc repro` and then `dvc push`")
     INCONSISTENT = (
         "inconsistent",

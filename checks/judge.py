@@ -14,7 +14,7 @@ import dpath
 import yaml
 from dvc.dependency import DatasetDependency
 from dvc.dvcfile import LOCK_FILE, PROJECT_FILE, load_file
-from dvc.exceptions import DvcException
+from dvc.exceptions import DvcException, OutputDuplicationError
 from dvc.output import Output
 from dvc.repo.index import Index
 from dvc.stage import PipelineStage, Stage
@@ -35,6 +35,7 @@ from .tree import Content, Tree, name_of, parents, within
 
 EMPTY_FOLDER = "d751713988987e9331980363e24189ce.dir"
 MD5 = ("md5", "md5-dos2unix")
+NOBODY = "neither Git nor DVC keeps it"
 FAULTS = (DvcException, OSError, ValueError, RecursionError, MemoryError)
 """Errors of a file that DVC can't read."""
 
@@ -49,7 +50,7 @@ class Judge:
         self.holders: set[str] = set()  # folders that outputs are in
         self.parsed: dict[str, dict] = {}  # params files
         self.listings: dict[str, dict[str, str]] = {}  # of folders in DVC's cache: hashes by path
-        self.unknown: dict[tuple, list[tuple[Stage, Output]]] = defaultdict(list)
+        self.unjudged: dict[tuple, list[tuple[Stage, Output]]] = defaultdict(list)
 
     def judge(self) -> None:
         """All of them."""
@@ -58,7 +59,7 @@ class Judge:
         try:
             self.repo.index.check_graph()
         except DvcException as error:
-            self._unreadable("", error)
+            self._graph(error)
         self.holders = {parent for path in self.outs for parent in parents(path)}
         locked: dict[str, dict | None] = {}
         for path, index in indexes.items():
@@ -119,6 +120,9 @@ class Judge:
         path = self._relative(dep.fs_path)
         if os.path.isfile(dep.fs_path) and self.tree.leads_out(dep.fs_path):
             self._add(Kind.UNKNOWN, stage, path, "not in this repository")
+            return
+        if not self._kept(dep.fs_path):
+            self._add(Kind.UNTRACKED, stage, path, NOBODY)
             return
         if not dep.exists:
             if dep.fs_path in self.outs or self.tree.ignores(dep.fs_path):
@@ -243,6 +247,10 @@ class Judge:
             if tree.leads_out(path):
                 self._add(Kind.UNKNOWN, stage, self._relative(path), "not in this repository")
                 return
+            if item.IS_DEPENDENCY and was.value != EMPTY_FOLDER and not self._kept(path):
+                self._add(Kind.UNTRACKED, stage, self._relative(path), NOBODY)
+                self.unjudged[path, item.hash_name].append((stage, item))
+                return
             found = tree.content(path, item.hash_name)
             if found.value != was.value and os.path.isdir(path):
                 found = tree.content(path, item.hash_name, kept=True)
@@ -252,12 +260,17 @@ class Judge:
         if found.value == was.value:
             self._same_size(stage, self._relative(path), item, found, "the hash is right and the size is not")
             if item.IS_DEPENDENCY and path not in self.holders and (name := tree.untracked_in(path)):
-                self._add(Kind.UNTRACKED, stage, self._relative(name), "neither Git nor DVC keeps it")
+                self._add(Kind.UNTRACKED, stage, self._relative(name), NOBODY)
             return
         kind, cause = self._missing(item, wrong) if found.value is None else self._differs(stage, item, found, wrong)
         self._add(kind, stage, self._relative(path), cause, was, found)
         if kind is Kind.UNKNOWN and item.IS_DEPENDENCY:
-            self.unknown[path, item.hash_name].append((stage, item))
+            self.unjudged[path, item.hash_name].append((stage, item))
+
+    def _kept(self, path: str) -> bool:
+        """True if Git, a stage or a .dvc file has a path, something in it or a folder around it."""
+        made = path in self.holders or any(place in self.outs for place in (path, *parents(path)))
+        return made or self.tree.keeps(path)
 
     def _missing(self, item: Output, wrong: Kind) -> tuple[Kind, str]:
         path, tree = item.fs_path, self.tree
@@ -272,10 +285,10 @@ class Judge:
         if tree.ignores(path):
             return Kind.UNKNOWN, "Git does not keep it"
         if not item.IS_DEPENDENCY:
-            return Kind.UNKNOWN, "neither Git nor DVC keeps it"
+            return Kind.UNKNOWN, NOBODY
         if path in self.holders or any(parent in self.outs for parent in parents(path)):
             return Kind.UNKNOWN, "a folder that holds data, or data in one"
-        return Kind.UNTRACKED, "missing here, and neither Git nor DVC keeps it"
+        return Kind.UNTRACKED, NOBODY
 
     def _differs(self, stage: Stage, item: Output, found: Content, wrong: Kind) -> tuple[Kind, str]:
         path, tree, was = item.fs_path, self.tree, _recorded(item)
@@ -305,7 +318,7 @@ class Judge:
 
     def _contradictions(self) -> None:
         """Whatever a file is that can't be judged: two stages that recorded it otherwise can't both be right."""
-        for users in self.unknown.values():
+        for users in self.unjudged.values():
             (first, item), *others = users
             for stage, other in others:
                 if other.hash_info != item.hash_info:
@@ -331,10 +344,19 @@ class Judge:
             file = self._relative(lock_of(path))
             self.report.notes.append(f"{file} still has, and DVC ignores: {few(gone)}")
 
+    def _graph(self, error: DvcException) -> None:
+        """Stages that DVC can't bring into an order."""
+        outs = [getattr(error, name) for name in ("parent", "overlapping_out") if hasattr(error, name)]
+        stages = sorted(getattr(error, "stages", [out.stage for out in outs]), key=self._name)
+        cause = explain(error)
+        if isinstance(error, OutputDuplicationError):  # in the order of a set there
+            cause = f"{' and '.join(map(self._name, stages))} make the same output, {error.output}"
+        file = stages[0].path if stages else os.path.join(self.repo.root_dir, PROJECT_FILE)
+        self.report.findings.append(Finding(Kind.UNREADABLE, self._relative(file), "", "", cause))
+
     def _unreadable(self, file: str, error: Exception) -> None:
-        path = self._relative(os.path.abspath(file)) if file else ""
-        cause = reason(error, file)
-        self.report.findings.append(Finding(Kind.UNREADABLE, path, "", "" if file else "pipeline", cause))
+        path = self._relative(os.path.abspath(file))
+        self.report.findings.append(Finding(Kind.UNREADABLE, path, "", "", reason(error, file)))
 
     def _add(self, kind: Kind, stage: Stage, what: str, cause: str, recorded: Any = ABSENT, found: Any = ABSENT):
         file = self._relative(stage.path, self.folder)

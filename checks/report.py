@@ -141,6 +141,9 @@ def compare(root: Path, base: str) -> tuple[Report, list[Section]]:
         stale, open_file = find_stale(repo, findings), opener(repo)
         with tempfile.TemporaryDirectory(prefix="dvc-checks-", ignore_cleanup_errors=True) as scratch:
             before = read_base(root, Path(scratch).resolve(), cache, base)
+        unread = any(fault.file == "dvc.yaml" for fault in before.faults)
+        if unread:  # what nothing is known of on one side is neither new nor gone
+            before, after = (Side(faults=side.faults) for side in (before, after))
         models = compare_metrics(before, after, settings, open_file, stale)
         common = in_common(models)
         models = [replace(model, stale=tuple(one for one in model.stale if one not in common)) for model in models]
@@ -153,7 +156,7 @@ def compare(root: Path, base: str) -> tuple[Report, list[Section]]:
             git(root, "log", "-1", "--format=%s", base),
             is_dirty(),
             common,
-            any(fault.file == "dvc.yaml" for fault in before.faults),
+            unread,
         )
         plots = find_plots({WORKTREE: after.plots, base: before.plots}, [base, WORKTREE], open_file, TEMPLATES)
         names = [model.name for model in models]

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import networkx
 from dvc.dependency.db import AbstractDependency
 from dvc.dependency.param import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.fs import localfs
 from dvc.output import Output as Item
+from dvc.repo.reproduce import get_active_graph
 from dvc.stage import PipelineStage
 from dvc.stage import Stage as Pipeline
 from dvc.utils.serialize import dump_yaml, load_path
@@ -162,14 +164,29 @@ def named(scratch: Scratch, targets: list[str]) -> list[str]:
     return [name for target in targets for name in names.get(target, [target])]
 
 
-def frozen(scratch: Scratch) -> dict[str, list[str]]:
-    """Targets that do not run again but have data: .dvc files and frozen stages, as ``dvc pull`` names them."""
+def needed(scratch: Scratch, targets: list[str]) -> dict[str, list[str]]:
+    """The data that a rerun of some stages, of all where none is named, reads and does not make.
+
+    A .dvc file whose data none of them reads is deleted from the checkout, as DVC looks for the data of all.
+
+    Returns:
+        The paths of the data by .dvc file and by frozen stage, as ``dvc pull`` names them.
+    """
+    folder = str(scratch.folder)
     with opened(scratch.folder) as (repo, _):
-        stages = [stage for stage in repo.index.stages if stage.frozen or not stage.cmd]
+        graph, stages = get_active_graph(repo.index.graph), [*repo.index.stages]
+        first = [stage for stage in stages if (name_of(stage, folder) in targets if targets else stage.cmd)]
+        if len(first) < len({*targets}):  # DVC knows more names: of files, of groups
+            first = stages
+        read = {*first}.union(*(networkx.descendants(graph, stage) for stage in first))
+        data = [stage for stage in stages if stage.frozen or not stage.cmd]
+        for stage in data:
+            if stage not in read and not isinstance(stage, PipelineStage):
+                Path(stage.path).unlink()
         return {
-            name_of(stage, str(scratch.folder)): [out.fs_path for out in stage.outs]
-            for stage in stages
-            if any(out.use_cache for out in stage.outs)
+            name_of(stage, folder): [out.fs_path for out in stage.outs]
+            for stage in data
+            if stage in read and any(out.use_cache for out in stage.outs)
         }
 
 

@@ -36,8 +36,22 @@ LFS_KEYS = r"lfs\.(url|storage|fetchinclude|fetchexclude|.*\.access)"
 """Its settings of a repository, less those that name programs."""
 
 
-DVC = "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from dvc.cli import main; sys.exit(main())"
-"""``dvc`` for ``python -c``, after the folders of the modules, of which none is the checkout's or a variable's."""
+DVC = """
+import os, stat, sys
+sys.path[:] = sys.argv.pop(1).split("\\n")
+def refuse(event, arguments, folder=os.path.join(os.getcwd(), "")):
+    if event == "open" and isinstance(arguments[0], str) and os.path.abspath(arguments[0]).startswith(folder):
+        mode = os.stat(arguments[0]).st_mode if os.path.exists(arguments[0]) else stat.S_IFREG
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise OSError(22, "expected a file, got a device or a pipe", arguments[0])
+sys.addaudithook(refuse)
+from dvc.cli import main
+sys.exit(main())
+"""
+"""``dvc`` for ``python -c``, after the folders of the modules, of which none is the checkout's or a variable's.
+
+It opens no device or pipe that a stage made in place of a file, which may have no end.
+"""
 
 
 class Scratch(NamedTuple):

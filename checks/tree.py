@@ -137,6 +137,14 @@ class Tree:
         """True if Git keeps of a path no more than a link or the address of a submodule."""
         return any(self.tracked.get(place) in (LINK, SUBMODULE) for place in (path, *parents(path)))
 
+    def keeps(self, path: str) -> bool:
+        """True if Git has a path or something in it, or if another DVC repository may have it."""
+        top = self.repo.root_dir
+        inside = [place for place in (path, *parents(path)) if within(place, top) and place != top]
+        if self.root is None or not inside or any(os.path.isdir(os.path.join(place, ".dvc")) for place in inside):
+            return True
+        return path in self.tracked or path in self.folders or self.borrowed(path)
+
     def leads_out(self, path: str) -> bool:
         """True if a path is outside the repository, or in it by name and out of it by a link that Git keeps."""
         root = self.root or self.repo.root_dir

@@ -28,7 +28,7 @@ from .findings import Kind
 from .matrix import Run, compare_each
 from .matrix import as_markdown as matrix_as_markdown
 from .matrix import as_text as matrix_as_text
-from .runs import Output, Stage, forget, freeze_external, frozen, named, recorded, remove_outputs, rerun
+from .runs import Output, Stage, forget, freeze_external, named, needed, recorded, remove_outputs, rerun
 from .scratch import Scratch, bring_data, cache_folder, checkout, find_commit, project
 from .settings import Settings, read_settings
 from .shell import InputError, Parser, command, git, markup, printable
@@ -227,10 +227,11 @@ def verify(revision: str, targets: list[str], against: str | None = None, variab
             now = with_missing(other.stages, was)
         else:
             freeze_external(scratch)
-            bring_data(scratch, frozen(scratch))
+            stages = named(scratch, targets)
+            bring_data(scratch, needed(scratch, stages))
             forget(scratch)
             remove_outputs(scratch)
-            scratch.repro(*named(scratch, targets))
+            scratch.repro(*stages)
             now = rerun(scratch, was)
         rows = compare_runs(was, now, settings)
         machine = environment(settings.packages, scratch)

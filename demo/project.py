@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 PIPELINE = (
     "dvc.yaml",
     "params.yaml",
+    "checks.yaml",
     "requirements.txt",
     ".dvcignore",
     ".dvc/config",

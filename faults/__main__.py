@@ -5,6 +5,7 @@ nothing is left behind, and no traceback was shown meanwhile.
 """
 
 import argparse
+import ctypes
 import os
 import random
 import re
@@ -15,6 +16,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,28 +40,36 @@ class Project:
         shutil.copytree(source, folder, symlinks=True)
         self.folder, self.environment, self.said = folder, environment_of(folder), ""
 
-    def run(self, *command: str, limit: int | None = None, stop: tuple[int, float] | None = None, **environment) -> int:
-        """Run a command to its end, or till a signal after some seconds; what it says is kept. The exit code.
+    def run(
+        self,
+        *command: str,
+        prepare: Callable | None = None,
+        stop: tuple[int, float | Path] | None = None,
+        **environment,
+    ) -> int:
+        """Run a command to its end, or till a signal; what it says is kept. The exit code.
 
         Args:
             command: The command.
-            limit: Bytes that a file may have.
-            stop: A signal, and the seconds before all processes get it.
+            prepare: Called in the new process before the command.
+            stop: A signal that all processes get, and when: after some seconds, or when a file is there.
             environment: More environment variables; None removes one.
         """
         assert sys.platform != "win32"  # as `main` says
-        import resource
-
         changed = self.environment | environment
-        prepare = None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         with subprocess.Popen(
             command, cwd=self.folder, env={name: value for name, value in changed.items() if value is not None},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=prepare,
         ) as process:  # fmt: skip
             if stop is not None:
-                time.sleep(stop[1])
+                number, when = stop
+                begun = time.monotonic()
+                while process.poll() is None and not (
+                    when.exists() if isinstance(when, Path) else time.monotonic() - begun > when
+                ):
+                    time.sleep(0.01)
                 if process.poll() is None:
-                    os.killpg(process.pid, stop[0])
+                    os.killpg(process.pid, number)
             said, _ = process.communicate(timeout=600)
         self.said += said
         return process.returncode
@@ -87,20 +98,23 @@ class Fault(NamedTuple):
     Attributes:
         name: In the table.
         places: Where, one a try, in turn.
-        inject: Breaks the project at a place; what the user must do besides the next command, or "".
+        inject: Breaks the project at a place; what is wrong with that, or "".
+        then: The next command.
     """
 
     name: str
     places: tuple[str, ...]
     inject: Callable[[Project, str, random.Random], str]
+    then: str = NEXT
 
 
-def kill(number: int, seconds: dict[str, float]) -> Callable:
+def kill(number: int, seconds: dict[str, float], **environment: str) -> Callable:
     """Send a signal to `dvc repro` and all that it started, at a random moment of a stage."""
 
     def inject(project: Project, stage: str, choose: random.Random) -> str:
         project.without_run_cache()
-        project.repro("--force", "--single-item", stage, stop=(number, choose.uniform(0.2, seconds[stage])))
+        moment = choose.uniform(0.2, seconds[stage])
+        project.repro("--force", "--single-item", stage, stop=(number, moment), **environment)
         return ""
 
     return inject
@@ -108,8 +122,90 @@ def kill(number: int, seconds: dict[str, float]) -> Callable:
 
 def full_disk(project: Project, stage: str, choose: random.Random) -> str:
     """No file may grow beyond a random size, as on a full disk."""
+    import resource
+
+    limit = int(2 ** choose.uniform(0, 18))
     project.without_run_cache()
-    project.repro("--force", "--single-item", stage, limit=int(2 ** choose.uniform(0, 18)))
+    prepare = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+    project.repro("--force", "--single-item", stage, prepare=prepare)
+    return ""
+
+
+def full_file_system(project: Project, place: str, choose: random.Random) -> str:
+    """A folder is a file system of its own, which is full."""
+    project.without_run_cache()
+    (project.folder / place).mkdir(exist_ok=True)
+    size = choose.choice(("4k", "16k", "64k"))
+    mount = f"mount -t tmpfs -o size={size} tmpfs '{place}' && exec dvc repro --force --single-item pad@{MODEL}"
+    project.run("unshare", "--mount", "sh", "-c", mount)
+    return "" if "rror" in project.said else "nothing was full"
+
+
+def no_permission(project: Project, place: str, choose: random.Random) -> str:
+    """A folder that can't be written, or a file that can't be read."""
+    path = project.folder / place
+    project.without_run_cache()
+    before = path.stat().st_mode
+    path.chmod(0o555 if path.is_dir() else 0o000)
+    try:
+        stage = f"{'pad' if place.startswith('data/') else 'train'}@{MODEL}"
+        code = project.repro("--force", "--single-item", stage, prepare=without_privileges)
+    finally:
+        path.chmod(before)
+    return "" if code and place.rpartition("/")[2] in project.said else "no line names it"
+
+
+def without_privileges() -> None:
+    """Take the right of root to read and write everything from this process and those that it starts."""
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+def damage_checkpoint(project: Project, place: str, choose: random.Random) -> str:
+    """A run is killed after an epoch, and what it kept of it is damaged: the next run names it."""
+    name = f".checkpoints/{MODEL}.npz"
+    project.without_run_cache()
+    stage = ("--force", "--single-item", f"train@{MODEL}")
+    project.repro(*stage, stop=(signal.SIGKILL, project.folder / name))
+    if not (project.folder / name).exists():
+        return "no checkpoint is left"
+    damage(project, name, choose)
+    project.said = ""
+    if project.again():
+        if name not in project.said:
+            return "no line names the checkpoint"
+        (project.folder / name).unlink()
+    return ""
+
+
+def damage_compiled(project: Project, place: str, choose: random.Random) -> str:
+    """Files of compiled code are damaged."""
+    copy = Path(shutil.copytree(project.environment["NUMBA_CACHE_DIR"], project.folder / "__pycache__"))
+    for path in choose.sample([path for path in sorted(copy.rglob("*")) if path.is_file()], 8):
+        damage(project, path.relative_to(project.folder).as_posix(), choose)
+    project.environment["NUMBA_CACHE_DIR"] = str(copy)
+    project.without_run_cache()
+    return "" if project.repro("--force", "--single-item", f"train@{MODEL}") == 0 else "the stage fails"
+
+
+def other_times(project: Project, place: str, choose: random.Random) -> str:
+    """The clock was wrong: all files are of another year."""
+    for path in project.folder.rglob("*"):
+        moment = time.mktime((int(place), 1, 1, 0, 0, 0, 0, 0, 0)) + choose.uniform(0, 1e6)
+        os.utime(path, (moment, moment), follow_symlinks=False)
+    return ""
+
+
+def shallow(project: Project, place: str, choose: random.Random) -> str:
+    """A shallow clone of the project, without its data."""
+    git = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org")
+    for command in (("add", "."), ("commit", "--quiet", "--message", "Results")):
+        project.run(*git, *command)
+    clone = project.folder.with_name("clone")
+    project.run("git", "clone", "--quiet", "--depth", "1", project.folder.as_uri(), str(clone))
+    shutil.copytree(project.folder / "corpus", clone / "corpus")
+    shutil.copy(project.folder / NOTES, clone / NOTES)
+    project.folder, project.environment = clone, environment_of(clone)
     return ""
 
 
@@ -210,8 +306,18 @@ def faults(seconds: dict[str, float], outputs: tuple[str, ...]) -> Iterator[Faul
     """All faults, by the seconds that each stage takes and the outputs there are."""
     for name in ("SIGKILL", "SIGTERM", "SIGINT"):
         yield Fault(f"kill: {name} at a random moment of a stage", STAGES, kill(getattr(signal, name), seconds))
+    if find_spec("mpi4py"):  # `make mpi`
+        processes = kill(signal.SIGKILL, seconds, LAUNCHER="mpiexec -n 2")
+        yield Fault("kill: SIGKILL of two processes of mpiexec", (f"train@{MODEL}",), processes)
     yield Fault("disk: no file may grow beyond a random size", STAGES, full_disk)
+    if sys.platform == "linux" and os.geteuid() == 0:  # who may mount
+        places = (f"data/{MODEL}", ".dvc/cache", ".dvc/tmp")
+        yield Fault("disk: a file system that is full", places, full_file_system)
+    if sys.platform == "linux":
+        yield Fault("permission: a folder, a file", (f"data/{MODEL}", f"models/{MODEL}", "params.yaml"), no_permission)
     yield Fault("damage: a bit or the tail of an output", outputs, damage)
+    yield Fault("damage: a checkpoint", ("",), damage_checkpoint, "rm what is named, " + NEXT)
+    yield Fault("damage: compiled code", ("",), damage_compiled)
     cached = tuple(name for name in outputs if name.startswith("data/") and name != "data/environment.json")
     yield Fault("damage: the same of its cache object, output lost", cached, damage_cache)
     yield Fault("leftovers: cut rwlock, dvc.lock, unfinished files", ("",), cut_lock)
@@ -219,6 +325,8 @@ def faults(seconds: dict[str, float], outputs: tuple[str, ...]) -> Iterator[Faul
     yield Fault("two at once", STAGES, twice)
     places = ('sp ace\'s "q"', "naïve-日本", "umask 077", "no home", "a home that can't be written", "Turkish", "C")
     yield Fault("surroundings: folder, umask, home, locale", (*places, "a link to the project"), surroundings)
+    yield Fault("surroundings: a clock that jumps", ("1971", "2199"), other_times)
+    yield Fault("surroundings: a shallow clone", ("",), shallow)
 
 
 def survives(project: Project, fault: Fault, place: str, expected: dict[str, bytes], choose: random.Random) -> str:
@@ -268,7 +376,7 @@ def main() -> int:
     """Print the table; the exit code is 1 if anything was lost."""
     parser = argparse.ArgumentParser(prog="python -m faults", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tries", type=int, default=1, help="of each fault, at its places in turn; 1 by default")
-    parser.add_argument("--only", default="", help="faults whose name begins so")
+    parser.add_argument("--only", default="", help="faults whose name begins so; several, comma-separated")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments, sizes and bits")
     options = parser.parse_args()
     if sys.platform == "win32":
@@ -280,7 +388,7 @@ def main() -> int:
         outputs = tuple(name for name in outputs if not name.endswith(".gitignore") and expected[name])
         print(f"{'fault':52}  tries  survived  then", flush=True)
         for fault in faults(seconds, outputs):
-            if not fault.name.startswith(options.only):
+            if not fault.name.startswith(tuple(options.only.split(","))):
                 continue
             places = choose.sample(fault.places, len(fault.places))
             failures = []
@@ -291,7 +399,7 @@ def main() -> int:
                     if wrong := survives(project, fault, place, expected, choose):
                         failures.append(f"{place}: {wrong}")
             lost += len(failures)
-            print(f"{fault.name:52}  {options.tries:5}  {options.tries - len(failures):8}  {NEXT}", flush=True)
+            print(f"{fault.name:52}  {options.tries:5}  {options.tries - len(failures):8}  {fault.then}", flush=True)
             for failure in failures:
                 print(f"    {failure}", flush=True)
     return int(lost > 0)

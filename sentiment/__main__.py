@@ -24,6 +24,9 @@ LONGEST = 2**20
 
 MOST_WORDS = 10**6
 
+ADDRESS_SPACE = 512 << 20
+"""Bytes with fewer of which the libraries' native code hangs or aborts while it is loaded."""
+
 
 class Text(NamedTuple):
     """A text: its position for messages, and its bytes, or None if they are too many."""
@@ -187,6 +190,7 @@ def run() -> None:
     streams.prepare()
     sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")
     try:
+        check_limits()
         start_numba()
         code = main()
     except InputError as error:
@@ -199,6 +203,23 @@ def run() -> None:
         code = f"error: {error}; expected the packages of .venv, no others on PYTHONPATH, and memory for them"
     streams.discard()
     sys.exit(code)
+
+
+def check_limits() -> None:
+    """Have the libraries load under limits of processes and memory.
+
+    Raises:
+        InputError: The address space is too small.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no prediction asks it; its threads could be one too many
+    if sys.platform == "win32":  # which has no such limit
+        return
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < ADDRESS_SPACE:
+        least, found = ADDRESS_SPACE >> 20, limit >> 20
+        raise InputError(f"address space: expected {least} MiB at least, got {found}; `ulimit -v unlimited` lifts it")
 
 
 def start_numba() -> None:

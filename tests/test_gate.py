@@ -181,7 +181,11 @@ UNREADABLE = {  # what is: how, the file, and a part of the reason
     "a pipeline that is no YAML": (put("dvc.yaml", "stages: ["), "dvc.yaml", "structure is corrupted"),
     "a pipeline that is no text": (put("dvc.yaml", b"\xff\xfe"), "dvc.yaml", "not valid utf-8"),
     "a pipeline of another form": (put("dvc.yaml", "stages: 3"), "dvc.yaml", "validation failed"),
-    "an output of two stages": (edit("dvc.yaml", r"\[data.csv\]", "[m.txt]"), "", "is specified in"),
+    "an output of two stages": (
+        edit("dvc.yaml", r"\[data.csv\]", "[m.txt]"),
+        "dvc.yaml",
+        "clean and train@m make the same output, m.txt",
+    ),
     "params that are no YAML": (put("params.yaml", "models: ["), "params.yaml", "structure is corrupted"),
     "a .dvc file that is no YAML": (put("raw.csv.dvc", "outs: ["), "raw.csv.dvc", "structure is corrupted"),
 }
@@ -337,7 +341,7 @@ CASES = {
     ),
     "a file that two stages recorded otherwise": Case(
         "stages: {a: {cmd: cp i o, deps: [i], outs: [o]}, b: {cmd: cp i z, deps: [i], outs: [z]}}\n",
-        ["stale: b: i", "unknown: a: i", "unknown: b: i"],
+        ["stale: b: i", "untracked: a: i", "untracked: b: i"],
         {"i": "1\n", ".gitignore": "/i\n"},
         after=later(put("i", "2\n"), lambda folder: repro(folder, "b")),
     ),
@@ -379,11 +383,16 @@ CASES = {
         {"i": "1\n", ".gitignore": "/i\n"},
         after=later(remove("i"), put(".gitignore", "/o\n")),
     ),
-    "data that Git ignores": Case(ONE, ["unknown: a: i"], {"i": "1\n", ".gitignore": "/i\n"}),
-    "data that Git ignores, another here": Case(
-        ONE, ["unknown: a: i"], {"i": "1\n", ".gitignore": "/i\n"}, there=put("i", "2\n")
+    "data that Git ignores": Case(ONE, ["untracked: a: i"], {"i": "1\n", ".gitignore": "/i\n"}),
+    "data that Git ignores, on its author's machine": Case(
+        FOLDER, ["untracked: a: src"], {"src/a.py": "1\n", ".gitignore": "src/a.py\n"}, there=put("src/a.py", "1\n")
     ),
-    "data that Git ignores, the same here": Case(ONE, [], {"i": "1\n", ".gitignore": "/i\n"}, there=put("i", "1\n")),
+    "data of another DVC repository": Case(
+        ONE.replace("deps: [i]", "deps: [s/i]"),
+        ["unknown: a: s/i"],
+        {"i": "1\n", "s/i": "1\n", ".gitignore": "/s/i\n"},
+        after=lambda folder: create(folder / "s", {}, subdir=True),
+    ),
     "bytecode beside code": Case(FOLDER, ["unknown: a: src"], {"src/a.py": "1\n", **bytecode("a")}),
     "bytecode beside code that changed": Case(
         FOLDER, ["stale: a: src"], {"src/a.py": "1\n", **bytecode("a")}, after=put("src/a.py", "2\n")
@@ -443,10 +452,10 @@ CASES = {
     ),
     "params that are no number": Case(PARAMS % "p.yaml: [of]", [], {"p.yaml": "of: [.nan, {a: .nan}]\n"}),
     "params that were removed": Case(
-        PARAMS % "p.yaml: [k]", ["stale: a: p.yaml"], {"p.yaml": "k: 1\n"}, after=remove("p.yaml")
+        PARAMS % "p.yaml: [k]", ["untracked: a: p.yaml"], {"p.yaml": "k: 1\n"}, after=remove("p.yaml")
     ),
     "params that Git ignores": Case(
-        PARAMS % "p.yaml: [k]", ["unknown: a: p.yaml"], {"p.yaml": "k: 1\n", ".gitignore": "/p.yaml\n"}
+        PARAMS % "p.yaml: [k]", ["untracked: a: p.yaml"], {"p.yaml": "k: 1\n", ".gitignore": "/p.yaml\n"}
     ),
     "params beyond a link": Case(
         PARAMS % "l/p.yaml: [k]",
@@ -488,7 +497,7 @@ CASES |= {
         )
     ),
     "a folder that Git kept once and ignores now": Case(
-        FOLDER, ["unknown: a: src"], {"src/a.py": "1\n"},
+        FOLDER, ["untracked: a: src"], {"src/a.py": "1\n"},
         after=later(lambda folder: shutil.rmtree(folder / "src"), put(".gitignore", "/o\nsrc/\n")),
     ),
     "code outside a sparse checkout": Case(
@@ -772,11 +781,12 @@ def test_a_line_shows_both_sides_and_the_worst_finding_is_the_exit_code(copy, ca
 
 
 def test_the_unknown_counts_when_strict_and_nothing_does_when_only_warned(tmp_path, capsys):
-    folder = create(tmp_path / "made", {"i": "1\n", ".gitignore": "/i\n", "dvc.yaml": ONE})
+    files = {"i": "1\n", ".gitignore": "/o\n", "dvc.yaml": ONE.replace("[o]", "[{o: {cache: false}}]")}
+    folder = create(tmp_path / "made", files)
     repro(folder)
     copy = str(clone(folder, tmp_path / "clone"))
     assert (main([copy]), main(["--strict", copy]), main(["--strict", "--warn", copy])) == (0, 1, 0)
-    assert capsys.readouterr().out.splitlines()[0] == "unknown: a: i: Git does not keep it"
+    assert capsys.readouterr().out.splitlines()[0] == "unknown: a: o: Git does not keep it"
     edit("dvc.yaml", "cp i o", "cp i ./o")(Path(copy))
     assert (main([copy]), main(["--warn", copy])) == (1, 0)
 

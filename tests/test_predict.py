@@ -335,6 +335,14 @@ def test_bad_options_are_one_line(project, monkeypatch):
     assert errors == b"error: --file: nowhere: expected a file of reviews, one a line\n"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no limit of it")
+def test_too_little_address_space_is_one_line_where_libraries_would_hang():
+    command = f"ulimit -v 400000; exec '{sys.executable}' -m sentiment x"
+    run = subprocess.run(["sh", "-c", command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    line = "error: address space: expected 512 MiB at least, got 390; `ulimit -v unlimited` lifts it\n"
+    assert (run.returncode, run.stdout, run.stderr) == (1, "", line)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGPIPE")
 def test_an_answer_comes_while_the_input_is_open_and_a_reader_that_goes_away_or_an_interrupt_ends_it_without_a_word(
     project,

@@ -298,7 +298,7 @@ def test_results_that_only_a_cache_would_have_are_missing_and_no_folder_of_this_
     write_metrics = "import os; os.mkdir('m'); open('m/a.json', 'w').write('{}')"
     pipeline = {"stages": {"s": {"cmd": f'python -c "{write_metrics}"', "outs": ["m"]}}, "metrics": ["m/a.json"]}
     pipeline["plots"] = [f"{name}.csv" for name in "fbdace"]
-    files = {"dvc.yaml": yaml.safe_dump(pipeline), "clash.dvc": "outs: [{path: m/a.json}]\n"}
+    files = {"dvc.yaml": yaml.safe_dump(pipeline), "clash.dvc": "outs: [{path: m/a.json}]\n", "params.yaml": "p: 1\n"}
     folder = create(tmp_path / "made", files)
     commit(folder)
     (folder / "clash.dvc").unlink()
@@ -311,6 +311,7 @@ def test_results_that_only_a_cache_would_have_are_missing_and_no_folder_of_this_
         assert ("### Nothing is compared, as " if why else "### Nothing that could be read changed since ") in comment
         assert "is missing in the working tree" in comment
         assert why in comment
+        assert rows(comment) == []
         assert re.findall(r"(\w).csv</code>: <code>is missing", comment) == [*"abcdef"]
         for text in (page, comment):
             assert not re.search(r"dvc-checks-|files&#47;md5|\[Errno", text + unescape(text)), comment
@@ -493,6 +494,10 @@ def test_the_page_refers_to_nothing_outside_itself(project, hostile):
 
 def test_a_comment_too_long_for_github_is_cut_at_its_end(project):
     _, short = read(project)
+    few = [("k", "1", "2")]
+    assert Report("1234567", "", [], few).title == "1 param changed since 1234567"
+    still = Model("a", {"x": Metric("x", 1, 1)})
+    assert Report("1234567", "", [still], few).title == "1 param changed since 1234567, but no metric did"
     many = Report("1234567", "89abcde", [], [(f"models.small.{i}", "|" * 100, "") for i in range(1000)])
     long = to_markdown(many)
     assert len(short) < LONGEST - 1000 < len(long) <= LONGEST

@@ -534,6 +534,8 @@ def test_a_target_runs_with_what_it_depends_on_and_nothing_else(project):
 
 def test_raw_data_comes_from_the_remote_where_the_cache_lacks_it_and_else_it_says_so(copy, tmp_path, capfd):
     bare = clone(copy, tmp_path / "clone")
+    write(bare, "spare.dvc", f"outs: [{{path: spare, hash: md5, md5: {'a' * 32}}}]\n")  # which no stage reads
+    commit(bare)
     code, output, errors = verify(bare)
     assert (code, output) == (3, "")
     assert errors.splitlines()[-1].startswith("error: `dvc pull --force raw.csv.dvc` of ")
@@ -1101,6 +1103,18 @@ def test_an_output_that_git_has_before_its_stage_runs_proves_nothing(tmp_path):
     code, output, errors = verify(folder)
     assert code == 2, errors
     assert "recorded 0.99, found 0.8" in output
+
+
+def test_a_device_that_a_stage_makes_ends_the_rerun(tmp_path, capfd):
+    stage = "stages: {s: {cmd: mkdir o && %s o/x, outs: [o]}}\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": stage % "echo >"})
+    repro(folder)
+    write(folder, "dvc.yaml", stage % "ln -s /dev/zero")
+    commit(folder)
+    code, output, errors = verify(folder)
+    assert (code, output) == (3, "")
+    assert "expected a file, got a device or a pipe" in capfd.readouterr().err  # DVC's own
+    assert errors.splitlines()[-1].startswith("error: `dvc repro")
 
 
 def test_equal_values_in_another_form_are_accepted_where_the_settings_say_so(tmp_path):

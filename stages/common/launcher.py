@@ -141,8 +141,11 @@ def watch(module: str, *arguments: str) -> int:
     code = child.wait()
     if code < 0:
         name = signal.Signals(-code).name
-        hint = ", maybe for want of memory" if name == "SIGKILL" else ""
-        write("failed", f"was killed by {name}{hint}; run the same command again to go on")
+        remedies = {
+            "SIGKILL": "; there may be too little memory",
+            "SIGBUS": "; the shared memory in /dev/shm may be too small: `docker run --shm-size=1g` makes it larger",
+        }
+        write("failed", f"was killed by {name}{remedies.get(name, '')}; run the same command again to go on")
     elif code:
         write("failed", f"failed with exit code {code}; its own error is above")
     else:
