@@ -93,7 +93,9 @@ def tasks(models: dict[str, ModelSettings]) -> dict[str, Task]:
         found[f"`{name}`"] = Task(name, cnn_lstm.build(model.pad, layers, keras).to_json(), model.train.batch, sizes)
     longest = max(models, key=lambda name: models[name].pad.max_length)
     keys = models[longest].pad.model_dump() | models[longest].architecture.model_dump()
-    sizes = Sizes(**{key: keys[key] or Sizes().dense for key in Sizes._fields})  # there may be no dense layer
+    sizes = Sizes(
+        **{key: keys[key] or Sizes().dense for key in Sizes._fields if key in keys}
+    )  # there may be no dense layer
     return found | {
         f"{case}, sizes of `{longest}`": Task(longest, build(case, sizes).to_json(), models[longest].train.batch)
         for case in CASES

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sentiment import network
 from sentiment.keras import plain as plain_keras
 from sentiment.keras.backend import keras
 from sentiment.kinds import cnn_lstm
@@ -27,10 +28,11 @@ class Sizes(NamedTuple):
     pool: int = 2
     units: int = 9
     dense: int = 4
+    labels: int = 3
 
 
 CASES: dict[str, Callable[[Any, Sizes], list]] = {
-    # name: the layers between the words (embedding, convolution, pooling) and the last Dense(1)
+    # name: the layers between the words (embedding, convolution, pooling) and the last one
     "lstm": lambda layers, s: [layers.LSTM(s.units)],
     "lstm on lstm": lambda layers, s: [layers.LSTM(s.units, return_sequences=True), layers.LSTM(s.dense)],
     "average": lambda layers, s: [layers.LSTM(s.units, return_sequences=True), layers.GlobalAveragePooling1D()],
@@ -56,6 +58,7 @@ CASES: dict[str, Callable[[Any, Sizes], list]] = {
         layers.LSTM(s.units),
         *(layers.Dense(s.dense + n, activation=name) for n, name in enumerate(("sigmoid", "tanh", "relu", "linear"))),
     ],
+    "softmax": lambda layers, s: [layers.LSTM(s.units)],
 }
 
 EDGES = [
@@ -66,9 +69,9 @@ EDGES = [
     Sizes(kernel=17, pool=17),  # one step
     Sizes(max_length=6, pool=6),
     # beside the size of a vector
-    Sizes(units=1, dense=1, filters=1, embedding=1, vocabulary=4),
-    Sizes(units=16, dense=16, filters=17, embedding=16),
-    Sizes(units=17, dense=33, filters=16, embedding=17),
+    Sizes(units=1, dense=1, filters=1, embedding=1, vocabulary=4, labels=2),
+    Sizes(units=16, dense=16, filters=17, embedding=16, labels=17),
+    Sizes(units=17, dense=33, filters=16, embedding=17, labels=16),
 ]
 
 
@@ -82,9 +85,19 @@ def build(case: str, sizes: Sizes, keras: ModuleType = keras) -> Any:
             layers.Conv1D(sizes.filters, sizes.kernel, padding="same", activation="relu"),
             layers.MaxPooling1D(sizes.pool),
             *CASES[case](layers, sizes),
-            layers.Dense(1, activation="sigmoid"),
+            network.output(keras, labels_of(case, sizes)),
         ]
     )
+
+
+def labels_of(case: str, sizes: Sizes) -> int:
+    """The number of labels of a case."""
+    return sizes.labels if case == "softmax" else 2
+
+
+def labels(case: str, count: int) -> np.ndarray:
+    """A label for each review, of a case of the sizes ``Sizes()``: uint8 [count], the labels in turn."""
+    return (np.arange(count) % labels_of(case, Sizes())).astype(np.uint8)
 
 
 def cnn_lstm_of(keras: ModuleType = keras, *, max_length: int, vocabulary: int, **architecture: object) -> Any:

@@ -80,7 +80,8 @@ def keras(task: Task, backend: str = "tensorflow", **compiled):
     import keras
 
     network = keras.models.model_from_json(task.network)
-    network.compile("adam", "binary_crossentropy", metrics=["accuracy"], **compiled)
+    loss = "binary_crossentropy" if network.output_shape[-1] == 1 else "sparse_categorical_crossentropy"
+    network.compile("adam", loss, metrics=["accuracy"], **compiled)
     x, y = task.arrays()
     x, rows = x.astype("int32"), task.steps * task.batch
     return (

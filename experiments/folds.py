@@ -99,7 +99,7 @@ def read_films(path: Path) -> np.ndarray:
 
 
 def positive(settings: ModelSettings, held: np.ndarray) -> np.ndarray:
-    """The probability of each review that is held out, bool [reviews], by a model that is trained on the others."""
+    """The probabilities of the reviews that are held out, bool [reviews], by a model that is trained on the others."""
     reviews, labels = read_reviews(settings.corpus, settings.pad.max_length, settings.pad.vocabulary)
     if hasattr(settings.train, "validation_fraction"):  # a schedule counts all updates
         train = settings.train.model_copy(update={"validation_fraction": 0.0})
@@ -178,7 +178,7 @@ def main() -> int:
         held = folds[run.kind] == run.fold
         settings = run.settings
         _, labels = read_reviews(settings.corpus, settings.pad.max_length, settings.pad.vocabulary)
-        right = (positive(settings, held) > 0.5) == labels[held]
+        right = training.called(positive(settings, held)) == labels[held]
         return {"accuracy": float(right.mean())}
 
     runs = [run for dealings in rows.values() for fits in dealings for run in fits]

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from sentiment import InputError
 from sentiment.data.archives import UNREADABLE
 from sentiment.data.padding import UNKNOWN, Reviews
 from sentiment.keras import archive, plain
@@ -101,11 +100,6 @@ def make_trainer(
         InputError: The compiled trainer has no block for a layer.
     """
     train, different = settings.train, max(2, int(labels.max()) + 1)
-    if different > 2 and train.engine == "compiled":
-        raise InputError(
-            f"train.engine = compiled trains networks of 2 labels, and the corpus has {different}; set engine: keras,"
-            " or architecture.kind: ngrams, which either engine trains"
-        )
     options = train.model_dump(include={"batch", "optimizer", "learning_rate", "word_dropout", "seed"})
     if train.optimizer == "adam":
         options["beta_2"] = train.beta_2
@@ -119,7 +113,7 @@ def make_trainer(
         return KerasSaving(KerasTrainer(make, state, **options), make, train.epochs)
     from sentiment.engine.trainer import CompiledTrainer
 
-    network = build(settings.pad, settings.architecture, plain)
+    network = build(settings.pad, settings.architecture, plain, different)
     trainer = CompiledTrainer(network.layers, state, shards=train.shards, **options)
     return CompiledSaving(trainer, network, train.epochs)
 

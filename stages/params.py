@@ -261,14 +261,6 @@ def parse(text: str) -> Params:
             for name, model in models.items()
             if model.corpus not in corpora
         ]
-        faults += [
-            f"params.yaml: models.{name}.train.engine = 'compiled' trains networks of 2 labels, and"
-            f" corpora.{model.corpus} has {len(whole.corpora[model.corpus].labels)}; set engine: keras, or"
-            " architecture.kind: ngrams"
-            for name, model in models.items()
-            if model.train.engine == "compiled" and hasattr(kinds.find(model.architecture.kind), "build")
-            if model.corpus in whole.corpora and len(whole.corpora[model.corpus].labels) > 2
-        ]
     if faults:
         raise InputError("\n".join(faults))
     return Params(whole.download, whole.corpora, models)

@@ -44,17 +44,17 @@ def main(name: str, run: Run) -> None:
     """Print a digest of the weights after each update, and one of the predictions."""
     settings = {"batch": run.batch, "shards": run.shards, "optimizer": run.optimizer}
     trainer = CompiledTrainer(run.layers, learning_rate=0.001, seed=1, **settings, **(run.tuning or {}))
-    network = trainer.network
+    network, labels = trainer.network, max(2, trainer.network.output.gives.features)
     ids = reviews(network.length, network.words.vocabulary, max(run.batch * run.updates, run.predictions))
     say(name, "first", digest(trainer.state()["weights"]))
     for number, rows in enumerate(np.split(ids[: run.batch * run.updates], run.updates)):
         groups = network.deal(rows, run.shards, own=shards.own)
-        positive = trainer.find_gradient(groups, (groups.order % 2).astype(np.float32), number)
+        positive = trainer.find_gradient(groups, groups.order % labels, number)
         trainer.update(number)
         say(name, number, digest(trainer.state()["weights"]), digest(positive))
     if run.tuning:
         trained = ids[: run.batch * run.updates]
-        trainer.epoch(trained, np.arange(len(trained)) % 2, np.arange(len(trained))[::-1], 1)
+        trainer.epoch(trained, np.arange(len(trained)) % labels, np.arange(len(trained))[::-1], 1)
         say(name, "epoch", digest(trainer.state()["weights"]))
     predictions = predict(run.layers, trainer.state()["weights"], ids[: run.predictions], batch=run.predictions)
     say(name, "predictions", digest(predictions))

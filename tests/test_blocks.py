@@ -45,7 +45,7 @@ def trainer_of(plain_layers, weights, batch, shards):
 
 
 def keras_loss(model, ids, labels, update):
-    """Keras's probabilities and mean loss, its dropout with the compiled trainer's factors."""
+    """Keras's probabilities, without an axis of one, and mean loss, its dropout with the compiled trainer's factors."""
     x, dropouts = tf.constant(ids.astype("i4")), 0
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
@@ -53,8 +53,16 @@ def keras_loss(model, ids, labels, update):
             dropouts += 1
         else:
             x = layer(x)
+    if x.shape[1] > 1:
+        return x, tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, x))
     expected = tf.cast(labels[:, None], x.dtype)
-    return x, tf.reduce_mean(keras.losses.binary_crossentropy(expected, x))
+    return x[:, 0], tf.reduce_mean(keras.losses.binary_crossentropy(expected, x))
+
+
+def predicted(model, ids):
+    """Keras's predictions, without an axis of one."""
+    probabilities = model.predict(ids.astype("i4"), verbose=0)
+    return probabilities[:, 0] if probabilities.shape[1] == 1 else probabilities
 
 
 def assert_every_gradient_is_that_of_keras(plain_layers, model, ids, shards, scale=2):
@@ -63,11 +71,11 @@ def assert_every_gradient_is_that_of_keras(plain_layers, model, ids, shards, sca
     backend.set_weights(model, weights)
     trainer = trainer_of(plain_layers, weights, len(ids), shards)
     groups = trainer.network.deal(ids, shards)
-    labels = (groups.order % 2).astype("f4")
-    positive = trainer.find_gradient(groups, labels, update=3)
+    labels = groups.order % max(2, network_.output.gives.features)
+    probabilities = trainer.find_gradient(groups, labels, update=3)
     with tf.GradientTape() as tape:
         expected, loss = keras_loss(model, ids[groups.order], labels, update=3)
-    np.testing.assert_allclose(positive, expected[:, 0], atol=3e-6)
+    np.testing.assert_allclose(probabilities, expected, atol=3e-6)
     gradients = tape.gradient(loss, model.trainable_variables)
     ours = np.split(trainer.gradient(), np.cumsum([weight.size for weight in network_.weights])[:-1])
     for weight, mine, theirs in zip(network_.weights, ours, gradients, strict=True):
@@ -105,7 +113,7 @@ def test_predictions_are_those_of_keras_for_any_batch(case):
         weights = Network(plain_layers).first_weights(2) * 3
         backend.set_weights(model, weights)
         ids = reviews(sizes, 6)
-        expected = model.predict(ids.astype("i4"), verbose=0)[:, 0]
+        expected = predicted(model, ids)
         for count, batch in ((1, 1), (6, 6), (6, 4), (5, 100)):
             found = predict(plain_layers, weights, ids[:count], batch=batch)
             np.testing.assert_allclose(found, expected[:count], atol=1e-5)
@@ -138,7 +146,7 @@ def test_the_bits_of_a_probability_depend_on_no_shard(case):
 @every_case
 def test_the_number_of_threads_leaves_the_bits_alone(case, monkeypatch):
     plain_layers, ids = plain(case, Sizes()), reviews(Sizes(), 40)
-    labels, states = (np.arange(40) % 2).astype("u1"), []
+    labels, states = cases.labels(case, 40), []
     for threads in (1, 3, 8):
         alone, pool = module.Processes(None, 0, 1, cores=threads), ThreadPoolExecutor(threads)
         monkeypatch.setattr(module, "processes", lambda alone=alone: alone)
@@ -156,17 +164,18 @@ def test_no_kernel_is_compiled_twice(monkeypatch):
     kernels = {kernel for names in modules for kernel in names.values() if isinstance(kernel, Dispatcher)} - {product}
     for kernel in kernels:
         kernel._reset_overloads()  # of other tests
-    trainer = CompiledTrainer(plain("dense", Sizes(vocabulary=12)), batch=20, shards=3, **SETTINGS)
-    for count in (40, 1):  # with every word of the vocabulary, and with few
-        ids = reviews(Sizes(vocabulary=12), 40)[-count:]
-        trainer.epoch(ids, (np.arange(count) % 2).astype("u1"), np.arange(count), 0)
+    for case in ("dense", "softmax"):
+        trainer = CompiledTrainer(plain(case, Sizes(vocabulary=12)), batch=20, shards=3, **SETTINGS)
+        for count in (40, 1):  # with every word of the vocabulary, and with few
+            ids = reviews(Sizes(vocabulary=12), 40)[-count:]
+            trainer.epoch(ids, cases.labels(case, count), np.arange(count), 0)
     assert {kernel.__name__: kernel.signatures for kernel in kernels if len(kernel.signatures) > 1} == {}
 
 
 @every_case
 def test_the_padding_of_the_weights_stays_zero(case):
     trainer = CompiledTrainer(plain(case, Sizes()), batch=20, shards=3, **SETTINGS)
-    trainer.epoch(reviews(Sizes(), 40), (np.arange(40) % 2).astype("u1"), np.arange(40), 0)
+    trainer.epoch(reviews(Sizes(), 40), cases.labels(case, 40), np.arange(40), 0)
     for name, flat in trainer.state().items():
         assert np.count_nonzero(trainer._vectors[name]) == np.count_nonzero(flat), name
 
@@ -207,14 +216,14 @@ def test_a_model_has_the_parameters_of_keras_and_first_weights_drawn_as_there(ca
 def test_a_trained_model_is_saved_and_scores_the_same_in_plain_keras(case):
     model, ids = cases.build(case, Sizes()), reviews(Sizes(), 40)
     trainer = CompiledTrainer(to_layers(model), batch=10, shards=2, **SETTINGS)
-    trainer.epoch(ids, (np.arange(40) % 2).astype("u1"), np.arange(40), 0)
+    trainer.epoch(ids, cases.labels(case, 40), np.arange(40), 0)
     backend.set_weights(model, trainer.state()["weights"])
     packed = archive.pack(model)
     opened = archive.unpack(packed)
     assert archive.pack(opened) == packed
     np.testing.assert_array_equal(backend.get_weights(opened), trainer.state()["weights"])
     assert to_layers(opened) == json.loads(json.dumps(to_layers(model)))
-    np.testing.assert_allclose(opened.predict(ids.astype("i4"), verbose=0)[:, 0], trainer.predict(ids), atol=1e-5)
+    np.testing.assert_allclose(predicted(opened, ids), trainer.predict(ids), atol=1e-5)
 
 
 def test_the_published_run_has_its_parameters():
@@ -259,7 +268,15 @@ def stack(*middle, top=True, **convolution):
         (lambda: stack(keras.layers.LSTM(4), top=False), r"\(LSTM\): .* no arithmetic for it here"),
         (
             lambda: stack(keras.layers.LSTM(4), keras.layers.Dense(3), top=False),
+            r"\(Dense\): .* no arithmetic for it here, .* last Dense\(1, activation='sigmoid'\) or Dense\(labels, act",
+        ),
+        (
+            lambda: stack(keras.layers.LSTM(4), keras.layers.Dense(3, activation="sigmoid"), top=False),
             r"\(Dense\): units = 3, .* has only 1;",
+        ),
+        (
+            lambda: stack(keras.layers.LSTM(4), keras.layers.Dense(1, activation="softmax"), top=False),
+            r"\(Dense\): units = 1, .* only 2 or more with softmax;",
         ),
         (lambda: stack(keras.layers.LSTM(4), kernel_size=4), r"kernel_size = \[4\], .* only odd sizes"),
         (lambda: stack(keras.layers.LSTM(4), padding="causal"), "padding = 'causal', .* 'same';"),

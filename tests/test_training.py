@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks import cases
 from benchmarks.cases import Sizes, build, plain, reviews
 from sentiment import InputError, scoring, training
 from sentiment.data.padding import FIRST_WORD, UNKNOWN
@@ -34,37 +35,48 @@ LAYERS = plain("dropout", Sizes())
 SETTINGS = {"batch": 10, "shards": 3, "optimizer": "adam", "learning_rate": 0.01, "seed": 4}
 
 
-def labelled(count):
+def labelled(count, case="dropout"):
     """Reviews and a label that one word decides."""
-    ids = reviews(Sizes(), count)
-    labels = np.arange(count) % 2
-    ids[:, -3] = np.where(labels, 11, 22)
-    return ids, labels.astype("u1")
+    ids, labels = reviews(Sizes(), count), cases.labels(case, count)
+    ids[:, -3] = np.array([22, 11, 33])[labels]
+    return ids, labels
 
 
-def fit(ids, labels, *, epochs=range(3), state=None, validation_fraction=0.0, progress=lambda reviews: None, **changes):
+def fit(
+    ids, labels, *, epochs=range(3), state=None, validation_fraction=0.0, progress=lambda reviews: None, layers=LAYERS,
+    **changes,
+):  # fmt: skip
     """The epochs of a training."""
     settings = SETTINGS | changes
-    trainer = CompiledTrainer(LAYERS, state, **settings)
+    trainer = CompiledTrainer(layers, state, **settings)
     settings = {"epochs": epochs, "validation_fraction": validation_fraction, "seed": settings["seed"]}
     return list(training.fit(trainer, ids, labels, progress=progress, **settings))
 
 
-@pytest.mark.parametrize("settings", [{"beta_2": 0.9, "decay": 60}, {"decay": 50}, {}], ids=str)
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_fifty_steps_give_the_weights_of_keras(name, settings):
-    ids, labels = labelled(500)
-    if name == "sgd":
-        settings = {key: value for key, value in settings.items() if key != "beta_2"}
-    (epoch,) = fit(ids, labels, epochs=range(1), optimizer=name, **settings)
+@pytest.mark.parametrize(
+    ("case", "name", "settings"),
+    [
+        ("dropout", "adam", {"beta_2": 0.9, "decay": 60}),
+        ("dropout", "adam", {"decay": 50}),
+        ("dropout", "adam", {}),
+        ("dropout", "sgd", {"decay": 50}),
+        ("dropout", "sgd", {}),
+        ("softmax", "adam", {}),
+    ],
+    ids=str,
+)
+def test_fifty_steps_give_the_weights_of_keras(case, name, settings):
+    ids, labels = labelled(500, case)
+    layers = plain(case, Sizes())
+    (epoch,) = fit(ids, labels, epochs=range(1), optimizer=name, layers=layers, **settings)
     order = np.random.default_rng([SETTINGS["seed"], training.ORDER, 0]).permutation(500)
-    model = build("dropout", Sizes())
-    backend.set_weights(model, Network(LAYERS).first_weights(SETTINGS["seed"]))
+    model = build(case, Sizes())
+    backend.set_weights(model, Network(layers).first_weights(SETTINGS["seed"]))
     rate, decay = SETTINGS["learning_rate"], settings.get("decay")
     rate = keras.optimizers.schedules.PolynomialDecay(rate, decay, end_learning_rate=0.0) if decay else rate
     adam = keras.optimizers.Adam(rate, beta_2=settings.get("beta_2", 0.999))
     optimizer = {"adam": adam, "sgd": keras.optimizers.SGD(rate, momentum=0.9)}[name]
-    trainer = CompiledTrainer(LAYERS, **SETTINGS)
+    trainer = CompiledTrainer(layers, **SETTINGS)
     for update, rows in enumerate(np.sort(order.reshape(50, 10))):
         groups = trainer.network.deal(ids[rows], SETTINGS["shards"])  # the dropout is drawn in their order
         with tf.GradientTape() as tape:
@@ -85,6 +97,21 @@ def test_the_loss_falls_and_a_telling_word_is_learned():
     weights = epochs[-1].state["weights"]
     assert ((predict(LAYERS, weights, ids, batch=50) > 0.5) == labels).mean() > 0.95
     assert ((predict(LAYERS, weights, flipped, batch=50) > 0.5) == labels).mean() < 0.05
+
+
+def test_of_three_labels_each_telling_word_is_learned_and_training_resumed_ends_with_the_same_bits():
+    layers = plain("softmax", Sizes())
+    ids, labels = labelled(120, "softmax")
+    epochs = fit(ids, labels, epochs=range(10), layers=layers, validation_fraction=0.25)
+    assert epochs[-1].metrics["loss"] < epochs[0].metrics["loss"] / 2
+    probabilities = predict(layers, epochs[-1].state["weights"], ids, batch=50)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    assert (probabilities.argmax(axis=1) == labels).mean() > 0.95
+    held = training.measure(probabilities[90:], labels[90:])
+    assert {name: epochs[-1].metrics[f"val_{name}"] for name in held} == held
+    resumed = fit(ids, labels, epochs=range(9, 10), state=epochs[8].state, layers=layers, validation_fraction=0.25)
+    assert resumed[-1].metrics == epochs[-1].metrics
+    np.testing.assert_array_equal(resumed[-1].state["weights"], epochs[-1].state["weights"])
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():

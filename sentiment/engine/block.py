@@ -92,6 +92,7 @@ class Block:
     takes_steps: bool  # whether its inputs have a row per step, or one per review
     begins = False  # whether it begins the network and reads ids
     ends = False  # whether it ends the network and knows the loss
+    activation: str  # of the last layer, by which the blocks that end a network differ
 
     def __init__(self, takes: Shape, gives: Shape, weights: Sequence[Weight] = (), shapes: Sequence[tuple] = ()):
         self.takes, self.gives, self.weights = takes, gives, tuple(weights)

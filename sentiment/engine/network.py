@@ -11,6 +11,7 @@ from sentiment.engine import blocks as folder
 from sentiment.engine import packing
 from sentiment.engine.block import REMEDY, Block, Capacity, Shape
 from sentiment.engine.blocks.output import Output
+from sentiment.engine.blocks.softmax import Softmax
 from sentiment.engine.blocks.words import Words
 from sentiment.engine.groups import Groups, deal
 from sentiment.engine.vectors import whole
@@ -26,7 +27,7 @@ class Network:
 
     Args:
         layers: Keras's layers in order, as ``json.loads(model.to_json())["config"]["layers"]`` of a ``Sequential``
-            model has them; the last gives one probability.
+            model has them; the last gives the probability of label 1, or that of each label.
 
     Raises:
         InputError: There is a layer, or a setting of one, that no block computes.
@@ -42,7 +43,7 @@ class Network:
             taken, rest = rest[: len(kind.layers)], rest[len(kind.layers) :]
             self.blocks.append(kind(taken, shape))
             shape = self.blocks[-1].gives
-        self.words, self.output = cast(Words, self.blocks[0]), cast(Output, self.blocks[-1])
+        self.words, self.output = cast(Words, self.blocks[0]), cast(Output | Softmax, self.blocks[-1])
         self.weights = [weight for block in self.blocks for weight in block.weights]
         self.parameters = sum(weight.size for weight in self.weights)
         rows = [shape for block in self.blocks for shape in (block.takes, block.gives)]
@@ -52,6 +53,11 @@ class Network:
         """Flat float32 [parameters], drawn as Keras's defaults draw them."""
         random = np.random.default_rng([seed, FIRST_WEIGHTS])
         return np.concatenate([weight.initial(random).ravel() for weight in self.weights]).astype(np.float32)
+
+    def empty_probabilities(self, reviews: int) -> np.ndarray:
+        """Memory for the probability of label 1 of each review, or of each label: float32 [reviews(, labels)]."""
+        labels = self.output.gives.features
+        return np.empty(reviews if labels == 1 else (reviews, labels), np.float32)
 
     def allocate(self, capacity: Capacity, vector: np.ndarray, gradient: np.ndarray) -> None:
         """Give each block its memory, and its piece of the padded vectors of weights and gradient."""
@@ -119,12 +125,15 @@ def _find(layers: list[dict], takes: Shape, begins: bool) -> type[Block]:
         InputError: There is none.
     """
     names = tuple(layer["class_name"] for layer in layers)
+    activation = layers[-1]["config"].get("activation")
     for kind in Block.__subclasses__():
         fits = kind.begins == begins and kind.takes_steps == bool(takes.steps)
+        fits = fits and (not kind.ends or kind.activation == activation)
         if fits and names[: len(kind.layers)] == kind.layers and kind.ends == (len(kind.layers) == len(names)):
             return kind
     known = sorted(" + ".join(kind.layers) for kind in Block.__subclasses__() if not kind.ends)
     raise InputError(
         f"layer {layers[0]['config']['name']!r} ({names[0]}): the compiled trainer has no arithmetic for it here, only"
-        f" for {', '.join(known)}, first the embedding and last Dense(1, activation='sigmoid'); {REMEDY}"
+        f" for {', '.join(known)}, first the embedding and last Dense(1, activation='sigmoid') or Dense(labels,"
+        f" activation='softmax'); {REMEDY}"
     )

@@ -83,7 +83,7 @@ class CompiledTrainer:
         """
         if self._ids is not ids:
             self._ids, self._starts = ids, first_steps(self.network, ids)
-        positive, targets = np.empty(len(order), np.float32), np.empty(len(order), np.float32)
+        probabilities, targets = self.network.empty_probabilities(len(order)), np.empty(len(order), labels.dtype)
         for number, begin in enumerate(range(0, len(order), self.batch)):
             rows = np.sort(order[begin : begin + self.batch])  # a batch is a set
             groups = self.network.deal(ids, self.shards, self._starts[rows], rows=rows, own=shards.own)
@@ -91,23 +91,24 @@ class CompiledTrainer:
             drop_words(groups.ids[1:], self.word_dropout, [self.seed, WORDS, update])
             done = slice(begin, begin + len(rows))
             targets[done] = labels[rows][groups.order]
-            positive[done] = self.find_gradient(groups, targets[done], update)
+            probabilities[done] = self.find_gradient(groups, targets[done], update)
             self.update(update)
             progress(len(rows))
         digest = hashlib.sha256(self._vectors["weights"]).hexdigest()
         shards.agree(digest, f"weights after epoch {epoch + 1}")
-        return measure(positive, targets)
+        return measure(probabilities, targets)
 
     def find_gradient(self, groups: Groups, labels: np.ndarray, update: int) -> np.ndarray:
-        """Find the gradient of a batch's mean binary cross-entropy, which ``update`` takes.
+        """Find the gradient of a batch's mean cross-entropy, which ``update`` takes.
 
         Args:
             groups: The reviews, from ``network.deal``.
-            labels: float32 [n], 0 or 1, in the order of the groups.
+            labels: [n], from 0, in the order of the groups.
             update: The number of updates before this one; it seeds the dropout.
 
         Returns:
-            The probability of 1 of each review before the update, float32 [n], in the order of the groups.
+            The probability of label 1 of each review before the update, float32 [n], or that of each of several labels,
+            [n, labels], in the order of the groups.
         """
         network = self.network
         network.output.labels[1 : 1 + len(labels)] = labels
@@ -165,13 +166,15 @@ class CompiledPredictor:
         network.forward(0)  # the weights stay, so the padding review does
 
     def predict(self, ids: np.ndarray, progress: Callable[[int], None] = lambda reviews: None) -> np.ndarray:
-        """The probability that each review is positive, float32 [reviews]; it depends on no other review.
+        """The probability of label 1 of each review, float32 [reviews]; of several labels, of each, [reviews, labels].
+
+        The probabilities of a review depend on no other review.
 
         Args:
             ids: int [reviews, length]; a memory map is read batch by batch.
             progress: Called after each batch with the number of reviews in it.
         """
-        network, probabilities = self.network, np.empty(len(ids), np.float32)
+        network, probabilities = self.network, self.network.empty_probabilities(len(ids))
 
         def share(rank):
             reviews = shards.own(len(ids), rank)

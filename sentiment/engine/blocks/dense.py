@@ -50,7 +50,8 @@ class Dense(Block):
         """As ``Block``."""
         n, features = len(self.groups.rows[group].starts), self.takes.features
         inputs, outputs, (kernel, bias) = self.inputs[group, :n], self.outputs[group, :n], self.values
-        _forward(inputs, kernel[:features], bias, self.activation, self.gives.features, outputs)
+        affine(inputs, kernel[:features], bias, outputs)
+        _activation_forward(self.activation, outputs, self.gives.features)
 
     def backward(self, group):
         """As ``Block``."""
@@ -58,20 +59,25 @@ class Dense(Block):
         d_kernel, d_bias = self.d_values[group]
         d_sums = self._d_sums[group, :n]
         _activation_backward(self.activation, self.outputs[group, :n], self.d_outputs[group, :n], d_sums)
-        _backward(self.inputs[group, :n], d_sums, d_kernel[:features], d_bias)
+        affine_backward(self.inputs[group, :n], d_sums, d_kernel[:features], d_bias)
         self.d_inputs[group, :n] = 0
         product(d_sums, self._transposed, self.d_inputs[group, :n])
 
 
 @compiled
-def _forward(inputs, kernel, bias, activation, units, outputs):
-    """Fill ``outputs``, float32 [n, units, padded], from ``inputs``, [n, features, padded]."""
+def affine(inputs, kernel, bias, outputs):
+    """Fill ``outputs``, float32 [n, units, padded], with bias + inputs @ kernel; inputs are [n, features, padded]."""
     for r in range(len(inputs)):
         for at in range(0, len(bias), LANES):
             store(outputs, (r, at), load(bias, (at,)))
     product(inputs[:, : len(kernel)], kernel, outputs)
+
+
+@compiled
+def _activation_forward(activation, outputs, units):
+    """Replace ``outputs``, float32 [n, units, padded], by what the activation makes of them."""
     for r in range(len(outputs)):
-        for at in range(0, len(bias), LANES):
+        for at in range(0, outputs.shape[1], LANES):
             x = load(outputs, (r, at))
             if activation == _RELU:
                 x = where_greater(x, broadcast(_ZERO), x, broadcast(_ZERO))
@@ -80,7 +86,7 @@ def _forward(inputs, kernel, bias, activation, units, outputs):
             elif activation == _TANH:
                 x = tanh(x)
             store(outputs, (r, at), x)
-        for at in range(units, len(bias)):
+        for at in range(units, outputs.shape[1]):
             outputs[r, at] = _ZERO  # sigmoid(0) is not
 
 
@@ -101,7 +107,7 @@ def _activation_backward(activation, outputs, d_outputs, d_sums):
 
 
 @compiled
-def _backward(inputs, d_sums, d_kernel, d_bias):
+def affine_backward(inputs, d_sums, d_kernel, d_bias):
     """Fill the gradient with respect to kernel, float32 [features, units], and bias, [units]."""
     d_bias[:] = _ZERO
     add_rows(d_sums, d_bias)

@@ -1,4 +1,4 @@
-"""The network's last layer, ``Dense(1, activation="sigmoid")``, and its loss, the mean binary cross-entropy.
+"""The last layer of two labels, ``Dense(1, activation="sigmoid")``, and its loss, the mean binary cross-entropy.
 
 Both together, because the gradient of the loss with respect to what enters the sigmoid, the *logit*, is the probability
 less the label.
@@ -20,6 +20,7 @@ class Output(Block):
     layers = ("Dense",)
     takes_steps = False
     ends = True
+    activation = "sigmoid"
 
     def __init__(self, layers: list[dict], takes: Shape):
         settings(layers[0], units=1, activation="sigmoid")

@@ -1,0 +1,111 @@
+"""The last layer of more than two labels, ``Dense(labels, activation="softmax")``, and its loss.
+
+The loss is the mean categorical cross-entropy. Both are computed together, because the gradient of the loss with
+respect to what enters the softmax, the *logits*, is the probabilities less 1 for the review's label.
+"""
+
+import numpy as np
+
+from sentiment.engine.block import Block, Capacity, Shape, refusal, settings
+from sentiment.engine.blocks.dense import affine, affine_backward
+from sentiment.engine.functions import exp
+from sentiment.engine.matrices import product
+from sentiment.engine.packing import Weight, constant, glorot
+from sentiment.engine.vectors import LANES, broadcast, compiled, load, store, whole, zeros
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+class Softmax(Block):
+    """A row of features per review -> the probability of each label."""
+
+    layers = ("Dense",)
+    takes_steps = False
+    ends = True
+    activation = "softmax"
+
+    def __init__(self, layers: list[dict], takes: Shape):
+        (labels,) = settings(layers[0], "units", activation="softmax")
+        if labels < 2:
+            raise refusal(layers[0], "units", labels, "2 or more with softmax")
+        features = takes.features
+        padded = whole(features), whole(labels)
+        super().__init__(
+            takes,
+            Shape(0, labels),
+            [
+                Weight("kernel", (features, labels), padded, glorot(features, labels)),
+                Weight("bias", (labels,), padded[1:], constant(np.zeros(labels))),
+            ],
+        )
+
+    def allocate(self, capacity: Capacity, outputs=None, d_outputs=None):
+        """As ``Block``; the outputs, float32 [1 + reviews, labels, padded], are in the order of the groups' reviews."""
+        super().allocate(capacity, outputs, d_outputs)
+        reviews, labels = 1 + (capacity.groups - 1) * capacity.reviews, whole(self.gives.features)
+        self.outputs, self.labels = zeros(reviews, labels), np.zeros(reviews, np.int64)
+        self._d_logits = zeros(reviews * capacity.training, labels)
+        self._transposed = zeros(labels, whole(self.takes.features))
+
+    def prepare(self, groups, draw):
+        """As ``Block``."""
+        self._transposed[...] = self.values[0].T
+        return super().prepare(groups, draw)
+
+    def forward(self, group):
+        """As ``Block``."""
+        outputs, (kernel, bias) = self.outputs[self.groups.reviews[group]], self.values
+        affine(self.inputs[group, : len(outputs)], kernel[: self.takes.features], bias, outputs)
+        _softmax(outputs, self.gives.features)
+
+    def backward(self, group):
+        """As ``Block``; the mean is over the whole batch."""
+        reviews, features = self.groups.reviews[group], self.takes.features
+        d_logits, (d_kernel, d_bias) = self._d_logits[reviews], self.d_values[group]
+        _loss_backward(self.outputs[reviews], self.labels[reviews], len(self.groups.order), d_logits)
+        n = len(d_logits)
+        affine_backward(self.inputs[group, :n], d_logits, d_kernel[:features], d_bias)
+        self.d_inputs[group, :n] = 0
+        product(d_logits, self._transposed, self.d_inputs[group, :n])
+
+    def given(self, group):
+        """As ``Block``; beside the weights' gradient, what ``probabilities`` reads."""
+        return [*super().given(group), self.outputs[self.groups.reviews[group]]]
+
+    def probabilities(self) -> np.ndarray:
+        """The probability of each label, float32 [reviews, labels], in the order of the groups' reviews."""
+        return self.outputs[1 : 1 + len(self.groups.order), : self.gives.features].copy()
+
+
+@compiled
+def _softmax(outputs, labels):
+    """Replace logits, float32 [n, labels, padded], by e to each, divided by their sum from the first label to the last.
+
+    The largest logit is subtracted first, which changes no quotient and keeps e to it finite.
+    """
+    for r in range(len(outputs)):
+        largest = outputs[r, 0]
+        for label in range(1, labels):
+            if outputs[r, label] > largest:
+                largest = outputs[r, label]
+        for at in range(0, outputs.shape[1], LANES):
+            store(outputs, (r, at), exp(load(outputs, (r, at)) - broadcast(largest)))
+        total = _ZERO
+        for label in range(labels):
+            total += outputs[r, label]
+        for at in range(0, outputs.shape[1], LANES):
+            store(outputs, (r, at), load(outputs, (r, at)) / broadcast(total))
+        for label in range(labels, outputs.shape[1]):
+            outputs[r, label] = _ZERO
+
+
+@compiled
+def _loss_backward(probabilities, labels, reviews, d_logits):
+    """Fill ``d_logits``, float32 [n, labels, padded], from probabilities, of the same shape, and labels, int64 [n].
+
+    ``reviews`` is the number of reviews that the mean is over.
+    """
+    for r in range(len(labels)):
+        for at in range(0, d_logits.shape[1], LANES):
+            store(d_logits, (r, at), load(probabilities, (r, at)) / broadcast(np.float32(reviews)))
+        d_logits[r, labels[r]] = (probabilities[r, labels[r]] - _ONE) / np.float32(reviews)
