@@ -267,7 +267,7 @@ def parse(text: str) -> Params:
             f" corpora.{model.corpus} has {len(whole.corpora[model.corpus].labels)}; set engine: keras, or"
             " architecture.kind: ngrams"
             for name, model in models.items()
-            if model.train.engine == "compiled" and hasattr(kinds.find(model.architecture.kind), "build")
+            if model.train.engine == "compiled" and kinds.find(model.architecture.kind).PARALLEL
             if model.corpus in whole.corpora and len(whole.corpora[model.corpus].labels) > 2
         ]
     if faults:

@@ -115,7 +115,7 @@ FAULTS = {
     "a timeout beyond any": ("timeout: 30", "timeout: 1e300", "less than or equal to 86400"),
     "a long text": ("epochs: 5", f"epochs: {'a' * 10_000}", f"epochs = '{'a' * 96}...: Input should be"),
     "one name for two models": ("  nbsvm-2:", "  small:", "found duplicate key 'small'"),
-    "unknown kind": ("kind: cnn_lstm", "kind: transformer", "'cnn_lstm', 'gru' or 'ngrams'"),
+    "unknown kind": ("kind: cnn_lstm", "kind: transformer", "'cnn_lstm', 'gru', 'ngrams' or 'wide_deep'"),
     "no kind": ("      kind: cnn_lstm", "      # kind", "models.small.architecture.kind is missing; add it"),
     "whole reviews in a network": ("max_length: 100", "max_length:", "models.small.pad.max_length = None"),
     "all words in a network": ("vocabulary: 500", "vocabulary:", "models.small.pad.vocabulary = None"),

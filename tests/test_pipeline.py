@@ -142,7 +142,11 @@ def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
     module = re.search(r"python -E -m stages.(\S+)", STAGES[name].cmd)[1]
     files = [f"stages/{module}.py"]
     if module == "train":  # which gives its settings to the trainer of a kind
-        files += ["sentiment/network.py", f"sentiment/kinds/{PARAMS.models[own].architecture.kind}.py"]
+        files += [
+            "sentiment/network.py",
+            "sentiment/linear.py",
+            f"sentiment/kinds/{PARAMS.models[own].architecture.kind}.py",
+        ]
     nodes = [node for file in files for node in ast.walk(ast.parse((ROOT / file).read_text()))]
     readers = {node.id for node in nodes if isinstance(node, ast.Name) and node.id.startswith("read_")}
     read = {node.attr for node in nodes if isinstance(node, ast.Attribute) and is_settings(node.value)}
