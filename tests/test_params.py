@@ -122,12 +122,12 @@ FAULTS = {
     "a key of another kind": (
         "      longest: 1",
         "      units: 50\n      longest: 1",
-        "models.words.architecture.units is a key of kind cnn_lstm and gru, and this is kind ngrams; remove it",
+        "architecture.units is a key of kind cnn_lstm and gru and wide_deep, and this is kind ngrams; remove it",
     ),
     "a key of n-grams": (
         "      filters: 32",
         "      min_df: 2\n      filters: 32",
-        "models.small.architecture.min_df is a key of kind ngrams, and this is kind cnn_lstm; remove it",
+        "models.small.architecture.min_df is a key of kind ngrams and wide_deep, and this is kind cnn_lstm; remove it",
     ),
     "longer n-grams than there are": ("longest: 3", "longest: 6", "models.tfidf-3.architecture.longest = 6"),
     "unknown loss": ("loss: squared_hinge", "loss: tree", "models.nbsvm-1.train"),
