@@ -11,7 +11,7 @@ from sentiment.data import ngrams
 from sentiment.data.labelled import Fault, Row, draw, is_test, judge
 from sentiment.data.padding import FIRST_WORD, Ragged
 from sentiment.data.text import Normal, clean, make_index, words
-from sentiment.linear import Linear, Logistic, OneVersusRest, Svm, Weighting, fit_liblinear
+from sentiment.kinds.ngrams import Linear, Logistic, OneVersusRest, Svm, Weighting, fit_liblinear
 from sentiment.training import called
 from stages.corpus import WHOLE, find_parts, read_file, read_folder, read_rows, tokens_of
 from stages.params import Corpus

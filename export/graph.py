@@ -17,8 +17,8 @@ from sentiment.data.text import DOTTED, MARKUP, RULES, SPACE, AnyTokens, Normal,
 from sentiment.keras import archive
 from sentiment.keras.backend import tf, use_no_gpu
 from sentiment.kinds import find
+from sentiment.kinds.ngrams import Linear, OneVersusRest
 from sentiment.kinds.wide_deep import CLIP, DEEP, WideDeep
-from sentiment.linear import Linear, OneVersusRest
 from sentiment.model import TextModel
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from demo.corpus import make_corpus
-from sentiment import linear as kind
 from sentiment.data import ngrams
 from sentiment.data.padding import Ragged, orders, whole
+from sentiment.kinds import ngrams as kind
 from sentiment.schema import check
 
 

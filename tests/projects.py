@@ -79,7 +79,7 @@ class Project:
 
     def take_a_gru(self) -> None:
         """Give the CNN-LSTM a layer that the compiled trainer does not have."""
-        kind = self.folder / "sentiment/cnn_lstm.py"
+        kind = self.folder / "sentiment/kinds/cnn_lstm.py"
         assert "layers.LSTM(" in kind.read_text()
         kind.write_text(kind.read_text().replace("layers.LSTM(", "layers.GRU("))
 

@@ -17,7 +17,7 @@ from sentiment import InputError, load
 from sentiment.__main__ import as_json
 from sentiment.data.text import IMDB
 from sentiment.keras import archive
-from sentiment.linear import Linear, Weighting, open_model
+from sentiment.kinds.ngrams import Linear, Weighting, open_model
 from sentiment.model import describe
 from sentiment.schema import Pad
 from tests.test_export import INDEX, PAD, network_of, write_model

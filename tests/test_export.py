@@ -34,7 +34,7 @@ from sentiment.data.text import IMDB, Tokens
 from sentiment.keras import archive
 from sentiment.keras.backend import keras, tf
 from sentiment.kinds import cnn_lstm
-from sentiment.linear import Linear, Weighting
+from sentiment.kinds.ngrams import Linear, Weighting
 from sentiment.model import TextModel, describe
 from sentiment.schema import Pad
 from sentiment.training import digest

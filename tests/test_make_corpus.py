@@ -20,7 +20,7 @@ from corpora.sections import as_yaml, changes, insert
 from sentiment import InputError
 from sentiment.data import labelled, ngrams
 from sentiment.data.labelled import Fault, Form
-from sentiment.linear import Linear, OneVersusRest, Weighting, open_model
+from sentiment.kinds.ngrams import Linear, OneVersusRest, Weighting, open_model
 from stages import corpus as stage
 from stages.common.reader import load
 from stages.params import Corpus, parse

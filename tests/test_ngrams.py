@@ -14,7 +14,7 @@ from sentiment.data.ngrams import BITS, LONGEST, bits_for
 from sentiment.data.padding import FIRST_WORD, START, UNKNOWN, Ragged, words_of
 from sentiment.data.text import decode
 from sentiment.engine.functions import log
-from sentiment.linear import Weighting
+from sentiment.kinds.ngrams import Weighting
 
 INDEX = {f"w{rank}": rank for rank in range(1, 40)}
 ALL = {"min_df": 1, "max_features": 10**9}

@@ -1,15 +1,17 @@
 import copy
 import functools
+import hashlib
 import json
 import re
+from pathlib import Path
 
 import pytest
 
-from sentiment import InputError
+from sentiment import InputError, kinds
 from sentiment.kinds import cnn_lstm
 from sentiment.schema import Pad
 from stages.common.reader import load
-from stages.params import parse, read_corpus, read_model
+from stages.params import check_parts, parse, read_corpus, read_model
 from tests.conftest import ROOT
 
 OWN = """corpora:
@@ -385,3 +387,19 @@ def test_a_compiled_network_of_three_labels_is_refused_and_one_of_two_is_not():
     parse(two)
     with pytest.raises(InputError, match=r"models\.small\.train\.engine = 'compiled' .* corpora\.own has 3"):
         parse(two.replace("[bad, good]", "[bad, good, dull]"))
+
+
+@pytest.mark.parametrize("kind", kinds.NAMES)
+def test_a_kind_made_of_others_has_their_digests_and_is_refused_if_one_has_changed(kind, tmp_path, monkeypatch):
+    """A stage depends on the file of its own kind alone."""
+    check_parts(kind)
+    for part in getattr(kinds.find(kind), "PARTS", {}):
+        changed = tmp_path / f"{part}.py"
+        changed.write_bytes(Path(kinds.find(part).__file__).read_bytes() + b"\n")
+        digest = hashlib.sha256(changed.read_bytes()).hexdigest()[:16]
+        with monkeypatch.context() as patched:
+            patched.setattr(kinds.find(part), "__file__", str(changed))
+            with pytest.raises(
+                InputError, match=f"PARTS: expected '{part}': '{digest}', as {part}.py has changed, got"
+            ):
+                check_parts(kind)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from export.graph import served
-from sentiment import InputError, cnn_lstm, linear
+from sentiment import InputError
 from sentiment.data import ngrams, padding
 from sentiment.data.archives import members, pack_members
 from sentiment.data.padding import START, UNKNOWN, Ragged
 from sentiment.data.text import decode
-from sentiment.kinds import wide_deep
+from sentiment.kinds import cnn_lstm, wide_deep
+from sentiment.kinds import ngrams as linear
 from sentiment.kinds.wide_deep import CLIP, WideDeep, make_trainer, open_model
 from sentiment.model import TextModel
 from sentiment.schema import check

@@ -1,5 +1,507 @@
-"""Linear models of n-grams; see ``sentiment.linear``, which `wide_deep` uses too."""
+"""Linear models of n-grams: the probability of a review is the sigmoid of the sum of the weights of its n-grams.
 
-from sentiment.linear import FILE, PARALLEL, Settings, make_trainer, open_model
+Of more than two labels, each has such a model of its own, trained to tell it from all others (one versus rest), and the
+probabilities are their sigmoids divided by the sum of these, as in scikit-learn's ``OneVsRestClassifier``.
 
-__all__ = ["FILE", "PARALLEL", "Settings", "make_trainer", "open_model"]
+``engine: compiled`` trains by Adam and has the same bits on every machine. ``engine: scikit-learn`` is LIBLINEAR, whose
+C++ asks the C library for exp and log, and whose compiler may merge a product and a sum.
+"""
+
+import io
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from sentiment import InputError
+from sentiment.data import ngrams
+from sentiment.data.archives import UNREADABLE, members, pack_members
+from sentiment.data.padding import Reviews, orders, words_of
+from sentiment.schema import Batch, Epochs, ModelSettings, Rate, Section, Seed
+from sentiment.training import called, measure
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+FILE = "model.npz"
+PARALLEL = False
+"""Whether several processes can share the training; see ``stages.common.launcher``."""
+
+ITERATIONS = 1000
+"""Maximum number of LIBLINEAR's iterations."""
+
+BLOCK = 4096
+"""Reviews whose n-grams are counted together: memory against speed."""
+
+FIELDS = {"grams": "i", "scale": "f", "weights": "f", "weighting": "U", "bias": "f", "bits": "i"}
+"""Arrays of the model file, and the kind of their type."""
+
+LONGEST = 5
+"""Words of the longest n-grams."""
+
+WEIGHTINGS = ("counts", "presence", "tfidf", "naive-bayes")
+
+
+Strength = Annotated[float, Field(gt=0, le=10**6)]
+
+
+class Architecture(Section):
+    """Which n-grams there are, and which feature the count of each becomes; see ``Weighting``."""
+
+    kind: Literal["ngrams"]
+    longest: Annotated[int, Field(ge=1, le=LONGEST)]
+    min_df: Annotated[int, Field(ge=1, le=10**6)]
+    max_features: Annotated[int, Field(ge=1, le=10**8)]
+    weighting: Literal[WEIGHTINGS]
+
+
+class Descent(Section):
+    """Adam on the binary cross-entropy."""
+
+    epochs: Epochs
+    batch: Batch
+    learning_rate: Rate
+
+
+class Compiled(Descent):
+    """``Descent`` by the kernels of ``engine``."""
+
+    engine: Literal["compiled"]
+    seed: Seed
+
+
+class Logistic(Section):
+    """Logistic regression by LIBLINEAR."""
+
+    engine: Literal["scikit-learn"]
+    loss: Literal["log_loss"]
+    c: Strength
+    seed: Seed
+
+
+class Svm(Section):
+    """A linear support vector machine by LIBLINEAR, its weights interpolated."""
+
+    engine: Literal["scikit-learn"]
+    loss: Literal["squared_hinge"]
+    c: Strength
+    interpolation: Annotated[float, Field(ge=0, le=1)]
+    seed: Seed
+
+
+Liblinear = Annotated[Logistic | Svm, Field(discriminator="loss")]
+
+
+class Settings(ModelSettings[Architecture, Annotated[Compiled | Liblinear, Field(discriminator="engine")]]):
+    """Settings of a linear model of n-grams."""
+
+
+class Weighting(NamedTuple):
+    """The features of a review's n-grams.
+
+    ``counts``; ``presence``, 1 for any count; ``tfidf``, counts times the n-gram's ``scale``, divided by the length of
+    the vector of these; ``naive-bayes``, presence times ``scale``.
+    """
+
+    name: str
+    scale: np.ndarray  # float32 [grams]
+
+    @classmethod
+    def learn(cls, name: str, counts: "csr_matrix", labels: np.ndarray) -> "Weighting":
+        """Find the scales in the training reviews: counts, int32 [reviews, grams], and labels, uint8 [reviews]."""
+        match name:
+            case "tfidf":
+                return cls(name, ngrams.inverse_document_frequency(counts))
+            case "naive-bayes":
+                return cls(name, ngrams.log_count_ratio(counts, labels))
+        return cls(name, np.ones(counts.shape[1], np.float32))
+
+    def features(self, counts: "csr_matrix") -> "csr_matrix":
+        """The features of counts, int32 [reviews, grams]: float64 of the same shape."""
+        from scipy.sparse import csr_matrix
+
+        from sentiment.engine.linear import sums
+
+        times = counts.data if self.name in ("counts", "tfidf") else 1
+        data = times * self.scale[counts.indices].astype(np.float64)
+        if self.name == "tfidf":
+            lengths = np.sqrt(sums(counts.indptr, data * data))
+            data /= np.repeat(lengths, np.diff(counts.indptr))
+        return csr_matrix((data, counts.indices, counts.indptr), counts.shape)
+
+
+class Linear:
+    """A trained model of two labels; a ``kinds.Model``.
+
+    Args:
+        weighting: The features.
+        grams: int64 [grams], ascending; see ``data.ngrams``.
+        weights: float32 [grams + 1]: a weight for each n-gram, and the bias.
+        bits: Of a word in an n-gram.
+    """
+
+    parallel = False
+    unit = "log-odds"
+
+    def __init__(self, weighting: Weighting, grams: np.ndarray, weights: np.ndarray, bits: int = ngrams.BITS):
+        from sentiment.engine import promise
+
+        self.weighting, self.grams, self.weights, self.bits = weighting, grams, weights, bits
+        self.promise = f"{len(grams):,} n-grams; {promise()}"
+
+    def predict(self, reviews: Reviews, *, batch: int = BLOCK, progress=lambda reviews: None) -> np.ndarray:
+        """As ``kinds.Model``.
+
+        An SVM's probability is the sigmoid of its margin: only its order and its side of 0.5 have a meaning.
+        """
+        positive = []
+        for begin in range(0, max(len(reviews), 1), batch):
+            block = words_of(reviews[begin : begin + batch])
+            positive.append(self.score(ngrams.count(block, self.grams, self.bits)))
+            progress(len(block))
+        return np.concatenate(positive)
+
+    def score(self, counts: "csr_matrix") -> np.ndarray:
+        """The probability of label 1 of each review, float32 [reviews], from counts, int32 [reviews, grams]."""
+        return probabilities(self.logits(counts))
+
+    def logits(self, counts: "csr_matrix") -> np.ndarray:
+        """The log-odds of label 1 of each review, float64 [reviews], from counts, int32 [reviews, grams]."""
+        from sentiment.engine.linear import sums
+
+        parts = self.weighting.features(counts).data * self.weights[counts.indices]
+        return sums(counts.indptr, parts) + float(self.weights[-1])
+
+    def effects(self, reviews: Reviews, positive: np.ndarray) -> list:
+        """As ``kinds.Model``: weight times feature of each n-gram, whose sum and the bias are the logit."""
+        features = self.weighting.features(ngrams.count(words_of(reviews), self.grams, self.bits))
+        parts = features.data * self.weights[features.indices]
+        rows = (slice(*ends) for ends in zip(features.indptr, features.indptr[1:], strict=False))
+        return [
+            [
+                (ngrams.words(self.grams[column], self.bits), float(part))
+                for column, part in zip(features.indices[row], parts[row], strict=True)
+            ]
+            for row in rows
+        ]
+
+    def save(self) -> bytes:
+        """The model file, as ``numpy.load`` reads it; the bytes are a function of the model alone."""
+        return _pack(self, self.weighting.scale, self.weights[:-1], self.weights[-1])
+
+
+class OneVersusRest(Linear):
+    """A trained model of more than two labels; a ``kinds.Model``.
+
+    Args:
+        models: The model of each label, all of the same n-grams.
+    """
+
+    def __init__(self, models: list[Linear]):
+        super().__init__(
+            models[0].weighting, models[0].grams, np.concatenate([model.weights for model in models]), models[0].bits
+        )
+        self.models = models
+
+    def score(self, counts: "csr_matrix") -> np.ndarray:
+        """The probability of each label of each review, float32 [reviews, labels]."""
+        return normalised([model.score(counts) for model in self.models])
+
+    def effects(self, reviews: Reviews, positive: np.ndarray) -> list:
+        """As ``kinds.Model``: of the model of the predicted label."""
+        labels = called(positive)
+        effects: list = [[] for _ in labels]
+        for label in np.unique(labels):
+            rows = np.flatnonzero(labels == label)
+            for row, pairs in zip(rows, self.models[label].effects(reviews[rows], positive[rows]), strict=True):
+                effects[row] = pairs
+        return effects
+
+    def save(self) -> bytes:
+        """As ``Linear``: a scale, for each label if these differ, and a weight for each label, of each n-gram."""
+        weights = np.stack([model.weights for model in self.models])
+        scales = [model.weighting.scale for model in self.models]
+        scale = scales[0] if all(scale is scales[0] for scale in scales) else np.stack(scales)
+        return _pack(self, scale, weights[:, :-1], weights[:, -1])
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """The sigmoids of logits, float64 [reviews], rounded to float32: float32 [reviews]."""
+    from sentiment.engine.linear import sigmoids
+    from sentiment.engine.vectors import whole, zeros
+
+    positive = zeros(whole(len(logits)))
+    positive[: len(logits)] = logits
+    sigmoids(positive)
+    return positive[: len(logits)]
+
+
+def normalised(scores: list[np.ndarray]) -> np.ndarray:
+    """Scores of each label, float32 [reviews] above 0, divided by their sum: float32 [reviews, labels].
+
+    >>> normalised([np.array([0.5], "f4"), np.array([0.25], "f4"), np.array([0.25], "f4")]).tolist()
+    [[0.5, 0.25, 0.25]]
+    """
+    total = scores[0].copy()
+    for score in scores[1:]:  # in their order: each addition is rounded once
+        total += score
+    return np.stack([score / total for score in scores], axis=1)
+
+
+def _pack(model: Linear, scale: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> bytes:
+    """The model file; ``bits`` is a member of it where n-grams are longer than ``ngrams.BITS`` allows."""
+    arrays = {"weighting": np.array(model.weighting.name), "bias": np.asarray(bias)}
+    arrays |= {"grams": model.grams, "scale": scale, "weights": weights}
+    if model.bits != ngrams.BITS:
+        arrays["bits"] = np.array(model.bits)
+    files = {name: io.BytesIO() for name in arrays}
+    for name, array in arrays.items():
+        np.lib.format.write_array(files[name], array, allow_pickle=False)
+    return pack_members({f"{name}.npy": file.getvalue() for name, file in files.items()})
+
+
+def open_model(content: bytes, expected: str) -> Linear:
+    """The model in the bytes of a model file, whatever the digest of the weights is expected to be.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        files = members(content)
+        saved = {
+            name: np.lib.format.read_array(io.BytesIO(files[f"{name}.npy"]), allow_pickle=False)
+            for name in FIELDS if f"{name}.npy" in files or name != "bits"
+        }  # fmt: skip
+        for name, array in saved.items():
+            if array.dtype.kind != FIELDS[name] or array.dtype.itemsize > 512:
+                raise ValueError(f"{name}: got {array.dtype}")
+        grams, scale, weights, bias = (saved[name] for name in ("grams", "scale", "weights", "bias"))
+        weighting, bits = str(saved["weighting"]), int(saved.get("bits", ngrams.BITS))
+        if (
+            grams.shape != (len(grams),) or not len(grams) or bias.ndim > 1 or (bias.shape and len(bias) < 3)
+            or weights.shape != (*bias.shape, *grams.shape) or scale.shape not in (grams.shape, weights.shape)
+        ):  # fmt: skip
+            raise ValueError(
+                f"{grams.shape} n-grams, {scale.shape} scales, {weights.shape} weights, {bias.shape} biases"
+            )
+        if bits not in {ngrams.bits_for(longest) for longest in range(1, LONGEST + 1)}:
+            raise ValueError(f"bits: got {bits}")
+        if weighting not in WEIGHTINGS:
+            raise ValueError(f"weighting: expected one of {', '.join(WEIGHTINGS)}, got {weighting!a:.80}")
+        if grams[0] <= 0 or (np.diff(grams) <= 0).any():
+            raise ValueError("grams: expected numbers above 0 in ascending order, each once")
+        if not np.isfinite(scale).all():
+            raise ValueError("scale: expected finite numbers")
+    except UNREADABLE as error:
+        raise InputError(
+            f"not a readable file of n-grams ({ascii(str(error))[1:-1] or type(error).__name__:.200})"
+        ) from None
+    grams, scale, weights, bias = grams.astype(np.int64), *(a.astype(np.float32) for a in (scale, weights, bias))
+    if not bias.shape:
+        return Linear(Weighting(weighting, scale), grams, np.append(weights, bias), bits)
+    weightings = [Weighting(weighting, each) for each in (scale if scale.ndim == 2 else [scale] * len(bias))]
+    rows = zip(weightings, weights, bias, strict=True)
+    return OneVersusRest([Linear(each, grams, np.append(row, last), bits) for each, row, last in rows])
+
+
+def make_trainer(
+    settings: Settings, reviews: Reviews, labels: np.ndarray, state: Mapping[str, np.ndarray] | None
+) -> "Trainer":
+    """The trainer that ``train.engine`` names.
+
+    Args:
+        settings: The model's.
+        reviews: Word ids of the training reviews, in the order of ``padding.orders``.
+        labels: uint8 [reviews], 0 or 1.
+        state: What an earlier trainer's ``state`` gave; ``None`` starts training.
+
+    Raises:
+        InputError: Only one label, or no n-gram is left.
+    """
+    trainer = AdamTrainer if settings.train.engine == "compiled" else LiblinearTrainer
+    return trainer(settings, reviews, labels, state)
+
+
+class Trainer:
+    """What both trainers share; a ``training.Trainer``.
+
+    The reviews are taken in the order of the corpus's files, which ``pad`` shuffles as Keras does. Of two labels one
+    model is trained, which tells label 1; of more, one for each label.
+    """
+
+    parallel = False
+
+    def __init__(
+        self, settings: Settings, reviews: Reviews, labels: np.ndarray, state: Mapping[str, np.ndarray] | None
+    ):
+        different = np.unique(labels).tolist()
+        if len(different) < 2 or different != [*range(len(different))]:
+            expected = "both 0 and 1" if len(different) < 2 else f"each from 0 to {different[-1]}"
+            raise InputError(f"labels: expected {expected} to train, got only {different}")
+        architecture, self.settings = settings.architecture, settings.train
+        self.bits = ngrams.bits_for(architecture.longest)
+        rows = np.argsort(orders(len(labels))[0])
+        self.labels = labels[rows]
+        self.grams, self.counts = ngrams.learn(
+            words_of(reviews[rows]), **architecture.model_dump(include={"longest", "min_df", "max_features"})
+        )
+        several = len(different) > 2
+        self.targets = [(self.labels == label).astype(np.uint8) for label in different] if several else [self.labels]
+        if architecture.weighting == "naive-bayes":
+            self.weightings = [Weighting.learn("naive-bayes", self.counts, target) for target in self.targets]
+        else:
+            self.weightings = [Weighting.learn(architecture.weighting, self.counts, self.labels)] * len(self.targets)
+        shape = (len(self.targets), len(self.grams) + 1)
+        self._rows = np.zeros(shape, np.float32) if state is None else state["weights"].reshape(shape).copy()
+
+    def features(self, task: int) -> "csr_matrix":
+        """The features of all reviews in the model of a label."""
+        if self._features is None or self._features[0] is not self.weightings[task]:
+            self._features = self.weightings[task], self.weightings[task].features(self.counts)
+        return self._features[1]
+
+    _features: "tuple[Weighting, csr_matrix] | None" = None
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Flat float32 [labels * (grams + 1)]; of two labels there is one model."""
+        return self._rows.ravel().copy()
+
+    @property
+    def model(self) -> Linear:
+        """The model that training has reached."""
+        models = [
+            Linear(weighting, self.grams, weights, self.bits)
+            for weighting, weights in zip(self.weightings, self._rows.copy(), strict=True)
+        ]
+        return OneVersusRest(models) if len(models) > 1 else models[0]
+
+    def predict(self, reviews):
+        """As ``training.Trainer``."""
+        return self.model.predict(reviews)
+
+    def state(self):
+        """As ``training.Trainer``."""
+        return {"weights": self.weights}
+
+    def save(self) -> bytes:
+        """As ``kinds``."""
+        return self.model.save()
+
+    def table(self) -> str:
+        """As ``kinds``: the number of n-grams of each length."""
+        lengths = sum((self.grams >> self.bits * n > 0).astype(int) for n in range(63 // self.bits))
+        lines = [f"{f'{n}-grams':12}  {np.count_nonzero(lengths == n):>12,}" for n in range(1, lengths.max() + 1)]
+        return "\n".join([*lines, f"Total params: {self.weights.size:,}"]) + "\n"
+
+
+class LiblinearTrainer(Trainer):
+    """LIBLINEAR by scikit-learn, which has no epochs: the first one trains."""
+
+    epochs = 1
+    promise = "LIBLINEAR by scikit-learn: the bits are this machine's; elsewhere the last digits may differ"
+
+    def epoch(self, reviews, labels, order, epoch, progress=lambda reviews: None):
+        """As ``training.Trainer``.
+
+        Raises:
+            InputError: LIBLINEAR does not converge.
+        """
+        for task, target in enumerate(self.targets):
+            self._rows[task] = fit_liblinear(self.settings, self.features(task), target)
+        progress(len(self.labels))
+        return measure(self.model.score(self.counts), self.labels)
+
+
+def fit_liblinear(train: Logistic | Svm, features: "csr_matrix", labels: np.ndarray) -> np.ndarray:
+    """The weights and the bias that LIBLINEAR finds: float32 [grams + 1].
+
+    Raises:
+        InputError: It does not converge.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    c, seed = train.c, train.seed
+    if train.loss == "log_loss":
+        model = LogisticRegression(solver="liblinear", dual=True, C=c, max_iter=ITERATIONS, random_state=seed)
+    else:
+        model = LinearSVC(C=c, max_iter=ITERATIONS, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            model.fit(features, labels)
+        except ConvergenceWarning:
+            raise InputError(f"train.c = {c}: no convergence in {ITERATIONS} iterations; lower it") from None
+    weights = model.coef_[0]
+    if train.loss == "squared_hinge":
+        # Towards their mean magnitude (S. Wang and C. Manning, Baselines and Bigrams, 2012, 2.3): with `naive-bayes`
+        # features an interpolation of 0 is naive Bayes, 1 the machine, and between is NB-SVM.
+        weights = (1 - train.interpolation) * np.abs(weights).mean() + train.interpolation * weights
+    return np.append(weights, model.intercept_[0]).astype(np.float32)
+
+
+class AdamTrainer(Trainer):
+    """Gradient descent without a bias: ``keras.layers.Embedding(grams, 1)`` of zeros, times the features, summed, in a
+    sigmoid; binary cross-entropy; ``keras.optimizers.Adam``.
+
+    Every weight moves at every update, as in Keras, and not only those of the batch's n-grams: Adam's means go on.
+    """
+
+    def __init__(self, settings, reviews, labels, state):
+        from sentiment.engine import promise
+        from sentiment.engine.optimizers import Adam
+        from sentiment.engine.vectors import whole, zeros
+
+        super().__init__(settings, reviews, labels, state)
+        self.promise, self.epochs, self._adam = promise(), self.settings.epochs, Adam()
+        size = len(self.grams)
+        self._vectors = [
+            {name: zeros(whole(size)) for name in ("weights", *self._adam.slots)} for _ in range(len(self.targets))
+        ]
+        for task, vectors in enumerate(self._vectors):
+            vectors["weights"][:size] = self._rows[task, :size]
+            for name in self._adam.slots if state else ():
+                vectors[name][:size] = state[name].reshape(len(self.targets), -1)[task, :size]
+        self._gradient = zeros(whole(size))
+
+    def epoch(self, reviews, labels, order, epoch, progress=lambda reviews: None):
+        """As ``training.Trainer``."""
+        batch, size = self.settings.batch, len(self.grams)
+        batches = [np.sort(order[begin : begin + batch]) for begin in range(0, len(order), batch)]
+        scores = []
+        for task, vectors in enumerate(self._vectors):
+            features = self.features(task)
+            features.data = features.data.astype(np.float32)
+            found = []
+            for number, rows in enumerate(batches, epoch * len(batches)):
+                found.append(self._update(features, self.targets[task], vectors, rows, number))
+                if task == 0:
+                    progress(len(rows))
+            scores.append(np.concatenate(found))
+            self._rows[task] = np.append(vectors["weights"][:size], np.float32(0))
+        return measure(normalised(scores) if len(scores) > 1 else scores[0], self.labels[np.concatenate(batches)])
+
+    def _update(self, features, labels, vectors, rows: np.ndarray, number: int) -> np.ndarray:
+        """Take the training's ``number``-th step from 0, on some reviews; their probabilities before it."""
+        from sentiment.engine import linear
+        from sentiment.engine.vectors import whole, zeros
+
+        begins, columns, values = features.indptr, features.indices, features.data
+        scores = zeros(whole(len(rows)))
+        linear.add_scores(begins, columns, values, rows, vectors["weights"], scores)
+        linear.sigmoids(scores)
+        positive = scores[: len(rows)]
+        errors = (positive - labels[rows].astype(np.float32)) / np.float32(len(rows))
+        linear.add_gradient(begins, columns, values, rows, errors, self._gradient)
+        self._adam.update(vectors["weights"], vectors, self._gradient, number, self.settings.learning_rate)
+        linear.clear_gradient(begins, columns, rows, self._gradient)
+        return positive
+
+    def state(self):
+        """As ``training.Trainer``; beside the weights, Adam's means."""
+        slots = {name: np.concatenate([vectors[name] for vectors in self._vectors]) for name in self._adam.slots}
+        return slots | super().state()

@@ -17,15 +17,24 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from sentiment import InputError, cnn_lstm, linear, network
+from sentiment import InputError, network
 from sentiment.data import ngrams
 from sentiment.data.archives import UNREADABLE, members, pack_members
 from sentiment.data.padding import Ragged, pad_whole, words_of
 from sentiment.keras import archive
+from sentiment.kinds import cnn_lstm
+from sentiment.kinds import ngrams as linear
 from sentiment.schema import ModelSettings, Section, Seed
 
 FILE = "model.zip"
 PARALLEL = True
+
+PARTS = {"cnn_lstm": "250c7aa0928bb973", "ngrams": "de8ccec075c1da17"}
+"""The first 16 hexadecimal digits of the SHA-256 of the file of each kind that this one is made of.
+
+A stage depends on the file of its own kind alone. A change of a part must reach models of this kind too, so the stage
+``params`` expects it here.
+"""
 
 WIDE, DEEP, SUM = "wide.npz", "deep.keras", "sum.json"
 """Members of the model file."""
