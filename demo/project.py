@@ -96,12 +96,15 @@ def shown(models: dict, *, keras: bool) -> list[str]:
 def shrink(model: dict) -> None:
     """Make a model small: a third of its length, vocabulary and LSTM, no size above ``LARGEST``, ``EPOCHS`` epochs."""
     pad, architecture = model["pad"], model["architecture"]
-    for section in (pad, architecture):
+    deep = architecture.get("deep", architecture)
+    for section in (pad, deep):
         for key, largest in LARGEST.items():
             if section.get(key) is not None:
                 third = key in ("max_length", "vocabulary", "units")
                 section[key] = min(max(section[key] // 3, 4) if third else section[key], largest)
-    if pad["max_length"] is not None:
-        pad["max_length"] = max(pad["max_length"], architecture.get("kernel", 1), architecture.get("pool", 1))
-    if "epochs" in model["train"]:
-        model["train"]["epochs"] = EPOCHS
+        if section.get("max_length") is not None:
+            section["max_length"] = max(section["max_length"], deep.get("kernel", 1), deep.get("pool", 1))
+    train = model["train"]
+    for section in (train, train.get("wide", {}), train.get("deep", {})):
+        if "epochs" in section:
+            section["epochs"] = EPOCHS

@@ -2,21 +2,22 @@
 
 Every model of params.yaml is trained and scored by the stages' own commands, each in turn, in a scratch copy of this
 commit, under several seeds: on all training reviews, timed; then on fewer, drawn for each seed, as many of either
-label. Writes experiments/comparison.md, .svg and .png, and experiments/mistakes.md from the probabilities that
-`make repro` left.
+label. Writes experiments/comparison.md, .svg and .png; and experiments/mistakes.md, with a paired test of the models,
+from the probabilities that `make repro` left.
 
 The test split is read by the stage `evaluate` alone; `mistakes` prints texts of it, and decides nothing.
 """
 
 import argparse
 import json
+import math
 import os
 import re
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -36,8 +37,9 @@ from stages.params import IMDB, Params, read
 
 RAW = Path("data/raw")
 SIZES = (1000, 2500, 5000, 10_000, 25_000)
-SHOWN, WORDS = 5, 60  # mistakes of each kind, and words of each that are shown
-GROUPS = {"ngrams": "n-grams"}  # by kind; all others are networks
+SHOWN, WORDS = 20, 60  # mistakes of each kind, and words of each that are shown
+GROUPS = {"ngrams": "n-grams", "wide_deep": "both"}  # by kind; all others are networks
+SIZE, LETTER, LINE = 330, 5.5, 11  # pixels: side of a chart, width and height of a label's characters
 
 
 class Run(NamedTuple):
@@ -52,7 +54,7 @@ class Run(NamedTuple):
 
 
 def groups(params: Params) -> dict[str, str]:
-    """The group, ``network`` or ``n-grams``, of each model of the IMDB reviews."""
+    """The group, ``network``, ``n-grams`` or ``both``, of each model of the IMDB reviews."""
     return {
         name: GROUPS.get(model.architecture.kind, "network")
         for name, model in params.models.items()
@@ -174,13 +176,43 @@ def table(points: dict[str, list[Point]], parameters: dict[str, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def label_heights(points: list[Point]) -> dict[str, float]:
+    """The accuracy at which the name of each point is written, so that no two names overlap, by name.
+
+    A name is written to the right of its point, from the most accurate one down: at the point, or as far below it as
+    names that are there demand.
+    """
+
+    def pixels(values: list[float]) -> np.ndarray:
+        low, high = min(values), max(values)
+        return (np.array(values) - low) / ((high - low) or 1) * SIZE
+
+    accuracy = [point.accuracy for point in points]
+    lefts, heights = pixels([math.log(point.seconds) for point in points]), pixels(accuracy)
+    unit = (max(accuracy) - min(accuracy) or 1) / SIZE
+    placed: list[tuple[float, float, float]] = []  # left end, right end, height
+    found = {}
+    for at in np.argsort(-heights, kind="stable"):
+        name, left, height = points[at].name, lefts[at], heights[at]
+        right = left + LETTER * len(name) + 12
+        for other_left, other_right, other in sorted(placed, key=lambda label: -label[2]):
+            if left < other_right and other_left < right and abs(other - height) < LINE:
+                height = other - LINE
+        placed.append((left, right, height))
+        found[name] = min(accuracy) + height * unit
+    return found
+
+
 def chart(points: dict[str, list[Point]]) -> dict:
     """Vega-Lite: accuracy by seconds on most reviews, beside accuracy by reviews; bars reach as far as the noise."""
     every = [point for own in points.values() for point in own]
-    rows = [
-        point._asdict() | {"low": point.accuracy - point.noise, "high": point.accuracy + point.noise} for point in every
-    ]
     most, sizes = max(point.reviews for point in every), sorted({point.reviews for point in every})
+    label = label_heights([own[-1] for own in points.values()])
+    rows = [
+        point._asdict()
+        | {"low": point.accuracy - point.noise, "high": point.accuracy + point.noise, "label": label[point.name]}
+        for point in every
+    ]
     accuracy = {"type": "quantitative", "title": "test accuracy", "scale": {"zero": False}, "axis": {"format": ".2f"}}
     color = {"field": "name", "type": "nominal", "title": None, "sort": [*points], "scale": {"scheme": "category20"}}
     group = {"field": "group", "type": "nominal", "title": None}
@@ -190,16 +222,19 @@ def chart(points: dict[str, list[Point]]) -> dict:
         "encoding": {"y": accuracy | {"field": "low"}, "y2": {"field": "high"}},
     }
     left = {
-        "title": f"on {most:,} reviews", "width": 330, "height": 330,
+        "title": f"on {most:,} reviews", "width": SIZE, "height": SIZE,
         "transform": [{"filter": f"datum.reviews == {most}"}],
         "encoding": {"x": {"field": "seconds", "title": "seconds to train", **log}, "color": color},
         "layer": [noise, {
             "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
             "encoding": {"y": accuracy | {"field": "accuracy"}, "shape": group},
+        }, {
+            "mark": {"type": "text", "align": "left", "dx": 8, "fontSize": 10},
+            "encoding": {"y": accuracy | {"field": "label"}, "text": {"field": "name"}},
         }],
     }  # fmt: skip
     right = {
-        "title": "on fewer", "width": 330, "height": 330,
+        "title": "on fewer", "width": SIZE, "height": SIZE,
         "encoding": {
             "x": {"field": "reviews", "title": "training reviews", **log, "axis": {"values": sizes, "format": ","}},
             "color": color,
@@ -215,27 +250,83 @@ def chart(points: dict[str, list[Point]]) -> dict:
     }  # fmt: skip
 
 
-def mistakes(names: dict[str, str], source: Path) -> str:
-    """Markdown: the surest mistakes that all models of a group share, and those that one group alone makes.
+def read_predicted(names: Iterable[str], order: np.ndarray) -> dict[str, np.ndarray]:
+    """The probabilities that `make repro` left, in the order of the raw file, by model.
+
+    Args:
+        names: The models.
+        order: See ``padding.orders``.
 
     Raises:
-        InputError: The probabilities of a name are not there, or not of the raw file's reviews.
+        InputError: Those of a model are not there, or not of the raw file's reviews.
+    """
+    predicted = {}
+    for name in names:
+        path = Path("data", name, "predicted.npy")
+        if not path.exists() or len(found := np.load(path)) != len(order):
+            raise InputError(f"{path}: not there, or not of these reviews; `make repro` makes it")
+        predicted[name] = np.empty(len(order))
+        predicted[name][order] = found
+    return predicted
+
+
+def paired(right: dict[str, np.ndarray]) -> str:
+    """Markdown: how the accuracy of each model differs from that of the most accurate one, and whether by chance.
+
+    The standard error of a difference and the exact test of Q. McNemar (1947) are of the reviews that one of the two
+    models alone has right: they say what another test split might have given, with the same weights.
+
+    Args:
+        right: By model, bool [reviews].
+    """
+    from scipy.stats import binomtest
+
+    best = max(right, key=lambda name: right[name].mean())
+    lines = [
+        f"| | right | `{best}` alone right | it alone right | difference | standard error | p (McNemar, exact) |",
+        "|---" * 7 + "|",
+    ]
+    for name in sorted(right, key=lambda name: -right[name].mean()):
+        count, cells = len(right[name]), [f"`{name}`", f"{right[name].mean():.4f}"]
+        if name != best:
+            lost, won = int((right[best] & ~right[name]).sum()), int((right[name] & ~right[best]).sum())
+            difference, changed = (won - lost) / count, (won + lost) / count
+            error = math.sqrt((changed - difference**2) / count)
+            p = binomtest(won, won + lost).pvalue if won + lost else 1.0
+            cells += [f"{lost:,}", f"{won:,}", f"{difference:+.4f}", f"{error:.4f}", f"{p:.2g}"]
+        lines.append(f"| {' | '.join(cells + [''] * (7 - len(cells)))} |")
+    return "\n".join(lines) + "\n"
+
+
+def seeds(names: Iterable[str]) -> str:
+    """Markdown: the standard deviation of the accuracy over seeds, as `make noise` measured it."""
+    lines = ["| | seeds | standard deviation of the accuracy |", "|---|---|---|"]
+    for name in names:
+        path = Path("metrics/noise", f"{name}.json")
+        if path.exists():
+            noise = json.loads(path.read_text(encoding="utf-8"))
+            lines.append(f"| `{name}` | {len(noise['seeds'])} | {noise['accuracy']['std']:.4f} |")
+    return "\n".join(lines) + "\n"
+
+
+def mistakes(names: dict[str, str], source: Path) -> str:
+    """Markdown: a paired test of the models, the mistakes that all of a group share, and those of one group alone.
+
+    Raises:
+        InputError: See ``read_predicted``.
     """
     with source.open("rb") as file:
         order = padding.orders(*(raw.count(file, split) for split in ("train", "test")))[1]
     lists, labels = read_raw(source, "test")
     with source.with_name(WORD_INDEX).open("rb") as file:
         index = raw.word_index(file)
+    predicted = read_predicted(names, order)
+    right = {name: (positive > 0.5) == labels for name, positive in predicted.items()}
     wrong, sure = {}, {}
-    for group in dict.fromkeys(names.values()):
-        positive = np.empty((sum(of == group for of in names.values()), len(labels)))
-        for row, name in enumerate(name for name, of in names.items() if of == group):
-            path = Path("data", name, "predicted.npy")
-            if not path.exists() or len(found := np.load(path)) != len(labels):
-                raise InputError(f"{path}: not there, or not of these reviews; `make repro` makes it")
-            positive[row, order] = found
-        wrong[group] = (positive > 0.5) != labels
-        sure[group] = np.abs(positive - labels).mean(axis=0)
+    for group in ("network", "n-grams"):
+        own = [name for name in names if names[name] == group]
+        wrong[group] = ~np.stack([right[name] for name in own])
+        sure[group] = np.mean([np.abs(predicted[name] - labels) for name in own], axis=0)
     networks, grams = wrong["network"], wrong["n-grams"]
     chapters = {
         "Wrong by every network and every n-gram model": (networks.all(0) & grams.all(0), sum(sure.values())),
@@ -243,11 +334,18 @@ def mistakes(names: dict[str, str], source: Path) -> str:
         "Right by every network, wrong by every n-gram model": (grams.all(0) & ~networks.any(0), sure["n-grams"]),
     }
     parts = [
-        f"# Mistakes\n\nOf {len(labels):,} test reviews; the surest ones first. `make compare` writes this page.\n"
+        f"# Mistakes\n\nOf {len(labels):,} test reviews. `make compare` writes this page.\n\n"
+        "## Which differences are real\n\n"
+        "Two kinds of noise are apart here. The first table is about the test split: whether other reviews might have"
+        " ordered the same trained models otherwise. The second one is about seeds: how far the accuracy moves on these"
+        " reviews when the same model is trained again.\n",
+        paired(right),
+        seeds(names),
     ]
     for title, (chosen, weight) in chapters.items():
         rows = np.flatnonzero(chosen)
-        parts.append(f"## {title}\n\n{len(rows):,} reviews.\n")
+        shown = f"{SHOWN} of them, which these models are surest of" if len(rows) > SHOWN else "the surest ones first"
+        parts.append(f"## {title}\n\n{len(rows):,} reviews; {shown}.\n")
         for row in rows[np.argsort(-weight[rows], kind="stable")][:SHOWN]:
             words = decode([rank + padding.FIRST_WORD for rank in lists[row]], index).split(" ")
             text = " ".join(words if len(words) <= WORDS else [*words[: WORDS // 2], "[...]", *words[-WORDS // 2 :]])
@@ -272,7 +370,7 @@ def main() -> int:
         raise InputError(f"names: expected some of {', '.join(every)}, got {unknown[0]!r}")
     if not source.exists():
         raise InputError(f"{source} is missing; `make repro` makes it")
-    if len({*names.values()}) == 2:
+    if {"network", "n-grams"} <= {*names.values()}:
         write_text(target / "mistakes.md", mistakes(names, source))
     if arguments.only_mistakes:
         return 0

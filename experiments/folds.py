@@ -11,8 +11,9 @@ split. Folds that cut films apart flatter, so choices are made on folds that kee
 import argparse
 import shutil
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, reduce
 from hashlib import sha256
+from operator import getitem
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,14 +67,22 @@ def changed(settings: ModelSettings, changes: str, *at: str) -> ModelSettings:
     try:
         for change in changes.split(","):
             path, is_change, value = change.partition("=")
-            group, _, key = path.partition(".")
-            if not is_change or not isinstance(values.get(group), dict) or key not in values[group]:
-                known = [f"{group}.{key}" for group, keys in values.items() if isinstance(keys, dict) for key in keys]
+            if not is_change or path not in (known := keys_of(values)):
+                known = [key for key in keys_of(values) if "." in key]
                 raise InputError(f"try: expected KEY=VALUE, the key one of {', '.join(known)}, got {change!r}")
-            values[group][key] = load(value)
+            *sections, key = path.split(".")
+            reduce(getitem, sections, values)[key] = load(value)
         return check_model(values, *at)
     except InputError as error:
         raise InputError(str(error).replace("params.yaml: ", "try: ")) from None
+
+
+def keys_of(values: dict) -> list[str]:
+    """The keys of values in sections, those of a section behind its name: ``train.batch``."""
+    found = []
+    for key, value in values.items():
+        found += [f"{key}.{inner}" for inner in keys_of(value)] if isinstance(value, dict) else [key]
+    return found
 
 
 def deal(films: np.ndarray, folds: int, seed: int) -> dict[str, np.ndarray]:

@@ -11,12 +11,14 @@ import numpy as np
 
 from sentiment import InputError, load
 from sentiment.data import ngrams
+from sentiment.data.archives import members
 from sentiment.data.padding import FIRST_WORD, START, UNKNOWN
 from sentiment.data.text import DOTTED, MARKUP, RULES, SPACE, AnyTokens, Normal, fold_character, join, normal_character
 from sentiment.keras import archive
 from sentiment.keras.backend import tf, use_no_gpu
 from sentiment.kinds import find
-from sentiment.kinds.ngrams import Linear, OneVersusRest, open_model
+from sentiment.kinds.ngrams import Linear, OneVersusRest
+from sentiment.kinds.wide_deep import CLIP, DEEP, WideDeep
 from sentiment.model import TextModel
 
 if TYPE_CHECKING:
@@ -75,6 +77,10 @@ class NGrams(tf.Module):
 
     def probability(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
         """As ``Network``."""
+        return tf.cast(tf.sigmoid(self.logit(ids)), tf.float32)
+
+    def logit(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        """The log-odds of label 1 of each review, float64 [n]."""
         words = tf.ragged.boolean_mask(ids, ids > START)
         flat, review = tf.cast(words.flat_values, tf.int64), words.value_rowids()
         grams, known, found, of = flat, flat != UNKNOWN, [], []
@@ -95,7 +101,7 @@ class NGrams(tf.Module):
             length = tf.sqrt(tf.math.unsorted_segment_sum(feature * feature, of, words.nrows()))
             feature /= tf.gather(length, of)
         logit = tf.math.unsorted_segment_sum(feature * tf.gather(self.weights, column), of, words.nrows())
-        return tf.cast(tf.sigmoid(logit + self.weights[-1]), tf.float32)
+        return logit + self.weights[-1]
 
 
 class Several(tf.Module):
@@ -111,6 +117,33 @@ class Several(tf.Module):
         return scores / tf.reduce_sum(scores, axis=1, keepdims=True)
 
 
+class Added(tf.Module):
+    """N-grams and a network, logits added; see ``kinds.wide_deep.WideDeep``."""
+
+    def __init__(self, model: WideDeep, network: "keras.Model"):
+        super().__init__()
+        self.wide, self.deep = NGrams(model.wide), Network(network)
+        self.reads, self.weight = model.added, tf.Variable(np.float64(model.weight), trainable=False)
+
+    def probability(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
+        """As ``Network``."""
+        known = tf.ragged.map_flat_values(lambda flat: tf.where(flat < self.reads.vocabulary, flat, UNKNOWN), ids)
+        length = self.reads.max_length
+        positive = self.deep.probability(known, padded(known[:, -length:], length))
+        clipped = tf.clip_by_value(tf.cast(positive, tf.float64), CLIP, 1 - CLIP)
+        log_odds = tf.math.log(clipped) - tf.math.log(1 - clipped)
+        return tf.cast(tf.sigmoid(self.wide.logit(ids) + self.weight * log_odds), tf.float32)
+
+
+def padded(ids: tf.RaggedTensor, max_length: int | None) -> tf.Tensor:
+    """Ids padded in front, int32 [n, max_length]; ``None``: to the longest of them."""
+    length = max_length or tf.cast(ids.bounding_shape()[1], tf.int64)
+    before = length - ids.row_lengths()  # rows of padding alone
+    place = tf.range(length, dtype=tf.int64) - before[:, None]
+    dense = tf.gather(ids.to_tensor(shape=[None, max_length]), tf.maximum(place, 0), batch_dims=1)
+    return tf.where(place < 0, 0, dense)
+
+
 class Served(tf.Module):
     """A model with all that turns text into its ids.
 
@@ -119,7 +152,7 @@ class Served(tf.Module):
         model: The same of ids.
     """
 
-    def __init__(self, text: TextModel, model: Network | NGrams | Several):
+    def __init__(self, text: TextModel, model: Network | NGrams | Several | Added):
         super().__init__()
         self.model, self.max_length, self.labels, self.rules = model, text.max_length, [*text.labels], text.tokens
         ranks = {word: rank + FIRST_WORD for word, rank in text.index.items()}
@@ -141,7 +174,7 @@ class Served(tf.Module):
         """
         ids = self._ids(text)
         known = tf.reduce_any(ids > UNKNOWN, axis=1)
-        probability = self.model.probability(ids, self._rows(ids))
+        probability = self.model.probability(ids, padded(ids, self.max_length))
         several = len(self.labels) > 2
         number = tf.argmax(probability, axis=1) if several else tf.cast(probability > 0.5, tf.int64)
         probability = tf.where(known[:, None] if several else known, probability, float("nan"))
@@ -151,7 +184,7 @@ class Served(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def tokens(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """The ids of each text, int32 [n, length], padded in front: ``text.clean``, ``text.encode`` and ``pad``."""
-        return {"ids": self._rows(self._ids(text))}
+        return {"ids": padded(self._ids(text), self.max_length)}
 
     def _ids(self, text: tf.Tensor) -> tf.RaggedTensor:
         """The ids that the model reads of each text, without padding."""
@@ -174,14 +207,6 @@ class Served(tf.Module):
         ids = tf.ragged.boolean_mask(ids, ids >= 0)
         ids = tf.concat([tf.fill([ids.nrows(), 1], START), ids], axis=1)
         return ids if self.max_length is None else ids[:, -self.max_length :]
-
-    def _rows(self, ids: tf.RaggedTensor) -> tf.Tensor:
-        """Ids padded in front, int32 [n, max_length]; whole reviews to the longest of them."""
-        length = self.max_length or tf.cast(ids.bounding_shape()[1], tf.int64)
-        before = length - ids.row_lengths()  # rows of padding alone
-        place = tf.range(length, dtype=tf.int64) - before[:, None]
-        dense = tf.gather(ids.to_tensor(shape=[None, self.max_length]), tf.maximum(place, 0), batch_dims=1)
-        return tf.where(place < 0, 0, dense)
 
     def _split(self, text: tf.Tensor) -> tf.RaggedTensor:
         """The words of each text, as ``text.words`` has them."""
@@ -265,9 +290,10 @@ def served(text: TextModel, content: bytes) -> Served:
         content: Of its model file.
     """
     use_no_gpu()
+    if isinstance(text.model, WideDeep):
+        return Served(text, Added(text.model, archive.unpack(members(content)[DEEP])))
     if isinstance(text.model, Linear):
-        model = open_model(content, "")
-        return Served(text, Several(model) if isinstance(model, OneVersusRest) else NGrams(model))
+        return Served(text, Several(text.model) if isinstance(text.model, OneVersusRest) else NGrams(text.model))
     return Served(text, Network(archive.unpack(content)))
 
 

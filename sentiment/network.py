@@ -29,7 +29,10 @@ FILE = "model.keras"
 PARALLEL = True
 
 TOGETHER = 4096
-"""Maximum number of reviews predicted at once to find effects: memory against speed."""
+"""Maximum number of reviews made at once to find effects: memory against speed."""
+
+OCCLUDED = 512
+"""Maximum number of those predicted at once."""
 
 
 class NetworkPad(Pad):
@@ -39,10 +42,9 @@ class NetworkPad(Pad):
     vocabulary: Annotated[int, Field(ge=4, le=10**6)]
 
 
-class Train(Section):
-    """Parameters of the training of a network."""
+class Descent(Section):
+    """Parameters of the optimizer of a network."""
 
-    engine: Literal["compiled", "keras"]
     optimizer: Literal["adam", "sgd"]
     epochs: Epochs
     batch: Batch
@@ -51,14 +53,20 @@ class Train(Section):
     schedule: Literal["constant", "linear"]
     beta_2: Annotated[float, Field(gt=0, le=0.9999)]
     word_dropout: Annotated[float, Field(ge=0, le=0.99)]
-    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
-    seed: Seed
 
     @model_validator(mode="after")
     def _shards_fit_the_batch(self):
         if self.shards > self.batch:
             raise ValueError(f"shards = {self.shards} must not exceed batch = {self.batch}, or some would be empty")
         return self
+
+
+class Train(Descent):
+    """How a network is trained."""
+
+    engine: Literal["compiled", "keras"]
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
+    seed: Seed
 
 
 Build = Callable[..., Any]
@@ -205,6 +213,35 @@ def open_model(content: bytes, expected: str) -> "CompiledModel | KerasModel":
     return KerasModel(content)
 
 
+def occlude(
+    reviews: np.ndarray, scores: np.ndarray, score: Callable[[np.ndarray], np.ndarray]
+) -> list[list[tuple[tuple[int], float]]]:
+    """The effect of each word of each review on its score, by occlusion.
+
+    It is the score less that of the same review with the word, wherever it stands, made unknown (M. Zeiler and R.
+    Fergus, 2014; J. Li, W. Monroe and D. Jurafsky, 2016, for words). A word that stands there twice counts once: with
+    one of the two left, the review would still have said it.
+
+    Args:
+        reviews: Word ids, [reviews, length].
+        scores: [reviews]; or [reviews, labels], of which that of the predicted label is taken.
+        score: Gives the scores of reviews.
+    """
+    pairs = ((review, id) for review, row in enumerate(reviews) for id in np.unique(row[row > UNKNOWN]))
+    effects: list[list[tuple[tuple[int], float]]] = [[] for _ in reviews]
+    while part := [*islice(pairs, TOGETHER)]:
+        rows, ids = np.array(part).T
+        without = reviews[rows]
+        without[without == ids[:, None]] = UNKNOWN
+        before, after = scores[rows], score(without)
+        if scores.ndim == 2:
+            labels = before.argmax(axis=1)[:, None]
+            before, after = (np.take_along_axis(each, labels, 1)[:, 0] for each in (before, after))
+        for row, id, effect in zip(rows, ids, before - after, strict=True):
+            effects[row].append(((int(id),), float(effect)))
+    return effects
+
+
 class _Network:
     """Base class of both predictors: effects by occlusion."""
 
@@ -212,25 +249,8 @@ class _Network:
     predict: Callable[..., np.ndarray]
 
     def effects(self, reviews: Reviews, positive: np.ndarray) -> list[list[tuple[tuple[int], float]]]:
-        """As ``kinds.Model``: the effect of each word, by occlusion.
-
-        It is the probability less that of the same review with the word, wherever it stands, made unknown (M. Zeiler
-        and R. Fergus, 2014; J. Li, W. Monroe and D. Jurafsky, 2016, for words). All occurrences
-        of a word are made unknown together: with one of two left, the review would still have the word.
-        """
-        pairs = ((review, id) for review, row in enumerate(reviews) for id in np.unique(row[row > UNKNOWN]))
-        effects: list[list[tuple[tuple[int], float]]] = [[] for _ in reviews]
-        while part := [*islice(pairs, TOGETHER)]:
-            rows, ids = np.array(part).T
-            without = reviews[rows]
-            without[without == ids[:, None]] = UNKNOWN
-            before, after = positive[rows], self.predict(without, batch=512)
-            if positive.ndim == 2:  # of the predicted label
-                labels = before.argmax(axis=1)[:, None]
-                before, after = (np.take_along_axis(each, labels, 1)[:, 0] for each in (before, after))
-            for row, id, effect in zip(rows, ids, before - after, strict=True):
-                effects[row].append(((int(id),), float(effect)))
-        return effects
+        """As ``kinds.Model``; see ``occlude``."""
+        return occlude(reviews, positive, partial(self.predict, batch=OCCLUDED))
 
 
 class CompiledModel(_Network):

@@ -32,6 +32,8 @@ class Trainer(Protocol):
     ) -> dict[str, float]:
         """Train on each review once, in batches of ``order``, and give the epoch's ``loss`` and ``accuracy``.
 
+        A model of several parts gives those of each, ``<part>_loss`` and ``<part>_accuracy``.
+
         Args:
             ids: Word ids of all reviews; a memory map is read batch by batch.
             labels: Unsigned int [reviews], from 0.
@@ -107,9 +109,10 @@ def fit(
         metrics = trainer.epoch(ids, labels, order, epoch, progress)
         state = trainer.state()
         # Both are checked: relu turns NaN of a convolution into 0, so the loss can be finite with NaN in the weights.
-        if not math.isfinite(metrics["loss"]) or not np.isfinite(state["weights"]).all():
+        losses = [value for name, value in metrics.items() if name.endswith("loss")]
+        if not all(map(math.isfinite, losses)) or not np.isfinite(state["weights"]).all():
             raise InputError(
-                f"train.learning_rate: after epoch {epoch + 1} the loss is {metrics['loss']} and not every weight is"
+                f"train.learning_rate: after epoch {epoch + 1} the loss is {losses[-1]} and not every weight is"
                 " finite; lower the rate"
             )
         if held:

@@ -19,6 +19,11 @@ from stages.params import IMDB, read_model
 WIDE = 0.2
 """Width of the accuracy's interval above which the stage warns that the test split is too small."""
 
+HARDLY = 0.1
+"""Share of the errors of always giving the commonest label that a model which has learned something avoids."""
+
+UPDATES = "a network may need more updates of its weights: raise train.epochs or lower train.batch"
+
 
 def main(settings: ModelSettings, name: str) -> None:
     """Predict the test split, which no other stage reads, and write the metrics, the plots and the predictions."""
@@ -44,16 +49,19 @@ def main(settings: ModelSettings, name: str) -> None:
     else:
         figures = scoring.figures(labels, positive)
         curves = scoring.curves(labels, positive, bins, names)
+    chance = scoring.chance(labels, figures["accuracy"])
+    lines = remarks(figures | chance, reviews, called(positive), names)
     if own:
-        figures |= scoring.chance(labels, figures["accuracy"])
+        figures |= chance
     for curve, columns in curves.items():
         write_csv(Path("plots", name, f"{curve}.csv"), columns)
     write_array(Path("data", name, "predicted.npy"), positive)
     weights = {"parameters": len(trained.weights), "weights": digest(trained.weights)}
     write_json(Path("metrics", f"{name}.json"), figures | weights)
     print(" ".join(f"{figure} {value:.4f}" for figure, value in figures.items() if "/" not in figure))
-    for line in remarks(figures, reviews, called(positive), names) if own else ():
-        print(line)
+    for line in lines:
+        if own or line.startswith("warning"):
+            print(line)
 
 
 def remarks(figures: dict[str, float], reviews: Reviews, predicted: np.ndarray, names: list[str]) -> list[str]:
@@ -71,9 +79,11 @@ def remarks(figures: dict[str, float], reviews: Reviews, predicted: np.ndarray, 
         f" {commonest:.4f}"
     ]
     if figures["accuracy"] <= commonest:
-        lines.append("warning: the model does not beat always giving the commonest label")
+        lines.append(f"warning: the model does not beat always giving the commonest label; {UPDATES}")
     elif low <= commonest or high - low > WIDE:
         lines.append(f"warning: {len(predicted):,} test reviews are too few to tell how good the model is")
+    elif figures["accuracy"] - commonest < HARDLY * (1 - commonest):
+        lines.append(f"warning: the model hardly beats always giving the commonest label; {UPDATES}")
     if len(given := np.unique(predicted)) == 1:
         lines.append(f"warning: the model gives every test review the label {names[given[0]]!r}")
     known = words_of(reviews)

@@ -7,6 +7,7 @@ read their settings through this module, but only this stage depends on it: a sc
 import codecs
 import re
 from functools import cache, partial
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -261,6 +262,13 @@ def parse(text: str) -> Params:
             for name, model in models.items()
             if model.corpus not in corpora
         ]
+        faults += [
+            f"params.yaml: models.{name}.architecture.kind = 'wide_deep' is for corpora of 2 labels, and"
+            f" corpora.{model.corpus} has {len(whole.corpora[model.corpus].labels)}; set kind: ngrams"
+            for name, model in models.items()
+            if model.architecture.kind == "wide_deep"
+            if model.corpus in whole.corpora and len(whole.corpora[model.corpus].labels) > 2
+        ]
     if faults:
         raise InputError("\n".join(faults))
     return Params(whole.download, whole.corpora, models)
@@ -336,10 +344,28 @@ def check_blocks(models: dict[str, ModelSettings]) -> None:
                 raise InputError(f"params.yaml: models.{name}: {error}") from None
 
 
+def check_parts(kind: str) -> None:
+    """Refuse a kind that is made of other kinds, one of which has changed since; see ``kinds.wide_deep.PARTS``.
+
+    Raises:
+        InputError: What its ``PARTS`` must say.
+    """
+    for part, written in getattr(kinds.find(kind), "PARTS", {}).items():
+        digest = sha256(Path(kinds.find(part).__file__).read_bytes()).hexdigest()[:16]
+        if digest != written:
+            raise InputError(
+                f"sentiment/kinds/{kind}.py: PARTS: expected {part!r}: {digest!r}, as {part}.py has changed, got"
+                f" {written!r}; write the new digest there, which makes the models of this kind stale"
+            )
+
+
 def main(model: str | None) -> None:
     """Check the file, and that it has the named model."""
     params = read()
-    check_blocks(params.models if model is None else {model: params.model(model)})
+    models = params.models if model is None else {model: params.model(model)}
+    check_blocks(models)
+    for kind in sorted({settings.architecture.kind for settings in models.values()}):
+        check_parts(kind)
     write_text(CHECKED, "params.yaml has every key, and each a value in its range\n")
 
 

@@ -1,6 +1,7 @@
 """The comparison and the folds, run for real on made-up reviews."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.compare import Run, chart, draw, mistakes, summarize, table
+from experiments.compare import LINE, SIZE, Point, Run, chart, draw, label_heights, mistakes, paired, summarize, table
 from experiments.folds import deal, near
 from sentiment.data import padding, raw
 from stages.params import parse
@@ -59,7 +60,41 @@ def test_mistakes_are_those_counted_from_the_probabilities(project, monkeypatch)
     network, *grams = wrong.values()
     expected = [network & grams[0] & grams[1], network & ~grams[0] & ~grams[1], ~network & grams[0] & grams[1]]
     page = mistakes(names, folder / "data/raw/imdb.npz")
-    assert [int(number) for number in re.findall(r"^(\d+) reviews\.$", page, re.M)] == [int(x.sum()) for x in expected]
+    assert [int(number) for number in re.findall(r"^(\d+) reviews;", page, re.M)] == [int(x.sum()) for x in expected]
+    rows = re.findall(r"^\| `(\S+)` \| (0\.\d{4}) \|", page, re.M)
+    assert dict(rows) == {name: f"{1 - wrong[name].mean():.4f}" for name in names}
+
+
+def test_a_difference_is_as_likely_by_chance_as_coins_that_fall_so_unevenly():
+    """McNemar's exact test is the sign test of the reviews that one model alone has right."""
+    random = np.random.default_rng(4)
+    best = random.random(400) < 0.8
+    other = best ^ (random.random(400) < 0.1)
+    lines = paired({"other": other, "best": best, "same": best.copy()}).splitlines()
+    cells = {line.split("`")[1]: [*map(str.strip, line.split("|")[2:-1])] for line in lines[2:]}
+    assert cells["best"][1:] == [""] * 5
+    lost, won = int((best & ~other).sum()), int((other & ~best).sum())
+    assert lost > won > 3
+    p = 2 * sum(math.comb(lost + won, k) for k in range(won + 1)) / 2 ** (lost + won)
+    each = other.astype(int) - best
+    assert cells["other"][1:] == [
+        str(lost), str(won), f"{each.mean():+.4f}", f"{each.std() / math.sqrt(400):.4f}", f"{p:.2g}"
+    ]  # fmt: skip
+    assert cells["same"][1:] == ["0", "0", "+0.0000", "0.0000", "1"]
+
+
+def test_names_in_the_picture_do_not_overlap_and_stand_at_their_points_where_there_is_room():
+    seconds, accuracy = [3, 3, 3, 3, 90, 12], [0.89, 0.8899, 0.88, 0.8895, 0.889, 0.82]
+    points = [
+        Point(f"n{at}", "network", 9, *values, 0.0) for at, values in enumerate(zip(seconds, accuracy, strict=True))
+    ]
+    found = label_heights(points)
+    unit = (max(accuracy) - min(accuracy)) / SIZE
+    near = sorted(found[f"n{at}"] for at in range(4))
+    assert min(np.diff(near)) >= LINE * unit - 1e-9
+    assert {name for name, height in found.items() if height == pytest.approx(accuracy[int(name[1])])} == {
+        "n0", "n4", "n5", "n2"
+    }  # fmt: skip
 
 
 def test_folds_score_an_n_gram_model_and_each_value_near_its_own(project, tmp_path):
@@ -156,7 +191,7 @@ def test_seeds_are_summed_up_in_their_mean_median_and_noise():
         "| `words` | 7 | 2 | 0.5000 | 0.5000 |",
     ]
     drawn = [layer["encoding"]["y"]["field"] for view in chart(points)["hconcat"] for layer in view["layer"]]
-    assert drawn == ["low", "accuracy"] * 2
+    assert drawn == ["low", "accuracy", "label", "low", "accuracy"]
 
 
 def test_a_draw_has_as_many_of_either_label_and_another_seed_draws_others():

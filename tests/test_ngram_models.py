@@ -18,7 +18,7 @@ from sentiment import InputError, training
 from sentiment.data.ngrams import words
 from sentiment.data.padding import Ragged, orders, whole
 from sentiment.keras.backend import keras
-from sentiment.kinds import ngrams
+from sentiment.kinds import ngrams as ngram_models
 from sentiment.kinds.ngrams import Linear, Weighting, make_trainer, open_model
 from sentiment.training import ORDER
 from tests.conftest import PARAMS, ROOT, emulated, on_cores
@@ -186,7 +186,7 @@ def test_one_label_alone_is_refused(how):
 
 def test_a_training_that_does_not_converge_says_so(monkeypatch):
     reviews, labels = corpus(60)
-    monkeypatch.setattr(ngrams, "ITERATIONS", 1)
+    monkeypatch.setattr(ngram_models, "ITERATIONS", 1)
     with pytest.raises(InputError, match=r"train\.c = 1000.0: no convergence in 1 iterations; lower it"):
         train(settings(**TRAIN["log_loss"] | {"c": 1000.0}), reviews, labels)
     adam = settings(**TRAIN["adam"])

@@ -10,7 +10,7 @@ from sentiment import scoring
 from sentiment.data import padding, raw
 from sentiment.data.text import IMDB
 from sentiment.keras.backend import keras
-from sentiment.kinds import ngrams
+from sentiment.kinds import ngrams as ngram_models
 from stages import evaluate, train
 from stages import pad as stage
 from stages.common.splits import read_split
@@ -156,7 +156,7 @@ def test_an_n_gram_model_is_trained_on_the_training_split_and_scored_on_the_test
         step.main(chosen, "b")
     reviews = padding.whole(*end_to_end(splits["train"][0]), None)
     expected = grams.train(chosen, reviews, splits["train"][1].astype("u1")).model
-    model = ngrams.open_model(Path("models/b/model.npz").read_bytes(), "")
+    model = ngram_models.open_model(Path("models/b/model.npz").read_bytes(), "")
     np.testing.assert_array_equal(model.grams, expected.grams)
     np.testing.assert_array_equal(model.weights, expected.weights)
     order = np.arange(23 + 14)

@@ -1,15 +1,17 @@
 import copy
 import functools
+import hashlib
 import json
 import re
+from pathlib import Path
 
 import pytest
 
-from sentiment import InputError
+from sentiment import InputError, kinds
 from sentiment.kinds import cnn_lstm
 from sentiment.schema import Pad
 from stages.common.reader import load
-from stages.params import parse, read_corpus, read_model
+from stages.params import check_parts, parse, read_corpus, read_model
 from tests.conftest import ROOT
 
 OWN = """corpora:
@@ -115,19 +117,19 @@ FAULTS = {
     "a timeout beyond any": ("timeout: 30", "timeout: 1e300", "less than or equal to 86400"),
     "a long text": ("epochs: 5", f"epochs: {'a' * 10_000}", f"epochs = '{'a' * 96}...: Input should be"),
     "one name for two models": ("  nbsvm-2:", "  small:", "found duplicate key 'small'"),
-    "unknown kind": ("kind: cnn_lstm", "kind: transformer", "'cnn_lstm', 'gru' or 'ngrams'"),
+    "unknown kind": ("kind: cnn_lstm", "kind: transformer", "'cnn_lstm', 'gru', 'ngrams' or 'wide_deep'"),
     "no kind": ("      kind: cnn_lstm", "      # kind", "models.small.architecture.kind is missing; add it"),
     "whole reviews in a network": ("max_length: 100", "max_length:", "models.small.pad.max_length = None"),
     "all words in a network": ("vocabulary: 500", "vocabulary:", "models.small.pad.vocabulary = None"),
     "a key of another kind": (
         "      longest: 1",
         "      units: 50\n      longest: 1",
-        "models.words.architecture.units is a key of kind cnn_lstm and gru, and this is kind ngrams; remove it",
+        "architecture.units is a key of kind cnn_lstm and gru and wide_deep, and this is kind ngrams; remove it",
     ),
     "a key of n-grams": (
         "      filters: 32",
         "      min_df: 2\n      filters: 32",
-        "models.small.architecture.min_df is a key of kind ngrams, and this is kind cnn_lstm; remove it",
+        "models.small.architecture.min_df is a key of kind ngrams and wide_deep, and this is kind cnn_lstm; remove it",
     ),
     "longer n-grams than there are": ("longest: 3", "longest: 6", "models.tfidf-3.architecture.longest = 6"),
     "unknown loss": ("loss: squared_hinge", "loss: tree", "models.nbsvm-1.train"),
@@ -383,3 +385,27 @@ def test_a_compiled_network_trains_on_three_labels():
     own = re.sub("(  small:(.|\n)*?corpus: )imdb", r"\1own", TEXT, count=1).replace("[bad, good]", "[bad, good, dull]")
     parsed = parse(own)
     assert len(parsed.corpora[parsed.model("small").corpus].labels) == 3
+
+
+def test_the_sum_of_two_models_on_three_labels_is_refused_and_on_two_is_not():
+    section = "  wide-deep:(.|\n)*?corpus: "
+    two = re.sub(f"({section})imdb", r"\1own", TEXT, count=1)
+    assert parse(two).model("wide-deep").corpus == "own"
+    with pytest.raises(InputError, match=r"models\.wide-deep\.architecture\.kind = 'wide_deep' .* corpora\.own has 3"):
+        parse(two.replace("[bad, good]", "[bad, good, dull]"))
+
+
+@pytest.mark.parametrize("kind", kinds.NAMES)
+def test_a_kind_made_of_others_has_their_digests_and_is_refused_if_one_has_changed(kind, tmp_path, monkeypatch):
+    """A stage depends on the file of its own kind alone."""
+    check_parts(kind)
+    for part in getattr(kinds.find(kind), "PARTS", {}):
+        changed = tmp_path / f"{part}.py"
+        changed.write_bytes(Path(kinds.find(part).__file__).read_bytes() + b"\n")
+        digest = hashlib.sha256(changed.read_bytes()).hexdigest()[:16]
+        with monkeypatch.context() as patched:
+            patched.setattr(kinds.find(part), "__file__", str(changed))
+            with pytest.raises(
+                InputError, match=f"PARTS: expected '{part}': '{digest}', as {part}.py has changed, got"
+            ):
+                check_parts(kind)

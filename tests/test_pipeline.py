@@ -26,6 +26,7 @@ from ruamel.yaml import YAML
 from demo import __main__ as demo
 from sentiment import InputError
 from sentiment.data.text import IMDB
+from sentiment.kinds import find
 from stages.common.files import create_array
 from stages.common.splits import read_split
 from tests.conftest import MODELS, PARAMS, ROOT, SHOWN, on_cores, shown_of
@@ -104,6 +105,11 @@ def imported(module: str, kind: str, free: frozenset[str]) -> set[str]:
     return {file_of(name).relative_to(ROOT).as_posix() for name in found}
 
 
+def pinned(kind: str) -> set[str]:
+    """The files of the kinds that a kind is made of, whose digests it has."""
+    return {f"sentiment/kinds/{part}.py" for part in getattr(find(kind), "PARTS", ())} if kind else set()
+
+
 def dependencies(stage) -> tuple[dict[str, set[str]], set[str]]:
     """The code that a stage depends on, by the path in dvc.yaml, the files there; and its other dependencies."""
     code, data = {}, set()
@@ -124,7 +130,8 @@ def test_the_code_a_stage_depends_on_is_the_code_it_imports_but_for_what_cannot_
     free = FREE.get(module, WITHOUT_EFFECT)
     code, _ = dependencies(STAGES[name])
     model = PARAMS.models.get(name.partition("@")[2])
-    used = imported(module, model.architecture.kind if model else "", free)
+    kind = model.architecture.kind if model else ""
+    used = imported(module, kind, free) - pinned(kind)
     assert used - free == used & set().union(*code.values())
     kinds = {model.architecture.kind for model in PARAMS.models.values()} if model else {""}
     anywhere = set().union(*(imported(module, kind, free) for kind in kinds))
@@ -142,7 +149,8 @@ def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
     module = re.search(r"python -E -m stages.(\S+)", STAGES[name].cmd)[1]
     files = [f"stages/{module}.py"]
     if module == "train":  # which gives its settings to the trainer of a kind
-        files += ["sentiment/network.py", f"sentiment/kinds/{PARAMS.models[own].architecture.kind}.py"]
+        kind = PARAMS.models[own].architecture.kind
+        files += ["sentiment/network.py", f"sentiment/kinds/{kind}.py", *pinned(kind)]
     nodes = [node for file in files for node in ast.walk(ast.parse((ROOT / file).read_text()))]
     readers = {node.id for node in nodes if isinstance(node, ast.Name) and node.id.startswith("read_")}
     read = {node.attr for node in nodes if isinstance(node, ast.Attribute) and is_settings(node.value)}

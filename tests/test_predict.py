@@ -258,7 +258,7 @@ FAULTS = {
     "settings that lack a key": (lambda models: (models / NAME / "model.json").write_text("{}"), "'kind' is missing"),
     "another kind": (
         lambda models: change(models / NAME / "model.json", kind="cnn"),
-        r"model\.json: kind: expected one of cnn_lstm, gru, ngrams, got 'cnn'",
+        r"model\.json: kind: expected one of cnn_lstm, gru, ngrams, wide_deep, got 'cnn'",
     ),
     "the kind of another file": (
         lambda models: change(models / NAME / "model.json", kind="ngrams"),

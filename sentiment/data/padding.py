@@ -142,6 +142,18 @@ def pad(ranks: np.ndarray, lengths: np.ndarray, max_length: int, vocabulary: int
     return rows
 
 
+def pad_whole(reviews: Ragged, max_length: int, vocabulary: int | None) -> np.ndarray:
+    """``pad`` of reviews that ``whole`` made of all words.
+
+    >>> pad_whole(Ragged(np.array([1, 4, 5, 1, 12, 1]), np.array([3, 2, 1])), max_length=3, vocabulary=10)
+    array([[1, 4, 5],
+           [0, 1, 2],
+           [0, 0, 1]], dtype=uint8)
+    """
+    words = words_of(reviews)
+    return pad(words.ids - FIRST_WORD, words.lengths, max_length, vocabulary)
+
+
 def orders(*reviews: int) -> list[np.ndarray]:
     """Order of the rows of ``load_data``: row ``i`` of a split is its raw review ``orders(...)[split][i]``.
 

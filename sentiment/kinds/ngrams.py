@@ -57,13 +57,18 @@ class Architecture(Section):
     weighting: Literal[WEIGHTINGS]
 
 
-class Compiled(Section):
+class Descent(Section):
     """Adam on the binary cross-entropy."""
 
-    engine: Literal["compiled"]
     epochs: Epochs
     batch: Batch
     learning_rate: Rate
+
+
+class Compiled(Descent):
+    """``Descent`` by the kernels of ``engine``."""
+
+    engine: Literal["compiled"]
     seed: Seed
 
 
@@ -160,14 +165,14 @@ class Linear:
 
     def score(self, counts: "csr_matrix") -> np.ndarray:
         """The probability of label 1 of each review, float32 [reviews], from counts, int32 [reviews, grams]."""
-        from sentiment.engine.linear import sigmoids, sums
-        from sentiment.engine.vectors import whole, zeros
+        return probabilities(self.logits(counts))
 
-        positive = zeros(whole(counts.shape[0]))
+    def logits(self, counts: "csr_matrix") -> np.ndarray:
+        """The log-odds of label 1 of each review, float64 [reviews], from counts, int32 [reviews, grams]."""
+        from sentiment.engine.linear import sums
+
         parts = self.weighting.features(counts).data * self.weights[counts.indices]
-        positive[: counts.shape[0]] = sums(counts.indptr, parts) + float(self.weights[-1])
-        sigmoids(positive)
-        return positive[: counts.shape[0]]
+        return sums(counts.indptr, parts) + float(self.weights[-1])
 
     def effects(self, reviews: Reviews, positive: np.ndarray) -> list:
         """As ``kinds.Model``: weight times feature of each n-gram, whose sum and the bias are the logit."""
@@ -220,6 +225,17 @@ class OneVersusRest(Linear):
         scales = [model.weighting.scale for model in self.models]
         scale = scales[0] if all(scale is scales[0] for scale in scales) else np.stack(scales)
         return _pack(self, scale, weights[:, :-1], weights[:, -1])
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """The sigmoids of logits, float64 [reviews], rounded to float32: float32 [reviews]."""
+    from sentiment.engine.linear import sigmoids
+    from sentiment.engine.vectors import whole, zeros
+
+    positive = zeros(whole(len(logits)))
+    positive[: len(logits)] = logits
+    sigmoids(positive)
+    return positive[: len(logits)]
 
 
 def normalised(scores: list[np.ndarray]) -> np.ndarray:

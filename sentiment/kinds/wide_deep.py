@@ -1,0 +1,283 @@
+"""Wide and deep: n-grams and a CNN-LSTM on the same reviews, whose logits are added (H.-T. Cheng et al., 2016).
+
+Each part is trained as it is alone, epoch by epoch side by side. The log-odds of a review are
+
+    w + weight * (log(p) - log(1 - p))
+
+in float64, each operation rounded once. w is the logit of the n-grams and p the probability of the network, which is
+clipped to ``CLIP`` and 1 - ``CLIP``, where float32 still tells it from 0 and 1. The sum is rounded to float32, and its
+sigmoid is the probability of the review.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError, model_validator
+
+from sentiment import InputError, network
+from sentiment.data import ngrams
+from sentiment.data.archives import UNREADABLE, members, pack_members
+from sentiment.data.padding import Ragged, pad_whole, words_of
+from sentiment.keras import archive
+from sentiment.kinds import cnn_lstm
+from sentiment.kinds import ngrams as linear
+from sentiment.schema import ModelSettings, Section, Seed
+
+FILE = "model.zip"
+PARALLEL = True
+
+PARTS = {"cnn_lstm": "fd53f3f500e6c2e0", "ngrams": "5c6bdb6f43dafb19"}
+"""The first 16 hexadecimal digits of the SHA-256 of the file of each kind that this one is made of.
+
+A stage depends on the file of its own kind alone. A change of a part must reach models of this kind too, so the stage
+``params`` expects it here.
+"""
+
+WIDE, DEEP, SUM = "wide.npz", "deep.keras", "sum.json"
+"""Members of the model file."""
+
+CLIP = 0.001
+
+
+class Deep(cnn_lstm.Architecture, network.NetworkPad):
+    """A CNN-LSTM, and the length and vocabulary of the reviews that it reads."""
+
+
+class Architecture(Section):
+    """The two parts, and the weight of the network's logit beside that of the n-grams."""
+
+    kind: Literal["wide_deep"]
+    weight: Annotated[float, Field(gt=0, le=1000)]
+    wide: linear.Architecture
+    deep: Deep
+
+
+class Train(Section):
+    """How each part is trained."""
+
+    engine: Literal["compiled"]
+    seed: Seed
+    wide: linear.Descent
+    deep: network.Descent
+
+
+class Settings(ModelSettings[Architecture, Train]):
+    """Settings of both parts."""
+
+    @model_validator(mode="after")
+    def _reviews_are_whole(self):
+        if self.pad.max_length or self.pad.vocabulary:
+            raise ValueError(
+                "pad.max_length and pad.vocabulary must be empty, as n-grams read whole reviews; those of the network"
+                " are architecture.deep.max_length and architecture.deep.vocabulary"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_network_can_be_trained(self):
+        try:
+            self.parts()
+        except ValidationError as error:
+            faults = [fault["msg"].removeprefix("Value error, ") for fault in error.errors()]
+            raise ValueError(f"of the network: {'; '.join(faults)}") from None
+        return self
+
+    def parts(self) -> tuple[linear.Settings, cnn_lstm.Settings]:
+        """The settings of each part, as those of a model of its own."""
+        wide, deep, shared = self.architecture.wide, self.architecture.deep, {"engine": "compiled"}
+        shared["seed"] = self.train.seed
+        wide_train = linear.Compiled(**self.train.wide.model_dump(), **shared)
+        deep_train = network.Train(**self.train.deep.model_dump(), **shared, validation_fraction=0.0)
+        return (
+            linear.Settings(pad=self.pad, architecture=wide, train=wide_train),
+            cnn_lstm.Settings(pad=deep, architecture=deep, train=deep_train),
+        )
+
+
+class Sum(network.NetworkPad):
+    """What ``SUM`` has: the weight of the network's logit, and how its reviews are padded."""
+
+    weight: Annotated[float, Field(gt=0)]
+
+
+def log_odds(positive: np.ndarray) -> np.ndarray:
+    """The log-odds of probabilities, float32 [reviews], clipped by ``CLIP``: float64 [reviews].
+
+    >>> log_odds(np.array([0.5, 1.0], np.float32)).round(3).tolist()
+    [0.0, 6.907]
+    """
+    from sentiment.engine.functions import log
+
+    clipped = np.clip(positive.astype(np.float64), CLIP, 1 - CLIP)
+    return log(clipped) - log(1 - clipped)
+
+
+class WideDeep:
+    """A trained model; a ``kinds.Model``.
+
+    Args:
+        wide: The n-grams.
+        deep: The network.
+        added: How the two are added.
+    """
+
+    parallel = True
+    unit = "log-odds"
+
+    def __init__(self, wide: linear.Linear, deep: network.CompiledModel, added: Sum):
+        self.wide, self.deep, self.added, self.weight = wide, deep, added, np.float32(added.weight)
+        self.weights = joined(wide.weights, deep.weights, self.weight)
+        self.promise = f"n-grams and a network; {deep.promise}"
+
+    def predict(self, reviews: Ragged, *, batch: int, progress=lambda reviews: None) -> np.ndarray:
+        """As ``kinds.Model``; for the formula see this module."""
+        positive = []
+        for begin in range(0, max(len(reviews), 1), batch):
+            block = reviews[begin : begin + batch]
+            counts = ngrams.count(words_of(block), self.wide.grams, self.wide.bits)
+            logits = self.wide.logits(counts) + self.deep_part(self.pad(block), batch=batch)
+            positive.append(linear.probabilities(logits))
+            progress(len(block))
+        return np.concatenate(positive)
+
+    def pad(self, reviews: Ragged) -> np.ndarray:
+        """Reviews as the network reads them, [reviews, max_length]."""
+        return pad_whole(reviews, self.added.max_length, self.added.vocabulary)
+
+    def deep_part(self, rows: np.ndarray, *, batch: int) -> np.ndarray:
+        """The network's part of the log-odds of padded reviews: float64 [reviews]."""
+        return np.float64(self.weight) * log_odds(self.deep.predict(rows, batch=batch))
+
+    def effects(self, reviews: Ragged, positive: np.ndarray) -> list:
+        """As ``kinds.Model``: what each n-gram adds to the log-odds; for a word, what the network's part loses with it
+        besides (see ``network.occlude``).
+        """
+        rows, part = self.pad(reviews), partial(self.deep_part, batch=network.OCCLUDED)
+        both = zip(self.wide.effects(reviews, positive), network.occlude(rows, part(rows), part), strict=True)
+        effects = []
+        for wide, deep in both:
+            total = dict(wide)
+            for gram, effect in deep:
+                total[gram] = total.get(gram, 0.0) + effect
+            effects.append([*total.items()])
+        return effects
+
+
+def joined(wide: np.ndarray, deep: np.ndarray, weight: np.float32) -> np.ndarray:
+    """The weights of both parts and the weight of their sum, flat float32."""
+    return np.concatenate([wide, deep, [weight]])
+
+
+def open_model(content: bytes, expected: str) -> WideDeep:
+    """The model in the bytes of a model file, whatever the digest of the weights is expected to be.
+
+    Raises:
+        InputError: It is none.
+    """
+    from sentiment.engine.network import Network
+
+    try:
+        files = members(content)
+        added = Sum.model_validate(json.loads(files[SUM]))
+        wide = linear.open_model(files[WIDE], "")
+        layers, weights = archive.read(files[DEEP])
+        found = Network(layers)
+        reads = added.max_length, added.vocabulary
+        if found.parameters != len(weights) or (found.length, found.words.vocabulary) != reads:
+            raise ValueError(f"{SUM}: expected max_length and vocabulary of the network, got {reads}")
+        if isinstance(wide, linear.OneVersusRest):
+            raise ValueError(f"{WIDE}: expected a model of two labels, got {len(wide.models)}")
+    except InputError as error:
+        raise InputError(f"not a readable file of two parts ({error})") from None
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"not a readable file of two parts ({ascii(reason)[1:-1]:.200})") from None
+    return WideDeep(wide, network.CompiledModel(layers, weights), added)
+
+
+def make_trainer(
+    settings: Settings, reviews: Ragged, labels: np.ndarray, state: Mapping[str, np.ndarray] | None
+) -> "Trainer":
+    """The trainer of both parts.
+
+    Args:
+        settings: The model's.
+        reviews: Word ids of whole reviews, of all words.
+        labels: uint8 [reviews], 0 or 1.
+        state: What an earlier trainer's ``state`` gave; ``None`` starts training.
+
+    Raises:
+        InputError: There are not two labels, or no n-gram is left.
+    """
+    if (different := int(labels.max()) + 1) > 2:
+        raise InputError(
+            f"architecture.kind = wide_deep is for 2 labels, and the corpus has {different}; set kind: ngrams, which"
+            " takes any number"
+        )
+    return Trainer(settings, reviews, labels, state)
+
+
+class Trainer:
+    """Trains the two parts side by side, each in as many epochs as it has; a ``training.Trainer``.
+
+    Each part gets the order of reviews and the number of the epoch that it would get alone, and so its weights are
+    those that it would have alone.
+    """
+
+    parallel = True
+
+    def __init__(self, settings: Settings, reviews: Ragged, labels: np.ndarray, state: Mapping[str, np.ndarray] | None):
+        deep, (wide_settings, deep_settings) = settings.architecture.deep, settings.parts()
+        self.added = Sum(weight=settings.architecture.weight, max_length=deep.max_length, vocabulary=deep.vocabulary)
+        self._rows = pad_whole(reviews, deep.max_length, deep.vocabulary)
+        self._wide: Any = linear.make_trainer(wide_settings, reviews, labels, _part(state, "wide"))
+        self._deep: Any = cnn_lstm.make_trainer(deep_settings, self._rows, labels, _part(state, "deep"))
+        self.epochs, self.promise = max(self._wide.epochs, self._deep.epochs), self._deep.promise
+
+    def epoch(self, reviews, labels, order, epoch, progress=lambda reviews: None):
+        """As ``training.Trainer``; the figures are those of each part that trains in the epoch."""
+        parts: dict[str, tuple[Any, Any]] = {"wide": (self._wide, reviews), "deep": (self._deep, self._rows)}
+        training = [name for name, (part, _) in parts.items() if epoch < part.epochs]
+        figures = {}
+        for name in training:
+            part, own = parts[name]
+            shown: Callable[[int], None] = progress if name == training[-1] else lambda reviews: None
+            for key, value in part.epoch(own, labels, order, epoch, shown).items():
+                figures[f"{name}_{key}"] = value
+        return figures
+
+    @property
+    def model(self) -> WideDeep:
+        """The model that training has reached."""
+        return open_model(self.save(), "")
+
+    def predict(self, reviews):
+        """As ``training.Trainer``."""
+        return self.model.predict(reviews, batch=network.OCCLUDED)
+
+    def state(self):
+        """As ``training.Trainer``: the state of each part, its names behind that of the part."""
+        states = {"wide": self._wide.state(), "deep": self._deep.state()}
+        weights = joined(states["wide"]["weights"], states["deep"]["weights"], np.float32(self.added.weight))
+        return {"weights": weights} | {
+            f"{name}/{key}": array for name, state in states.items() for key, array in state.items()
+        }
+
+    def save(self) -> bytes:
+        """As ``kinds``: the model files of both parts and how they are added, in one archive."""
+        about = json.dumps(self.added.model_dump(), sort_keys=True, indent=2).encode()
+        return pack_members({WIDE: self._wide.save(), DEEP: self._deep.save(), SUM: about})
+
+    def table(self) -> str:
+        """As ``kinds``: those of both parts."""
+        return f"{self._wide.table()}\n{self._deep.table()}\nWeight of the network's logit: {self.added.weight}\n"
+
+
+def _part(state: Mapping[str, np.ndarray] | None, name: str) -> dict[str, np.ndarray] | None:
+    """The state of a part in that of both."""
+    if state is None:
+        return None
+    return {key.partition("/")[2]: array for key, array in state.items() if key.startswith(f"{name}/")}
