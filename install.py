@@ -116,22 +116,13 @@ def find_uv(scratch: Path) -> str:
 
 
 def run(*command, quiet=False) -> tuple:
-    """Run a command: is it successful, and, if ``quiet``, what does it say? Ctrl-C ends it with all that it started."""
+    """Run a command: is it successful, and, if ``quiet``, what does it say?"""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {"stdout": sys.stderr}
     try:
-        with subprocess.Popen([str(part) for part in command], start_new_session=True, **streams) as process:
-            try:
-                said, _ = process.communicate()
-            except KeyboardInterrupt:
-                if sys.platform == "win32":
-                    process.kill()
-                else:
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                raise
+        done = subprocess.run([str(part) for part in command], check=False, **streams)
     except (FileNotFoundError, PermissionError):
         return False, b""
-    return process.returncode == 0, said
+    return done.returncode == 0, done.stdout
 
 
 def wait_for(file) -> None:

@@ -35,16 +35,17 @@ def project(finished, tmp_path_factory):
 
 def test_the_comparison_has_every_size_and_name_and_what_the_pipeline_found_on_all_reviews(project):
     folder = project.folder
-    done = run(project, "compare", "--names", ",".join(NAMES), "--sizes", "40,300", "--seeds", "1")
+    names = [NETWORK, NAMES[-1]]
+    done = run(project, "compare", "--names", ",".join(names), "--sizes", "40,300", "--seeds", "1")
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == len(NAMES) * 2
+    assert len(done.stdout.splitlines()) == len(names) * 2
     table = (folder / "experiments/comparison.md").read_text()
-    for name in NAMES:
+    for name in names:
         metrics = json.loads((folder / "metrics" / f"{name}.json").read_text())
         (row,) = re.findall(rf"^\| `{name}` \| ([\d,]+) \| \d+ \| ([\d.]+)(?: ± [\d.]+)? \| ([\d.]+) \|$", table, re.M)
         assert (row[0], row[2]) == (f"{metrics['parameters']:,}", f"{metrics['accuracy']:.4f}")
     assert (folder / "experiments/comparison.png").read_bytes().startswith(b"\x89PNG")
-    assert all(f">{name}<" in (folder / "experiments/comparison.svg").read_text() for name in NAMES)
+    assert all(f">{name}<" in (folder / "experiments/comparison.svg").read_text() for name in names)
 
 
 def test_mistakes_are_those_counted_from_the_probabilities(project, monkeypatch):

@@ -23,6 +23,7 @@ from tests.repositories import git
 from tests.test_processes import on
 
 MODEL, GRAMS = SHOWN[0], shown_of("ngrams", "compiled")
+NOISE = f"metrics/noise/{GRAMS}.json"
 
 
 @pytest.fixture(scope="module")
@@ -47,47 +48,48 @@ def test_an_interval_stays_inside_the_range_of_its_metric():
     assert spread([-0.99, -1.0], METRICS["matthews"].lowest, 1)["low"] == -1
 
 
-def test_each_seed_is_trained_and_only_the_file_of_the_model_is_written(project):
+@pytest.fixture(scope="module")
+def measured(project):
+    """The noise of an n-gram model, whose runs are short: that of chance."""
     before = project.files()
-    done = project.tool("benchmarks.noise", MODEL, "--seeds", "2")
-    name = f"metrics/noise/{MODEL}.json"
+    done = project.tool("benchmarks.noise", GRAMS, "--seeds", "2")
     after = project.files()
-    assert set(after) - set(before) == {name}
+    (project.folder / NOISE).unlink()
+    return before, done, after
+
+
+def test_each_seed_is_trained_and_only_the_file_of_the_model_is_written(measured):
+    before, done, after = measured
+    assert set(after) - set(before) == {NOISE}
     assert {path: after[path] for path in before} == before
     stages = [line.split("'")[1] for line in done.stderr.splitlines() if line.startswith("Running stage")]
-    assert [stages.count(f"{stage}@{MODEL}") for stage in ("pad", "train", "evaluate")] == [1, 2, 2]
-    found = json.loads(after[name])
-    assert found["seeds"] == [1, 2]
-    assert set(found) == {"seeds", *METRICS}
-    assert found["loss"]["std"] > 0
-    assert all(found[metric]["low"] <= found[metric]["mean"] <= found[metric]["high"] for metric in METRICS)
-    assert after[name].decode() == json.dumps(found, indent=2, sort_keys=True) + "\n"
+    assert [stages.count(f"{stage}@{GRAMS}") for stage in ("pad", "train", "evaluate")] == [1, 2, 2]
+    written = json.loads(after[NOISE])
+    assert written["seeds"] == [1, 2]
+    assert set(written) == {"seeds", *METRICS}
+    assert written["loss"]["std"] > 0
+    assert all(written[metric]["low"] <= written[metric]["mean"] <= written[metric]["high"] for metric in METRICS)
+    assert after[NOISE].decode() == json.dumps(written, indent=2, sort_keys=True) + "\n"
 
 
 @pytest.mark.skipif(not find_spec("mpi4py"), reason="needs mpi4py: `make mpi`")
-def test_runs_on_two_processes_after_one_that_failed_and_some_from_elsewhere_give_the_table_of_one(project):
-    """Of an n-gram model, whose runs are short; its noise is that of chance."""
-    name = GRAMS
-    written, two, launched = project.folder / f"metrics/noise/{name}.json", ("--seeds", "2"), on(2)
-    project.tool("benchmarks.noise", name, *two)
-    expected = written.read_bytes()
-    assert json.loads(expected)["loss"]["std"] > 0
-    written.unlink()
-    elsewhere = project.tool("benchmarks.noise", name, *two, "--first", "2", **launched)
-    kept = project.folder / ".checkpoints/noise" / git(project.folder, "rev-parse", "HEAD")[:12] / name
-    place = kept.relative_to(project.folder)
-    assert elsewhere.stdout == f"kept in {place}: copy it where the seeds from 1 on are measured\n"
+def test_runs_on_two_processes_after_one_that_failed_and_some_from_elsewhere_give_the_table_of_one(project, measured):
+    two, launched = ("--seeds", "2"), on(2)
+    elsewhere = project.tool("benchmarks.noise", GRAMS, *two, "--first", "2", **launched)
+    kept = project.folder / ".checkpoints/noise" / git(project.folder, "rev-parse", "HEAD")[:12] / GRAMS
+    folder = kept.relative_to(project.folder)
+    assert elsewhere.stdout == f"kept in {folder}: copy it where the seeds from 1 on are measured\n"
     assert [path.name for path in kept.iterdir()] == ["2.json"]
-    failed = project.tool("benchmarks.noise", name, *two, code=1, **launched, IMDB_SOURCE="nowhere")
+    failed = project.tool("benchmarks.noise", GRAMS, *two, code=1, **launched, IMDB_SOURCE="nowhere")
     faults = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
     assert any(fault.startswith("error: run 1: ") for fault in faults)
     assert faults[-1] == f"error: 1 of 2 runs are kept in {kept}; run the same command again"
-    merged = project.tool("benchmarks.noise", name, *two, **launched)
+    merged = project.tool("benchmarks.noise", GRAMS, *two, **launched)
     assert "run 1 done, 2 of 2" in merged.stderr
     assert "run 2 done" not in merged.stderr
-    assert written.read_bytes() == expected
+    assert (project.folder / NOISE).read_bytes() == measured[2][NOISE]
     assert not kept.exists()
-    written.unlink()
+    (project.folder / NOISE).unlink()
 
 
 @pytest.mark.parametrize("name", ["no", "on"])

@@ -46,14 +46,12 @@ USER = {
     "LC_CTYPE": "tr_TR.ISO-8859-9", "LC_NUMERIC": "de_DE.UTF-8", "USER": None, "LOGNAME": None, "TZ": "nowhere",
     "GIT_CONFIG_GLOBAL": "{user}/gitconfig", "GIT_CONFIG_NOSYSTEM": "1", "GIT_DIR": "/nowhere",
 }  # fmt: skip
-TERMINAL = {"COLUMNS": "1", "LINES": "1", "TERM": "dumb", "NO_COLOR": "1", "LC_ALL": "de_DE.UTF-8"}
+NARROW = {"COLUMNS": "1", "LINES": "1", "TERM": "dumb", "NO_COLOR": "1"}
 WIDE = {"COLUMNS": "500", "TERM": "xterm-256color", "FORCE_COLOR": "1"}
 
 SURROUNDINGS = {  # variables, chains, whether on a terminal, umask
-    "libraries": (LIBRARIES, ("compiled", "keras", "n-grams"), False, 0),
-    "Numba, a terminal of one column": (NUMBA | TERMINAL, ("compiled", "n-grams"), True, 0o22),
-    "Python, C locale": (PYTHON, ("compiled",), False, 0o77),
-    "user and Git, a wide terminal": (USER | WIDE, ("keras",), True, 0o22),
+    "libraries, user, Git, a wide terminal": (LIBRARIES | USER | WIDE, ("compiled", "keras", "n-grams"), True, 0),
+    "Numba, Python, a terminal of one column": (NUMBA | PYTHON | NARROW, ("compiled", "n-grams"), True, 0o77),
 }
 
 

@@ -9,6 +9,7 @@ neither MPI nor threads.
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
@@ -129,13 +130,24 @@ def _layout(arrays: list[np.ndarray]) -> "MPI.Datatype":
 def share(find: Callable[[], Value]) -> Value:
     """Result of ``find()``, which only the first process calls, in all processes."""
     world, rank, _, _ = processes()
-    return world.bcast(find() if rank == 0 else None) if world else find()
+    value = find() if rank == 0 else None
+    _meet()
+    return world.bcast(value) if world else value
 
 
 def collect(value: Value) -> list[Value]:
     """The values of all processes, in their order."""
     world = processes().world
+    _meet()
     return world.allgather(value) if world else [value]
+
+
+def _meet() -> None:
+    """Wait until all processes are here, asleep: MPI's own waiting takes the time of a whole core."""
+    if world := processes().world:
+        arrived = world.Ibarrier()
+        while not arrived.Test():
+            time.sleep(0.001)
 
 
 def agree(digest: str, what: str) -> None:
