@@ -9,8 +9,10 @@ import sys
 import numpy as np
 import pytest
 
+from experiments import compare, folds
 from experiments.compare import LINE, SIZE, Point, Run, chart, draw, label_heights, mistakes, paired, summarize, table
 from experiments.folds import deal, near
+from sentiment import InputError
 from sentiment.data import padding, raw
 from stages.params import parse
 from tests.conftest import ROOT, SHOWN, shown_of
@@ -163,11 +165,13 @@ def test_folds_on_two_processes_give_the_table_of_one(project, tmp_path):
         ("folds", [NAMES[1], "--films", "f", "--held", "6"], "error: folds: expected at least 2, and as many to hold"),
     ],
 )
-def test_a_wrong_request_is_refused_in_one_line(project, module, arguments, expected):
-    done = run(project, module, *arguments)
-    assert done.returncode == 3
-    assert done.stderr.startswith(expected)
-    assert len(done.stderr.splitlines()) == 1
+def test_a_wrong_request_is_refused_in_one_line(project, monkeypatch, module, arguments, expected):
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    with pytest.raises(InputError) as refused:
+        {"compare": compare, "folds": folds}[module].main()
+    assert f"error: {refused.value}".startswith(expected)
+    assert "\n" not in str(refused.value)
 
 
 def test_folds_keep_films_whole_or_cut_them_and_deal_out_every_review():
