@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import keras
 
 CHARACTERS = 0x110000  # of Unicode
+SIGNATURE = tf.TensorSpec([None], tf.string, name="text")
 TOLERANCE = 1e-5
 """Largest difference between two probabilities that are the same: TensorFlow sums in another order."""
 
@@ -165,7 +166,7 @@ class Served(tf.Module):
         self.classes = _table(_classes(), tf.int64, tf.int64, 0)
         self.pairs = _table(_pairs(), tf.int64, tf.int32, 0)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    @tf.function(input_signature=[SIGNATURE], autograph=False)
     def serve(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """The label of each text, string [n], and the probability of the second of two labels, float32 [n].
 
@@ -181,10 +182,9 @@ class Served(tf.Module):
         label = tf.gather(tf.constant(self.labels), number)
         return {"label": tf.where(known, label, ""), "probability": probability}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-    def tokens(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+    def tokens(self, text: tf.Tensor) -> tf.Tensor:
         """The ids of each text, int32 [n, length], padded in front: ``text.clean``, ``text.encode`` and ``pad``."""
-        return {"ids": padded(self._ids(text), self.max_length)}
+        return padded(self._ids(text), self.max_length)
 
     def _ids(self, text: tf.Tensor) -> tf.RaggedTensor:
         """The ids that the model reads of each text, without padding."""
