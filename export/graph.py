@@ -182,9 +182,10 @@ class Served(tf.Module):
         label = tf.gather(tf.constant(self.labels), number)
         return {"label": tf.where(known, label, ""), "probability": probability}
 
-    def tokens(self, text: tf.Tensor) -> tf.Tensor:
+    @tf.function(input_signature=[SIGNATURE], autograph=False)
+    def tokens(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """The ids of each text, int32 [n, length], padded in front: ``text.clean``, ``text.encode`` and ``pad``."""
-        return padded(self._ids(text), self.max_length)
+        return {"ids": padded(self._ids(text), self.max_length)}
 
     def _ids(self, text: tf.Tensor) -> tf.RaggedTensor:
         """The ids that the model reads of each text, without padding."""

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from checks.values import DIFFERENT, IDENTICAL, WITHIN
 from export.__main__ import main as export
 from export.card import card
 from export.contents import GRAPH, graph_files
-from export.graph import SIGNATURE, Served, differences, save, served
+from export.graph import Served, differences, save, served
 from export.graph import main as make_graph
 from export.verify import compare_files, files_of, read_bounded, tree_hash
 from export.verify import main as verify
@@ -96,12 +95,6 @@ def graph() -> tuple[Served, TextModel]:
     return served(model, content), model
 
 
-@cache
-def ids_of(graph: Served) -> Any:
-    """Its ids of texts, in a graph."""
-    return tf.function(graph.tokens, input_signature=[SIGNATURE], autograph=False)
-
-
 def ours(written: str, index: dict[str, int], vocabulary: int, length: int, tokens: Tokens = IMDB) -> list[int]:
     ids = text.encode(text.clean(written, index, vocabulary, tokens), index, vocabulary, tokens)
     return ([0] * length + ids)[-length:]
@@ -137,7 +130,7 @@ HARD = [
 
 @pytest.mark.parametrize("written", HARD, ids=ascii)
 def test_the_graph_makes_our_ids_of_hard_text(graph, written):
-    ids = ids_of(graph[0])(tf.constant([written, "it"])).numpy()
+    ids = graph[0].tokens(tf.constant([written, "it"]))["ids"].numpy()
     assert ids[0].tolist() == ours(written, INDEX, VOCABULARY, LENGTH)
 
 
@@ -147,7 +140,7 @@ PIECES = st.sampled_from([*INDEX, *" .-'\n\r\x85\xa0\u2019\u2026\u200bÉ\u0301",
 @settings(max_examples=50)
 @given(st.lists(st.lists(PIECES).map("".join), min_size=1, max_size=20))
 def test_the_graph_makes_our_ids_of_any_mixture(graph, texts):
-    ids = ids_of(graph[0])(tf.constant(texts)).numpy()
+    ids = graph[0].tokens(tf.constant(texts))["ids"].numpy()
     assert ids.tolist() == [ours(written, INDEX, VOCABULARY, LENGTH) for written in texts]
 
 
@@ -157,7 +150,7 @@ def test_the_graph_reads_text_by_the_rules_that_the_model_records():
     index = INDEX | {"Good": 16, "film.": 2}
     graph = served(text_model(content, index, PAD, tokens=tokens), content)
     texts = [*HARD, "Good film. good-film! GOOD\nbad"]
-    ids = ids_of(graph)(tf.constant(texts)).numpy().tolist()
+    ids = graph.tokens(tf.constant(texts))["ids"].numpy().tolist()
     assert ids == [ours(written, index, VOCABULARY, LENGTH, tokens) for written in texts]
     assert ids != [ours(written, index, VOCABULARY, LENGTH) for written in texts]
 
@@ -222,7 +215,7 @@ def test_the_graph_makes_our_ids_of_real_reviews(imdb):
     pad = Pad(max_length=100, vocabulary=500)
     content = archive.pack(network_of(pad, embedding=2, filters=2, kernel=1, units=2))
     graph = served(text_model(content, index, pad), content)
-    ids = ids_of(graph)(tf.constant(texts)).numpy()
+    ids = graph.tokens(tf.constant(texts))["ids"].numpy()
     assert ids.tolist() == [ours(written, index, 500, 100) for written in texts]
 
 
