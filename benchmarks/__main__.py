@@ -1,7 +1,7 @@
-"""`make bench`: one table of this project against its peers, taking turns in one run on one machine.
+"""`make bench`: tables that compare this project with other libraries, taking turns in one run on one machine.
 
-Needs the arrays of `make repro` and, in IMDB_SOURCE, the raw data. Every figure is a median of rounds in which each
-contender runs once; the ratios, in brackets, are what counts, the times are this machine's.
+Needs the arrays of `make repro` and, in IMDB_SOURCE, the raw data. Every number is a median over rounds in which each
+contender runs once. The ratios, in brackets, can be compared between machines; the times can't.
 """
 
 import argparse
@@ -61,7 +61,7 @@ class Contender:
         self.process = subprocess.Popen(
             [python, ROOT / "benchmarks/contenders.py", name, json.dumps(task._asdict())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
-            start_new_session=True,  # Ctrl-C is ours alone; without us, it finds its input at an end
+            start_new_session=True,  # Ctrl-C reaches only this process; the other ends when its input ends
         )  # fmt: skip
         self.kinds = json.loads(self.answer())
 
@@ -73,7 +73,7 @@ class Contender:
 
     def time(self, task: str) -> float:
         """Seconds per step of "train", per review of "predict", or of a review alone, "one"."""
-        time.sleep(0.3)  # the threads of the one before may spin for a while, waiting for more
+        time.sleep(0.3)  # threads of the previous contender may spin for a while
         self.process.stdin.write(f"{task}\n")
         self.process.stdin.flush()
         return float(self.answer())
@@ -103,7 +103,7 @@ def tasks(models: dict[str, ModelSettings]) -> dict[str, Task]:
 
 
 def steps(title: str, task: Task, rounds: int) -> dict[str, dict[str, float]]:
-    """Median seconds of each contender, in all that they can do, the contenders taking turns."""
+    """Median seconds of each contender for each kind of work it can do; the contenders take turns."""
     names = [name for name in CONTENDERS if task.sizes or name in ANY_NETWORK]
     contenders = {name: Contender(name, task) for name in names if name not in BY_PEERS or PEERS.exists()}
     times = {
@@ -185,17 +185,17 @@ def per_second(seconds: float) -> str:
 
 
 def row(title: str, times: dict[str, float], form: Callable[[float], str]) -> str:
-    """A line of the table: each contender's figure and how many times our time it takes."""
+    """A line of the table: each contender's time, and its ratio to the time of this project."""
     ours = times["ours"]
     cells = [f"{form(times[name])} ({times[name] / ours:.2f})" if name in times else "" for name in CONTENDERS]
     return f"| {title} | {' | '.join(cells)} |"
 
 
 def main(rounds: int, rows: str) -> None:
-    """Run what ``rows`` names, and print each line of the table as it is done.
+    """Run the named ``rows``, and print each line of the table when it is measured.
 
     Raises:
-        InputError: Something that is needed is not there, or no row has such a name.
+        InputError: An input is missing, or no row has such a name.
     """
     if not os.environ.get("IMDB_SOURCE"):
         raise InputError("IMDB_SOURCE is not set; name the folder of the raw data")

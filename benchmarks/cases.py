@@ -1,6 +1,6 @@
 """The cases of the compiled blocks, one table: every test of a block, and `make bench`, runs over all of them.
 
-A new block is a file in ``sentiment/engine/blocks`` and a row here.
+A new block is a file in ``sentiment/engine/blocks`` and a row in this table.
 """
 
 import json
@@ -76,7 +76,7 @@ EDGES = [
 
 
 def build(case: str, sizes: Sizes, keras: ModuleType = keras) -> Any:
-    """The Keras model of a case, or what ``sentiment.keras.plain`` makes of it."""
+    """The model of a case by Keras, or by ``sentiment.keras.plain``."""
     layers = keras.layers
     return keras.Sequential(
         [
@@ -121,7 +121,7 @@ def to_layers(model: keras.Sequential) -> list[dict]:
 
 
 def reviews(sizes: Sizes, count: int, seed: int = 0) -> np.ndarray:
-    """Padded ids of `count` reviews of all lengths, an empty and a full one among them."""
+    """Padded ids of `count` reviews of all lengths, including an empty and a full one."""
     random = np.random.default_rng(seed)
     ids = random.integers(1, sizes.vocabulary, (count, sizes.max_length))
     lengths = random.integers(0, sizes.max_length + 1, count)

@@ -24,7 +24,7 @@ ALONE = 50  # reviews predicted one after the other
 class Task(NamedTuple):
     """A network, and what to train it on."""
 
-    data: str  # the model of params.yaml whose arrays are taken
+    data: str  # the model of params.yaml whose arrays are used
     network: str  # a Keras model as JSON
     batch: int
     sizes: dict[str, int | float] | None = None  # the numbers of the plain CNN-LSTM, for those who build it themselves
@@ -101,7 +101,7 @@ def keras_on_jax(task: Task):
 
 
 def jax_scan(task: Task):
-    """The plain network in JAX: jitted, the LSTM a scan, Adam by hand as Keras has it. Long, to be read at once."""
+    """The plain network in JAX: jitted, with the LSTM as a scan and Adam as in Keras."""
     import jax
     import jax.numpy as jnp
 
@@ -236,7 +236,7 @@ def openvino(task: Task):
 
 
 def peak(task: Task):
-    """The floor: a training step's FLOPs at the pace of the machine's best matrix product."""
+    """A lower bound: the FLOPs of a training step at the speed of the machine's best matrix product."""
     s = SimpleNamespace(**task.sizes)
     convolution = task.length * s.kernel * s.embedding * s.filters
     lstm = task.length // s.pool * (s.filters + s.units) * 4 * s.units
@@ -264,7 +264,7 @@ CONTENDERS = {
 
 
 def main(name: str, task: Task) -> None:
-    """Warm up, say what it can do, and answer."""
+    """Warm up, print the kinds of work that the contender can do, and measure on request."""
     train, predict = CONTENDERS[name](task)
     kinds = {"train": (train, task.steps)} if train else {}
     kinds |= {"predict": (lambda: predict(task.reviews), task.reviews)}

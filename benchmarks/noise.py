@@ -1,9 +1,10 @@
 """Noise of the metrics between seeds: metrics/noise/<name>.json, by training under several seeds.
 
 `python -m benchmarks.noise small --seeds 5`, or `make noise MODEL=small`; with `--engine keras` in small.keras.json.
-Under a LAUNCHER each of its processes makes some of the runs. What is done is kept in .checkpoints/noise until all are.
-It only measures: no seed, parameter or model is chosen on it. It says how large a difference between two models or
-two versions must be before it means anything.
+Under a LAUNCHER each of its processes makes some of the runs. Finished runs are kept in .checkpoints/noise until the
+last one is finished.
+The result shows how large a difference between two models or versions must be to exceed the noise. No seed, parameter
+or model is chosen by it.
 """
 
 import argparse
@@ -31,13 +32,13 @@ from stages.params import find, parse, read
 def measure(name: str, seeds: range, engine: str | None = None) -> list[dict[str, float]]:
     """The metrics of a model of the commit checked out here, under several seeds, in a scratch folder.
 
-    ``engine`` trains a model in place of the one that its params name.
+    If ``engine`` is given, it replaces the model's own engine.
 
     Raises:
         InputError: No such name, or a stage failed.
     """
     with checkout() as scratch:
-        (scratch.folder / "dvc.lock").unlink(missing_ok=True)  # so that no committed result counts as a run
+        (scratch.folder / "dvc.lock").unlink(missing_ok=True)  # otherwise a committed result would count as a run
         scratch.environment.pop(launcher.NAME, None)  # a run is one process
         yaml, path = YAML(), scratch.folder / "params.yaml"
         params = yaml.load(path)
@@ -57,7 +58,7 @@ def measure(name: str, seeds: range, engine: str | None = None) -> list[dict[str
 
 
 def kept(commit: str, name: str, engine: str | None) -> Path:
-    """The folder of what has been measured of a commit."""
+    """The folder of the results that have been measured for a commit."""
     return repository() / ".checkpoints/noise" / commit[:12] / _file_name(name, engine)
 
 
@@ -65,9 +66,9 @@ def spread(values: list[float], least: float = -np.inf, most: float = np.inf) ->
     """Mean, sample standard deviation (n - 1), and the 95% interval of one more run, ``low`` to ``high``.
 
     Args:
-        values: Of each run.
-        least: The smallest value that there can be, below which the interval does not go.
-        most: The largest one.
+        values: The value of each run.
+        least: The smallest possible value, which limits the interval.
+        most: The largest possible value.
 
     The interval is Student's for a single future value, mean +- t(0.975, n - 1) * std * sqrt(1 + 1 / n), wider than
     that of the mean (G. Hahn and W. Meeker, Statistical Intervals, 1991, chapter 4).
@@ -89,10 +90,10 @@ def written(name: str, engine: str | None) -> Path:
 
 
 def check_fewer(name: str, engine: str | None, seeds: int) -> None:
-    """Refuse to measure fewer seeds than there are results of.
+    """Check that there are not already results of more seeds.
 
     Raises:
-        InputError: There are more.
+        InputError: There are results of more seeds.
     """
     file = repository() / written(name, engine)
     measured = len(json.loads(file.read_text(encoding="utf-8"))["seeds"]) if file.exists() else 0
@@ -108,7 +109,7 @@ def _file_name(name: str, engine: str | None) -> str:
 
 
 def main() -> int:
-    """Measure, write the file and show it."""
+    """Measure, and write and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="?", help="a name under `models` in params.yaml")
     parser.add_argument("--seeds", type=int, default=5, help="how many runs, of seeds 1, 2, ...; 5 by default")

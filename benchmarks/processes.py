@@ -1,8 +1,8 @@
 """Measure how training scales with processes here, and estimate clusters: `python -m benchmarks.processes`.
 
-Steps of a model of params.yaml on 1 and 2 processes of one core each, and the time of bringing to all what each has
-computed. A model of three parts is fitted: what is dealt out (proportional to the reviews of a process), what every
-process does (a constant, and proportional to the batch), and the messages (latency, overhead of each, bandwidth).
+Steps of a model of params.yaml on 1 and 2 processes of one core each, and the time to exchange the
+results of all. A model of three parts is fitted: work that is divided (proportional to the reviews of a process), work
+of every process (a constant, and proportional to the batch), and messages (latency, overhead of each, bandwidth).
 """
 
 import argparse
@@ -38,7 +38,7 @@ class Network(NamedTuple):
     bandwidth: float  # bytes a second, into each machine
 
     def gather(self, machines: int, size: float) -> float:
-        """Seconds until all have ``size`` bytes, of which each has its share."""
+        """Seconds until every process has all ``size`` bytes, of which each process computed its share."""
         if machines == 1:
             return 0.0
         return self.latency + (machines - 1) * self.overhead + size * (1 - 1 / machines) / self.bandwidth
@@ -54,7 +54,7 @@ class Step(NamedTuple):
     shard: float  # bytes gathered per shard
 
     def time(self, machines: int, batch: int, shards: int, network: Network) -> float:
-        """Seconds of a step; the process with most shards is waited for."""
+        """Seconds of a step, which ends when the process with the most shards is finished."""
         most = -(-shards // machines) / shards
         gathered = network.gather(machines, self.review * batch + self.shard * shards)
         return self.constant + batch * (self.common + self.dealt * most) + gathered
@@ -94,7 +94,7 @@ def main(options: list[str] | None = None) -> None:
 
 
 def reckon(step: Step, network: Network) -> None:
-    """Print what clusters would give."""
+    """Print estimates for clusters."""
     computed = f"{1e6 * step.dealt:.1f} us per review dealt out, {1e3 * step.constant:.2f} ms and"
     computed += f" {1e6 * step.common:.1f} us per review of the batch in every process"
     gathered = f"{step.review / 1e3:.1f} kB per review and {step.shard / 1e3:.0f} kB per shard gathered"
@@ -215,7 +215,7 @@ def measure_step(settings: dict, batch: int, count: int, rounds: int) -> dict:
 
 
 def measure_memory(settings: dict, count: int) -> int:
-    """Bytes of this process that are no pages of files, after some steps on a memory map of so many reviews."""
+    """Bytes of this process without pages of files, after some steps on a memory map of so many reviews."""
     with tempfile.TemporaryDirectory() as scratch:
         path, shape = Path(scratch, "ids.npy"), (count, settings["length"])
         np.lib.format.open_memmap(path, "w+", np.uint16, shape)[:, -1] = 1

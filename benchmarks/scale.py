@@ -1,8 +1,8 @@
 """Measure the cost of more reviews and the gain of more processes: `python -m benchmarks.scale 25000 250000 1000000`.
 
-Memory and time of each stage on made-up corpora of these sizes: one epoch of the first model in params.yaml, at its own
-sizes; `corpus` reads the same reviews as CSV files. A Markdown table: seconds and peak memory (resident, the pages of
-mapped files included) of each stage's process. Then what `python -m benchmarks.processes` prints.
+Memory and time of each stage on generated corpora of these sizes: one epoch of the first model in params.yaml at its
+own sizes; `corpus` reads the same reviews as CSV files. It prints a Markdown table: seconds and peak memory (resident,
+the pages of mapped files included) of each stage's process; and then the output of `python -m benchmarks.processes`.
 """
 
 import csv
@@ -26,7 +26,7 @@ STAGES = {"download": [], "corpus": ["own"], "pad": [MODEL], "train": [MODEL], "
 
 
 def generate(folder: Path, reviews: int) -> dict[str, str]:
-    """The project, with its reviews in CSV files too; gives its environment."""
+    """Write the project, with its reviews also in CSV files, and return its environment."""
     environment = write_project(folder, reviews)
     words = {rank: word for word, rank in word_index().items()}
     (folder / "own").mkdir()
@@ -53,7 +53,7 @@ def measure(stage: str, folder: Path, environment: dict[str, str]) -> tuple[floa
 
 
 def adapt(params: Path) -> None:
-    """Give the model, whose sizes the demo reduces, its own again, and one epoch; and name the CSV files."""
+    """Restore the model's sizes, which the demo reduces, set one epoch, and name the CSV files."""
     yaml = YAML()
     values, own = yaml.load(params), yaml.load(ROOT / "params.yaml")["models"][MODEL]
     own["train"]["epochs"] = 1

@@ -1,4 +1,4 @@
-"""Many runs, each in one of a launcher's processes, none of them made twice."""
+"""Many runs, distributed over a launcher's processes; no run is made twice."""
 
 import json
 import sys
@@ -14,11 +14,11 @@ from stages.common.files import write_json
 def sweep(runs: Sequence[object], make: Callable[[object], dict], folder: Path) -> list[dict]:
     """The result of ``make`` for each of ``runs``, in all processes.
 
-    Each is made in one process and kept in ``folder``, in a file of its name: all that a later sweep needs, also if it
-    comes from another machine. One that fails leaves the others alone.
+    Each run is made in one process and kept in ``folder`` in a file of its name. A later sweep reads these files, also
+    if they come from another machine. A run that fails does not stop the others.
 
     Raises:
-        InputError: Some failed; it names them.
+        InputError: Some runs failed; the message names them.
     """
     processes = shards.processes()
     kept, failed = {run: folder / f"{run}.json" for run in runs}, []
@@ -35,5 +35,5 @@ def sweep(runs: Sequence[object], make: Callable[[object], dict], folder: Path) 
     if failed := [fault for faults in shards.collect(failed) for fault in faults]:
         failed.append(f"{len(runs) - len(failed)} of {len(runs)} runs are kept in {folder}; run the same command again")
         raise InputError("\n".join(failed))
-    # In one process: it may remove the folder as soon as it has what is in it.
+    # Only in one process, which may delete the folder as soon as it has read the results.
     return shards.share(lambda: [json.loads(path.read_text(encoding="utf-8")) for path in kept.values()])

@@ -119,11 +119,11 @@ def card(
     """The card, Markdown.
 
     Args:
-        name: The model's.
+        name: Name of the model.
         about: Values of ``model.json``.
         recipe: Values of ``reproduce.json``.
-        metrics: By name.
-        noise: Their spread over seeds by name, each with ``std``; what was not measured is missing.
+        metrics: Metrics by name.
+        noise: Spread of the metrics over seeds by name, each with ``std``; empty if it was not measured.
         layers: The table of layers.
         corpus: Values of ``data/raw/<corpus>_about.json``.
         index: The rank of each token.
@@ -169,6 +169,6 @@ def card(
 
 
 def _examples(index: dict[str, int], tokens: AnyTokens) -> list[str]:
-    """Two texts of common tokens of the corpus's own."""
+    """Two example texts of common tokens of the corpus."""
     common = sorted(index, key=index.__getitem__)
     return [join(some, tokens).replace(SPACE, " ").strip() for some in (common[:12:2], common[1:12:2])]

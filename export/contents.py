@@ -1,4 +1,4 @@
-"""Files of an exported folder: bytes that follow from a commit and what its pipeline made."""
+"""Files of an exported folder, whose bytes follow from a commit and the outputs of its pipeline."""
 
 import hashlib
 import json
@@ -22,11 +22,11 @@ GRAPH = "saved_model/saved_model.pb"
 
 
 def made(root: Path, name: str) -> dict[str, bytes]:
-    """The files that the pipeline made for a model, by their names in the folder; ``sentiment.load`` reads them.
+    """The pipeline's files of a model, by their names in the exported folder; ``sentiment.load`` reads them.
 
     Args:
-        root: Of a checkout in which the pipeline has run.
-        name: The model's.
+        root: Root of a checkout in which the pipeline has run.
+        name: Name of the model.
     """
     folder = root / "models" / name
     about = (folder / ABOUT).read_bytes()
@@ -40,13 +40,13 @@ def made(root: Path, name: str) -> dict[str, bytes]:
 def graph_files(files: dict[str, bytes]) -> dict[str, bytes]:
     """The files of the SavedModel of a model, by their names in the exported folder.
 
-    A process of its own makes them: TensorFlow numbers the functions that a process has made.
+    They are made in a process of their own, because TensorFlow numbers the functions that a process makes.
 
     Args:
         files: As ``made`` gives them.
 
     Raises:
-        InputError: It does not answer as the model does.
+        InputError: Its predictions differ from the model's.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder, target = Path(scratch, "model"), Path(scratch, "saved_model")
@@ -65,15 +65,15 @@ def graph_files(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def operations(content: bytes) -> set[str]:
-    """The names of all operations in the bytes of ``saved_model.pb``, which is read and not loaded.
+    """The names of all operations in the bytes of ``saved_model.pb``, which is parsed and not loaded.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The bytes are not a SavedModel.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    from sentiment.keras import backend  # noqa: F401  # TensorFlow says nothing as it starts
+    from sentiment.keras import backend  # noqa: F401  # suppresses TensorFlow's messages at start-up
 
     try:
         graphs = [meta.graph_def for meta in SavedModel.FromString(content).meta_graphs]
@@ -90,8 +90,8 @@ def described(files: dict[str, bytes], root: Path, name: str, commit: str) -> di
     Args:
         files: As ``made`` gives them.
         root: As for ``made``.
-        name: The model's.
-        commit: Of the checkout, in full.
+        name: Name of the model.
+        commit: Full hash of the checkout's commit.
     """
     about = json.loads(files[ABOUT])
     recipe = {
@@ -120,7 +120,7 @@ def _recorded(root: Path, name: str, corpus: str) -> dict[str, dict]:
         for stage in repo.index.stages:
             called = (
                 getattr(stage, "name", None) or ""
-            )  # its address has the folder too, where that is not the current one
+            )  # the stage's address also has the folder, unless it is the current one
             if called.partition("@")[2] == name and called != f"corpus@{name}":
                 for dep in stage.deps:
                     if isinstance(dep, ParamsDependency):

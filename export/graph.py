@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CHARACTERS = 0x110000  # of Unicode
 SIGNATURE = tf.TensorSpec([None], tf.string, name="text")
 TOLERANCE = 1e-5
-"""Largest difference between two probabilities that are the same: TensorFlow sums in another order."""
+"""Largest difference between two probabilities that count as equal, because TensorFlow sums in another order."""
 
 TEXTS = (
     "A wonderful film.",
@@ -58,8 +58,8 @@ class Network(tf.Module):
         """The probability of label 1 of each review, float32 [n], or of each of several labels, [n, labels].
 
         Args:
-            ids: Of each review, ragged.
-            rows: The same, padded in front.
+            ids: Word ids of each review, ragged.
+            rows: The same ids, padded in front.
         """
         found = self.model(rows, training=False)
         return found[:, 0] if found.shape[1] == 1 else found
@@ -146,11 +146,11 @@ def padded(ids: tf.RaggedTensor, max_length: int | None) -> tf.Tensor:
 
 
 class Served(tf.Module):
-    """A model with all that turns text into its ids.
+    """A model together with the conversion of text to its ids.
 
     Args:
-        text: The model as it reads text in Python.
-        model: The same of ids.
+        text: The model of texts in Python.
+        model: The same model of ids, as a graph.
     """
 
     def __init__(self, text: TextModel, model: Network | NGrams | Several | Added):
@@ -170,8 +170,8 @@ class Served(tf.Module):
     def serve(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """The label of each text, string [n], and the probability of the second of two labels, float32 [n].
 
-        Of more labels, the probability of each, [n, labels]. They are "" and NaN where no word that the model reads is
-        in its vocabulary.
+        With more labels, the probabilities are [n, labels]. Label and probability are "" and NaN if no word that the
+        model reads is in its vocabulary.
         """
         ids = self._ids(text)
         known = tf.reduce_any(ids > UNKNOWN, axis=1)
@@ -197,14 +197,14 @@ class Served(tf.Module):
         words = self._split(text)
         pieces = self._split(self._fold(words.flat_values))
         better = tf.reduce_any(tf.ragged.map_flat_values(self.ids.lookup, pieces) >= 0, axis=1)
-        ascii = tf.strings.regex_full_match(words.flat_values, r"[\x00-\x7f]*")  # which `clean` leaves as it is
+        ascii = tf.strings.regex_full_match(words.flat_values, r"[\x00-\x7f]*")  # `clean` does not change them
         folded = (self.ids.lookup(words.flat_values) <= UNKNOWN) & better & ~ascii
         joined = tf.strings.reduce_join(pieces, axis=1, separator=" ")
         words = words.with_flat_values(tf.strings.split(tf.where(folded, joined, words.flat_values)))
         return self._cut(tf.ragged.map_flat_values(self.ids.lookup, words.merge_dims(1, 2)))
 
     def _cut(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Ids without those of unknown words, -1, behind the start id, the last ones that the model reads."""
+        """The last ids that the model reads, with the start id in front, and without -1, the id of unknown words."""
         ids = tf.ragged.boolean_mask(ids, ids >= 0)
         ids = tf.concat([tf.fill([ids.nrows(), 1], START), ids], axis=1)
         return ids if self.max_length is None else ids[:, -self.max_length :]
@@ -256,7 +256,7 @@ class Served(tf.Module):
         first = tf.gather(tf.math.unsorted_segment_min(place, run, runs), run)
         before = tf.maximum(place - 1, 0)
         follows = (place > 0) & (tf.gather(row, before) == row)
-        starter = tf.where(classes > 0, first, before)  # a letter composes with one right before it, as in Hangul
+        starter = tf.where(classes > 0, first, before)  # a letter composes with the previous one, as in Hangul
         blocked = (classes > 0) & (before != first) & (tf.gather(classes, before) == classes)
         pair = tf.cast(tf.gather(flat, starter), tf.int64) * 2**21 + tf.cast(flat, tf.int64)
         composed = tf.where(
@@ -276,7 +276,7 @@ def _begins(classes: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
 
 
 def _put(text: tf.Tensor, table: tf.lookup.StaticHashTable) -> tf.Tensor:
-    """Texts with each character as the table has it."""
+    """Texts with each character replaced by the table's entry."""
     letters = tf.strings.unicode_split(text, "UTF-8")
     put = tf.ragged.map_flat_values(table.lookup, letters)
     letters = tf.ragged.map_flat_values(lambda old, new: tf.where(new == "\0", old, new), letters, put)
@@ -301,12 +301,11 @@ def served(text: TextModel, content: bytes) -> Served:
 def differences(folder: Path, text: TextModel) -> list[str]:
     """Description of how a SavedModel's answers differ from those of its model; empty if they do not.
 
-    It is run, so it must be one that this process has made.
-
-    It is asked ``TEXTS``, and texts of words of the model's index, those with letters beyond ASCII among them.
+    The SavedModel is executed, so it must come from this process. It predicts ``TEXTS``, and texts of words of the
+    model's index, including words with letters beyond ASCII.
 
     Args:
-        folder: Of the SavedModel.
+        folder: Folder of the SavedModel.
         text: The model.
     """
     words = sorted(text.index, key=text.index.__getitem__)
@@ -330,7 +329,7 @@ def differences(folder: Path, text: TextModel) -> list[str]:
     )  # fmt: skip
     probabilities = probabilities.reshape(len(texts), -1)
     top = np.sort(expected, axis=1) if several else np.hstack([np.full_like(expected, 0.5), expected])
-    even = np.abs(top[:, -1] - top[:, -2]) <= TOLERANCE  # either label will do
+    even = np.abs(top[:, -1] - top[:, -2]) <= TOLERANCE  # either label is right
     same = probabilities.shape[1] == expected.shape[1]
     same &= np.isclose(probabilities, expected, rtol=0, atol=TOLERANCE, equal_nan=True).all(axis=1)
     same &= even | (np.array([answer.label for answer in answers]) == np.array(labels))
@@ -350,7 +349,7 @@ def save(served: Served, folder: Path) -> None:
     """Write a SavedModel: signature ``serving_default``, from ``text``; and ``ids``, the ids that the model reads."""
     signatures = {"serving_default": served.serve, "ids": served.tokens}
     tf.saved_model.save(served, str(folder), signatures=signatures)
-    (folder / "fingerprint.pb").unlink()  # a random number, which no reader asks for; all other bytes stay the same
+    (folder / "fingerprint.pb").unlink()  # a random number that no reader needs; other bytes don't change
 
 
 def main(source: Path, folder: Path) -> None:

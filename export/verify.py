@@ -1,8 +1,8 @@
 """Run the recipe of an exported folder in a scratch checkout, and compare file by file.
 
-Exit codes as of ``checks.verify``: 0 identical, 1 the same values or within tolerance, 2 different, 3 there is no
-verdict. The folder may come from anyone, so nothing in it is run, the SavedModel least of all: a new one is made from
-the weights that were compared, and its files are.
+Exit codes are those of ``checks.verify``: 0 identical, 1 the same values or within tolerance, 2 different, 3 could not
+run. The folder may come from anyone, so nothing in it is executed. A new SavedModel is made from the compared weights,
+and the files of both are compared.
 """
 
 import hashlib
@@ -32,18 +32,18 @@ MODEL = {ABOUT, INDEX, LAYERS, *(find(name).FILE for name in NAMES)}
 
 SHOWN = 5  # differences, each on a line
 MOST_FILES = 1000
-LARGEST = 2**24  # bytes read of a file, beside four times those that are expected
+LARGEST = 2**24  # bytes read of a file, in addition to four times the expected number
 SHOWN_VALUE = Repr()
 SHOWN_VALUE.maxstring = SHOWN_VALUE.maxother = 80
 
 
 def verify(folder: Path) -> tuple[list[tuple[str, str, list[str]]], dict]:
-    """A row for each file, its verdict and its differences; and the environment it was found in.
+    """A row for each file with its verdict and its differences; and the environment of the rerun.
 
     Nothing in the folder is run, loaded or imported: its bytes are compared with those of the rerun.
 
     Raises:
-        InputError: There is no recipe, or it does not run.
+        InputError: There is no recipe, or it can't be run.
     """
     commit, name = read_recipe(folder)
     settings = read_settings(project())
@@ -72,7 +72,7 @@ def read_recipe(folder: Path) -> tuple[str, str]:
     """The commit and the model that a folder's recipe names.
 
     Raises:
-        InputError: There is none, or it names no commit and no model.
+        InputError: There is no recipe, or it does not name a commit and a model.
     """
     try:
         recipe = json.loads(read_bounded(folder / REPRODUCE))
@@ -87,7 +87,7 @@ def read_recipe(folder: Path) -> tuple[str, str]:
 
 
 def files_of(folder: Path) -> dict[str, Path]:
-    """All that lies in a folder and below but folders, by its path there; links are not followed.
+    """All entries in and below a folder except folders, by relative path; links are not followed.
 
     Raises:
         InputError: There are more than ``MOST_FILES``.
@@ -104,8 +104,8 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 
 def read_bounded(path: Path, expected: int = 0) -> bytes:
-    """The bytes of a file, of one that is too long to be ``expected`` bytes in another form its beginning; of a link or
-    device, which is never opened, none.
+    """The bytes of a file, or only its beginning if it is too long to have the same values as ``expected`` bytes. Links
+    and devices are not opened and give no bytes.
     """
     if not stat.S_ISREG(path.lstat().st_mode):
         return b""
@@ -119,9 +119,9 @@ def compare_files(
     """A row for each file of the folder and of the rerun: its name, its verdict and its differences.
 
     Args:
-        here: The folder's files by name.
-        expected: The rerun's.
-        settings: The tolerances.
+        here: Files of the folder by name.
+        expected: Files of the rerun by name.
+        settings: Tolerances.
         is_recorded: Whether the folder's model is the one whose hash the commit recorded.
     """
     rows = []
@@ -139,7 +139,7 @@ def compare_files(
 
 
 def foreign(here: bytes, expected: bytes) -> list[str]:
-    """The operations of a SavedModel that the rerun's lacks, such as those that write files or run Python; one line."""
+    """One line on operations of a SavedModel that the rerun's lacks, for example to write files or run Python."""
     try:
         found = sorted(operations(here) - operations(expected))
     except ValueError as error:
@@ -155,7 +155,7 @@ def tree_hash(files: dict[str, bytes]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Verify the folder that the command line names; print a line for each file; give the exit code."""
+    """Verify the folder that the command line names, print a line for each file, and return the exit code."""
     parser = Parser(prog="python -m export.verify", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="of `make export`")
     folder = parser.parse_args(arguments).folder

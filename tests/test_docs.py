@@ -70,7 +70,7 @@ def check_command(line: str) -> None:
         assert shutil.which(words[0]) or words[0] in OTHERS, line
 
 
-OTHERS = ("pip", "pre-commit", "python", "source", "uv")
+OTHERS = ("docker", "pip", "pre-commit", "python", "source", "uv")
 """Commands of others that a machine may lack."""
 
 
