@@ -37,7 +37,8 @@ demo: setup ## the whole pipeline in a scratch folder on reviews it makes up, of
 corpus: setup ## look at labelled texts, and write their section and a model's into params.yaml: FILE=reviews.csv NAME=mine
 	@python -m corpora $(call option,name,NAME) $(if $(value TEXT),--text "$$TEXT") $(call option,label,LABEL) \
 	  $(call option,labels,LABELS) $(call option,encoding,ENCODING) $(call option,separator,SEPARATOR) \
-	  $(call option,format,FORMAT) $(call option,language,LANGUAGE) $(call option,license,LICENSE) -- "$$FILE"
+	  $(call option,format,FORMAT) $(call option,language,LANGUAGE) $(call option,license,LICENSE) \
+	  $(if $(call option,compare,COMPARE),--compare) -- "$$FILE"
 
 repro: setup ## the whole pipeline on the IMDB reviews, and its metrics; MODEL=small for one model
 	@python -E -m stages.common.leftovers
