@@ -5,6 +5,7 @@ change.
 """
 
 import argparse
+import json
 import re
 import sys
 import time
@@ -26,6 +27,9 @@ from stages.common.reader import load
 from stages.corpus import find_parts, split_read
 from stages.params import Corpus, parse, read_text
 
+SEPARATORS = {"tab": "\t", "space": " "}
+"""Words for separators that make does not pass on."""
+
 SHOWN = 10
 """Rows shown, from the first to the last."""
 
@@ -37,6 +41,7 @@ def main() -> None:
     parser.add_argument("--name", help="of the corpus and of the model; by default the file's")
     for option in (*Options._fields, "language", "license"):
         parser.add_argument(f"--{option}", help=f"{option.upper()}= of `make corpus`")
+    parser.add_argument("--compare", action="store_true", help="compare with scikit-learn's logistic regression")
     options = parser.parse_args()
     path = relative(options.file)
     name = options.name or re.sub(r"[^a-z0-9_-]+", "-", path.name.partition(".")[0].lower()).strip("-_0123456789")
@@ -44,6 +49,7 @@ def main() -> None:
         raise InputError(f"NAME={name}: expected small letters, digits, - and _, a letter first")
     text = read_text()
     params, before = parse(text), load(text)
+    options.separator = SEPARATORS.get(options.separator, options.separator)
     keys = look(path, Options(*(getattr(options, key) for key in Options._fields)))
     found = [*values_in(keys)]
     counts = Counter(value for value, _ in found)
@@ -60,14 +66,21 @@ def main() -> None:
     if not training:
         raise InputError(f"{path}: no text of the training split has a label; add LABEL=column or LABELS=")
     start = time.monotonic()
-    candidates = recommend.choose([each for each, _ in training], np.array([label for _, label in training]))
+    each, labels = [text for text, _ in training], np.array([label for _, label in training])
+    candidates = recommend.choose(each, labels)
     best = candidates[0]
     print(f"\naccuracy on {recommend.FOLDS} folds of the training split ({time.monotonic() - start:.0f} s):")
     for candidate in candidates[:SHOWN]:
         print(f"  {candidate.accuracy:.4f}  {candidate}")
-    commonest = Counter(label for _, label in training).most_common(1)[0][1] / len(training)
-    print(f"  {commonest:.4f}  always the commonest label")
-    del training
+    print(f"  {np.bincount(labels).max() / len(labels):.4f}  always the commonest label")
+    if options.compare:
+        start = time.monotonic()
+        found = recommend.references(each, labels)
+        seconds = time.monotonic() - start
+        print(f"reference on these folds, scikit-learn's LogisticRegression on tf-idf ({seconds:.0f} s):")
+        for what, accuracy in found.items():
+            print(f"  {accuracy:.4f}  {what}")
+    del training, each
     keys |= {"tokens": best.tokens.unit, "symbols": best.tokens.symbols}
     seen = survey(split_read(find_parts(settings), check(Corpus, keys, "corpora", name))())
     keys["bad_rows"] = seen.kinds.total()
@@ -78,7 +91,23 @@ def main() -> None:
     model = recommend.model_keys(best, name, len(settings.labels), len(seen.words))
     write(text, before, name, keys, model)
     if name not in params.models:
-        print(f"then:\n  git add {path}    # or, if it is large: dvc add {path}\n  make repro MODEL={name}")
+        print("then:")
+        if has_crlf(path):
+            pattern = json.dumps(f"{path.as_posix()}{'/**' if path.is_dir() else ''}", ensure_ascii=False)
+            print(f"  echo '{pattern} -text' >> .gitattributes    # or Git would change its line ends, which are CRLF")
+        print(f"  git add {path}    # or, if it is large: dvc add {path}\n  make repro MODEL={name}")
+
+
+def has_crlf(path: Path) -> bool:
+    """True if Git would change line ends of a file, or of one below a folder: a text file, where some are CRLF."""
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            with file.open("rb") as opened:
+                if b"\0" not in opened.read(8000):  # by which Git knows a text file
+                    opened.seek(0)
+                    if any(line.endswith(b"\r\n") for line in opened):
+                        return True
+    return False
 
 
 def relative(path: Path) -> Path:

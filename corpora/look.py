@@ -317,6 +317,9 @@ def find_label(columns: dict[str, list], text: str, path: Path) -> str:
     usual = sorted(
         (name for name in found if name.lower() in NAMES["label"]), key=lambda name: NAMES["label"].index(name.lower())
     )
+    if not usual:  # star_rating, class_id
+        some = [name for name in found if {*re.split(r"[^a-z]+", name.lower())} & {*NAMES["label"]} - {"y"}]
+        usual = some if len(some) == 1 else []
     if usual or len(found) == 1:
         return (usual or found)[0]
     several = f"several columns could be the label: {', '.join(found)}" if found else "no column has few values"

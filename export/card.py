@@ -95,14 +95,25 @@ import keras, numpy as np
 
 about, ranks = (json.load(open("NAME/" + file, encoding="utf-8")) for file in ("model.json", "word_index.json"))
 tokens, pad = about["tokens"], about["pad"]
-text = "A wonderful film.".lower() if tokens["lowercase"] else "A wonderful film."
-words = text.translate({ord(separator): " " for separator in tokens["separators"]}).split(" ")
+text = TEXT
+text = text.lower() if tokens["lowercase"] else text
+WORDS
 ids = [1, *(ranks[word] + 3 if ranks[word] + 3 < pad["vocabulary"] else 2 for word in words if word in ranks)]
 ids = np.array([([0] * pad["max_length"] + ids)[-pad["max_length"] :]])
-probability = keras.models.load_model("NAME/model.keras").predict(ids, verbose=0)[0, 0]
-print(about["labels"][int(probability > 0.5)], probability)
+probability = keras.models.load_model("NAME/model.keras").predict(ids, verbose=0)[0]
+ANSWER
 ```
 """
+
+SPLIT = """words = text.translate({ord(separator): " " for separator in tokens["separators"]}).split(" ")"""
+NORMAL_SPLIT = """kept = {True: " {} ", False: " "}[tokens["symbols"]]
+text = unicodedata.normalize("NFC", text)
+parts = (x if unicodedata.category(x)[0] in "LMN" or x == "'" else kept.format(x) for x in text)
+words = "".join(parts).split()
+if tokens["unit"] == "characters":
+    words = [*f" {' '.join(words)} ".replace(" ", "SPACE")]""".replace("SPACE", SPACE)
+ONE = """print(about["labels"][int(probability[0] > 0.5)], probability[0])"""
+EACH = """print(about["labels"][probability.argmax()], probability)"""
 
 
 def card(
@@ -138,7 +149,6 @@ def card(
     is_imdb, several = about["corpus"] == "imdb", len(about["labels"]) > 2
     tokens = from_dict(about["tokens"])
     texts = ["A wonderful film.", "The worst acting I have seen."] if is_imdb else _examples(index, tokens)
-    plain = isinstance(tokens, Tokens) and not several
     return CARD.format(
         examples=", ".join(json.dumps(text, ensure_ascii=False) for text in texts),
         example=json.dumps(texts[0], ensure_ascii=False),
@@ -156,7 +166,7 @@ def card(
         command=recipe["command"],
         end=", and it reads the end of a long text alone" if length else "",
         index="\n".join(f"    - {json.dumps({'type': key, 'value': value})}" for key, value in scores.items()),
-        keras=KERAS.replace("NAME", name) if is_keras and plain else "",
+        keras=_keras(name, texts[0], tokens, several) if is_keras else "",
         known=min(vocabulary - 3, about["words"]) if vocabulary else about["words"],
         labels=" or ".join(about["labels"]),
         layers=layers.rstrip(),
@@ -166,6 +176,17 @@ def card(
         subject="an English film review" if is_imdb else "a text",
         table="\n".join(f"| {key} | {value:.4f} | {deviations[key]} |" for key, value in scores.items()),
     )
+
+
+def _keras(name: str, text: str, tokens: AnyTokens, several: bool) -> str:
+    """How to use a network without this project, for text that needs no cleaning."""
+    code = KERAS.replace("ANSWER", EACH if several else ONE)
+    if isinstance(tokens, Tokens):
+        code = code.replace("WORDS", SPLIT)
+    else:
+        code = code.replace("WORDS", NORMAL_SPLIT).replace("import json\n", "import json, unicodedata\n", 1)
+        code = code.replace("in ASCII without markup", "without markup, web addresses and typographic variants")
+    return code.replace("TEXT", json.dumps(text, ensure_ascii=False)).replace("NAME", name)
 
 
 def _examples(index: dict[str, int], tokens: AnyTokens) -> list[str]:

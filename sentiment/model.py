@@ -220,7 +220,7 @@ class TextModel:
         known = np.flatnonzero([any(id > UNKNOWN for id in review[-longest:]) for review in ids])
         answers = [
             Answer("", float("nan"), [], review.count(None) + review.count(UNKNOWN), False, _refusal(text))
-            for text, review in zip(cleaned, found, strict=True)
+            for text, review in zip(texts, found, strict=True)
         ]
         effects: list[list] = [[] for _ in texts]
         if len(known):

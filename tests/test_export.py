@@ -30,12 +30,13 @@ from sentiment import InputError as SentimentError
 from sentiment import load
 from sentiment.data import ngrams, text
 from sentiment.data.padding import words_of
-from sentiment.data.text import IMDB, Tokens
-from sentiment.keras import archive
+from sentiment.data.text import IMDB, Normal, Tokens, clean, words
+from sentiment.keras import archive, backend
 from sentiment.keras.backend import keras, tf
 from sentiment.kinds import cnn_lstm
 from sentiment.kinds.ngrams import Linear, Weighting
 from sentiment.model import TextModel, describe
+from sentiment.network import NetworkPad, output
 from sentiment.schema import Pad
 from sentiment.training import digest
 from tests.conftest import ROOT, SHOWN, shown_of
@@ -299,6 +300,47 @@ def test_the_card_says_what_the_model_is_and_does():
     assert "It reads all words of a text and knows 9000 words" in " ".join(said.split()).replace(",", "")
     assert yaml.safe_load(said.split("---")[1])["library_name"] == "numpy"
     assert "keras" not in said.lower()
+
+
+@pytest.mark.parametrize("unit", ["words", "characters"])
+@pytest.mark.parametrize("symbols", [False, True])
+def test_the_cards_keras_code_answers_as_a_network_of_three_labels_on_an_own_corpus(
+    tmp_path, monkeypatch, capsys, unit, symbols
+):
+    monkeypatch.chdir(tmp_path)
+    tokens = Normal(unit, lowercase=True, symbols=symbols)
+    spelt = "The caf\u00e9, it isn't GOOD! \u0e01\u0e35"  # a mark that Python counts as no letter
+    index = {word: rank for rank, word in enumerate(dict.fromkeys(words(clean(spelt, tokens=tokens), tokens)), 1)}
+    pad, labels = NetworkPad(max_length=12, vocabulary=20), ["bad", "good", "mixed"]
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            keras.Input((12,), dtype="int32"),
+            layers.Embedding(20, 5, embeddings_initializer=keras.initializers.RandomNormal(stddev=2.0)),
+            layers.GRU(4),
+            output(keras, 3),
+        ]
+    )
+    content, weights = json.dumps(index).encode(), backend.get_weights(network)
+    about = describe(
+        kind="gru", corpus="mine", labels=labels, tokens=tokens._asdict(), pad=pad, index=content, weights=weights
+    )
+    recipe = {"command": "make tea", "files": {"model.keras": ""}}
+    said = card("tiny", about, recipe, {"parameters": 1}, {}, layers="", corpus={}, index=index)
+    (code,) = (code for code in re.findall(r"```python\n(.*?)```", said, re.DOTALL) if "import keras" in code)
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for name, written in {"model.keras": archive.pack(network), "word_index.json": content}.items():
+        (folder / name).write_bytes(written)
+    (folder / "model.json").write_text(json.dumps(about))
+    code, count = re.subn("^text = .*$", lambda _: f"text = {spelt!r}", code, count=1, flags=re.MULTILINE)
+    assert count == 1
+    exec(code, {})
+    (answer,) = load(folder).predict(spelt)
+    label, *printed = capsys.readouterr().out.replace("[", " ").replace("]", " ").split()
+    assert label == answer.label
+    np.testing.assert_allclose([*map(float, printed)], [*answer.probabilities.values()], atol=1e-5)
 
 
 class Exporting(Project):

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import random
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import openpyxl
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 
 from corpora import __main__ as command
 from corpora import recommend
@@ -195,10 +198,13 @@ def test_the_command_writes_what_is_valid_and_says_nothing_would_change_when_run
     drawn = random.Random(1)
     words = {"bad": ["awful", "dull"], "good": ["fine", "great"], "mixed": ["so", "passable"]}
     rows = [(" ".join(drawn.choices([*words[label], "film", "cast"], k=9)), label) for _, label in ROWS * 3]
-    Path("mine.csv").write_bytes(table(rows))
-    monkeypatch.setattr(sys, "argv", ["corpora", "mine.csv"])
+    Path("mine.csv").write_bytes(table(rows, delimiter="\t"))
+    monkeypatch.setattr(sys, "argv", ["corpora", "mine.csv", "--separator", "tab", "--compare"])
     command.main()
-    assert "label 'mixed': 36 rows" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "label 'mixed': 36 rows" in printed
+    assert re.search(r"(?m)^reference on .*\n  0\.\d{4}  (words, 1 to 2|characters, 1 to 4)\n  0\.\d{4}  \w", printed)
+    assert """  echo '"mine.csv" -text' >> .gitattributes""" in printed
     text = Path("params.yaml").read_text(encoding="utf-8")
     params = parse(text)
     assert params.corpora["mine"].labels == ["bad", "good", "mixed"]
@@ -206,6 +212,45 @@ def test_the_command_writes_what_is_valid_and_says_nothing_would_change_when_run
     command.main()
     assert "nothing would change" in capsys.readouterr().out
     assert Path("params.yaml").read_text(encoding="utf-8") == text
+
+
+def test_the_reference_is_what_scikit_learn_predicts_on_the_folds_of_the_candidates():
+    drawn = random.Random(3)
+    vocabulary = {0: ["awful", "dull"], 1: ["fine", "great"], 2: ["so", "passable"]}
+    labels = np.array([drawn.randrange(3) for _ in range(90)])
+    texts = [" ".join(drawn.choices([*vocabulary[label], *"film cast the it".split()], k=4)) for label in labels]
+    folds, expected = recommend.fold_of(labels), {}
+    for name, options in recommend.REFERENCES.items():
+        right = 0
+        for fold in range(recommend.FOLDS):
+            train, test = ([*np.flatnonzero(folds != fold)], [*np.flatnonzero(folds == fold)])
+            features = TfidfVectorizer(**options)
+            model = LogisticRegression(max_iter=1000).fit(
+                features.fit_transform([texts[row] for row in train]), labels[train]
+            )
+            right += (model.predict(features.transform([texts[row] for row in test])) == labels[test]).sum()
+        expected[name] = right / 90
+    assert recommend.references(texts, labels) == pytest.approx(expected)
+    assert len({*expected.values()}) == 2
+    assert np.isnan(recommend.references(["a"] * 9, np.arange(9) % 3)["words, 1 to 2"])
+
+
+@pytest.mark.parametrize(
+    ("content", "changes"),
+    [(b"a\nb\r\n", True), (b"a\nb\r", False), ("a\r\n".encode("utf-16"), False), (gzip.compress(b"a\r\n"), False)],
+)
+def test_line_ends_that_git_would_change_are_seen(tmp_path, content, changes):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/1.txt").write_bytes(b"fine\n")
+    (tmp_path / "bad/2.txt").write_bytes(content)
+    assert command.has_crlf(tmp_path) == changes
+
+
+def test_a_column_named_like_a_rating_is_the_label_among_other_columns_of_few_values(tmp_path):
+    rows = [(f"B{number % 4}", 1 + number % 5, text) for number, text in enumerate(TEXTS)]
+    (tmp_path / "a.csv").write_bytes(table(rows, header=("product", "star_rating", "body_of_it")))
+    keys = look(tmp_path / "a.csv", Options())
+    assert (keys["text"], keys["label"]) == ("body_of_it", "star_rating")
 
 
 def test_a_file_outside_the_repository_is_refused(tmp_path, monkeypatch):

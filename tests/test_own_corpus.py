@@ -42,9 +42,10 @@ def settings(reviews, **changes):
 
 
 def table(rows, header=("text", "label"), **form):
+    """CSV of any text: the writer of Python 3.10 refuses null characters, so that another one stands for them."""
     file = io.StringIO(newline="")
-    csv.writer(file, **form).writerows([header, *rows])
-    return file.getvalue().encode()
+    csv.writer(file, **form).writerows([[str(cell).replace("\0", "\udfff") for cell in row] for row in [header, *rows]])
+    return file.getvalue().replace("\udfff", "\0").encode()
 
 
 def json_lines(rows):
