@@ -916,6 +916,18 @@ def test_a_file_that_one_side_lacks_is_different_and_the_worst_file_is_the_verdi
     )  # fmt: skip
 
 
+def test_files_too_large_for_memory_are_compared_by_their_bytes_and_not_by_their_size_and_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("checks.verify.LARGE", 2)
+    for name, text in {"was": "0.5", "same": "0.5", "other": "0.6"}.items():
+        write(tmp_path, name, text)
+        os.utime(tmp_path / name, (1, 1))
+    was, same, other = ({"m.json": tmp_path / name} for name in ("was", "same", "other"))
+    assert compare_files(was, same, LOOSE, "d") == (IDENTICAL, [])
+    assert compare_files(was, other, LOOSE, "d") == (
+        DIFFERENT, ["m.json: 3 and 3 bytes, too many to compare values"],
+    )  # fmt: skip
+
+
 def test_a_verdict_is_by_bytes_even_where_bytes_are_free(tmp_path):
     files = [{"": tmp_path / name} for name in ("was", "now")]
     for (place,) in (side.values() for side in files):
