@@ -150,21 +150,21 @@ def encoding_of(path: Path, options: Options) -> str:
         except LookupError:
             raise InputError(f"ENCODING={options.encoding}: no encoding that Python knows") from None
         return options.encoding
-    decoder, sample = codecs.getincrementaldecoder("utf-8")(), b""
+    decoder, first = codecs.getincrementaldecoder("utf-8")(), b""
     with open_file(path) as file:
         while chunk := file.read(SAMPLE):
-            if not sample and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            if not first and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 return "utf-16"
-            sample = sample or chunk
+            first = first or chunk
             try:
                 decoder.decode(chunk)
             except UnicodeDecodeError:
                 break
         else:
             return "utf-8"
-        sample = b"".join(line for line in (sample + chunk).split(b"\n") if not line.isascii())[: SAMPLE // 4]
-    if sample.count(0) > len(sample) // 4:
-        return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
+    if first.count(0) > len(first) // 4:
+        return "utf-16-le" if first[1::2].count(0) > first[::2].count(0) else "utf-16-be"
+    sample = b"".join(line for line in (first + chunk).split(b"\n") if not line.isascii())[: SAMPLE // 4]
     best = charset_normalizer.from_bytes(sample, cp_isolation=[*ENCODINGS]).best()
     return western(sample) if best is None or best.encoding in LATIN else best.encoding
 

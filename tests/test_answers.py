@@ -105,6 +105,13 @@ def test_a_text_is_cut_that_has_more_ids_than_the_model_reads_its_start_among_th
     assert ask(words, 0.7).truncated is truncated
 
 
+def test_a_text_whose_known_words_are_cut_off_has_no_label():
+    assert ask("good rare rare rare", 0.7).label == "good"
+    answer = ask("good rare rare rare rare", 0.7)
+    assert (answer.label, answer.unknown) == ("", 4)
+    assert answer.error.startswith("no word of it that the model reads is in its vocabulary")
+
+
 def test_effects_are_ordered_by_size_and_equal_ones_by_their_words():
     effects = [("b", 0.2), ("a", 0.2), ("d", -0.2), ("c", -0.3), ("e", 0.0), ("f", 0.1)]
     assert strongest(effects, 2) == [("c", -0.3), ("a", 0.2), ("b", 0.2), ("d", -0.2)]

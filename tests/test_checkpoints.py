@@ -190,6 +190,15 @@ def test_a_killed_training_goes_on_where_nothing_that_shapes_it_has_changed(proj
     assert "resuming after epoch 1 of 3" in capsys.readouterr().out
 
 
+def test_a_killed_training_of_whole_reviews_starts_afresh_where_one_of_them_ends_elsewhere(project):
+    project.write("data/m/x_train.npy", np.arange(REVIEWS * LENGTH, dtype="u1") % 11)
+    assert not project.start()
+    lengths = np.full(REVIEWS, LENGTH, "u4")
+    lengths[:2] = LENGTH + 1, LENGTH - 1  # the ids are the same, end to end
+    project.write("data/m/lengths_train.npy", lengths)
+    assert not project.start()
+
+
 @pytest.mark.parametrize("change", OTHER.values(), ids=OTHER)
 def test_a_killed_training_starts_afresh_where_something_that_shapes_it_has_changed(
     project, monkeypatch, capsys, change

@@ -389,6 +389,14 @@ def test_labels_are_read_in_any_integer_type():
         assert found.tolist() == [1, 0, 1]
 
 
+def test_more_than_256_labels_are_written_and_read_as_they_are():
+    labels, file = np.array([0, 255, 256, 999]), io.BytesIO()
+    raw.write(file, {"train": ([[1]] * 4, labels)})
+    assert raw.labels(file, "train", different=1000).tolist() == labels.tolist()
+    with pytest.raises(InputError, match="review 3 has the label 999, expected 0 to 998"):
+        raw.labels(file, "train", different=999)
+
+
 @pytest.mark.parametrize(
     ("labels", "match"),
     [

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sentiment import InputError, load
 from sentiment.__main__ import as_json
+from sentiment.data.archives import members, pack_members
 from sentiment.data.text import IMDB
 from sentiment.keras import archive
 from sentiment.kinds.ngrams import Linear, Weighting, open_model
@@ -183,6 +184,11 @@ def test_a_compressed_member_is_refused_before_it_is_unpacked(folders, tmp_path,
     member = {"model.keras": "config.json", "model.npz": "grams.npy"}[name]
     path.write_bytes(with_member(path.read_bytes(), member, bytes(10**7), zipfile.ZIP_DEFLATED))
     assert "without compression" in outcome(tmp_path)
+
+
+def test_a_member_that_is_there_twice_is_refused():
+    with pytest.raises(ValueError, match="expected each member once"):
+        members(pack_members({"one": b"1", "two": b"2"}).replace(b"two", b"one"))
 
 
 @pytest.mark.parametrize("grams", [[4, 3, 5], [3, 3, 5], [-1, 3, 5], [0, 3, 5]], ids=str)

@@ -204,6 +204,13 @@ def test_a_failure_that_may_pass_is_tried_again_ever_later(server, waits, failur
     assert raw() == CONTENT
 
 
+def test_a_server_that_does_not_prove_who_it_is_is_asked_once(server, waits):
+    with pytest.raises(InputError, match="SSL"):
+        run(server.url("/a").replace("http:", "https:"), retries=2)
+    assert waits == []
+    assert raw_lacks_reviews()
+
+
 def test_no_wait_is_longer_than_ten_seconds(server, waits):
     server.scripts = {"/a": [503] * 12 + [CONTENT["imdb.npz"]]}
     run(server.url("/a"), retries=12)

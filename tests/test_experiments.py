@@ -15,7 +15,7 @@ from experiments.folds import deal, near
 from sentiment import InputError
 from sentiment.data import padding, raw
 from stages.params import parse
-from tests.conftest import ROOT, SHOWN, shown_of
+from tests.conftest import PARAMS, ROOT, SHOWN, shown_of
 from tests.test_processes import NEEDS_MPI, on
 
 NAMES = [SHOWN[0], shown_of("ngrams", "scikit-learn"), shown_of("ngrams", "compiled")]
@@ -176,10 +176,20 @@ def test_a_wrong_request_is_refused_in_one_line(project, monkeypatch, module, ar
 
 def test_folds_keep_films_whole_or_cut_them_and_deal_out_every_review():
     films = np.arange(600) // 5
-    folds = deal(films, 4, seed=1)
-    assert all(len(set(folds["whole"][films == film])) == 1 for film in range(120))
-    assert any(len(set(folds["cut"][films == film])) > 1 for film in range(120))
-    assert all(set(kind) == {0, 1, 2, 3} for kind in folds.values())
+    dealt = deal(films, 4, seed=1)
+    assert all(len(set(dealt["whole"][films == film])) == 1 for film in range(120))
+    assert any(len(set(dealt["cut"][films == film])) > 1 for film in range(120))
+    assert all(set(kind) == {0, 1, 2, 3} for kind in dealt.values())
+
+
+def test_what_is_held_out_is_not_trained_on(monkeypatch):
+    """Each review is a word of its own, so that the model knows none of those held out."""
+    labels, reviews = (np.arange(60) % 2).astype("u1"), padding.Ragged(np.arange(4, 64), np.ones(60, int))
+    monkeypatch.setattr(folds, "read_reviews", lambda *_: (reviews, labels))
+    model = PARAMS.models[shown_of("ngrams", "compiled")]
+    architecture = model.architecture.model_copy(update={"min_df": 1})
+    found = folds.positive(model.model_copy(update={"architecture": architecture}), np.arange(60) < 20)
+    assert found.tolist() == [0.5] * 20
 
 
 def test_seeds_are_summed_up_in_their_mean_median_and_noise():

@@ -898,6 +898,11 @@ class Files(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class Refusing(Files):
+    def send_head(self):
+        self.send_error(self.status)
+
+
 def test_a_remote_on_the_web_is_asked_and_one_that_is_down_is_no_verdict(pushed, tmp_path):
     folder = clone(pushed[0], tmp_path / "clone")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=str(pushed[1])))
@@ -908,6 +913,11 @@ def test_a_remote_on_the_web_is_asked_and_one_that_is_down_is_no_verdict(pushed,
         assert call(main, folder, "--remote")[0] == 0
         server.RequestHandlerClass = partial(Files, directory=str(tmp_path))
         assert call(main, folder, "--remote")[0] == 1
+        for Refusing.status in (503, 403):
+            server.RequestHandlerClass = partial(Refusing, directory=str(tmp_path))
+            code, output, errors = call(main, folder, "--remote")
+            assert (code, output) == (3, "")
+            assert re.fullmatch("error: remote r: .*\n", errors)
     finally:
         server.shutdown(), server.server_close(), thread.join()
     code, output, errors = call(main, folder, "--remote")

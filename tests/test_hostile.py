@@ -14,6 +14,7 @@ import yaml
 from checks import reading
 from checks.findings import as_annotations, as_text
 from checks.gate import gate, main
+from checks.runs import recorded
 from checks.scratch import checkout
 from checks.shell import _interrupt, git, printable
 from checks.verify import as_markdown as table
@@ -304,6 +305,25 @@ def test_a_result_that_is_a_link_out_of_the_repository_is_not_shown(copy, tmp_pa
     assert code == 2, errors
     assert "not proved" in output
     assert "password" not in output + errors
+
+
+def test_a_folder_of_results_with_a_link_out_of_the_repository_is_not_kept(copy, tmp_path):
+    write(tmp_path, "secret.json", '{"k": "password"}\n')
+    write(copy, "d/m.json", "1\n")
+    write(copy, "dvc.yaml", "stages: {b: {cmd: x, outs: [d: {cache: false}]}}\n")
+    item = f"{{path: d, hash: md5, md5: {'ab' * 16}.dir, nfiles: 1}}"
+    write(copy, "dvc.lock", f"schema: '2.0'\nstages: {{b: {{cmd: x, outs: [{item}]}}}}\n")
+    commit(copy)
+
+    def files():
+        return recorded(copy, copy / ".dvc/cache", tmp_path / "kept")["b"].outputs["d"].files
+
+    assert files() == {"m.json": tmp_path / "kept/d/m.json"}
+    shutil.rmtree(tmp_path / "kept")
+    (copy / "d/n.json").symlink_to(tmp_path / "secret.json")
+    commit(copy)
+    assert files() is None
+    assert not (tmp_path / "kept").exists()
 
 
 def test_a_path_of_no_end_out_of_the_repository_is_not_read(copy):

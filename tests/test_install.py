@@ -1,6 +1,7 @@
 """`make setup`: into .venv and nowhere else, whatever is around, or one line on why not."""
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -123,6 +124,7 @@ def test_two_runs_at_once_install_once_and_nothing_anywhere_else(project):
     assert "".join(said).count("installing requirements.txt") == 1
     assert holds(project, "tiny_one")
     assert by_uv(project)
+    assert not (project / ".venv/uv").exists()  # where pip had put the uv that made the environment
     nowhere = subprocess.run([sys.executable, "-c", "import tiny_one"], capture_output=True, check=False)
     assert b"No module named 'tiny_one'" in nowhere.stderr
 
@@ -143,6 +145,19 @@ def test_settings_of_pip_uv_and_python_do_not_lead_elsewhere_but_say_where_packa
     assert holds(project, "tiny_one", "more")
     assert by_uv(project) == uv
     assert not Path(away).exists()
+
+
+def test_uv_takes_packages_from_where_pip_does():
+    pips = {"INDEX_URL": "https://a.b", "EXTRA_INDEX_URL": "https://c.d https://e.f", "FIND_LINKS": "/g /h"}
+    pips |= {"TRUSTED_HOST": "a.b", "CERT": "/i.pem", "PROXY": "http://j:1", "TARGET": "/away", "CONSTRAINT": "/k"}
+    uvs = {"UV_DEFAULT_INDEX": "https://a.b", "UV_INDEX": "https://c.d https://e.f", "UV_FIND_LINKS": "/g,/h"}
+    uvs |= {"UV_INSECURE_HOST": "a.b", "SSL_CERT_FILE": "/i.pem", "ALL_PROXY": "http://j:1", "UV_NO_CONFIG": "1"}
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", *uvs))}
+    environment = others | {f"PIP_{name}": value for name, value in pips.items()} | {"PIP_CONFIG_FILE": os.devnull}
+    code = "import install, json, os; install.choose_settings(); print(json.dumps({**os.environ}))"
+    found = json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True))
+    assert found | uvs == found
+    assert not {"PIP_TARGET", "PIP_CONSTRAINT"} & found.keys()
 
 
 def test_mpi_joins_an_environment_and_stays_when_that_is_set_up_again(project):

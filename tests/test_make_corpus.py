@@ -23,6 +23,7 @@ from corpora.sections import as_yaml, changes, insert
 from sentiment import InputError
 from sentiment.data import labelled, ngrams
 from sentiment.data.labelled import Fault, Form
+from sentiment.data.text import Normal, clean, words
 from sentiment.kinds.ngrams import Linear, OneVersusRest, Weighting, open_model
 from stages import corpus as stage
 from stages.common.reader import load
@@ -52,11 +53,16 @@ def book(rows):
 
 
 RAW = "".join(f"{label}\t{chr(34) * (number % 5 == 0)}café {text}\n" for number, (text, label) in enumerate(ROWS))
+CAFE = [(f"café {text}", label) for text, label in ROWS]
 FORMS = {  # the file's name and content, the rows in it, and keys that are found
     "three classes": ("a.csv", table(ROWS), ROWS, {"format": "csv", "separator": ",", "header": True}),
     "Korean TSV": ("a.tsv", table(KOREAN, encoding="cp949", delimiter="\t"), KOREAN, {"encoding": "cp949"}),
     "byte order mark": ("a.csv", table(KOREAN, encoding="utf-8-sig"), KOREAN, {"encoding": "utf-8", "text": "text"}),
     "UTF-16": ("a.csv", table(KOREAN, encoding="utf-16", delimiter=";"), KOREAN, {"encoding": "utf-16"}),
+    **{
+        f"{encoding} without a mark": ("a.csv", table(CAFE, encoding=encoding), ROWS, {"encoding": encoding})
+        for encoding in ("utf-16-le", "utf-16-be")
+    },
     "raw quotes": (
         "a.txt", RAW.encode("latin-1"), ROWS, {"quoting": False, "header": False, "text": "2", "encoding": "cp1252"}
     ),
@@ -91,6 +97,12 @@ def test_what_is_found_of_a_file_reads_all_its_rows(tmp_path, monkeypatch, name,
     read = [cells for _, cells in labelled.rows(Path(name), form, {label for _, label in expected})]
     clean = [(str(text).removeprefix('"').removeprefix("café "), labelled.as_label(label)) for text, label in read]
     assert clean == expected
+
+
+def test_an_excel_row_that_lacks_a_cell_is_a_row_and_a_blank_one_is_none(tmp_path):
+    (tmp_path / "a.xlsx").write_bytes(book([("a film", "good"), ("a cast", None), (None, None), (None, "bad")]))
+    read = [*labelled.rows(tmp_path / "a.xlsx", Form("excel", text="Comment", label="label"), ())]
+    assert read == [(2, ("a film", "good")), (3, ("a cast", None)), (5, (None, "bad"))]
 
 
 def test_train_dev_and_test_are_splits_and_the_development_split_is_trained_on(tmp_path, monkeypatch):
@@ -271,6 +283,32 @@ def test_texts_without_spaces_get_characters_and_the_best_of_the_folds_comes_fir
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[0] > 0.9
     assert recommend.language_of(recommend.scripts_of(texts)) == "zh"
+
+
+def test_the_model_is_chosen_on_the_training_split_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_bytes(table(ROWS))
+    form = {"text": "text", "label": "label", "labels": ["bad", "good", "mixed"], "test_fraction": 0.25, "seed": 1}
+    settings = Corpus(reviews="a.csv", bad_rows=0, **form)
+    stage.main(settings, "mine")
+    with np.load("data/raw/mine.npz", allow_pickle=True) as saved:
+        written = [*zip(saved["x_train"].tolist(), saved["y_train"].tolist(), strict=True)]
+    index, tokens = json.loads(Path("data/raw/mine_word_index.json").read_text()), stage.tokens_of(settings)
+    seen = [*recommend.training_texts(settings)]
+    assert [
+        ([index[word] for word in words(clean(text, tokens=tokens), tokens)], label) for text, label in seen
+    ] == written
+    assert len(seen) == 27
+
+
+def test_a_fold_is_scored_by_a_model_that_has_not_seen_it():
+    """Each text is a word of its own, so that nothing is to be learned of one from the others."""
+    labels = np.arange(60) % 2
+    _, counts = ngrams.learn(ngrams.Ragged(np.arange(4, 64), np.ones(60, int)), longest=1, min_df=1, max_features=99)
+    candidate = recommend.Candidate(
+        Normal("words", lowercase=True, symbols=False), 1, "tfidf", recommend.logistic(10.0)
+    )
+    assert recommend.accuracy(candidate, counts, labels, recommend.fold_of(labels)) == 0.5
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,9 @@ def test_the_confusion_and_the_curves_of_three_labels_have_their_names():
     mixed = curves["roc"]["label"] == "mixed"
     expected = scoring.curves(THREE == 2, EACH[:, 2], 5)["roc"]
     np.testing.assert_array_equal(curves["roc"]["true_positive_rate"][mixed], expected["true_positive_rate"])
+    calibration = scoring.curves_of_several(THREE, EACH, 2, NAMES)["calibration"]  # 14 of 18 are 0.5 or less, 3 right
+    assert calibration["predicted"] == pytest.approx([3.2 / 14, 2.8 / 4], abs=1e-6)
+    assert calibration["observed"] == pytest.approx([3 / 14, 3 / 4], abs=1e-6)
 
 
 def test_an_accuracy_is_set_beside_the_commonest_label_and_its_interval():

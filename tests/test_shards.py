@@ -84,3 +84,11 @@ def test_each_review_is_dealt_once_the_longest_first_into_shards_that_are_alike(
         assert (np.diff(rows.starts) >= 0).all()
         assert [*rows.active] == [sum(start <= step for start in rows.starts) for step in range(len(rows.active))]
     assert [len(rows.active) for rows in groups.rows] == [starts.max()] + [7] * (len(counts) - 1)
+
+
+def test_reviews_that_start_together_keep_their_order():
+    """Of many: a sort that is not stable keeps the order of a few alone, and another one on another processor."""
+    starts = np.arange(300, dtype="i4") // 7 % 2
+    order = deal(np.ones((300, 5), "u1"), starts, 7, 3).order
+    expected = np.lexsort((np.arange(300), starts))
+    np.testing.assert_array_equal(order, np.concatenate([expected[shard::3] for shard in range(3)]))

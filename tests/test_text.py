@@ -148,7 +148,7 @@ def test_what_each_character_is_put_as_does_not_depend_on_the_version_of_python(
         ("e\u0302\u0323 e\u0323\u0302", ["\u1ec7", "\u1ec7"]),
         ("\uff27\uff2f\uff2f\uff24!", ["good", "!"]),
         ("\u0130stanbul I\u015fik \u0131", ["istanbul", "i\u015fik", "i"]),
-        ("<b>fine</b><br/>&amp; http://a.b/c?d=e dull", ["fine", "&", "dull"]),
+        ("<b>fine</b><br/>&amp; http://a.b/c?d=e WWW.a.b/c dull", ["fine", "&", "dull"]),
         ("so \U0001f44d\u200d\ufe0f :)", ["so", "\U0001f44d", ":", ")"]),
         ("\U0001f44d", ["\U0001f44d"]),
     ],

@@ -21,12 +21,13 @@ import numpy as np
 import pytest
 from dvc.repo import Repo
 
+from checks import proofs
 from checks.attest import statement
 from checks.findings import as_text
 from checks.gate import gate
 from checks.matrix import Run, compare_each
-from checks.runs import Output, Stage
-from checks.scratch import checkout
+from checks.runs import Output, Stage, frozen
+from checks.scratch import bring_data, checkout
 from checks.settings import Settings, read_settings
 from checks.shell import InputError, command
 from checks.values import DIFFERENT, IDENTICAL, NOT_PROVED, SAME, WITHIN, compare
@@ -360,6 +361,18 @@ def test_a_record_proves_a_stage_as_long_as_its_lock_entry_stays(copy):
     assert gate(copy).proofs == {"clean": {}, "score": {}}
 
 
+def test_a_record_is_a_line_of_its_own_though_the_last_one_was_left_without_its_end(tmp_path):
+    machine, proof = {"processor": "p", "architecture": "a"}, {"stage": "s", "lock": "l", "verdict": IDENTICAL}
+    report = {"revision": "c", "environment": machine, "stages": [proof | {"outputs": {"o": "1"}}]}
+    assert proofs.append(tmp_path, report, "2026-01-02") == 1
+    file = tmp_path / proofs.FILE
+    line = file.read_text()
+    file.write_text(line.rstrip("\n"))
+    assert proofs.append(tmp_path, report | {"revision": "d"}, "2026-01-02") == 1
+    assert file.read_text() == line + line.replace('"c"', '"d"')
+    assert proofs.append(tmp_path, report, "2026-01-02") == 0
+
+
 def test_what_was_made_from_other_inputs_than_the_lock_has_is_not_recorded():
     was, now = stages(), stages(seed=2)
     for side in (was, now):
@@ -547,6 +560,17 @@ def test_raw_data_comes_from_the_remote_where_the_cache_lacks_it_and_else_it_say
     assert code == 0, errors
     assert not (bare / "raw.csv").exists()
     assert not (bare / ".dvc/cache/files").exists()
+
+
+def test_the_users_cache_from_which_data_came_is_out_of_reach_when_stages_run(copy):
+    with inside(copy), checkout() as scratch:
+        config, temporary = scratch.folder / ".dvc/config.local", Path(scratch.environment["TMPDIR"])
+        before = config.read_text()
+        bring_data(scratch, frozen(scratch))
+        assert (scratch.folder / "raw.csv").read_text() == FILES["raw.csv"]
+        assert config.read_text() == before
+        assert "remote" not in before
+        assert not (temporary / "users-cache").is_symlink()
 
 
 def test_two_recorded_runs_are_compared_without_running_anything(copy):
@@ -915,6 +939,18 @@ def test_a_file_that_one_side_lacks_is_different_and_the_worst_file_is_the_verdi
     assert compare_files(*sides, LOOSE, "d")[0] == DIFFERENT
     assert compare_files({"": one}, {"": near}, LOOSE, "d/m.json") == (
         WITHIN, [": recorded 1, found 1.005, off by 0.005 (tolerance 0.01)"],
+    )  # fmt: skip
+
+
+def test_files_too_large_for_memory_are_compared_by_their_bytes_and_not_by_their_size_and_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("checks.verify.LARGE", 2)
+    for name, text in {"was": "0.5", "same": "0.5", "other": "0.6"}.items():
+        write(tmp_path, name, text)
+        os.utime(tmp_path / name, (1, 1))
+    was, same, other = ({"m.json": tmp_path / name} for name in ("was", "same", "other"))
+    assert compare_files(was, same, LOOSE, "d") == (IDENTICAL, [])
+    assert compare_files(was, other, LOOSE, "d") == (
+        DIFFERENT, ["m.json: 3 and 3 bytes, too many to compare values"],
     )  # fmt: skip
 
 
