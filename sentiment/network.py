@@ -23,7 +23,7 @@ from sentiment.schema import Batch, Epochs, ModelSettings, Pad, Rate, Section, S
 from sentiment.training import digest, split
 
 if TYPE_CHECKING:
-    from sentiment.engine.trainer import CompiledTrainer
+    from sentiment.engine.trainer import CompiledPredictor, CompiledTrainer
     from sentiment.keras.trainer import KerasTrainer
 
 FILE = "model.keras"
@@ -211,57 +211,68 @@ def open_model(content: bytes, expected: str) -> "CompiledModel | KerasModel":
     return KerasModel(content)
 
 
-class _Network:
-    """What both ways to predict share: effects by occlusion."""
+def occlusion(
+    predict: Callable[..., np.ndarray], reviews: Reviews, positive: np.ndarray, batch: int
+) -> list[list[tuple[tuple[int], float]]]:
+    """The effect of each word of each review: the probability less that of the review without the word.
 
-    unit = "probability"
-    predict: Callable[..., np.ndarray]
+    The word is made unknown, wherever it stands (M. Zeiler and R. Fergus, 2014; J. Li, W. Monroe and D. Jurafsky, 2016,
+    for words). A word that stands there twice counts once: with one of the two left, the review would still have said
+    it. Each word takes a prediction.
 
-    def effects(self, reviews: Reviews, positive: np.ndarray) -> list[list[tuple[tuple[int], float]]]:
-        """As ``kinds.Model``: the effect of each word, by occlusion.
+    Args:
+        predict: Gives ``positive`` for ``reviews``.
+        reviews: Word ids.
+        positive: The probability of label 1, or of each of more labels, of which the predicted one counts.
+        batch: Maximum number of reviews predicted at once.
+    """
+    pairs = ((review, id) for review, row in enumerate(reviews) for id in np.unique(row[row > UNKNOWN]))
+    effects: list[list[tuple[tuple[int], float]]] = [[] for _ in reviews]
+    while part := [*islice(pairs, TOGETHER)]:
+        rows, ids = np.array(part).T
+        without = reviews[rows]
+        without[without == ids[:, None]] = UNKNOWN
+        before, after = positive[rows], predict(without, batch=batch)
+        if positive.ndim == 2:
+            labels = before.argmax(axis=1)[:, None]
+            before, after = (np.take_along_axis(each, labels, 1)[:, 0] for each in (before, after))
+        for row, id, effect in zip(rows, ids, before - after, strict=True):
+            effects[row].append(((int(id),), float(effect)))
+    return effects
 
-        It is the probability less that of the same review with the word, wherever it stands, made unknown (M. Zeiler
-        and R. Fergus, 2014; J. Li, W. Monroe and D. Jurafsky, 2016, for words). A word that stands there twice counts
-        once: with one of the two left, the review would still have said it.
-        """
-        pairs = ((review, id) for review, row in enumerate(reviews) for id in np.unique(row[row > UNKNOWN]))
-        effects: list[list[tuple[tuple[int], float]]] = [[] for _ in reviews]
-        while part := [*islice(pairs, TOGETHER)]:
-            rows, ids = np.array(part).T
-            without = reviews[rows]
-            without[without == ids[:, None]] = UNKNOWN
-            before, after = positive[rows], self.predict(without, batch=512)
-            if positive.ndim == 2:  # of the predicted label
-                labels = before.argmax(axis=1)[:, None]
-                before, after = (np.take_along_axis(each, labels, 1)[:, 0] for each in (before, after))
-            for row, id, effect in zip(rows, ids, before - after, strict=True):
-                effects[row].append(((int(id),), float(effect)))
-        return effects
 
-
-class CompiledModel(_Network):
+class CompiledModel:
     """A network that the compiled blocks predict with; a ``kinds.Model``."""
 
-    parallel = True
+    unit, parallel = "probability", True
 
     def __init__(self, layers: list[dict], weights: np.ndarray):
         from sentiment.engine import promise
 
-        self.layers, self.weights, self.promise, self._predictor = layers, weights, promise(), None
+        self.layers, self.weights, self.promise = layers, weights, promise()
+        self._predictors: dict[bool, CompiledPredictor] = {}
+
+    def _predictor(self, batch: int, explains: bool) -> "CompiledPredictor":
+        from sentiment.engine.trainer import CompiledPredictor
+
+        if explains not in self._predictors:
+            self._predictors[explains] = CompiledPredictor(self.layers, self.weights, batch=batch, explains=explains)
+        return self._predictors[explains]
 
     def predict(self, reviews, *, batch: int, progress=lambda reviews: None) -> np.ndarray:
         """As ``kinds.Model``."""
-        from sentiment.engine.trainer import CompiledPredictor
+        return self._predictor(batch, explains=False).predict(reviews, progress)
 
-        if self._predictor is None:
-            self._predictor = CompiledPredictor(self.layers, self.weights, batch=batch)
-        return self._predictor.predict(reviews, progress)
+    def explain(self, reviews, *, batch: int) -> tuple[np.ndarray, list]:
+        """As ``kinds.Model``: what ``occlusion`` gives, estimated by one pass; see ``CompiledPredictor.explain``."""
+        positive, effects = self._predictor(batch, explains=True).explain(reviews)
+        return positive, [[*zip(zip(ids.tolist()), each.tolist(), strict=True)] for ids, each in effects]
 
 
-class KerasModel(_Network):
+class KerasModel:
     """A network that Keras predicts with; a ``kinds.Model``."""
 
-    parallel = False
+    unit, parallel = "probability", False
 
     def __init__(self, content: bytes):
         from sentiment.keras import backend, trainer
@@ -275,3 +286,8 @@ class KerasModel(_Network):
         from sentiment.keras import trainer
 
         return trainer.predict(self.model, reviews, batch=batch, progress=progress)
+
+    def explain(self, reviews, *, batch: int) -> tuple[np.ndarray, list]:
+        """As ``kinds.Model``, by ``occlusion``."""
+        positive = self.predict(reviews, batch=batch)
+        return positive, occlusion(self.predict, reviews, positive, batch)
