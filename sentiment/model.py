@@ -234,7 +234,7 @@ class TextModel:
         if len(known):
             rows = reviews[known]
             if count:
-                positive, moved = self.model.explain(rows, batch=BATCH)
+                positive, moved = self.model.explain(rows, batch=BATCH, count=count)
             else:
                 positive, moved = self.model.predict(rows, batch=BATCH), [[]] * len(known)
             for at, label, probability, pairs in zip(

@@ -6,7 +6,7 @@ labels. ``keras`` is Keras, or for the compiled trainer ``sentiment.keras.plain`
 without Keras.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from types import ModuleType
@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from sentiment import InputError
 from sentiment.data.archives import UNREADABLE
-from sentiment.data.padding import UNKNOWN, Reviews
+from sentiment.data.padding import UNKNOWN
 from sentiment.keras import archive, plain
 from sentiment.schema import Batch, Epochs, ModelSettings, Pad, Rate, Section, Seed
 from sentiment.training import digest, split
@@ -31,6 +31,9 @@ PARALLEL = True
 
 TOGETHER = 4096
 """Maximum number of reviews predicted at once to find effects: memory against speed."""
+
+MORE = 8
+"""Words tried beside those wanted, in either direction: `docs/performance.md` says how many of these are found."""
 
 
 class NetworkPad(Pad):
@@ -212,7 +215,11 @@ def open_model(content: bytes, expected: str) -> "CompiledModel | KerasModel":
 
 
 def occlusion(
-    predict: Callable[..., np.ndarray], reviews: Reviews, positive: np.ndarray, batch: int
+    predict: Callable[..., np.ndarray],
+    reviews: np.ndarray,
+    positive: np.ndarray,
+    batch: int,
+    words: Iterable[np.ndarray] | None = None,
 ) -> list[list[tuple[tuple[int], float]]]:
     """The effect of each word of each review: the probability less that of the review without the word.
 
@@ -225,8 +232,10 @@ def occlusion(
         reviews: Word ids.
         positive: The probability of label 1, or of each of more labels, of which the predicted one counts.
         batch: Maximum number of reviews predicted at once.
+        words: Ids of the words of each review whose effects are wanted; by default of all that are known.
     """
-    pairs = ((review, id) for review, row in enumerate(reviews) for id in np.unique(row[row > UNKNOWN]))
+    words = (np.unique(row[row > UNKNOWN]) for row in reviews) if words is None else words
+    pairs = ((review, id) for review, ids in enumerate(words) for id in ids)
     effects: list[list[tuple[tuple[int], float]]] = [[] for _ in reviews]
     while part := [*islice(pairs, TOGETHER)]:
         rows, ids = np.array(part).T
@@ -239,6 +248,21 @@ def occlusion(
         for row, id, effect in zip(rows, ids, before - after, strict=True):
             effects[row].append(((int(id),), float(effect)))
     return effects
+
+
+def likely(words: np.ndarray, estimates: np.ndarray, count: int) -> np.ndarray:
+    """The words that are likely to have the ``count`` largest effects above 0 and below 0, ascending.
+
+    Args:
+        words: Ids of a review's words, int [n], ascending.
+        estimates: Estimated effect of each, float [n].
+        count: How many effects are wanted.
+
+    >>> likely(np.arange(30), np.linspace(-1, 1, 30), 2).tolist() == [*range(10), *range(20, 30)]
+    True
+    """
+    order = np.argsort(estimates, kind="stable")
+    return np.sort(words[np.union1d(order[: count + MORE], order[max(0, len(order) - count - MORE) :])])
 
 
 class CompiledModel:
@@ -263,10 +287,14 @@ class CompiledModel:
         """As ``kinds.Model``."""
         return self._predictor(batch, explains=False).predict(reviews, progress)
 
-    def explain(self, reviews, *, batch: int) -> tuple[np.ndarray, list]:
-        """As ``kinds.Model``: what ``occlusion`` gives, estimated by one pass; see ``CompiledPredictor.explain``."""
-        positive, effects = self._predictor(batch, explains=True).explain(reviews)
-        return positive, [[*zip(zip(ids.tolist()), each.tolist(), strict=True)] for ids, each in effects]
+    def explain(self, reviews, *, batch: int, count: int) -> tuple[np.ndarray, list]:
+        """As ``kinds.Model``, by ``occlusion`` of the words whose estimated effects are the largest."""
+        if count < 0:
+            positive, words = self.predict(reviews, batch=batch), None
+        else:
+            positive, estimates = self._predictor(batch, explains=True).explain(reviews)
+            words = [likely(*each, count) for each in estimates]
+        return positive, occlusion(self.predict, reviews, positive, batch, words)
 
 
 class KerasModel:
@@ -287,7 +315,7 @@ class KerasModel:
 
         return trainer.predict(self.model, reviews, batch=batch, progress=progress)
 
-    def explain(self, reviews, *, batch: int) -> tuple[np.ndarray, list]:
-        """As ``kinds.Model``, by ``occlusion``."""
+    def explain(self, reviews, *, batch: int, count: int) -> tuple[np.ndarray, list]:
+        """As ``kinds.Model``, of all words whatever the ``count``, by ``occlusion``."""
         positive = self.predict(reviews, batch=batch)
         return positive, occlusion(self.predict, reviews, positive, batch)

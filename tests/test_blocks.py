@@ -140,7 +140,7 @@ def keras_effects(model, row, words):
 
 @every_case
 @pytest.mark.parametrize("sizes", EDGES, ids=str)
-def test_the_effect_of_a_word_is_keras_s_slope_times_the_change_of_the_first_block(case, sizes, exact_keras):
+def test_the_estimated_effect_of_a_word_is_keras_s_slope_times_the_change_of_the_first_block(case, sizes, exact_keras):
     plain_layers, model, ids = plain(case, sizes), cases.build(case, sizes), reviews(sizes, 5)
     weights = Network(plain_layers).first_weights(2) * 3
     backend.set_weights(model, weights)
@@ -153,13 +153,13 @@ def test_the_effect_of_a_word_is_keras_s_slope_times_the_change_of_the_first_blo
     np.testing.assert_array_equal(alone[0], effects[-1])
 
 
-def test_where_the_rest_of_the_network_is_linear_the_effect_of_a_word_is_that_of_occlusion():
+def test_where_the_rest_of_the_network_is_linear_the_estimate_is_the_effect():
     plain_layers, ids = plain("average of words", Sizes()), reviews(Sizes(), 40)
     model = CompiledModel(plain_layers, Network(plain_layers).first_weights(2) * 3)
-    positive, effects = model.explain(ids, batch=7)
-    for found, exact in zip(effects, occlusion(model.predict, ids, positive, 7), strict=True):
-        assert [gram for gram, _ in found] == [gram for gram, _ in exact]
-        np.testing.assert_allclose([effect for _, effect in found], [effect for _, effect in exact], atol=1e-6)
+    positive, estimates = CompiledPredictor(plain_layers, model.weights, batch=7, explains=True).explain(ids)
+    for (words, found), exact in zip(estimates, occlusion(model.predict, ids, positive, 7), strict=True):
+        assert [(word,) for word in words] == [gram for gram, _ in exact]
+        np.testing.assert_allclose(found, [effect for _, effect in exact], atol=1e-6)
 
 
 @every_case

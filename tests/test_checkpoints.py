@@ -6,7 +6,6 @@ import re
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -117,7 +116,6 @@ class Project:
             self.write(name, "1")
         monkeypatch.setattr(train, "__file__", str(folder / "stages/train.py"))
         monkeypatch.setattr(cnn_lstm, "make_trainer", self.make_trainer)
-        monkeypatch.setattr(train, "_live", lambda folder: MagicMock())  # DVCLive, which looks for a repository
         monkeypatch.delenv("LAUNCHER", raising=False)
 
     def write(self, name: str, content: "str | np.ndarray") -> None:

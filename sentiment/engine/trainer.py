@@ -193,18 +193,18 @@ class CompiledPredictor:
         return probabilities
 
     def explain(self, ids: np.ndarray) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-        """The probability that each review is positive, and by how much each of its words raised it.
+        """The probability that each review is positive, and an estimate of how much each of its words raised it.
 
-        That is the probability less that of the review with the word, wherever it stands, made unknown. The outputs of
-        the first block without the word are computed, and the rest of the network is taken to be linear in them up to
-        the logit: one pass back gives its slopes. Computing all of it takes a prediction for each word.
+        The effect is the probability less that of the review with the word, wherever it stands, made unknown. The
+        outputs of the first block without the word are computed, and the rest of the network is taken to be linear in
+        them up to the logit: one pass back gives its slopes.
 
         Args:
             ids: int [reviews, length].
 
         Returns:
             Probabilities, float32 [reviews], as ``predict`` gives; and for each review the words that the vocabulary
-            has, int32 [words], ascending, and the effect of each, float32 [words].
+            has, int32 [words], ascending, and the estimate for each, float32 [words].
         """
         network, probabilities = self.network, np.empty(len(ids), np.float32)
         effects: list = [()] * len(ids)

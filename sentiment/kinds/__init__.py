@@ -62,7 +62,7 @@ class Model(Protocol):
             InputError: The ids are not of the model's length and vocabulary.
         """
 
-    def explain(self, reviews: Reviews, *, batch: int) -> tuple[np.ndarray, list[Effects]]:
+    def explain(self, reviews: Reviews, *, batch: int, count: int) -> tuple[np.ndarray, list[Effects]]:
         """What ``predict`` gives, and by how much each word or n-gram raised it, in ``unit``.
 
         The effects are on the prediction of label 1; of more labels, on that of the predicted one.
@@ -70,6 +70,7 @@ class Model(Protocol):
         Args:
             reviews: Word ids.
             batch: As for ``predict``.
+            count: How many of the largest effects above 0 and below 0 are wanted at least; -1 for all.
 
         Returns:
             The probabilities, and the effects in each review, in any order; each n-gram once.

@@ -169,7 +169,7 @@ class Linear:
         sigmoids(positive)
         return positive[: counts.shape[0]]
 
-    def explain(self, reviews: Reviews, *, batch: int) -> tuple[np.ndarray, list]:
+    def explain(self, reviews: Reviews, *, batch: int, count: int) -> tuple[np.ndarray, list]:
         """As ``kinds.Model``: weight times feature of each n-gram, whose sum and the bias are the logit."""
         positive = self.predict(reviews, batch=batch)
         return positive, self.effects(reviews, positive)
