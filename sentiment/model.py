@@ -227,10 +227,10 @@ class TextModel:
         known = np.flatnonzero(_sums(read.ids > UNKNOWN, read.lengths))
         unknown = _sums((ranks == 0) | (ranks + FIRST_WORD >= self.vocabulary), counts).tolist()
         truncated = (lengths >= (self.max_length or np.inf)).tolist()  # with the start id
-        answers = [Answer("", float("nan"), [], unknown[at], False, "") for at in range(len(texts))]
+        answers: list = [None] * len(texts)
         effects: list[list] = [[] for _ in texts]
         for at in {*range(len(texts))}.difference(known.tolist()):
-            answers[at] = answers[at]._replace(error=_refusal(cleaned[at]))
+            answers[at] = Answer("", float("nan"), [], unknown[at], False, _refusal(cleaned[at]))
         if len(known):
             rows = reviews[known]
             if count:
