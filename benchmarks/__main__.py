@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.cases import CASES, Sizes, build
 from benchmarks.contenders import Task
 from sentiment import InputError, load
-from sentiment.data import text
+from sentiment.data.padding import FIRST_WORD, UNKNOWN
 from sentiment.keras import archive
 from sentiment.keras.backend import keras
 from sentiment.kinds import cnn_lstm
@@ -165,7 +165,8 @@ def asking(model: str, rounds: int) -> dict[str, float]:
     folder, ids = ROOT / "models" / model, np.load(ROOT / "data" / model / "x_train.npy")
     ours, keras = load(folder), archive.unpack((folder / cnn_lstm.FILE).read_bytes())
     rare = max(ours.index, key=ours.index.get)  # a word that the vocabulary lacks
-    texts = [text.decode(row, ours.index).replace("?", rare) for row in ids]
+    word = {rank + FIRST_WORD: word for word, rank in ours.index.items()} | {UNKNOWN: rare}
+    texts = [" ".join(word[id] for id in row if id in word) for row in ids.tolist()]
     contenders = {
         "ours": lambda: ours.predict(texts),
         "keras fit": lambda: keras.predict(ids.astype("i4"), BATCH, verbose=0),

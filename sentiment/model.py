@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from sentiment import InputError
+from sentiment.data import padding
 from sentiment.data.archives import UNREADABLE
-from sentiment.data.padding import FIRST_WORD, START, UNKNOWN, Ragged, dtype_for
-from sentiment.data.text import clean, encode, from_dict, join, word_ids, words
+from sentiment.data.padding import FIRST_WORD, UNKNOWN, Reviews, words_of
+from sentiment.data.text import Normal, clean, encode, from_dict, join, words
 from sentiment.kinds import Model, find
 from sentiment.schema import Pad, Section, check
 from sentiment.training import called, digest
@@ -145,7 +147,6 @@ class TextModel:
         self._limit = about["pad"]["vocabulary"]
         self.vocabulary = self._limit or max(index.values(), default=0) + FIRST_WORD + 1
         known = self.vocabulary - FIRST_WORD
-        self._ids = word_ids(index, self.vocabulary)
         self._word = {rank + FIRST_WORD: word for word, rank in index.items() if rank < known}
 
     def predict(self, texts: str | Iterable[str], *, words: int = 0) -> list[Answer]:
@@ -195,49 +196,71 @@ class TextModel:
         """The text in the form in which its words are looked up; see ``data.text.clean``."""
         return clean(text, self.index, self.vocabulary, self.tokens)
 
-    def encode(self, texts: Iterable[str]) -> np.ndarray | Ragged:
+    def encode(self, texts: Iterable[str]) -> Reviews:
         """Word ids of cleaned texts, as ``pad`` made them for training."""
-        return self._arrays([encode(text, self.index, self.vocabulary, self.tokens) for text in texts])
+        ranks, counts = self._look_up([*texts])
+        return self._rows(ranks[ranks > 0], _sums(ranks > 0, counts))
 
-    def _arrays(self, ids: list[list[int]]) -> np.ndarray | Ragged:
-        kind = dtype_for(self._limit)
+    @cached_property
+    def _look_up(self) -> Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]:
+        """Gives the ranks of the words of cleaned texts, 0 where the index lacks one, and the words per text."""
+        if not isinstance(self.tokens, Normal) or self.tokens.unit == "words":
+            from sentiment.engine.lookup import Lookup
+
+            return Lookup(self.index, self.tokens)
+
+        def look_up(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+            split = [words(text, self.tokens) for text in texts]
+            ranks = [self.index.get(word, 0) for each in split for word in each]
+            return np.array(ranks, np.int32), np.array([*map(len, split)], np.int64)
+
+        return look_up
+
+    def _rows(self, ranks: np.ndarray, lengths: np.ndarray) -> Reviews:
         if self.max_length is None:
-            return Ragged(np.array([id for review in ids for id in review], kind), np.array([*map(len, ids)]))
-        rows = np.zeros((len(ids), self.max_length), kind)
-        for row, review in zip(rows, ids, strict=True):
-            row[-len(review) :] = review[-self.max_length :]
-        return rows
+            return padding.whole(ranks, lengths, self._limit)
+        return padding.pad(ranks, lengths, self.max_length, self._limit)
 
     def _predict(self, texts: Sequence[str], count: int) -> tuple[list[Answer], list[list]]:
         """Answers, and the effects of all words of each text if ``count`` is not 0; -1 names all words."""
         if odd := [text for text in texts if not isinstance(text, str)]:
             raise TypeError(f"texts: expected strings, got {type(odd[0]).__name__}")
         cleaned = [self.clean(text) for text in texts]
-        found = [[*map(self._ids.get, words(text, self.tokens))] for text in cleaned]
-        ids = [[START, *filter(None, review)] for review in found]
-        longest = self.max_length or max(map(len, ids), default=0)
-        reviews = self._arrays(ids)
-        known = np.flatnonzero([any(id > UNKNOWN for id in review[-longest:]) for review in ids])
-        answers = [
-            Answer("", float("nan"), [], review.count(None) + review.count(UNKNOWN), False, _refusal(text))
-            for text, review in zip(texts, found, strict=True)
-        ]
+        ranks, counts = self._look_up(cleaned)
+        lengths = _sums(ranks > 0, counts)
+        reviews = self._rows(ranks[ranks > 0], lengths)
+        read = words_of(reviews)
+        known = np.flatnonzero(_sums(read.ids > UNKNOWN, read.lengths))
+        unknown = _sums((ranks == 0) | (ranks + FIRST_WORD >= self.vocabulary), counts).tolist()
+        truncated = (lengths >= (self.max_length or np.inf)).tolist()  # with the start id
+        answers: list = [None] * len(texts)
         effects: list[list] = [[] for _ in texts]
+        for at in {*range(len(texts))}.difference(known.tolist()):
+            answers[at] = Answer("", float("nan"), [], unknown[at], False, _refusal(cleaned[at]))
         if len(known):
             rows = reviews[known]
-            positive = self.model.predict(rows, batch=BATCH)
-            moved = self.model.effects(rows, positive) if count else [[] for _ in known]
-            for at, label, probability, pairs in zip(known, called(positive), positive, moved, strict=True):
+            if count:
+                positive, moved = self.model.explain(rows, batch=BATCH, count=count)
+            else:
+                positive, moved = self.model.predict(rows, batch=BATCH), [[]] * len(known)
+            for at, label, probability, pairs in zip(
+                known.tolist(), called(positive).tolist(), positive, moved, strict=True
+            ):
                 named = [(join((self._word[id] for id in gram), self.tokens), effect) for gram, effect in pairs]
-                named = strongest(named, len(named) if count < 0 else count)
+                named = strongest(named, len(named) if count < 0 else count) if named else []
                 each, name, of = None, self.labels[label], self.labels[1]
                 if positive.ndim == 2:
                     each, of = dict(zip(self.labels, probability.tolist(), strict=True)), name
                     probability = probability[label]
-                unknown, truncated = answers[at].unknown, len(ids[at]) > longest
-                answers[at] = Answer(name, float(probability), named, unknown, truncated, "", each, of)
+                answers[at] = Answer(name, float(probability), named, unknown[at], truncated[at], "", each, of)
                 effects[at] = pairs
         return answers, effects
+
+
+def _sums(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The sum of each run of values, int64 [runs], of runs of these lengths, end to end."""
+    totals, ends = np.append(0, np.cumsum(values)), np.cumsum(lengths)
+    return totals[ends] - totals[ends - lengths]
 
 
 def _refusal(text: str) -> str:

@@ -6,7 +6,7 @@ labels. ``keras`` is Keras, or for the compiled trainer ``sentiment.keras.plain`
 without Keras.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from types import ModuleType
@@ -16,13 +16,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from sentiment.data.archives import UNREADABLE
-from sentiment.data.padding import UNKNOWN, Reviews
+from sentiment.data.padding import UNKNOWN
 from sentiment.keras import archive, plain
 from sentiment.schema import Batch, Epochs, ModelSettings, Pad, Rate, Section, Seed
 from sentiment.training import digest, split
 
 if TYPE_CHECKING:
-    from sentiment.engine.trainer import CompiledTrainer
+    from sentiment.engine.trainer import CompiledPredictor, CompiledTrainer
     from sentiment.keras.trainer import KerasTrainer
 
 FILE = "model.keras"
@@ -31,8 +31,8 @@ PARALLEL = True
 TOGETHER = 4096
 """Maximum number of reviews made at once to find effects: memory against speed."""
 
-OCCLUDED = 512
-"""Maximum number of those predicted at once."""
+MORE = 8
+"""Words tried beside those wanted, in either direction: `docs/performance.md` says how many of these are found."""
 
 
 class NetworkPad(Pad):
@@ -213,69 +213,76 @@ def open_model(content: bytes, expected: str) -> "CompiledModel | KerasModel":
     return KerasModel(content)
 
 
-def occlude(
-    reviews: np.ndarray, scores: np.ndarray, score: Callable[[np.ndarray], np.ndarray]
+def occlusion(
+    predict: Callable[..., np.ndarray],
+    reviews: np.ndarray,
+    positive: np.ndarray,
+    batch: int,
+    words: Iterable[np.ndarray] | None = None,
 ) -> list[list[tuple[tuple[int], float]]]:
-    """The effect of each word of each review on its score, by occlusion.
+    """The effect of each word of each review: the probability less that of the review without the word.
 
-    It is the score less that of the same review with the word, wherever it stands, made unknown (M. Zeiler and R.
-    Fergus, 2014; J. Li, W. Monroe and D. Jurafsky, 2016, for words). A word that stands there twice counts once: with
-    one of the two left, the review would still have said it.
+    The word is made unknown, wherever it stands (M. Zeiler and R. Fergus, 2014; J. Li, W. Monroe and D. Jurafsky, 2016,
+    for words). A word that stands there twice counts once: with one of the two left, the review would still have said
+    it. Each word takes a prediction.
+
+
+
+def likely(words: np.ndarray, estimates: np.ndarray, count: int) -> np.ndarray:
+    """The words that are likely to have the ``count`` largest effects above 0 and below 0, ascending.
 
     Args:
-        reviews: Word ids, [reviews, length].
-        scores: [reviews]; or [reviews, labels], of which that of the predicted label is taken.
-        score: Gives the scores of reviews.
+        words: Ids of a review's words, int [n], ascending.
+        estimates: Estimated effect of each, float [n].
+        count: How many effects are wanted.
+
+    >>> likely(np.arange(30), np.linspace(-1, 1, 30), 2).tolist() == [*range(10), *range(20, 30)]
+    True
     """
-    pairs = ((review, id) for review, row in enumerate(reviews) for id in np.unique(row[row > UNKNOWN]))
-    effects: list[list[tuple[tuple[int], float]]] = [[] for _ in reviews]
-    while part := [*islice(pairs, TOGETHER)]:
-        rows, ids = np.array(part).T
-        without = reviews[rows]
-        without[without == ids[:, None]] = UNKNOWN
-        before, after = scores[rows], score(without)
-        if scores.ndim == 2:
-            labels = before.argmax(axis=1)[:, None]
-            before, after = (np.take_along_axis(each, labels, 1)[:, 0] for each in (before, after))
-        for row, id, effect in zip(rows, ids, before - after, strict=True):
-            effects[row].append(((int(id),), float(effect)))
-    return effects
+    order = np.argsort(estimates, kind="stable")
+    return np.sort(words[np.union1d(order[: count + MORE], order[max(0, len(order) - count - MORE) :])])
 
 
-class _Network:
-    """Base class of both predictors: effects by occlusion."""
-
-    unit = "probability"
-    predict: Callable[..., np.ndarray]
-
-    def effects(self, reviews: Reviews, positive: np.ndarray) -> list[list[tuple[tuple[int], float]]]:
-        """As ``kinds.Model``; see ``occlude``."""
-        return occlude(reviews, positive, partial(self.predict, batch=OCCLUDED))
-
-
-class CompiledModel(_Network):
+class CompiledModel:
     """A network that the compiled blocks predict with; a ``kinds.Model``."""
 
-    parallel = True
+    unit, parallel = "probability", True
 
     def __init__(self, layers: list[dict], weights: np.ndarray):
         from sentiment.engine import promise
 
-        self.layers, self.weights, self.promise, self._predictor = layers, weights, promise(), None
+        self.layers, self.weights, self.promise = layers, weights, promise()
+        self._predictors: dict[bool, CompiledPredictor] = {}
+
+    def _predictor(self, batch: int, explains: bool) -> "CompiledPredictor":
+        from sentiment.engine.trainer import CompiledPredictor
+
+        if explains not in self._predictors:
+            self._predictors[explains] = CompiledPredictor(self.layers, self.weights, batch=batch, explains=explains)
+        return self._predictors[explains]
+
+    def estimates(self, reviews, *, batch: int) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """What ``predict`` gives, and the words of each review with their estimated effects; see ``engine.trainer``."""
+        return self._predictor(batch, explains=True).explain(reviews)
 
     def predict(self, reviews, *, batch: int, progress=lambda reviews: None) -> np.ndarray:
         """As ``kinds.Model``."""
-        from sentiment.engine.trainer import CompiledPredictor
+        return self._predictor(batch, explains=False).predict(reviews, progress)
 
-        if self._predictor is None:
-            self._predictor = CompiledPredictor(self.layers, self.weights, batch=batch)
-        return self._predictor.predict(reviews, progress)
+    def explain(self, reviews, *, batch: int, count: int) -> tuple[np.ndarray, list]:
+        """As ``kinds.Model``, by ``occlusion`` of the words whose estimated effects are the largest."""
+        if count < 0:
+            positive, words = self.predict(reviews, batch=batch), None
+        else:
+            positive, estimates = self.estimates(reviews, batch=batch)
+            words = [likely(*each, count) for each in estimates]
+        return positive, occlusion(self.predict, reviews, positive, batch, words)
 
 
-class KerasModel(_Network):
+class KerasModel:
     """A network that Keras predicts with; a ``kinds.Model``."""
 
-    parallel = False
+    unit, parallel = "probability", False
 
     def __init__(self, content: bytes):
         from sentiment.keras import backend, trainer
@@ -289,3 +296,8 @@ class KerasModel(_Network):
         from sentiment.keras import trainer
 
         return trainer.predict(self.model, reviews, batch=batch, progress=progress)
+
+    def explain(self, reviews, *, batch: int, count: int) -> tuple[np.ndarray, list]:
+        """As ``kinds.Model``, of all words whatever the ``count``, by ``occlusion``."""
+        positive = self.predict(reviews, batch=batch)
+        return positive, occlusion(self.predict, reviews, positive, batch)

@@ -14,7 +14,6 @@ from stages.common.command import command
 from stages.common.files import write_json
 
 COMPUTING = (
-    "dvclive",  # writes the history
     "h5py",  # writes the weights
     "keras",  # writes the model file
     "llvmlite",  # compiles, under numba

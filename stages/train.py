@@ -15,8 +15,6 @@ from pathlib import Path
 from tokenize import TokenError
 
 import numpy as np
-from dvclive import Live
-from scmrepo.exceptions import SCMError
 from tqdm import tqdm
 
 from sentiment import InputError, kinds
@@ -130,17 +128,17 @@ def train_on(
     """
     each, _ = split(len(labels), held_out(settings))
     total, done = trainer.epochs * each, len(history) * each
+    folder = Path("plots", name, "history")
     bar = tqdm(total=total, initial=done, unit=" reviews", desc=f"train {name}", disable=None)
-    with _live(f"plots/{name}/history") as live, bar:
+    with bar:
         if history:
             bar.write(f"resuming after epoch {len(history)} of {trainer.epochs}")
-        for epoch in history:
-            _log(live, epoch["metrics"])
+            write_history(folder, history)
         for epoch in epochs(settings, trainer, reviews, labels, len(history), bar.update):
             metrics = {key: round(value, DECIMALS) for key, value in epoch.metrics.items()}
             history.append({"metrics": metrics, "weights": digest(epoch.state["weights"])})
             checkpoint.save(epoch.state, history)
-            _log(live, metrics)
+            write_history(folder, history)
             figures = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
             bar.write(f"epoch {len(history)}: {figures}")
     digests = [epoch["weights"] for epoch in history]
@@ -159,20 +157,16 @@ def fingerprint(settings: str, *arrays: np.ndarray) -> str:
     return seen.hexdigest()
 
 
-def _live(folder: str) -> Live:
-    try:
-        live = Live(folder, save_dvc_exp=False, dvcyaml=None)
-    except SCMError as error:
-        raise InputError(f"Git: DVCLive needs a repository with a commit ({error}); run `git commit` first") from None
-    live.step = 1  # epochs count from 1
-    return live
-
-
-def _log(live: Live, metrics: dict[str, float]) -> None:
-    for key, value in metrics.items():
+def write_history(folder: Path, history: list[dict]) -> None:
+    """Write the metrics of the epochs as DVCLive's callbacks do; to import DVCLive takes longer than an epoch may."""
+    last: dict[str, dict[str, float]] = {}
+    for key in dict.fromkeys(key for epoch in history for key in epoch["metrics"]):
         split, name = ("eval", key[4:]) if key.startswith("val_") else ("train", key)
-        live.log_metric(f"{split}/{name}", value)  # where DVCLive's own callbacks have them
-    live.next_step()
+        rows = [(step, epoch["metrics"][key]) for step, epoch in enumerate(history, 1) if key in epoch["metrics"]]
+        last.setdefault(split, {})[name] = rows[-1][1]
+        text = "".join(f"{step}\t{value}\n" for step, value in [("step", name), *rows])
+        write_text(folder / "plots/metrics" / split / f"{name}.tsv", text)
+    write_text(folder / "metrics.json", json.dumps(last | {"step": len(history)}, indent=4) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Train a few batches of each of some networks, predict a few reviews, and print what the bits were.
 
 `python -m tests.bits FILE` reads a JSON object of names and ``Run``s. For each it prints a line for the first weights,
-one per update and one for the predictions; other processes, on any processor, must print the same. Needs no Keras.
+one per update, one for the predictions and one for the estimated effects of words; other processes, on any processor,
+must print the same. Needs no Keras.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sentiment.engine import shards
-from sentiment.engine.trainer import CompiledTrainer, predict
+from sentiment.engine.trainer import CompiledPredictor, CompiledTrainer, predict
 
 
 class Run(NamedTuple):
@@ -56,8 +57,10 @@ def main(name: str, run: Run) -> None:
         trained = ids[: run.batch * run.updates]
         trainer.epoch(trained, np.arange(len(trained)) % labels, np.arange(len(trained))[::-1], 1)
         say(name, "epoch", digest(trainer.state()["weights"]))
-    predictions = predict(run.layers, trainer.state()["weights"], ids[: run.predictions], batch=run.predictions)
-    say(name, "predictions", digest(predictions))
+    weights, asked = trainer.state()["weights"], ids[: run.predictions]
+    say(name, "predictions", digest(predict(run.layers, weights, asked, batch=run.predictions)))
+    _, effects = CompiledPredictor(run.layers, weights, batch=run.predictions, explains=True).explain(asked)
+    say(name, "effects", digest(np.concatenate([each for _, each in effects])))
 
 
 def say(*words: object) -> None:

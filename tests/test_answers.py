@@ -58,8 +58,8 @@ def test_an_explanation_shades_each_word_by_the_effects_of_its_n_grams_and_shows
     class Grams(Constant):
         unit = "log-odds"
 
-        def effects(self, reviews, positive):
-            return [[((4, 5), 0.5), ((4,), 0.25), ((5, 6), -0.5)]]
+        def explain(self, reviews, *, batch, count):
+            return self.predict(reviews, batch=batch), [[((4, 5), 0.5), ((4,), 0.25), ((5, 6), -0.5)]]
 
     model = TextModel(Grams(0.75), INDEX, about_of(max_length=9, vocabulary=9))
     found = model.explain("GOOD <b>film</b> zxcvb, rare & good film")

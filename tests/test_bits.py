@@ -15,9 +15,11 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 from benchmarks.cases import CASES, Sizes, labels, plain, reviews, to_layers
+from sentiment.data.text import IMDB
 from sentiment.engine import matrices, promise
+from sentiment.engine.lookup import Lookup
 from sentiment.engine.optimizers import OPTIMIZERS
-from sentiment.engine.trainer import CompiledTrainer
+from sentiment.engine.trainer import CompiledPredictor, CompiledTrainer
 from tests import grams
 from tests.bits import TUNING, Run
 from tests.conftest import ROOT, emulated, on_cores, real_models
@@ -99,7 +101,7 @@ def test_cores_threads_and_settings_leave_the_bits_alone(here, runs, cores, envi
 
 def test_another_network_has_other_bits(here):
     digests = [line.split()[-1] for line in here if " first " not in line]
-    assert len(digests) == (3 + 1) * (len(CASES) + 2) + 1 + (2 + 1) * len(real_models())
+    assert len(digests) == (3 + 2) * (len(CASES) + 2) + 1 + (2 + 2) * len(real_models())
     # SGD begins as Adam does: they part with the first update, and so in the second probabilities.
     assert len(set(digests)) == len(digests) - 1
 
@@ -136,6 +138,9 @@ def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
         trainer = CompiledTrainer(plain(case, Sizes()), **settings)
         trainer.epoch(ids, labels(case, 8), np.arange(8), 0)
         trainer.predict(ids)
+        weights = trainer.state()["weights"]
+        CompiledPredictor(trainer.layers, weights, batch=8, explains=True).explain(ids)
+    Lookup({"film": 1}, IMDB)(["a film"])
     grams.train(grams.settings("tfidf", engine="compiled", epochs=1, batch=4, learning_rate=0.1), *grams.corpus(8))
     modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
     functions = {function for names in modules for function in names.values() if isinstance(function, Dispatcher)}

@@ -19,10 +19,11 @@ from sentiment.engine.blocks import lstm
 from sentiment.engine.blocks.dropout import Dropout, factors
 from sentiment.engine.matrices import product
 from sentiment.engine.network import Network
-from sentiment.engine.trainer import DRAWS, CompiledTrainer, predict
+from sentiment.engine.trainer import DRAWS, CompiledPredictor, CompiledTrainer, predict
 from sentiment.keras import archive, backend
 from sentiment.keras import plain as plain_keras
 from sentiment.keras.backend import keras
+from sentiment.network import CompiledModel, occlusion
 
 SETTINGS = {"optimizer": "adam", "learning_rate": 0.01, "seed": 4}
 
@@ -127,6 +128,46 @@ def test_the_bits_of_a_prediction_depend_on_no_other_review(case):
     alone = [predict(plain_layers, weights, row[None], batch=1) for row in ids[:20]]
     np.testing.assert_array_equal(together[:20], np.concatenate(alone))
     np.testing.assert_array_equal(together, predict(plain_layers, weights, ids, batch=33))
+
+
+def keras_effects(model, row, words):
+    """The effect of each word in float64: Keras's slope of the logit times the change of the pooled outputs."""
+    x = tf.constant(np.concatenate([row[None], np.where(row == words[:, None], 2, row)]).astype("i4"))
+    for layer in model.layers[:3]:
+        x = layer(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = x[:1]
+        for layer in model.layers[3:]:
+            y = layer(y, training=False) if isinstance(layer, keras.layers.Dropout) else layer(y)
+        logit = tf.math.log(y / (1 - y))
+    slopes = tape.gradient(logit, x)[:1]
+    changes = tf.reduce_sum(slopes * (x[:1] - x[1:]), axis=(1, 2))
+    return (y[0, 0] - tf.sigmoid(logit[0, 0] - changes)).numpy()
+
+
+@every_case
+@pytest.mark.parametrize("sizes", EDGES, ids=str)
+def test_the_estimated_effect_of_a_word_is_keras_s_slope_times_the_change_of_the_first_block(case, sizes, exact_keras):
+    plain_layers, model, ids = plain(case, sizes), cases.build(case, sizes), reviews(sizes, 5)
+    weights = Network(plain_layers).first_weights(2) * 3
+    backend.set_weights(model, weights)
+    positive, effects = CompiledPredictor(plain_layers, weights, batch=3, explains=True).explain(ids)
+    np.testing.assert_array_equal(positive, predict(plain_layers, weights, ids, batch=5))
+    for row, (words, found) in zip(ids, effects, strict=True):
+        np.testing.assert_array_equal(words, np.unique(row[row > 2]))
+        np.testing.assert_allclose(found, keras_effects(model, row, words), atol=3e-6)
+    _, alone = CompiledPredictor(plain_layers, weights, batch=1, explains=True).explain(ids[-1:])
+    np.testing.assert_array_equal(alone[0], effects[-1])
+
+
+def test_where_the_rest_of_the_network_is_linear_the_estimate_is_the_effect():
+    plain_layers, ids = plain("average of words", Sizes()), reviews(Sizes(), 40)
+    model = CompiledModel(plain_layers, Network(plain_layers).first_weights(2) * 3)
+    positive, estimates = CompiledPredictor(plain_layers, model.weights, batch=7, explains=True).explain(ids)
+    for (words, found), exact in zip(estimates, occlusion(model.predict, ids, positive, 7), strict=True):
+        assert [(word,) for word in words] == [gram for gram, _ in exact]
+        np.testing.assert_allclose(found, [effect for _, effect in exact], atol=1e-6)
 
 
 @every_case

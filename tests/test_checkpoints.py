@@ -3,10 +3,11 @@
 import gc
 import json
 import re
+import subprocess
+import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from stages import train
 from stages.environment import COMPUTING
 from stages.params import check_model
 from stages.train import Checkpoint
+from tests.conftest import ROOT
 from tests.repositories import inside
 
 NAME, REVIEWS, LENGTH = "m", 7, 5
@@ -117,7 +119,6 @@ class Project:
             self.write(name, "1")
         monkeypatch.setattr(train, "__file__", str(folder / "stages/train.py"))
         monkeypatch.setattr(cnn_lstm, "make_trainer", self.make_trainer)
-        monkeypatch.setattr(train, "_live", lambda folder: MagicMock())  # DVCLive, which looks for a repository
         monkeypatch.delenv("LAUNCHER", raising=False)
 
     def write(self, name: str, content: "str | np.ndarray") -> None:
@@ -208,3 +209,26 @@ def test_a_killed_training_starts_afresh_where_something_that_shapes_it_has_chan
     assert not project.start()
     assert "resuming" not in capsys.readouterr().out
     assert project.start()  # from the new one
+
+
+DVCLIVE = """
+import sys, json
+from dvclive import Live
+with Live(sys.argv[1], save_dvc_exp=False, dvcyaml=None) as live:
+    for live.step, metrics in enumerate(json.loads(sys.argv[2]), start=1):
+        for key, value in metrics.items():
+            live.log_metric(key.replace("val_", "eval/") if key.startswith("val_") else f"train/{key}", value)
+        live.make_summary()
+"""
+
+
+def test_the_history_has_the_bytes_that_dvclive_writes(tmp_path):
+    """Its own import takes a second, so `train` writes them itself."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    epochs = [{"loss": 0.25, "accuracy": 1.0, "val_loss": 1e-05}, {"loss": 0.123456, "accuracy": 0.5, "val_loss": 7.5}]
+    train.write_history(ours, [{"metrics": metrics} for metrics in epochs])
+    subprocess.run([sys.executable, "-c", DVCLIVE, theirs, json.dumps(epochs)], cwd=ROOT, check=True)
+    files = {path.relative_to(theirs) for path in theirs.rglob("*.*")}
+    assert files == {path.relative_to(ours) for path in ours.rglob("*.*")}
+    for file in files:
+        assert (ours / file).read_bytes() == (theirs / file).read_bytes()

@@ -12,8 +12,8 @@ from sentiment import InputError
 from stages import environment
 from tests.conftest import ROOT
 
-COMPUTING = ("dvclive", "h5py", "keras", "llvmlite", "numba", "numpy", "scikit-learn", "scipy", "tensorflow")
-HARMLESS = {"dvc", "mpi4py", "openpyxl", "psutil", "pydantic", "pyyaml", "requests", "scmrepo", "tqdm"}
+COMPUTING = ("h5py", "keras", "llvmlite", "numba", "numpy", "scikit-learn", "scipy", "tensorflow")
+HARMLESS = {"dvc", "mpi4py", "openpyxl", "psutil", "pydantic", "pyyaml", "requests", "tqdm"}
 """Packages that read params, dvc.lock and files of texts, fetch checked bytes, pass bytes on or show progress."""
 
 

@@ -16,9 +16,9 @@ COMMANDS = {
     ("stages.download",): set(),
     ("stages.environment",): set(),
     ("stages.pad", COMPILED): set(),
-    ("stages.train", COMPILED): {"numba", "h5py", "dvc", "dvclive", "requests"},  # DVC by DVCLive
+    ("stages.train", COMPILED): {"numba", "h5py"},
     ("stages.evaluate", COMPILED): {"numba", "h5py", "sklearn", "scipy.linalg"},
-    ("stages.train", GRAMS): {"numba", "scipy.linalg", "dvc", "dvclive", "requests"},
+    ("stages.train", GRAMS): {"numba", "scipy.linalg"},
     ("stages.evaluate", GRAMS): {"numba", "sklearn", "scipy.linalg"},
     ("stages.evaluate", LIBLINEAR): {"numba", "sklearn", "scipy.linalg"},
     ("sentiment", "--model", COMPILED, "a wonderful film"): {"numba", "h5py"},

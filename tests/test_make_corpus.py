@@ -230,7 +230,7 @@ def test_the_reference_is_what_scikit_learn_predicts_on_the_folds_of_the_candida
     drawn = random.Random(3)
     vocabulary = {0: ["awful", "dull"], 1: ["fine", "great"], 2: ["so", "passable"]}
     labels = np.array([drawn.randrange(3) for _ in range(90)])
-    texts = [" ".join(drawn.choices([*vocabulary[label], *"film cast the it".split()], k=4)) for label in labels]
+    texts = [" ".join(drawn.choices([*vocabulary[label], *["film", "cast", "the", "it"]], k=4)) for label in labels]
     folds, expected = recommend.fold_of(labels), {}
     for name, options in recommend.REFERENCES.items():
         right = 0

@@ -2,6 +2,7 @@ import hashlib
 import json
 import string
 import unicodedata
+from functools import cache, partial
 
 import pytest
 from hypothesis import example, given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.text import text_to_word_sequence
 
 from sentiment.data import text
+from sentiment.engine.lookup import Lookup
 
 INDEX = {"a": 1, "film": 2, "isn't": 3, "b-movie": 4, "rare": 96, "rarer": 97}
 
@@ -160,6 +162,31 @@ def test_symbols_are_tokens_and_letters_are_normalised(written, words):
     plain = tokens._replace(symbols=False)
     letters = [word for word in words if any(letter.isalpha() for letter in word)]
     assert text.words(text.clean(written, tokens=plain), plain) == letters
+
+
+WORDY = st.lists(
+    st.sampled_from(["it", "Wasn't", "good", "9", "99", "x'\xe9", "\xc9", "film,", " ", "\t", "\0", "\ud800"])
+)
+NUMBERS = {str(number): number for number in range(1, 3000)}
+LOOKED = SPOKEN | NUMBERS | {"x'\xe9": 5000, "\xc9": 5001, "\0": 5002, "\ud800": 5003, "It": 5004}
+LOOKUP = cache(partial(Lookup, LOOKED))
+
+
+@pytest.mark.parametrize(
+    "tokens", [text.IMDB, text.Tokens(False, "."), *(rule for rule in NORMAL if rule.unit == "words")], ids=str
+)
+@given(texts=st.lists(st.one_of(st.text(), HOSTILE, WORDY.map(" ".join), WORDY.map("".join))))
+def test_a_lookup_finds_the_rank_of_each_word(tokens, texts):
+    cleaned = [text.clean(written, LOOKED, 9000, tokens) for written in texts]
+    ranks, counts = LOOKUP(tokens)(cleaned)
+    expected = [text.words(written, tokens) for written in cleaned]
+    assert counts.tolist() == [*map(len, expected)]
+    assert ranks.tolist() == [LOOKED.get(word, 0) for words in expected for word in words]
+
+
+def test_a_lookup_finds_every_word_of_its_index():
+    words = [*NUMBERS]
+    assert LOOKUP(text.IMDB)([" ".join(words[:1000]), " ".join(words[1000:])])[0].tolist() == [*NUMBERS.values()]
 
 
 def test_every_word_of_the_real_index_is_found_through_cleaning(imdb):

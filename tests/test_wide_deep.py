@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from export.graph import served
-from sentiment import InputError
+from sentiment import InputError, network
 from sentiment.data import ngrams, padding
 from sentiment.data.archives import members, pack_members
 from sentiment.data.padding import START, UNKNOWN, Ragged
@@ -128,8 +128,10 @@ def test_training_resumed_after_any_epoch_ends_with_the_same_bytes(reviews, trai
 def test_effects_are_the_parts_of_the_n_grams_and_what_the_network_loses_without_a_word(reviews, model):
     some = reviews[0][:3]
     rows = rows_of(some)
-    wide = model.wide.effects(some, model.predict(some, batch=3))
-    for at, effects in enumerate(model.effects(some, model.predict(some, batch=3))):
+    positive, every = model.explain(some, batch=3, count=-1)
+    wide = model.wide.effects(some, positive)
+    np.testing.assert_array_equal(positive, model.predict(some, batch=3))
+    for at, effects in enumerate(every):
         assert len({gram for gram, _ in effects}) == len(effects)
         expected = dict(wide[at])
         for id in set(rows[at].tolist()) - {0, START, UNKNOWN}:
@@ -137,6 +139,19 @@ def test_effects_are_the_parts_of_the_n_grams_and_what_the_network_loses_without
             before, after = wide_deep.log_odds(model.deep.predict(np.stack([rows[at], without]), batch=2))
             expected[id,] = expected.get((id,), 0.0) + WEIGHT * (before - after)
         assert dict(effects) == pytest.approx(expected, abs=1e-5)
+
+
+def test_some_of_the_effects_are_the_largest_of_all_and_no_other_values(reviews, model, monkeypatch):
+    some = reviews[0][:5]
+    monkeypatch.setattr(network, "MORE", 2)
+    _, every = model.explain(some, batch=5, count=-1)
+    positive, few = model.explain(some, batch=5, count=1)
+    np.testing.assert_array_equal(positive, model.predict(some, batch=5))
+    assert sum(map(len, few)) < sum(map(len, every))
+    for all_effects, effects in zip(every, few, strict=True):
+        assert dict(effects) == pytest.approx({gram: dict(all_effects)[gram] for gram, _ in effects}, abs=1e-6)
+        for best in (max, min):
+            assert best(value for _, value in effects) == pytest.approx(best(value for _, value in all_effects))
 
 
 def test_the_graph_answers_as_the_model(reviews, trained, model):

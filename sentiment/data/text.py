@@ -110,6 +110,12 @@ def join(gram: Iterable[str], tokens: AnyTokens = IMDB) -> str:
     return ("" if isinstance(tokens, Normal) and tokens.unit == "characters" else " ").join(gram)
 
 
+def put_as(tokens: AnyTokens) -> str:
+    """The replacement of each character below U+0100, by which ``words`` of a ``clean`` text are between spaces."""
+    letters = "".join(map(chr, range(256)))
+    return letters.translate(_table(tokens)) if isinstance(tokens, Tokens) else letters
+
+
 @cache
 def _table(tokens: Tokens) -> dict:
     """The translation of a text to words and spaces."""
@@ -151,15 +157,6 @@ def encode(text: str, index: dict[str, int], vocabulary: int, tokens: AnyTokens 
     return [START, *(rank + FIRST_WORD if rank + FIRST_WORD < vocabulary else UNKNOWN for rank in ranks)]
 
 
-def word_ids(index: dict[str, int], vocabulary: int) -> dict[str, int]:
-    """The id that ``encode`` gives each word of an index, for many texts.
-
-    >>> word_ids({"a": 1, "film": 2, "isn't": 9}, vocabulary=10)
-    {'a': 4, 'film': 5, "isn't": 2}
-    """
-    return {word: rank + FIRST_WORD if rank + FIRST_WORD < vocabulary else UNKNOWN for word, rank in index.items()}
-
-
 def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0, tokens: AnyTokens = IMDB) -> str:
     """Text from the world, so that ``words`` and ``encode`` find the words that a reader sees.
 
@@ -177,9 +174,10 @@ def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0, t
     >>> clean("It wasn\\u2019t good\\u2026<BR>It", {"wasn't": 1, "good": 2}, vocabulary=10)
     "It wasn't good...\\nIt"
     """
-
     if isinstance(tokens, Normal):
         return normalise(text, tokens)
+    if text.isascii() and _MARKED.search(text) is None:
+        return text
 
     def known(match: re.Match) -> str:
         word = match[0]

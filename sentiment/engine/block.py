@@ -9,7 +9,8 @@ A batch goes through a list of blocks like this; only the last block knows the l
     for each block:                     finish          what depends on all shards
 
 A block of steps is one whose inputs have a row per step (``takes.steps`` is not 0). In prediction there is no way back,
-and forward(0) runs once for all batches: what it leaves must survive later ``prepare``s.
+and forward(0) runs once for all batches: what it leaves must survive later ``prepare``s. To explain a prediction, the
+shards' way back runs too, from the logits to the outputs of the first block; the weights then get no gradient.
 
 A block reads ``inputs[group]``, writes ``outputs[group]``, which are the next block's inputs, and on the way back reads
 ``d_outputs[group]`` and fills ``d_inputs[group]``: ``d_x`` is the gradient of the batch's mean loss with respect to
@@ -67,7 +68,8 @@ class Capacity(NamedTuple):
 
     groups: int  # the padding review's and the shards'
     reviews: int  # at most, in a shard
-    training: bool  # whether there is a way back
+    training: bool  # whether the weights get a gradient
+    backward: bool  # whether there is a way back
 
     def rows(self, shape: Shape) -> np.ndarray:
         """Zeros, float32 [groups, rows, features], for values of a shape."""
@@ -75,7 +77,7 @@ class Capacity(NamedTuple):
 
     def gradient_rows(self, shape: Shape) -> np.ndarray:
         """The same for the gradient with respect to these values; without rows if there is no way back."""
-        return self.rows(shape) if self.training else zeros(self.groups, 0, whole(shape.features))
+        return self.rows(shape) if self.backward else zeros(self.groups, 0, whole(shape.features))
 
 
 class Block:
@@ -108,8 +110,9 @@ class Block:
         """
         self.outputs, self.d_outputs = outputs, d_outputs
         self.inputs, self.d_inputs = capacity.rows(self.takes), capacity.gradient_rows(self.takes)
-        self.parts = zeros(capacity.groups * capacity.training, sum(weight.padded_size for weight in self.weights))
-        self.d_values = [arrays(part, *self._shapes) for part in self.parts]
+        self.parts = zeros(capacity.groups, sum(weight.padded_size for weight in self.weights) * capacity.training)
+        shapes = [tuple(size * capacity.training for size in shape) for shape in self._shapes]
+        self.d_values = [arrays(part, *shapes) for part in self.parts]
 
     def bind(self, vector: np.ndarray, gradient: np.ndarray) -> None:
         """Take the block's own piece of the padded vector of weights, and of that of the gradient (``packing``).

@@ -99,6 +99,12 @@ class Network:
         for block in self.blocks if group else self._of_steps:
             block.forward(group)
 
+    def logit_backward(self, group: int) -> None:
+        """Go back through a group from its logits to the outputs of the first block."""
+        self.output.logit_backward(group)
+        for block in self.blocks[-2:0:-1]:
+            block.backward(group)
+
     def backward(self, group: int) -> None:
         """Go back through a group; through the padding review, 0, when all others are done."""
         for block in reversed(self.blocks if group else self._of_steps):

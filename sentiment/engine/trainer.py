@@ -8,6 +8,8 @@ import numpy as np
 from sentiment.data.padding import drop_words
 from sentiment.engine import packing, promise, shards
 from sentiment.engine.block import Capacity
+from sentiment.engine.blocks import output
+from sentiment.engine.blocks.words import Changes
 from sentiment.engine.groups import Groups
 from sentiment.engine.network import Network
 from sentiment.engine.optimizers import OPTIMIZERS
@@ -72,7 +74,7 @@ class CompiledTrainer:
         }
         self._gradient = np.zeros_like(self._vectors["weights"])
         self._ids, self._starts = None, None
-        capacity = Capacity(groups=1 + self.shards, reviews=-(-batch // self.shards), training=True)
+        capacity = Capacity(groups=1 + self.shards, reviews=-(-batch // self.shards), training=True, backward=True)
         self.network.allocate(capacity, self._vectors["weights"], self._gradient)
 
     def epoch(self, ids, labels, order, epoch, progress=lambda reviews: None):
@@ -149,17 +151,19 @@ class CompiledPredictor:
         layers: Of a Keras model; see ``Network``.
         weights: Flat float32 [parameters].
         batch: Reviews at a time, at most.
+        explains: Whether it is to ``explain`` too, which takes more memory.
 
     Raises:
         InputError: See ``Network``.
     """
 
-    def __init__(self, layers: list[dict], weights: np.ndarray, *, batch: int):
+    def __init__(self, layers: list[dict], weights: np.ndarray, *, batch: int, explains: bool = False):
         self.network = network = Network(layers)
         vector = packing.pack(network.weights, weights)
         blocks = min(-(-batch // BLOCK), max(1, CACHE // (BLOCK * network.bytes_per_review)))
         self.batch = min(batch, blocks * BLOCK)
-        network.allocate(Capacity(1 + blocks, min(BLOCK, self.batch), training=False), vector, np.zeros_like(vector))
+        capacity = Capacity(1 + blocks, min(BLOCK, self.batch), training=False, backward=explains)
+        network.allocate(capacity, vector, np.zeros_like(vector))
         self._steps = network.words.gives.steps
         padding = np.zeros((1, network.length), np.uint8)
         network.prepare(network.deal(padding, 1, padding_steps=self._steps), [])
@@ -190,6 +194,51 @@ class CompiledPredictor:
         if others := len(ids) - len(shards.own(len(ids))):
             progress(others)
         return probabilities
+
+    def explain(self, ids: np.ndarray) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """The probability that each review is positive, and an estimate of how much each of its words raised it.
+
+        The effect is the probability less that of the review with the word, wherever it stands, made unknown. The
+        outputs of the first block without the word are computed, and the rest of the network is taken to be linear in
+        them up to the logit: one pass back gives its slopes.
+
+        Args:
+            ids: int [reviews, length].
+
+        Returns:
+            Probabilities, float32 [reviews], as ``predict`` gives; and for each review the words that the vocabulary
+            has, int32 [words], ascending, and the estimate for each, float32 [words].
+        """
+        network, probabilities = self.network, np.empty(len(ids), np.float32)
+        effects: list = [()] * len(ids)
+        for begin in range(0, len(ids), self.batch):
+            rows = ids[begin : begin + self.batch]
+            groups = network.deal(rows, -(-len(rows) // BLOCK), padding_steps=self._steps)
+            network.prepare(groups, [])
+            counts, words, logits = self._changes(groups)
+            there = np.arange(network.length) < counts[:, None]
+            before = output.probabilities(network.output.logits())
+            after = output.probabilities(np.repeat(network.output.logits(), counts) - logits[there])
+            probabilities[begin + groups.order] = before
+            ends = np.cumsum(counts)[:-1]
+            each = zip(np.split(words[there], ends), np.split(np.repeat(before, counts) - after, ends), strict=True)
+            for review, pair in zip(begin + groups.order, each, strict=True):
+                effects[review] = pair
+        return probabilities, effects
+
+    def _changes(self, groups: Groups) -> Changes:
+        """The changes of the logits of a batch, in the order of the groups' reviews, once it is prepared."""
+        order, shape = np.argsort(groups.ids, axis=1, kind="stable"), groups.ids.shape
+        changes = Changes(np.zeros(shape[0], np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.float32))
+
+        def find(block):
+            group, reviews = block + 1, groups.reviews[block + 1]
+            self.network.forward(group)
+            self.network.logit_backward(group)
+            self.network.words.changes(group, order[reviews], Changes(*(array[reviews] for array in changes)))
+
+        shards.side_by_side(find, len(groups) - 1)
+        return Changes(*(array[1:] for array in changes))
 
 
 def predict(

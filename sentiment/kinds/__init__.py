@@ -29,6 +29,10 @@ NAMES = sorted(module.name for module in pkgutil.iter_modules(__path__))
 """The kinds there are."""
 
 
+Effects = list[tuple[Sequence[int], float]]
+"""Successive word ids of a review, and the effect of each."""
+
+
 class Model(Protocol):
     """A trained model.
 
@@ -36,7 +40,7 @@ class Model(Protocol):
         promise: One line that says what computes, and on which machines the bits are the same.
         parallel: Whether several processes can share a prediction.
         weights: float32 [parameters].
-        unit: Unit of ``effects``.
+        unit: Unit of the effects.
     """
 
     promise: str
@@ -58,17 +62,18 @@ class Model(Protocol):
             InputError: The ids are not of the model's length and vocabulary.
         """
 
-    def effects(self, reviews: Reviews, positive: np.ndarray) -> list[list[tuple[Sequence[int], float]]]:
-        """By how much each word or n-gram raised the prediction of label 1, of more labels of the predicted one.
+    def explain(self, reviews: Reviews, *, batch: int, count: int) -> tuple[np.ndarray, list[Effects]]:
+        """What ``predict`` gives, and by how much each word or n-gram raised it, in ``unit``.
 
-        Effects are in ``unit``.
+        The effects are on the prediction of label 1; of more labels, on that of the predicted one.
 
         Args:
             reviews: Word ids.
-            positive: What ``predict`` gave for them.
+            batch: As for ``predict``.
+            count: How many of the largest effects above 0 and below 0 are wanted at least; -1 for all.
 
         Returns:
-            For each review, pairs of successive word ids and their effect, in any order; each n-gram once.
+            The probabilities, and the effects in each review, in any order; each n-gram once.
         """
 
 

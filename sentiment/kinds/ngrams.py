@@ -174,8 +174,13 @@ class Linear:
         parts = self.weighting.features(counts).data * self.weights[counts.indices]
         return sums(counts.indptr, parts) + float(self.weights[-1])
 
-    def effects(self, reviews: Reviews, positive: np.ndarray) -> list:
+    def explain(self, reviews: Reviews, *, batch: int, count: int) -> tuple[np.ndarray, list]:
         """As ``kinds.Model``: weight times feature of each n-gram, whose sum and the bias are the logit."""
+        positive = self.predict(reviews, batch=batch)
+        return positive, self.effects(reviews, positive)
+
+    def effects(self, reviews: Reviews, positive: np.ndarray) -> list:
+        """The effects of ``explain``, whose probabilities are ``positive``."""
         features = self.weighting.features(ngrams.count(words_of(reviews), self.grams, self.bits))
         parts = features.data * self.weights[features.indices]
         rows = (slice(*ends) for ends in zip(features.indptr, features.indptr[1:], strict=False))
@@ -210,7 +215,7 @@ class OneVersusRest(Linear):
         return normalised([model.score(counts) for model in self.models])
 
     def effects(self, reviews: Reviews, positive: np.ndarray) -> list:
-        """As ``kinds.Model``: of the model of the predicted label."""
+        """As ``Linear``, of the model of the predicted label."""
         labels = called(positive)
         effects: list = [[] for _ in labels]
         for label in np.unique(labels):

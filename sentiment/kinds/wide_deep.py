@@ -11,7 +11,6 @@ sigmoid is the probability of the review.
 
 import json
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -29,7 +28,7 @@ from sentiment.schema import ModelSettings, Section, Seed
 FILE = "model.zip"
 PARALLEL = True
 
-PARTS = {"cnn_lstm": "fd53f3f500e6c2e0", "ngrams": "5c6bdb6f43dafb19"}
+PARTS = {"cnn_lstm": "fd53f3f500e6c2e0", "ngrams": "2c5ff7f392d45703"}
 """The first 16 hexadecimal digits of the SHA-256 of the file of each kind that this one is made of.
 
 A stage depends on the file of its own kind alone. A change of a part must reach models of this kind too, so the stage
@@ -40,6 +39,9 @@ WIDE, DEEP, SUM = "wide.npz", "deep.keras", "sum.json"
 """Members of the model file."""
 
 CLIP = 0.001
+
+BATCH = 512
+"""Maximum number of reviews that the trainer predicts at once."""
 
 
 class Deep(cnn_lstm.Architecture, network.NetworkPad):
@@ -151,19 +153,28 @@ class WideDeep:
         """The network's part of the log-odds of padded reviews: float64 [reviews]."""
         return np.float64(self.weight) * log_odds(self.deep.predict(rows, batch=batch))
 
-    def effects(self, reviews: Ragged, positive: np.ndarray) -> list:
-        """As ``kinds.Model``: what each n-gram adds to the log-odds; for a word, what the network's part loses with it
-        besides (see ``network.occlude``).
+    def explain(self, reviews: Ragged, *, batch: int, count: int) -> tuple[np.ndarray, list]:
+        """As ``kinds.Model``: what each n-gram adds to the log-odds, and the fall of the network's part without a word.
+
+        For the network see ``network.occlusion``. If not all effects are wanted, words whose estimated effect is small
+        are left out.
         """
-        rows, part = self.pad(reviews), partial(self.deep_part, batch=network.OCCLUDED)
-        both = zip(self.wide.effects(reviews, positive), network.occlude(rows, part(rows), part), strict=True)
-        effects = []
-        for wide, deep in both:
-            total = dict(wide)
-            for gram, effect in deep:
+        positive, rows = self.predict(reviews, batch=batch), self.pad(reviews)
+        effects, chosen = [dict(pairs) for pairs in self.wide.effects(reviews, positive)], None
+        if count >= 0:
+            probabilities, estimates = self.deep.estimates(rows, batch=batch)
+            slopes = self.weight / np.clip(probabilities * (1 - probabilities), CLIP, None)
+            chosen = []
+            for total, (words, estimated), slope in zip(effects, estimates, slopes, strict=True):
+                added = np.array([total.get((word,), 0.0) for word in words.tolist()])
+                chosen.append(network.likely(words, added + slope * estimated, count))
+                for word in np.setdiff1d(words, chosen[-1]).tolist():
+                    total.pop((word,), None)
+        before = self.deep_part(rows, batch=batch)
+        for total, pairs in zip(effects, network.occlusion(self.deep_part, rows, before, batch, chosen), strict=True):
+            for gram, effect in pairs:
                 total[gram] = total.get(gram, 0.0) + effect
-            effects.append([*total.items()])
-        return effects
+        return positive, [[*total.items()] for total in effects]
 
 
 def joined(wide: np.ndarray, deep: np.ndarray, weight: np.float32) -> np.ndarray:
@@ -256,7 +267,7 @@ class Trainer:
 
     def predict(self, reviews):
         """As ``training.Trainer``."""
-        return self.model.predict(reviews, batch=network.OCCLUDED)
+        return self.model.predict(reviews, batch=BATCH)
 
     def state(self):
         """As ``training.Trainer``: the state of each part, its names behind that of the part."""

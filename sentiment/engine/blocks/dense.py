@@ -39,7 +39,7 @@ class Dense(Block):
         super().allocate(capacity, outputs, d_outputs)
         features, units = whole(self.takes.features), whole(self.gives.features)
         self._transposed = zeros(units, features)
-        self._d_sums = zeros(capacity.groups, capacity.reviews * capacity.training, units)  # before the activation
+        self._d_sums = zeros(capacity.groups, capacity.reviews * capacity.backward, units)  # before the activation
 
     def prepare(self, groups, draw):
         """As ``Block``."""

@@ -41,8 +41,11 @@ class Dropout(Block):
     def backward(self, group):
         """As ``Block``."""
         n = len(self.groups.rows[group].starts)
-        factors = self._factors[self.groups.reviews[group]]
-        np.multiply(self.d_outputs[group, :n], factors, out=self.d_inputs[group, :n])
+        d_inputs, d_outputs = self.d_inputs[group, :n], self.d_outputs[group, :n]
+        if self.training:
+            np.multiply(d_outputs, self._factors[self.groups.reviews[group]], out=d_inputs)
+        else:
+            d_inputs[...] = d_outputs
 
 
 def factors(rate: float, shape: tuple[int, int], draw) -> np.ndarray:

@@ -85,21 +85,21 @@ class LSTM(Block):
     def allocate(self, capacity: Capacity, outputs: np.ndarray, d_outputs: np.ndarray) -> None:
         """As ``Block``; x and h stand side by side, so that one product takes both to the gates."""
         super().allocate(capacity, outputs, d_outputs)
-        n, groups, training = capacity.reviews, capacity.groups, capacity.training
+        n, groups, backward = capacity.reviews, capacity.groups, capacity.backward
         rows, f, c = n * self.takes.steps, whole(self.takes.features), whole(self.units)
-        joint, d_joint = zeros(groups, rows + n, f + c), zeros(groups, (rows + n) * training, f + c)
+        joint, d_joint = zeros(groups, rows + n, f + c), zeros(groups, (rows + n) * backward, f + c)
         self.inputs, self.d_inputs = joint[..., :f], d_joint[..., :f]
         self._memory = [
             Memory(
                 inputs=joint[group],
-                cells=zeros(rows + n if training or not group else n, c),
-                every_cell=training or not group,
+                cells=zeros(rows + n if backward or not group else n, c),
+                every_cell=backward or not group,
                 raw=zeros(n, whole(4 * self.units) + LANES),
-                gates=zeros(rows * training, 4 * c),
+                gates=zeros(rows * backward, 4 * c),
                 d_inputs=d_joint[group],
-                d_cells=zeros(n * training, c),
-                d_start_outputs=zeros(n * training, c),
-                d_start_cells=zeros(n * training, c),
+                d_cells=zeros(n * backward, c),
+                d_start_outputs=zeros(n * backward, c),
+                d_start_cells=zeros(n * backward, c),
             )
             for group in range(groups)
         ]
@@ -117,7 +117,7 @@ class LSTM(Block):
         for array, padded in ((self._weights.kernel, kernel[: f + units]), (self._weights.bias, bias)):
             gates = padded.reshape(*padded.shape[:-1], 4, c)[..., :units]
             array[..., : 4 * units] = gates.reshape(*padded.shape[:-1], 4 * units)
-        if len(self.parts):
+        if self.d_inputs.size:
             self._weights.transposed[...] = kernel.T
         return super().prepare(groups, draw)
 
@@ -219,7 +219,7 @@ def _backward(rows, weights, sequences, d_outputs, owed, memory, d_weights):
         d_outputs: float32 [rows or n, C].
         owed: ``States``: the gradient of the padding review's states from other groups; or without rows.
         memory: ``Memory`` as ``_forward`` has filled it.
-        d_weights: float32 [F + C, 4C] and [4C], to which the gradient of kernel and bias is added.
+        d_weights: float32 [F + C, 4C] and [4C], to which the gradient of kernel and bias is added; or empty.
     """
     width = memory.cells.shape[1]
     features, one = memory.inputs.shape[1] - width, broadcast(_ONE)
@@ -260,14 +260,14 @@ def _backward(rows, weights, sequences, d_outputs, owed, memory, d_weights):
         for gate in range(0, 4 * width, width):
             d_gate = memory.gates[base : base + active, gate : gate + weights.units]
             product(d_gate, weights.transposed[gate : gate + weights.units], memory.d_inputs[base : base + active])
-        if chunk_end - base >= CHUNK:
+        if chunk_end - base >= CHUNK and len(d_weights[1]):
             _add_outer(memory, base, chunk_end, features + weights.units, d_weights)
             chunk_end = base
         for r in range(rows.active[step - 1] if step else 0, active):
             for u in range(0, width, LANES):
                 store(memory.d_start_outputs, (r, u), load(memory.d_inputs, (base + r, features + u)))
                 store(memory.d_start_cells, (r, u), load(memory.d_cells, (r, u)))
-    if chunk_end > base:
+    if chunk_end > base and len(d_weights[1]):
         _add_outer(memory, base, chunk_end, features + weights.units, d_weights)
 
 

@@ -51,16 +51,28 @@ class Output(Block):
         labelled = self.outputs[reviews], self.labels[reviews], n
         _backward(labelled, self.inputs[group], self.values[0], self.d_inputs[group], self.d_values[group])
 
+    def logit_backward(self, group: int) -> None:
+        """Compute ``d_inputs[group]``, the gradient of each review's logit instead of that of the loss."""
+        self.d_inputs[group, : len(self.groups.rows[group].starts), : self.takes.features] = self.values[0]
+
     def given(self, group):
         """As ``Block``; beside the weights' gradient, what ``probabilities`` reads."""
         return [*super().given(group), self.outputs[self.groups.reviews[group]]]
 
     def probabilities(self) -> np.ndarray:
         """The probability of 1 of each review, float32 [reviews], in the order of the groups' reviews."""
-        logits = self.outputs[1 : 1 + len(self.groups.order)]
-        positive = np.empty_like(logits)
-        _probabilities(logits, positive)
-        return positive
+        return probabilities(self.logits())
+
+    def logits(self) -> np.ndarray:
+        """The logit of each review, float32 [reviews], in the order of the groups' reviews."""
+        return self.outputs[1 : 1 + len(self.groups.order)]
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """The probability of 1 of each logit, float32 [n]."""
+    positive = np.empty_like(logits)
+    _probabilities(logits, positive)
+    return positive
 
 
 @compiled

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sentiment.data.padding import UNKNOWN
 from sentiment.engine.block import Block, Capacity, Shape, refusal, settings
 from sentiment.engine.matrices import add_rows, clear, product
 from sentiment.engine.packing import Weight, constant, glorot, uniform
@@ -31,6 +32,14 @@ class Batch(NamedTuple):
     words: np.ndarray  # int32 [1 + reviews, length]: the table row of each word
     bounds: np.ndarray  # int64 [groups + 1]
     active: np.ndarray  # int64 [groups, steps]
+
+
+class Changes(NamedTuple):
+    """The change of each review's logit by each of its words that the vocabulary has."""
+
+    counts: np.ndarray  # int32 [reviews]: how many such words
+    ids: np.ndarray  # int32 [reviews, length]: these words, ascending
+    logits: np.ndarray  # float32 [reviews, length]: the logit less that of the review with the word made unknown
 
 
 class Words(Block):
@@ -114,6 +123,22 @@ class Words(Block):
         words, rows = self._words[self.groups.reviews[group]], self.groups.rows[group]
         _, _, bias = self.values
         _convolve(words, rows, self.pool, self._tables, bias, self.outputs[group], self._winners[group])
+
+    def changes(self, group: int, order: np.ndarray, changes: "Changes") -> None:
+        """Find by how much each word of each review raised the logit, to first order in this block's outputs.
+
+        The outputs without the word are computed; the gradient of the logit with respect to the outputs, which
+        ``d_outputs[group]`` has, takes the difference on. In prediction alone, where tables have the vocabulary.
+
+        Args:
+            group: Of reviews, whose forward pass and way back are done.
+            order: int [reviews, length]: the places of each review, equal words beside each other.
+            changes: Filled.
+        """
+        rows, words = self.groups.rows[group], self._words[self.groups.reviews[group]]
+        begins = np.cumsum(rows.active) - rows.active
+        made = self.outputs[group], self.d_outputs[group]
+        _changes(words, order, begins, self.pool, self._tables, self.values[2], made, changes)
 
     def backward(self, group):
         """Nothing: ``finish`` takes the groups together, since a table row belongs to all of them."""
@@ -221,6 +246,54 @@ def _convolve(words, rows, pool, tables, bias, outputs, winners):
                 if len(winners):
                     store(winners, (base + r, f), winner)
         base += active
+
+
+@compiled
+def _changes(words, order, begins, pool, tables, bias, made, changes):
+    """Fill ``changes``; see ``Words.changes``.
+
+    Args:
+        words: int32 [reviews, length], rows of the tables.
+        order: int64 [reviews, length], as for ``Words.changes``.
+        begins: int64 [steps]: the first row of each step.
+        pool: Places per step.
+        tables: float32 [K, vocabulary, F].
+        bias: float32 [F].
+        made: float32 [rows, F], ``_convolve``'s outputs, and the gradient with respect to them.
+        changes: ``Changes``.
+    """
+    outputs, d_outputs = made
+    taps, length, lanes = len(tables), words.shape[1], np.empty(LANES, np.float32)
+    for r in range(len(words)):
+        count, at = 0, 0
+        while at < length:
+            word, begin = words[r, order[r, at]], at
+            while at < length and words[r, order[r, at]] == word:
+                at += 1
+            if word <= UNKNOWN:
+                continue
+            total, step = broadcast(_ZERO), 0
+            for n in range(begin, at):
+                step = max(step, max(order[r, n] - taps // 2, 0) // pool)
+                while step < len(begins) and step * pool <= order[r, n] + taps // 2:
+                    for f in range(0, len(bias), LANES):
+                        largest = broadcast(_ZERO)
+                        for place in range(step * pool - taps // 2, (step + 1) * pool - taps // 2):
+                            here = load(bias, (f,))
+                            for tap in range(max(-place, 0), min(length - place, taps)):
+                                seen = words[r, place + tap]
+                                here = here + load(tables, (tap, UNKNOWN if seen == word else seen, f))
+                            largest = where_greater(here, largest, here, largest)
+                        row = begins[step] + r, f
+                        total = total + load(d_outputs, row) * (load(outputs, row) - largest)
+                    step += 1
+            store(lanes, (0,), total)
+            change = _ZERO
+            for lane in lanes:
+                change += lane
+            changes.ids[r, count], changes.logits[r, count] = word, change
+            count += 1
+        changes.counts[r] = count
 
 
 @compiled
