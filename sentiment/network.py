@@ -226,6 +226,27 @@ def occlusion(
     for words). A word that stands there twice counts once: with one of the two left, the review would still have said
     it. Each word takes a prediction.
 
+    Args:
+        predict: Gives ``positive`` for ``reviews``.
+        reviews: Word ids.
+        positive: The probability of label 1, or of each of more labels, of which the predicted one counts.
+        batch: Maximum number of reviews predicted at once.
+        words: Ids of the words of each review whose effects are wanted; by default of all that are known.
+    """
+    words = (np.unique(row[row > UNKNOWN]) for row in reviews) if words is None else words
+    pairs = ((review, id) for review, ids in enumerate(words) for id in ids)
+    effects: list[list[tuple[tuple[int], float]]] = [[] for _ in reviews]
+    while part := [*islice(pairs, TOGETHER)]:
+        rows, ids = np.array(part).T
+        without = reviews[rows]
+        without[without == ids[:, None]] = UNKNOWN
+        before, after = positive[rows], predict(without, batch=batch)
+        if positive.ndim == 2:
+            labels = before.argmax(axis=1)[:, None]
+            before, after = (np.take_along_axis(each, labels, 1)[:, 0] for each in (before, after))
+        for row, id, effect in zip(rows, ids, before - after, strict=True):
+            effects[row].append(((int(id),), float(effect)))
+    return effects
 
 
 def likely(words: np.ndarray, estimates: np.ndarray, count: int) -> np.ndarray:
