@@ -76,6 +76,19 @@ def test_orthogonal_rows_are_orthonormal_even_when_square():
     np.testing.assert_allclose(q @ q.T, np.eye(50), atol=1e-6)
 
 
+def test_orthogonal_rows_are_orthonormal_though_the_drawn_ones_are_nearly_alike():
+    """Made orthogonal once, they would be so to three digits alone."""
+
+    class Alike:
+        def random(self, shape):
+            drawn = np.random.default_rng(1).random(shape)
+            drawn[:, 1:] = drawn[:, :1] + 1e-12 * drawn[:, 1:]
+            return drawn
+
+    rows = functions.orthogonal(Alike(), 4, 9).astype("f8")
+    np.testing.assert_allclose(rows @ rows.T, np.eye(4), atol=1e-6)
+
+
 def test_more_orthogonal_rows_than_columns_are_refused():
     with pytest.raises(ValueError, match="rows = 3 must not exceed columns = 2"):
         functions.orthogonal(np.random.default_rng(0), 3, 2)

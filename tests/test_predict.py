@@ -164,7 +164,8 @@ def test_lines_are_whole_however_they_arrive_and_memory_holds_one_batch(size, mo
         def read(self, most):
             return super().read(min(most, size))
 
-    for end in (b"", b"\n"):
+    for last, end in ((b"last", b""), (b"last", b"\n"), (b"0" * 40, b"")):
+        written[-1] = last
         batches = [*command.lines(Slow(b"\n".join(written) + end), "line")]
         assert max(map(len, batches)) <= 3
         texts = [text for batch in batches for text in batch]
