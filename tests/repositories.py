@@ -16,6 +16,7 @@ import pytest
 from dvc.repo import Repo
 
 from checks.shell import command
+from tests.conftest import ROOT
 
 PROGRAMS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 """A search path on which `python` is this one."""
@@ -72,6 +73,22 @@ def call(main: Callable, folder: Path, *arguments: str, **environment: str | Non
         errors.seek(0)
         said = errors.read()
     return end.value.code, output.getvalue(), said
+
+
+def start(folder: Path, check: str, *arguments: str, python: tuple = (), stdout=subprocess.PIPE, **environment: str):
+    """A check of this checkout in a folder, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, *python, "-m", f"checks.{check}", *arguments],
+        cwd=folder, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT), "PATH": PROGRAMS} | environment,
+        stdout=stdout, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def run(folder: Path, check: str, *arguments: str, **options) -> subprocess.CompletedProcess:
+    """The same, to its end."""
+    with start(folder, check, *arguments, **options) as process:
+        output, errors = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def git(folder: Path, *command: str) -> str:

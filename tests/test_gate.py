@@ -19,8 +19,7 @@ from ruamel.yaml import YAML
 from checks import tree
 from checks.findings import Finding, Kind, Report, as_annotations, as_json, as_markdown, as_text, few
 from checks.gate import gate, main
-from tests.conftest import ROOT
-from tests.repositories import ENVIRONMENT, Change, call, clone, commit, create, git, inside, repro, surrounded, write
+from tests.repositories import Change, call, clone, commit, create, git, inside, repro, run, surrounded, write
 
 PROJECT = {
     "params.yaml": "clean: {rows: 2, names: [a, b]}\nmodels:\n  m: {seed: 1, rate: 0.5}\n  n: {seed: 2, rate: 0.5}\n",
@@ -192,12 +191,10 @@ UNREADABLE = {  # what is: how, the file, and a part of the reason
 
 
 def test_a_fresh_clone_passes_without_the_project_and_nothing_is_written(copy):
-    command = [sys.executable, "-W", "error", "-X", "importtime", "-m", "checks.gate"]
-    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout == "3 stages: as dvc.lock describes them\n"
-    imported = set(re.findall(r"\| +([\w.]+)$", run.stderr, re.MULTILINE))
+    judged = run(copy, "gate", python=("-W", "error", "-X", "importtime"))
+    assert judged.returncode == 0, judged.stderr
+    assert judged.stdout == "3 stages: as dvc.lock describes them\n"
+    imported = set(re.findall(r"\| +([\w.]+)$", judged.stderr, re.MULTILINE))
     assert "dvc.repo" in imported
     assert not imported & {"tensorflow", "keras", "numba", "sentiment", "stages"}
     assert git(copy, "status", "--porcelain", "--ignored") == ""
@@ -753,11 +750,8 @@ def test_a_reader_that_goes_away_a_crash_and_a_wrong_command_line_are_no_verdict
     rename_model(copy)
     pipe = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE)
     pipe.wait()
-    run = subprocess.run(
-        [sys.executable, "-m", "checks.gate"], cwd=copy, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
-        stdout=pipe.stdin, stderr=subprocess.PIPE, text=True, check=False,
-    )  # fmt: skip
-    assert (run.returncode, run.stderr) == (141, "")
+    gone = run(copy, "gate", stdout=pipe.stdin)
+    assert (gone.returncode, gone.stderr) == (141, "")
     pipe.stdin.close()
     code, output, errors = call(main, copy, "--stric")
     assert (code, output, len(errors.splitlines())) == (3, "", 1)

@@ -32,6 +32,7 @@ from tests.repositories import (
     create,
     inside,
     repro,
+    run,
     surrounded,
     write,
 )  # fmt: skip
@@ -147,9 +148,9 @@ def shadow(tmp_path: Path) -> str:
     return f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(5)\n"
 
 
-@pytest.mark.parametrize("name", ["checks/__init__.py", "dvc/__init__.py", "yaml.py", "sys.py", "sitecustomize.py"])
-def test_the_hook_imports_nothing_of_the_checked_folder(copy, tmp_path, name):
-    write(copy, name, shadow(tmp_path))
+def test_the_hook_imports_nothing_of_the_checked_folder(copy, tmp_path):
+    for name in ("checks/__init__.py", "dvc/__init__.py", "yaml.py", "sys.py", "sitecustomize.py"):
+        write(copy, name, shadow(tmp_path))
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     command = [ROOT / hook["entry"]]
     environment = {"PATH": PROGRAMS, "PYTHONPATH": "."}
@@ -171,32 +172,18 @@ def test_no_module_of_the_checked_repository_stands_in_for_an_installed_one(copy
     assert not (tmp_path / "ran").exists()
 
 
-def judged(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess:
-    """The gate as a process of its own."""
-    return subprocess.run(
-        [sys.executable, *options, "-m", "checks.gate"], cwd=folder, capture_output=True, check=False,
-        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | environment,
-    )  # fmt: skip
-
-
 def test_an_import_that_fails_is_no_verdict(copy, tmp_path):
     write(tmp_path, "site/dvc/__init__.py", "raise ImportError('broken')\n")
-    run = judged(copy, PYTHONPATH=f"{tmp_path / 'site'}{os.pathsep}{ROOT}")
-    assert run.returncode == 70
-    assert run.stderr.splitlines()[-1] == b"ImportError: broken"
+    failed = run(copy, "gate", PYTHONPATH=f"{tmp_path / 'site'}{os.pathsep}{ROOT}")
+    assert failed.returncode == 70
+    assert failed.stderr.splitlines()[-1] == "ImportError: broken"
 
 
-def test_python_without_docstrings_gives_the_same_verdict(copy):
-    run = judged(copy, "-OO")
-    assert (run.returncode, run.stderr) == (0, b"")
-
-
-def test_a_terminal_of_few_letters_is_told_the_rest_in_escapes(copy):
+def test_python_without_docstrings_tells_a_terminal_of_few_letters_the_rest_in_escapes(copy):
     write(copy, "dvc.yaml", PIPELINE.replace("deps: [src]", 'deps: ["src", "имя"]'))
-    run = judged(copy, PYTHONIOENCODING="cp1252")
-    assert run.stderr == b""
-    assert run.returncode == 1
-    assert rb"stale: a: \u0438\u043c\u044f: " in run.stdout
+    judged = run(copy, "gate", python=("-OO",), PYTHONIOENCODING="cp1252")
+    assert (judged.returncode, judged.stderr) == (1, "")
+    assert r"stale: a: \u0438\u043c\u044f: " in judged.stdout
 
 
 NESTED = "[" * 10_000
@@ -235,23 +222,24 @@ def test_a_pipeline_or_a_lock_of_more_stages_than_dvc_reads_in_a_minute_is_one_l
     assert "unreadable: dvc.lock: expected 10 keys at most, got 25" in as_text(gate(copy))
 
 
-@pytest.mark.parametrize("target", ["/dev/zero", "/dev/stdin"])
 @pytest.mark.parametrize("name", ["m.json", "src/a.py", "p.yaml", "dvc.yaml", "dvc.lock", ".dvcignore", ".dvc/config"])
-def test_a_link_to_a_file_without_end_is_not_read(copy, name, target):
-    (copy / name).unlink(missing_ok=True)
-    (copy / name).symlink_to(target)
-    commit(copy)
+def test_a_link_to_a_file_without_end_is_not_read(copy, name):
     read, write = os.pipe()  # what nobody writes to has no end
+    before = os.dup(0)
+    os.dup2(read, 0)
     try:
-        run = subprocess.run(
-            [sys.executable, "-m", "checks.gate"], cwd=copy, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)}, stdin=read,
-            capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
+        for target in ("/dev/zero", "/dev/stdin"):
+            (copy / name).unlink(missing_ok=True)
+            (copy / name).symlink_to(target)
+            commit(copy)
+            code, output, errors = call(main, copy)
+            assert code == 3
+            assert name.partition("/")[0] in output + errors
+            assert "Traceback" not in errors
     finally:
-        os.close(read), os.close(write)
-    assert run.returncode == 3
-    assert name.partition("/")[0] in run.stdout + run.stderr
-    assert "Traceback" not in run.stderr
+        os.dup2(before, 0)
+        for number in (before, read, write):
+            os.close(number)
 
 
 @pytest.mark.parametrize("name", ["m.json", "src/a.py", "p.yaml", "dvc.lock", ".dvc/config", "checks.yaml"])

@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import textwrap
 import zipfile
@@ -44,7 +43,6 @@ from checks.verify import (
 )  # fmt: skip
 from tests.conftest import ROOT
 from tests.repositories import (
-    ENVIRONMENT,
     PROGRAMS,
     as_command,
     call,
@@ -54,6 +52,7 @@ from tests.repositories import (
     git,
     inside,
     repro,
+    start,
     surrounded,
     write,
 )
@@ -89,15 +88,6 @@ FILES = {
     "dvc.yaml": PIPELINE,
     "checks.yaml": 'tolerance: {loss: 0.01, "*": 0}\nfree: ["*.bin"]\n',
 }
-
-
-def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen:
-    """The command in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "checks.verify", *arguments],
-        cwd=folder, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT), "PATH": PROGRAMS} | environment,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
 
 
 def verify(folder: Path, *arguments: str, **environment: str | None) -> tuple[int, str, str]:
@@ -144,7 +134,7 @@ def proved(project, tmp_path_factory):
     before = contents(copy)
     arguments = ("--json", "--attest", str(place / "attested.json"))
     places = {"DVC_GLOBAL_CONFIG_DIR": "shared", "TMPDIR": "scratch", "DVC_SITE_CACHE_DIR": "scratch"}
-    process = start(copy, *arguments, **{name: str(place / folder) for name, folder in places.items()})
+    process = start(copy, "verify", *arguments, **{name: str(place / folder) for name, folder in places.items()})
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     return SimpleNamespace(place=place, copy=copy, before=before, report=json.loads(output), errors=errors)
@@ -660,7 +650,7 @@ def test_hooks_of_the_user_for_all_repositories_are_none_of_the_checkouts(projec
 
 def test_an_interruption_leaves_neither_folder_nor_process(project, tmp_path):
     ignored = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a shell ignores some for what it runs in the background
-    process = start(project, TMPDIR=str(tmp_path), SLEEP="60")
+    process = start(project, "verify", TMPDIR=str(tmp_path), SLEEP="60")
     signal.signal(signal.SIGTERM, ignored)
     for line in process.stderr:
         if "Running stage 'score'" in line:
