@@ -230,7 +230,7 @@ def chart(points: dict[str, list[Point]]) -> dict:
             "encoding": {"y": accuracy | {"field": "accuracy"}, "shape": group},
         }, {
             "mark": {"type": "text", "align": "left", "dx": 8, "fontSize": 10},
-            "encoding": {"y": accuracy | {"field": "label"}, "text": {"field": "name"}},
+            "encoding": {"y": accuracy | {"field": "label"}, "text": {"field": "name"}, "color": {"value": "#333"}},
         }],
     }  # fmt: skip
     right = {
