@@ -47,7 +47,10 @@ def main(name: str, reviews: int) -> None:
     alike, total = sum(len({*found} & {*right}) for found, right in pairs), sum(len(right) for _, right in pairs)
     first = sum(found[:1] == right[:1] for found, right in pairs)
     print(
-        f"{name}: {alone:,.0f} us; {once:,.0f} us with estimates; {few:,.0f} us with {COUNT} words in each direction; {all_words:,.0f} us with all"
+        print(
+            f"{name}: {alone:,.0f} us; {once:,.0f} us with estimates; {few:,.0f} us with {COUNT} words in each direction;"
+            f" {all_words:,.0f} us with all"
+        )
     )
     print(f"{alike} of {total} words named are the right ones, {first} of {reviews} of the first")
     largest, signs, errors = [], [], []
