@@ -181,13 +181,13 @@ class TextModel:
     def _explanation(self, text: str, answer: Answer, effects: list) -> Explanation:
         text = self.clean(text)
         shown, by_gram = words(text, self.tokens), {tuple(gram): effect for gram, effect in effects}
-        places = [at for at, word in enumerate(shown) if word in self.index]  # the model does not read the other words
+        positions = [at for at, word in enumerate(shown) if word in self.index]  # the model skips the others
         ids = encode(text, self.index, self.vocabulary, self.tokens)[1:]
         shades = np.zeros(len(shown))
         for length in {len(gram) for gram in by_gram}:
             for begin in range(len(ids) - length + 1):
                 effect = by_gram.get(tuple(ids[begin : begin + length]), 0.0)
-                shades[places[begin : begin + length]] += effect / length
+                shades[positions[begin : begin + length]] += effect / length
         labels = self.labels if len(self.labels) == 2 else ("other labels", answer.label)
         return Explanation(text, answer, self.model.unit, labels, [*zip(shown, shades.tolist(), strict=True)])
 
@@ -210,24 +210,24 @@ class TextModel:
 
     def _predict(self, texts: Sequence[str], count: int) -> tuple[list[Answer], list[list]]:
         """Answers, and the effects of all words of each text if ``count`` is not 0; -1 names all words."""
-        if odd := [text for text in texts if not isinstance(text, str)]:
-            raise TypeError(f"texts: expected strings, got {type(odd[0]).__name__}")
+        if others := [text for text in texts if not isinstance(text, str)]:
+            raise TypeError(f"texts: expected strings, got {type(others[0]).__name__}")
         cleaned = [self.clean(text) for text in texts]
-        found = [[*map(self._ids.get, words(text, self.tokens))] for text in cleaned]
-        ids = [[START, *filter(None, review)] for review in found]
+        looked_up = [[*map(self._ids.get, words(text, self.tokens))] for text in cleaned]
+        ids = [[START, *filter(None, review)] for review in looked_up]
         longest = self.max_length or max(map(len, ids), default=0)
         reviews = self._arrays(ids)
         known = np.flatnonzero([any(id > UNKNOWN for id in review[-longest:]) for review in ids])
         answers = [
             Answer("", float("nan"), [], review.count(None) + review.count(UNKNOWN), False, _refusal(text))
-            for text, review in zip(cleaned, found, strict=True)
+            for text, review in zip(cleaned, looked_up, strict=True)
         ]
         effects: list[list] = [[] for _ in texts]
         if len(known):
             rows = reviews[known]
             positive = self.model.predict(rows, batch=BATCH)
-            moved = self.model.effects(rows, positive) if count else [[] for _ in known]
-            for at, label, probability, pairs in zip(known, called(positive), positive, moved, strict=True):
+            all_effects = self.model.effects(rows, positive) if count else [[] for _ in known]
+            for at, label, probability, pairs in zip(known, called(positive), positive, all_effects, strict=True):
                 named = [(join((self._word[id] for id in gram), self.tokens), effect) for gram, effect in pairs]
                 named = strongest(named, len(named) if count < 0 else count)
                 each, name, of = None, self.labels[label], self.labels[1]
