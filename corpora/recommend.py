@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sentiment.data import ngrams
-from sentiment.data.labelled import Fault, Row, draw, is_test, judge
+from sentiment.data.labelled import Fault, Row, as_row, draw, is_test
 from sentiment.data.padding import FIRST_WORD, Ragged
 from sentiment.data.text import Normal, clean, make_index, words
 from sentiment.kinds.ngrams import Linear, Logistic, OneVersusRest, Svm, Weighting, fit_liblinear
@@ -67,7 +67,7 @@ def training_texts(settings: Corpus) -> Iterator[tuple[str, int]]:
         cuts = draw(reviews, len(settings.labels), settings.test_fraction, settings.seed)
     for path in parts.get("train", parts.get(WHOLE, [])):
         for _, cells in (read_folder if path.is_dir() else read_file)(path, settings):
-            row = cells if isinstance(cells, Fault) else judge(*cells, values, tokens)
+            row = cells if isinstance(cells, Fault) else as_row(*cells, values, tokens)
             if isinstance(row, Row) and not (cuts and is_test(row, cuts, settings.seed)):
                 yield cells[0], row.label
 

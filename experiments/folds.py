@@ -1,11 +1,13 @@
 """Try values of params of models on folds of the training reviews; the test split is not read.
 
-`python -m experiments.folds --films FILE`, FILE with a line per training review, in the order of the raw file, that
-names its film, tries each n-gram model, and values near each of its numbers. With names, those models alone; with other
-values of any params: `... best --films FILE --try train.batch=64 --try architecture.kernel=5,architecture.pool=2`.
+`python -m experiments.folds --films FILE` tries each n-gram model, and values near each of its numbers. FILE has a line
+per training review, in the order of the raw file, with the name of its film. With names, only these models are tried;
+with `--try`, other values of any params:
+`... best --films FILE --try train.batch=64 --try architecture.kernel=5,architecture.pool=2`.
 
 Reviews of one film share names and words that no other film has, and no film of the test split is in the training
-split. Folds that cut films apart flatter, so choices are made on folds that keep each film whole.
+split. On folds that separate reviews of a film, accuracies are too high, so choices are made on folds that keep films
+whole.
 """
 
 import argparse
@@ -40,7 +42,7 @@ NEAR = {  # the other values that a number of an n-gram model is tried at
 
 
 def tried(settings: ModelSettings, changes: list[str], name: str) -> Iterator[tuple[str, ModelSettings]]:
-    """The model as it is and with each of ``changes``, or, of an n-gram model without any, values ``near``."""
+    """The model without and with each of ``changes``; without changes, an n-gram model with values ``near`` its own."""
     yield "as it is", settings
     if not changes and settings.architecture.kind == "ngrams":
         yield from near(settings)
@@ -49,7 +51,7 @@ def tried(settings: ModelSettings, changes: list[str], name: str) -> Iterator[tu
 
 
 def near(settings: ModelSettings) -> Iterator[tuple[str, ModelSettings]]:
-    """Each n-gram model that differs from this one in one number; with what differs."""
+    """Each n-gram model that differs from this one in one number, with the name of the difference."""
     for (section, key), others in NEAR.items():
         values = settings.model_dump()
         if key in values[section]:
@@ -61,7 +63,7 @@ def changed(settings: ModelSettings, changes: str, *at: str) -> ModelSettings:
     """The model with other values, ``train.batch=64,architecture.kernel=5``; ``at`` is where it stands in the file.
 
     Raises:
-        InputError: There is no such key, or it can't have the value.
+        InputError: There is no such key, or the value is not allowed.
     """
     values = settings.model_dump()
     try:
@@ -99,7 +101,7 @@ def read_films(path: Path) -> np.ndarray:
     """The film of each training review, str [reviews].
 
     Raises:
-        InputError: It can't be read.
+        InputError: The file can't be read.
     """
     try:
         return np.array(path.read_text(encoding="utf-8").split("\n")[:-1])
@@ -194,12 +196,12 @@ def main() -> int:
     files = sorted({Path("data/raw", f"{every[name].corpus}.npz") for name in names})
     dealing = f"{[*films]} {arguments.folds} {arguments.seed}"
     kept = Path(".checkpoints/folds", fingerprint(dealing, *(np.fromfile(file, np.uint8) for file in files))[:12])
-    found = {str(run): result["accuracy"] for run, result in zip(runs, sweep(runs, make, kept), strict=True)}
+    accuracies = {str(run): result["accuracy"] for run, result in zip(runs, sweep(runs, make, kept), strict=True)}
     if shards.processes().rank:  # the first process writes
         return 0
     print("| | | films whole | films cut |\n|---|---|---|---|")
     for (name, what), dealings in rows.items():
-        cells = [f"{np.mean([found[str(run)] for run in fits]):.4f}" for fits in dealings]
+        cells = [f"{np.mean([accuracies[str(run)] for run in fits]):.4f}" for fits in dealings]
         print(f"| `{name}` | {what} | {' | '.join([*cells, ''][:2])} |")
     shutil.rmtree(kept)
     return 0

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def check(name: str) -> None:
-    """Refuse a model that the commit does not record as it is here.
+    """Check that the commit records the model and everything above it in the pipeline as they are in the working tree.
 
     Raises:
         InputError: The tree is dirty, the model or anything above it in the pipeline is stale or edited, or there is no
@@ -61,12 +61,12 @@ def check(name: str) -> None:
             raise InputError(f"{wrong[0]}; `make gate` tells all, `make repro` mends it")
         for out in {str(out): out for stage in needed for out in (*stage.outs, *stage.deps)}.values():
             if str(out).startswith(("models", "metrics", "data")) and (state := out.workspace_status()):
-                found = (
+                state = (
                     "is missing; `make repro MODEL={}` makes it"
                     if "deleted" in state.values()
                     else ("is not what dvc.lock records; `make repro MODEL={}` makes it again")
                 )
-                raise InputError(f"{out} {found.format(name)}")
+                raise InputError(f"{out} {state.format(name)}")
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ ADDRESS_SPACE = 512 << 20
 
 
 class Text(NamedTuple):
-    """A text: its position for messages, and its bytes, or None if they are too many."""
+    """A text: its origin for messages, such as ``line 3``, and its bytes, or None if they are too many."""
 
-    place: str
+    origin: str
     content: bytes | None
 
 
@@ -68,7 +68,7 @@ def main() -> int:
         shown = dict(zip(contents, predict(model, [*contents.values()], words, as_objects=options.json), strict=True))
         for at, (answer, _) in shown.items():
             if answer.error:
-                errors[at] = f"{texts[at].place}: {answer.error}"
+                errors[at] = f"{texts[at].origin}: {answer.error}"
         wrong = {at: as_json(error) if options.json else f"no answer: {error}" for at, error in errors.items()}
         lines = [wrong[at] if at in wrong else shown[at][1] for at in range(len(texts))]
         asked, failed = asked + len(texts), failed + len(errors)
@@ -85,26 +85,26 @@ def find(name: str | None) -> Path:
     Raises:
         InputError: There is no such model; or no name, and several models.
     """
-    there = sorted(path.parent.name for path in MODELS.glob(f"*/{ABOUT}"))
+    names = sorted(path.parent.name for path in MODELS.glob(f"*/{ABOUT}"))
     if name is None:
-        if len(there) == 1:
-            return MODELS / there[0]
-        if there:
-            raise InputError(f"--model: expected one of {', '.join(there)}, got none")
-    elif name in there:
+        if len(names) == 1:
+            return MODELS / names[0]
+        if names:
+            raise InputError(f"--model: expected one of {', '.join(names)}, got none")
+    elif name in names:
         return MODELS / name
     elif Path(name, ABOUT).is_file():
         return Path(name)
     value = f"got {name}" if name else "there is none"
-    known = ", ".join([*there, "a folder that `make export` wrote"])
+    known = ", ".join([*names, "a folder that `make export` wrote"])
     raise InputError(f"--model: expected {known}, {value}; `make repro MODEL=small` trains `small` of params.yaml")
 
 
 def batches(texts: list[str], files: list[Path]) -> Iterator[list[Text]]:
     """The texts of the command line in batches; without any, those of standard input."""
-    given = [Text(f"text {number}", os.fsencode(text)) for number, text in enumerate(texts, 1)]
-    for begin in range(0, len(given), BATCH):
-        yield given[begin : begin + BATCH]
+    named = [Text(f"text {number}", os.fsencode(text)) for number, text in enumerate(texts, 1)]
+    for begin in range(0, len(named), BATCH):
+        yield named[begin : begin + BATCH]
     for path in files:
         with path.open("rb", buffering=0) as file:
             yield from lines(file, f"{path}, line")
@@ -113,28 +113,28 @@ def batches(texts: list[str], files: list[Path]) -> Iterator[list[Text]]:
             yield from lines(file, "line")
 
 
-def lines(file: BinaryIO, place: str) -> Iterator[list[Text]]:
+def lines(file: BinaryIO, origin: str) -> Iterator[list[Text]]:
     """The lines of an unbuffered file in batches of at most ``BATCH``, without waiting for more to fill a batch."""
-    batch, rest, number, skipping = [], bytearray(), 0, False
+    batch, partial, number, skipping = [], bytearray(), 0, False
     while True:
         if batch and (sys.platform == "win32" or not select.select([file], [], [], 0)[0]):  # takes only sockets
             yield batch
             batch = []
         chunk = file.read(1 << 16)
         *ended, last = chunk.split(b"\n")
-        for line in ended if chunk else [b""] if rest or skipping else []:
+        for line in ended if chunk else [b""] if partial or skipping else []:
             number += 1
-            content = rest + line
-            batch.append(Text(f"{place} {number}", None if skipping or len(content) > LONGEST else bytes(content)))
-            rest, skipping = bytearray(), False
+            content = partial + line
+            batch.append(Text(f"{origin} {number}", None if skipping or len(content) > LONGEST else bytes(content)))
+            partial, skipping = bytearray(), False
             if len(batch) == BATCH:
                 yield batch
                 batch = []
         if not chunk:
             break
-        rest += last
-        if len(rest) > LONGEST:
-            rest, skipping = bytearray(), True
+        partial += last
+        if len(partial) > LONGEST:
+            partial, skipping = bytearray(), True
     if batch:
         yield batch
 
@@ -146,14 +146,14 @@ def decode(text: Text) -> str:
         InputError: It has too many bytes, or bytes that are not UTF-8.
     """
     if text.content is None or len(text.content) > LONGEST:
-        raise InputError(f"{text.place}: longer than {LONGEST:,} bytes; expected one review, as a line of its own")
+        raise InputError(f"{text.origin}: longer than {LONGEST:,} bytes; expected one review, as a line of its own")
     if (at := text.content.find(0)) >= 0:
-        raise InputError(f"{text.place}: byte {at + 1} is NUL; expected text")
+        raise InputError(f"{text.origin}: byte {at + 1} is NUL; expected text")
     try:
         return text.content.decode()
     except UnicodeDecodeError as error:
         wrong = text.content[error.start]
-        raise InputError(f"{text.place}: byte {error.start + 1} is 0x{wrong:02x}; expected UTF-8") from None
+        raise InputError(f"{text.origin}: byte {error.start + 1} is 0x{wrong:02x}; expected UTF-8") from None
 
 
 def predict(model: "TextModel", texts: list[str], count: int, *, as_objects: bool) -> list[tuple["Answer", str]]:

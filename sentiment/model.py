@@ -182,13 +182,13 @@ class TextModel:
     def _explanation(self, text: str, answer: Answer, effects: list) -> Explanation:
         text = self.clean(text)
         shown, by_gram = words(text, self.tokens), {tuple(gram): effect for gram, effect in effects}
-        places = [at for at, word in enumerate(shown) if word in self.index]  # the model does not read the other words
+        positions = [at for at, word in enumerate(shown) if word in self.index]  # the model skips the others
         ids = encode(text, self.index, self.vocabulary, self.tokens)[1:]
         shades = np.zeros(len(shown))
         for length in {len(gram) for gram in by_gram}:
             for begin in range(len(ids) - length + 1):
                 effect = by_gram.get(tuple(ids[begin : begin + length]), 0.0)
-                shades[places[begin : begin + length]] += effect / length
+                shades[positions[begin : begin + length]] += effect / length
         labels = self.labels if len(self.labels) == 2 else ("other labels", answer.label)
         return Explanation(text, answer, self.model.unit, labels, [*zip(shown, shades.tolist(), strict=True)])
 
@@ -223,8 +223,8 @@ class TextModel:
 
     def _predict(self, texts: Sequence[str], count: int) -> tuple[list[Answer], list[list]]:
         """Answers, and the effects of all words of each text if ``count`` is not 0; -1 names all words."""
-        if odd := [text for text in texts if not isinstance(text, str)]:
-            raise TypeError(f"texts: expected strings, got {type(odd[0]).__name__}")
+        if others := [text for text in texts if not isinstance(text, str)]:
+            raise TypeError(f"texts: expected strings, got {type(others[0]).__name__}")
         cleaned = [self.clean(text) for text in texts]
         ranks, counts = self._look_up(cleaned)
         lengths = _sums(ranks > 0, counts)
@@ -240,11 +240,11 @@ class TextModel:
         if len(known):
             rows = reviews[known]
             if count:
-                positive, moved = self.model.explain(rows, batch=BATCH, count=count)
+                positive, all_effects = self.model.explain(rows, batch=BATCH, count=count)
             else:
-                positive, moved = self.model.predict(rows, batch=BATCH), [[]] * len(known)
+                positive, all_effects = self.model.predict(rows, batch=BATCH), [[]] * len(known)
             for at, label, probability, pairs in zip(
-                known.tolist(), called(positive).tolist(), positive, moved, strict=True
+                known.tolist(), called(positive).tolist(), positive, all_effects, strict=True
             ):
                 named = [(join((self._word[id] for id in gram), self.tokens), effect) for gram, effect in pairs]
                 named = strongest(named, len(named) if count < 0 else count) if named else []

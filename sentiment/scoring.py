@@ -71,8 +71,8 @@ def figures(labels: np.ndarray, positive: np.ndarray) -> dict[str, float]:
     """
     if len(np.unique(labels)) != 2:
         raise InputError(f"labels: expected both 0 and 1 to score, got only {np.unique(labels).tolist()}")
-    given = labels, positive.astype(np.float64), positive > THRESHOLD
-    return {name: round(float(metric.score(*given)), DECIMALS) for name, metric in METRICS.items()}
+    arguments = labels, positive.astype(np.float64), positive > THRESHOLD
+    return {name: round(float(metric.score(*arguments)), DECIMALS) for name, metric in METRICS.items()}
 
 
 AVERAGES = ("f1", "precision", "recall", "roc_auc")
@@ -90,7 +90,7 @@ def figures_of_several(labels: np.ndarray, probabilities: np.ndarray, names: Seq
     probabilities = probabilities.astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     predicted, numbers = called(probabilities), np.arange(len(names))
-    found = {
+    metrics_by_name = {
         "accuracy": metrics.accuracy_score(labels, predicted),
         "loss": metrics.log_loss(labels, probabilities, labels=numbers),
         "matthews": metrics.matthews_corrcoef(labels, predicted),
@@ -102,9 +102,9 @@ def figures_of_several(labels: np.ndarray, probabilities: np.ndarray, names: Seq
     ))  # fmt: skip
     of_each["roc_auc"] = [metrics.roc_auc_score(labels == number, probabilities[:, number]) for number in numbers]
     for metric in AVERAGES:
-        found[metric] = np.mean(of_each[metric])
-        found |= {f"{metric}/{name}": value for name, value in zip(names, of_each[metric], strict=True)}
-    return {name: round(float(value), DECIMALS) for name, value in found.items()}
+        metrics_by_name[metric] = np.mean(of_each[metric])
+        metrics_by_name |= {f"{metric}/{name}": value for name, value in zip(names, of_each[metric], strict=True)}
+    return {name: round(float(value), DECIMALS) for name, value in metrics_by_name.items()}
 
 
 def chance(labels: np.ndarray, accuracy: float) -> dict[str, float]:

@@ -22,10 +22,10 @@ from sentiment.data.labelled import (
     Fault,
     Form,
     Row,
+    as_row,
     draw,
     format_of,
     is_test,
-    judge,
     open_file,
     plain,
     plain_lines,
@@ -51,16 +51,16 @@ def main(settings: Corpus, name: str) -> None:
     parts = find_parts(settings)
     check_keys(settings, name, parts)
     read = split_read(parts, settings)
-    found = survey(read())
-    check_rows(settings, name, found)
-    index = make_index(found.words)
+    totals = survey(read())
+    check_rows(settings, name, totals)
+    index = make_index(totals.words)
     with replacing(RAW / f"{name}.npz") as path, path.open("wb") as file:
-        raw.write(file, {split: (encode(read(), split, index), found.labels[split]) for split in SPLITS})
+        raw.write(file, {split: (encode(read(), split, index), totals.labels[split]) for split in SPLITS})
     write_text(RAW / f"{name}_word_index.json", json.dumps(index))
     about = {"labels": [*settings.labels], "tokens": tokens_of(settings)._asdict()}
     told = {"language": settings.language, "license": settings.license}
     write_json(RAW / f"{name}_about.json", about | {key: value for key, value in told.items() if value})
-    for split, labels in found.labels.items():
+    for split, labels in totals.labels.items():
         counts = Counter(labels.tolist())
         print(
             f"{split}: {len(labels):,} reviews, "
@@ -162,7 +162,7 @@ def read_rows(parts: Parts, settings: Corpus) -> Iterator[Placed]:
     for split, paths in parts.items():
         for path in paths:
             for place, cells in (read_folder if path.is_dir() else read_file)(path, settings):
-                row = cells if isinstance(cells, Fault) else judge(*cells, values, tokens)
+                row = cells if isinstance(cells, Fault) else as_row(*cells, values, tokens)
                 if row is not None:
                     yield place, split, row
 
@@ -206,36 +206,37 @@ def read_folder(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Fau
                 yield str(file), Fault("not a file", "expected a review in each file")
 
 
-def check_rows(settings: Corpus, name: str, found: Survey) -> None:
+def check_rows(settings: Corpus, name: str, totals: Survey) -> None:
     """Print warnings about the texts.
 
     Raises:
         InputError: More bad rows than are allowed, or a split that lacks a label.
     """
-    bad, shown = found.kinds.total(), found.faults
+    bad, shown = totals.kinds.total(), totals.faults
     if bad > len(shown):
         shown = [*shown, f"and {bad - len(shown):,} more"]
-    kinds = ", ".join(f"{kind} {count:,}" for kind, count in found.kinds.most_common())
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in totals.kinds.most_common())
     if bad > settings.bad_rows:
         remedy = f"correct them, or raise corpora.{name}.bad_rows, {settings.bad_rows:,}, to leave them out"
         raise InputError("\n".join([f"{settings.reviews}: bad rows: {bad:,} ({kinds}); {remedy}", *shown]))
-    for split, labels in found.labels.items():
+    for split, labels in totals.labels.items():
         there = {*labels.tolist()}
         for label, called in enumerate(settings.labels):
             if label not in there:
                 among = f"among {len(labels):,} {split} reviews none has the label {called!r}"
                 raise InputError(f"{settings.reviews}: {among}; add some")
     warnings = [f"{settings.reviews}: bad rows left out: {bad:,} ({kinds})", *shown] if bad else []
-    if found.common:
+    if totals.common:
         warnings.append(
-            f"{found.common:,} of {len(found.labels['test']):,} test reviews are in the training split too, word for"
+            f"{totals.common:,} of {len(totals.labels['test']):,} test reviews are in the training split too, word for"
             " word: scores will flatter the model"
         )
-    if found.contradicting:
-        warnings.append(f"{found.contradicting:,} reviews have the words of another one with another label")
-    if found.dropped:
+    if totals.contradicting:
+        warnings.append(f"{totals.contradicting:,} reviews have the words of another one with another label")
+    if totals.dropped:
         warnings.append(
-            f"so many different {settings.tokens} that those that occur at most {found.dropped:,} times may be left out"
+            f"so many different {settings.tokens} that those that occur at most {totals.dropped:,} times may be"
+            " left out"
         )
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

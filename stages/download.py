@@ -84,18 +84,18 @@ def take_first(target: Path, pinned: Source, settings: Download) -> str:
     raise InputError("\n".join([f"{target}: no source gave it", *failures, REMEDY]))
 
 
-def _tried(target: Path, pinned: Source, place: str, write: Callable[[Path], object], failures: list[str]) -> str:
-    """``place`` if ``write`` gave the pinned bytes; otherwise "", after the error is appended to ``failures``."""
+def _tried(target: Path, pinned: Source, origin: str, write: Callable[[Path], object], failures: list[str]) -> str:
+    """``origin`` if ``write`` gave the pinned bytes; otherwise "", after the error is appended to ``failures``."""
     try:
         take(target, pinned, write)
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) in FULL:
             raise
-        failures.append(f"{place}: {reason(error)}")
+        failures.append(f"{origin}: {reason(error)}")
         if not isinstance(error, FileNotFoundError):  # an empty cache needs no warning
             print(f"warning: {failures[-1]}", file=sys.stderr)
         return ""
-    return place
+    return origin
 
 
 def take(target: Path, pinned: Source, write: Callable[[Path], object]) -> None:

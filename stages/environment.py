@@ -56,10 +56,10 @@ def locked_version(lock: str, name: str) -> str:
     >>> locked_version("numpy==2.2.6 \\\\\\n    --hash=sha256:00\\n", "numpy")
     '2.2.6'
     """
-    found = set(re.findall(rf"^{re.escape(name)}==(\S+)", lock, re.MULTILINE))
-    if len(found) != 1:
-        raise InputError(f"requirements.txt: expected one version of {name}, got {sorted(found)}; run `make lock`")
-    return found.pop()
+    versions = set(re.findall(rf"^{re.escape(name)}==(\S+)", lock, re.MULTILINE))
+    if len(versions) != 1:
+        raise InputError(f"requirements.txt: expected one version of {name}, got {sorted(versions)}; run `make lock`")
+    return versions.pop()
 
 
 if __name__ == "__main__":

@@ -84,8 +84,8 @@ def remarks(figures: dict[str, float], reviews: Reviews, predicted: np.ndarray, 
         lines.append(f"warning: {len(predicted):,} test reviews are too few to tell how good the model is")
     elif figures["accuracy"] - commonest < HARDLY * (1 - commonest):
         lines.append(f"warning: the model hardly beats always giving the commonest label; {UPDATES}")
-    if len(given := np.unique(predicted)) == 1:
-        lines.append(f"warning: the model gives every test review the label {names[given[0]]!r}")
+    if len(called := np.unique(predicted)) == 1:
+        lines.append(f"warning: the model gives every test review the label {names[called[0]]!r}")
     known = words_of(reviews)
     first = np.concatenate([[0], np.cumsum(known.ids > UNKNOWN)])
     if without := int((first[known.ends] == first[known.ends - known.lengths]).sum()):

@@ -170,8 +170,8 @@ def test_rows_that_a_raw_quotation_mark_merges_are_a_fault_and_a_text_of_two_lin
     (first, fault), (second, cells) = read
     assert isinstance(fault, Fault)
     assert (first, fault.kind) == (2, "rows in quotes")
-    assert "lines 2 to 4" in fault.found
-    assert "set quoting: false" in fault.found
+    assert "lines 2 to 4" in fault.detail
+    assert "set quoting: false" in fault.detail
     assert (second, cells) == (5, ("two\nlines", "bad"))
     raw = [cells for _, cells in labelled.table(
         io.BytesIO(f"{header}\n{lines[header]}".encode()), form._replace(quoting=False), {"good", "bad"}

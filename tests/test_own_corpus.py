@@ -180,7 +180,7 @@ def test_any_text_comes_out_of_a_file_and_of_the_archive_as_its_words(rows, deli
     ):
         cells = [found for _, found in reader(io.BytesIO(content), FORM, LABELS)]
         assert len(cells) == len(rows)
-        found = [row for row in (labelled.judge(*row, VALUES, TOKENS) for row in cells) if isinstance(row, Row)]
+        found = [row for row in (labelled.as_row(*row, VALUES, TOKENS) for row in cells) if isinstance(row, Row)]
         assert found == expected
     index = text.make_index(Counter(word for words, _ in found for word in words))
     labels = np.array([label for _, label in found], np.uint8)
@@ -260,10 +260,10 @@ def test_a_bad_row_is_named_by_its_line_and_left_out_only_if_that_is_allowed(
 def test_a_review_in_a_file_of_its_own_is_whole_or_refused_however_many_bytes_its_characters_have(letter, mark):
     most = 131_072
     longest = letter * (most - 4) + " end"
-    row = labelled.judge(labelled.plain(io.BytesIO(mark + longest.encode())), "good", VALUES, TOKENS)
+    row = labelled.as_row(labelled.plain(io.BytesIO(mark + longest.encode())), "good", VALUES, TOKENS)
     assert row == Row([letter * (most - 4), "end"], 1)
     for longer in (longest + "s", letter * (most + 1), letter * (2 * most + 1), letter * (4 * most + 9)):
-        fault = labelled.judge(labelled.plain(io.BytesIO(mark + longer.encode())), "good", VALUES, TOKENS)
+        fault = labelled.as_row(labelled.plain(io.BytesIO(mark + longer.encode())), "good", VALUES, TOKENS)
         assert fault.kind == "text too long"
 
 
@@ -342,12 +342,12 @@ def test_the_keys_of_a_corpus_are_those_that_its_files_need(tmp_path, monkeypatc
 
 
 def test_any_line_end_parts_words():
-    assert labelled.judge("two\r\nlines\rand one", "good", VALUES, TOKENS).words == ["two", "lines", "and", "one"]
+    assert labelled.as_row("two\r\nlines\rand one", "good", VALUES, TOKENS).words == ["two", "lines", "and", "one"]
 
 
 def test_a_whole_number_is_a_label_by_its_digits():
     found = labelled.json_lines(io.BytesIO(b'{"text": "a", "label": 1}\n{"text": "b", "label": "0"}'), FORM, "01")
-    assert [labelled.judge(*cells, {"0": 0, "1": 1}, TOKENS).label for _, cells in found] == [1, 0]
+    assert [labelled.as_row(*cells, {"0": 0, "1": 1}, TOKENS).label for _, cells in found] == [1, 0]
 
 
 @pytest.mark.parametrize(("fraction", "seed"), [(0.25, 0), (0.25, 1), (0.5, 2**31 - 1)])

@@ -170,7 +170,7 @@ def test_lines_are_whole_however_they_arrive_and_memory_holds_one_batch(size, mo
         assert max(map(len, batches)) <= 3
         texts = [text for batch in batches for text in batch]
         assert [text.content for text in texts] == [line if len(line) <= 9 else None for line in written]
-        assert [text.place for text in texts] == [f"line {number}" for number in range(1, 9)]
+        assert [text.origin for text in texts] == [f"line {number}" for number in range(1, 9)]
 
 
 def test_a_batch_does_not_wait_for_the_next_line():

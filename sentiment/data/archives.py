@@ -19,15 +19,15 @@ def members(content: bytes) -> dict[str, bytes]:
         zipfile.BadZipFile: It is no archive.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        found = archive.infolist()
-        names = [info.filename for info in found]
-        if odd := [info.filename for info in found if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1]:
+        infos = archive.infolist()
+        names = [info.filename for info in infos]
+        if odd := [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1]:
             raise ValueError(f"expected members without compression and encryption, got {odd[0]!a:.80}")
         if len({*names}) < len(names):
             raise ValueError("expected each member once")
-        if (total := sum(info.file_size for info in found)) > len(content):
+        if (total := sum(info.file_size for info in infos)) > len(content):
             raise ValueError(f"expected members of at most {len(content):,} bytes, got {total:,}")
-        return {info.filename: archive.read(info) for info in found}
+        return {info.filename: archive.read(info) for info in infos}
 
 
 def pack_members(contents: dict[str, bytes]) -> bytes:

@@ -64,7 +64,7 @@ class Fault(NamedTuple):
     """Reason why a row is not a review: a kind, by which faults are counted, and the row's content."""
 
     kind: str
-    found: str
+    detail: str
 
 
 Cells = tuple[object, object]
@@ -145,8 +145,8 @@ def table(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple
                 inner = () if len(seen) == 1 else seen[:-1] if at_label > at_text else seen[1:]
                 alike = (_split(line, separator, quoting=False) for line in inner)
                 if any(len(part) == len(names) and part[at_label].strip('"') in values for part in alike):
-                    found = f"lines {begins} to {begins + len(seen) - 1} are one row, and one of them looks like a row"
-                    yield begins, Fault("rows in quotes", f"{found}; set quoting: false if quotes are part of texts")
+                    reason = f"lines {begins} to {begins + len(seen) - 1} are one row, and one of them looks like a row"
+                    yield begins, Fault("rows in quotes", f"{reason}; set quoting: false if quotes are part of texts")
                 else:
                     yield begins, (cells[at_text], cells[at_label])
             elif cells:
@@ -164,8 +164,8 @@ def label_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator
     """The rows of a file with a label, a separator and a text in each line, or with the label last; see ``Reader``."""
     separator, first = form.separator or " ", form.format == "label-text"
     for number, line in enumerate(_lines(file, form.encoding), 1):
-        before, found, after = (line.strip(_BLANK).partition if first else line.strip(_BLANK).rpartition)(separator)
-        if found:
+        before, middle, after = (line.strip(_BLANK).partition if first else line.strip(_BLANK).rpartition)(separator)
+        if middle:
             yield number, (after, before) if first else (before, after)
         elif line.strip(_BLANK):
             yield number, Fault("no separator", f"{_short(line)}, expected {separator!r} between label and text")
@@ -177,29 +177,30 @@ def json_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[
         if not line.strip(_BLANK):
             continue
         try:
-            found = json.loads(line.strip(_BLANK))
+            content = json.loads(line.strip(_BLANK))
         except json.JSONDecodeError as error:
             yield number, Fault("not JSON", f"{error.msg}, column {error.colno}")
         except (ValueError, RecursionError):  # what Python does not read, though it is JSON
             yield number, Fault("not JSON", "a number of thousands of digits, or thousands of brackets in each other")
         else:
-            yield number, _object(found, form)
+            yield number, _object(content, form)
 
 
 def json_array(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
     """The objects of a JSON array, numbered from 1, or of the one array in an object; see ``Reader``."""
     try:
-        found = json.loads("".join(_lines(file, form.encoding)))
+        content = json.loads("".join(_lines(file, form.encoding)))
     except json.JSONDecodeError as error:
         remedy = "if there is an object on each line, set format: jsonl"
         raise InputError(f"line {error.lineno}: not JSON: {error.msg}, column {error.colno}; {remedy}") from None
     except (ValueError, RecursionError):
         raise InputError("not JSON that Python reads: thousands of digits, or of brackets in each other") from None
-    if isinstance(found, dict) and len(lists := [value for value in found.values() if isinstance(value, list)]) == 1:
-        found = lists[0]
-    if not isinstance(found, list):
-        raise InputError(f"expected an array of objects, got {_short(found)}")
-    for number, each in enumerate(found, 1):
+    if isinstance(content, dict):
+        lists = [value for value in content.values() if isinstance(value, list)]
+        content = lists[0] if len(lists) == 1 else content
+    if not isinstance(content, list):
+        raise InputError(f"expected an array of objects, got {_short(content)}")
+    for number, each in enumerate(content, 1):
         yield number, _object(each, form)
 
 
@@ -209,13 +210,13 @@ def excel(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple
 
     try:
         sheet = openpyxl.load_workbook(file, read_only=True, data_only=True).worksheets[0]
-        found = enumerate(sheet.iter_rows(values_only=True), 1)
+        rows = enumerate(sheet.iter_rows(values_only=True), 1)
         if form.header:
-            names = next(([*map(as_label, cells)] for _, cells in found if any(cells)), [])
+            names = next(([*map(as_label, cells)] for _, cells in rows if any(cells)), [])
         else:
             names = [str(number + 1) for number in range(sheet.max_column or 0)]
         at_text, at_label = (_column(name, names, 1) for name in (form.text, form.label))
-        for number, cells in found:
+        for number, cells in rows:
             if any(cell is not None for cell in cells):
                 yield number, (cells[at_text], cells[at_label])
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, IndexError) as error:
@@ -234,10 +235,10 @@ def parquet(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tup
             "Parquet is read by pyarrow, which is not installed; `uv pip install pyarrow`, or save it as CSV or JSON"
         ) from None
     try:
-        found = ParquetFile(file)
-        names = [_column(name, found.schema_arrow.names, 1) for name in (form.text, form.label)]
+        table = ParquetFile(file)
+        names = [_column(name, table.schema_arrow.names, 1) for name in (form.text, form.label)]
         number = 0
-        for batch in found.iter_batches(columns=[found.schema_arrow.names[at] for at in names]):
+        for batch in table.iter_batches(columns=[table.schema_arrow.names[at] for at in names]):
             columns = (batch.column(str(name)).to_pylist() for name in (form.text, form.label))
             for cells in zip(*columns, strict=True):
                 number += 1
@@ -294,7 +295,7 @@ def as_label(value: object) -> str | None:
     return None
 
 
-def judge(text: object, label: object, values: Mapping[str, int | None], tokens: AnyTokens) -> Row | Fault | None:
+def as_row(text: object, label: object, values: Mapping[str, int | None], tokens: AnyTokens) -> Row | Fault | None:
     """A row as a review, or why it is none; ``None`` if its label is to be left out.
 
     Args:
@@ -304,10 +305,10 @@ def judge(text: object, label: object, values: Mapping[str, int | None], tokens:
         tokens: How the text is split.
 
     >>> from sentiment.data.text import IMDB
-    >>> judge("Not bad!", "good", {"bad": 0, "good": 1}, IMDB)
+    >>> as_row("Not bad!", "good", {"bad": 0, "good": 1}, IMDB)
     Row(words=['not', 'bad'], label=1)
-    >>> judge("Not bad!", "Good", {"bad": 0, "good": 1}, IMDB)
-    Fault(kind='unknown label', found="'Good', expected 'bad' or 'good'")
+    >>> as_row("Not bad!", "Good", {"bad": 0, "good": 1}, IMDB)
+    Fault(kind='unknown label', detail="'Good', expected 'bad' or 'good'")
     """
     number = values.get(as_label(label) or "", -1)
     if number is None:
@@ -326,19 +327,19 @@ def judge(text: object, label: object, values: Mapping[str, int | None], tokens:
         return Fault("another encoding", f"{_short(text)}; {ENCODING}")
     if not text.strip(_BLANK):
         return Fault("empty text", repr(text)[:100])
-    if not (found := words(clean(text, tokens=tokens), tokens)):
+    if not (tokens_of_text := words(clean(text, tokens=tokens), tokens)):
         return Fault("text without a token", _short(text))
-    return Row(found, number)
+    return Row(tokens_of_text, number)
 
 
-def fingerprint(found: list[str], seed: int = 0) -> int:
-    """64 bits that stand for the words found in a text, the same for the same words: BLAKE2b, keyed by the seed.
+def fingerprint(words: list[str], seed: int = 0) -> int:
+    """64 bits that identify the words of a text: BLAKE2b of the words, keyed by the seed.
 
     >>> fingerprint(["a", "film"]) == fingerprint(["a", "film"]) != fingerprint(["film", "a"])
     True
     """
     key = seed.to_bytes(8, "little")
-    return int.from_bytes(blake2b(" ".join(found).encode(), digest_size=8, key=key).digest(), "little")
+    return int.from_bytes(blake2b(" ".join(words).encode(), digest_size=8, key=key).digest(), "little")
 
 
 def draw(rows: Iterable[Row], labels: int, fraction: float, seed: int) -> list[int]:
@@ -357,10 +358,10 @@ def draw(rows: Iterable[Row], labels: int, fraction: float, seed: int) -> list[i
     for row in rows:
         marks[row.label].append(fingerprint(row.words, seed))
     cuts = []
-    for found in marks:
-        different = np.unique(np.frombuffer(found, np.uint64))
-        wanted = min(max(1, round(fraction * len(different))), len(different) - 1)
-        cuts.append(int(different[wanted]) if wanted > 0 else 0)
+    for prints in marks:
+        different = np.unique(np.frombuffer(prints, np.uint64))
+        size = min(max(1, round(fraction * len(different))), len(different) - 1)
+        cuts.append(int(different[size]) if size > 0 else 0)
     return cuts
 
 
@@ -410,13 +411,13 @@ def _fields(cells: list[str], names: list[str]) -> Fault:
     return Fault("number of fields", f"{len(cells)}, expected {len(names)} as in the first row")
 
 
-def _object(found: object, form: Form) -> Cells | Fault:
+def _object(value: object, form: Form) -> Cells | Fault:
     """The text and the label of a JSON value."""
-    if not isinstance(found, dict):
-        return Fault("not a JSON object", _short(found))
-    if missing := [key for key in (form.text, form.label) if key not in found]:
-        return Fault("missing key", f"{missing[0]!r}, the row has {_short([*found])}")
-    return found[form.text], found[form.label]
+    if not isinstance(value, dict):
+        return Fault("not a JSON object", _short(value))
+    if missing := [key for key in (form.text, form.label) if key not in value]:
+        return Fault("missing key", f"{missing[0]!r}, the row has {_short([*value])}")
+    return value[form.text], value[form.label]
 
 
 def _codec(encoding: str) -> str:
@@ -425,7 +426,7 @@ def _codec(encoding: str) -> str:
 
 
 def _lines(file: BinaryIO, encoding: str) -> Iterator[str]:
-    """The lines of a file; bytes of another encoding become halves of surrogate pairs, by which ``judge`` knows them.
+    """The lines of a file; bytes of another encoding become halves of surrogate pairs, by which ``as_row`` knows them.
 
     The file is never in memory as a whole.
     """

@@ -38,8 +38,8 @@ class Ragged:
             first, last = (int(self.ends[at - 1]) if at else 0 for at in (begin, end))
             return Ragged(np.array(self.ids[first:last]), self.lengths[begin:end])
         lengths = self.lengths[rows]
-        places = np.repeat(self.ends[rows] - np.cumsum(lengths), lengths) + np.arange(lengths.sum())
-        return Ragged(self.ids[places], lengths)
+        positions = np.repeat(self.ends[rows] - np.cumsum(lengths), lengths) + np.arange(lengths.sum())
+        return Ragged(self.ids[positions], lengths)
 
 
 Reviews = np.ndarray | Ragged

@@ -91,20 +91,20 @@ def reviews(file: BinaryIO, split: str) -> Iterator[tuple[np.ndarray, np.ndarray
             before the fault have been yielded by then.
     """
     with _member(file, f"x_{split}") as stream:
-        expected, found = _object_header(stream), 0
+        expected, number = _object_header(stream), 0
         head = stream.read(PREAMBLE)
         body = head[_preamble(head, expected) :]
         for ranks, lengths in _lists(_windows(stream, body)):
             if len(ranks) and ranks.min() < 1:
                 at = int(np.argmax(ranks < 1))
-                review = found + int(np.searchsorted(np.cumsum(lengths), at, "right"))
+                review = number + int(np.searchsorted(np.cumsum(lengths), at, "right"))
                 raise InputError(f"review {review} holds {ranks[at]}, ranks start at 1")
-            found += len(lengths)
-            if found > expected:
+            number += len(lengths)
+            if number > expected:
                 break
             yield ranks, lengths
-        if found != expected:
-            raise InputError(f"the header promises {expected} reviews, found {'more' if found > expected else found}")
+        if number != expected:
+            raise InputError(f"the header promises {expected} reviews, found {'more' if number > expected else number}")
 
 
 def labels(file: BinaryIO, split: str, different: int = 2) -> np.ndarray:
@@ -120,12 +120,12 @@ def labels(file: BinaryIO, split: str, different: int = 2) -> np.ndarray:
     """
     expected = count(file, split)
     with _member(file, f"y_{split}") as stream:
-        kind, found = _header(stream)
+        kind, number = _header(stream)
         if not re.fullmatch("[<>|](?:[iu][1248]|b1)", kind):
             raise InputError(f"expected an array of integers, got {kind!r}")
-        if found != expected:
-            raise InputError(f"expected a label for each of {expected} reviews, got {found}")
-        size = found * np.dtype(kind).itemsize
+        if number != expected:
+            raise InputError(f"expected a label for each of {expected} reviews, got {number}")
+        size = number * np.dtype(kind).itemsize
         data = stream.read(size + 1)
         if len(data) != size:
             raise InputError(f"expected {size} bytes of labels, got {'more' if len(data) > size else len(data)}")
@@ -160,13 +160,13 @@ def write(file: BinaryIO, splits: dict[str, tuple[Iterable[list[int]], np.ndarra
                 kind = {"descr": "|O", "fortran_order": False, "shape": (len(labels),)}
                 np.lib.format.write_array_header_1_0(stream, kind)
                 stream.write(_items(len(labels)).join(_BEFORE))
-                found = 0
+                number = 0
                 for ranks in lists:
                     stream.write(_items(ranks) + b"a")
-                    found += 1
+                    number += 1
                 stream.write(b"tb.")
-            if found != len(labels):
-                raise InputError(f"x_{split}: expected a review for each of {len(labels)} labels, got {found}")
+            if number != len(labels):
+                raise InputError(f"x_{split}: expected a review for each of {len(labels)} labels, got {number}")
             with archive.open(zipfile.ZipInfo(f"y_{split}.npy"), "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, labels.astype("<i8"), (1, 0))
 

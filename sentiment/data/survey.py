@@ -51,11 +51,11 @@ def survey(rows: Iterable[Placed]) -> Survey:
     words, kinds, faults, least, dropped = Counter(), Counter(), [], 0, 0
     labels = {"train": array("H"), "test": array("H")}
     texts = {split: array("Q") for split in labels}
-    for place, split, row in rows:
+    for position, split, row in rows:
         if isinstance(row, Fault):
             kinds[row.kind] += 1
             if len(faults) < SHOWN:
-                faults.append(f"{place}: {row.kind}: {row.found}")
+                faults.append(f"{position}: {row.kind}: {row.detail}")
             continue
         labels[split].append(row.label)
         texts[split].append(fingerprint(row.words))

@@ -141,8 +141,8 @@ def _checked(packed: bytes) -> tuple[dict, bytes]:
     """
     import h5py
 
-    found = members(packed)
-    config, weights = json.loads(found["config.json"]), found["model.weights.h5"]
+    files = members(packed)
+    config, weights = json.loads(files["config.json"]), files["model.weights.h5"]
     todo = [config]
     while todo:
         value = todo.pop()

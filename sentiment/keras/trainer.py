@@ -92,8 +92,8 @@ class KerasTrainer:
         """Variables that training changes beside the weights."""
         weights = {id(weight) for weight in self.model.weights}
         seeds = [variable for variable in self.model.variables if id(variable) not in weights]
-        found = {f"optimizer/{number}": variable for number, variable in enumerate(self.optimizer.variables)}
-        return found | {f"seed/{number}": variable for number, variable in enumerate(seeds)}
+        variables = {f"optimizer/{number}": variable for number, variable in enumerate(self.optimizer.variables)}
+        return variables | {f"seed/{number}": variable for number, variable in enumerate(seeds)}
 
 
 def predict(
@@ -109,8 +109,8 @@ def predict(
     """
     batches = _Batches(ids, None, np.arange(len(ids)), batch)
     counter = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda at, logs: progress(len(batches.rows(at))))
-    found = model.predict(batches, verbose=0, callbacks=[counter])
-    return found[:, 0] if found.shape[1] == 1 else found
+    probabilities = model.predict(batches, verbose=0, callbacks=[counter])
+    return probabilities[:, 0] if probabilities.shape[1] == 1 else probabilities
 
 
 class _Batches(keras.utils.PyDataset):

@@ -86,9 +86,9 @@ def load(text: str) -> Any:
         return yaml.load(text, Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        position = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         fault = ", ".join(filter(None, (error.context, error.problem)))
-        raise InputError(f"params.yaml: not readable as YAML: {place}{fault}") from None
+        raise InputError(f"params.yaml: not readable as YAML: {position}{fault}") from None
     except (KeyError, AttributeError):  # PyYAML raises these for `!!bool x` and `!!timestamp x`
         raise InputError(
             "params.yaml: not readable as YAML: a value is not of the type that its tag (!!) says"
