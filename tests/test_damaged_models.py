@@ -36,9 +36,11 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     return {"model.keras": base / "network", "model.npz": base / "grams"}
 
 
-def write_grams(folder: Path, grams: np.ndarray, weights: np.ndarray, weighting: str = "counts") -> None:
+def write_grams(
+    folder: Path, grams: np.ndarray, weights: np.ndarray, weighting: str = "counts", ranks: dict = INDEX
+) -> None:
     folder.mkdir(exist_ok=True)
-    index, pad = json.dumps(INDEX).encode(), Pad(max_length=None, vocabulary=None)
+    index, pad = json.dumps(ranks).encode(), Pad(max_length=None, vocabulary=None)
     about = describe(
         kind="ngrams",
         corpus="films",
@@ -195,6 +197,12 @@ def test_a_member_that_is_there_twice_is_refused():
 def test_n_grams_out_of_order_are_refused(tmp_path, grams):
     write_grams(tmp_path, np.array(grams), WEIGHTS)
     assert "ascending order, each once" in outcome(tmp_path)
+
+
+@pytest.mark.parametrize("rank", [0, -1, 2**21, 1.0, True, "1"], ids=repr)
+def test_a_word_index_of_what_is_no_rank_is_refused(tmp_path, rank):
+    write_grams(tmp_path, GRAMS, WEIGHTS, ranks=INDEX | {"odd": rank})
+    assert "expected a rank from 1 for each word" in outcome(tmp_path)
 
 
 def test_an_unknown_weighting_and_weights_that_are_no_numbers_are_refused(tmp_path):

@@ -334,8 +334,11 @@ def test_of_three_labels_each_has_the_model_that_tells_it_from_the_others(how, w
     again = open_model(model.save(), "")
     np.testing.assert_array_equal(again.predict(reviews), probabilities)
     np.testing.assert_array_equal(again.weights, model.weights)
-    effects, label = model.effects(reviews[:1], probabilities[:1])[0], int(probabilities[0].argmax())
-    assert dict(effects) == dict(alone[label].effects(reviews[:1], scores[:1, label])[0])
+    predicted = probabilities.argmax(axis=1)
+    assert set(predicted) == {0, 1, 2}
+    for row, (label, effects) in enumerate(zip(predicted, model.effects(reviews, probabilities), strict=True)):
+        each = slice(row, row + 1)
+        assert dict(effects) == dict(alone[label].effects(reviews[each], scores[each, label])[0])
 
 
 def test_longer_n_grams_of_fewer_words_are_saved_and_named():
