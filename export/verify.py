@@ -16,7 +16,7 @@ from reprlib import Repr
 
 from dvc.repo import Repo
 
-from checks.runs import forget, freeze_external, frozen
+from checks.runs import forget, freeze_external, needed
 from checks.scratch import bring_data, checkout, project
 from checks.settings import Settings, read_settings
 from checks.shell import InputError, Parser, command, printable
@@ -52,7 +52,7 @@ def verify(folder: Path) -> tuple[list[tuple[str, str, list[str]]], dict]:
         raise InputError(f"{folder}: expected {ABOUT}, which {REPRODUCE} names, got none; export it again")
     with checkout(commit) as scratch:
         freeze_external(scratch)
-        bring_data(scratch, frozen(scratch))
+        bring_data(scratch, needed(scratch, [f"evaluate@{name}"]))
         with Repo(str(scratch.folder)) as repo:
             outs = [out for stage in repo.index.stages if stage.addressing == f"train@{name}" for out in stage.outs]
             recorded = {out.hash_info.value for out in outs}
