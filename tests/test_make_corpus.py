@@ -203,7 +203,7 @@ def test_the_command_writes_what_is_valid_and_says_nothing_would_change_when_run
     command.main()
     printed = capsys.readouterr().out
     assert "label 'mixed': 36 rows" in printed
-    assert re.search(r"(?m)^reference on .*\n  0\.\d{4}  (words, 1 to 2|characters, 1 to 4)\n  0\.\d{4}  \w", printed)
+    assert re.search(r"(?m)^reference on .*\n  \d\.\d{4}  (words, 1 to 2|characters, 1 to 4)\n  \d\.\d{4}  \w", printed)
     assert """  echo '"mine.csv" -text' >> .gitattributes""" in printed
     text = Path("params.yaml").read_text(encoding="utf-8")
     params = parse(text)
@@ -218,7 +218,7 @@ def test_the_reference_is_what_scikit_learn_predicts_on_the_folds_of_the_candida
     drawn = random.Random(3)
     vocabulary = {0: ["awful", "dull"], 1: ["fine", "great"], 2: ["so", "passable"]}
     labels = np.array([drawn.randrange(3) for _ in range(90)])
-    texts = [" ".join(drawn.choices([*vocabulary[label], *"film cast the it".split()], k=4)) for label in labels]
+    texts = [" ".join(drawn.choices([*vocabulary[label], *["film", "cast", "the", "it"]], k=4)) for label in labels]
     folds, expected = recommend.fold_of(labels), {}
     for name, options in recommend.REFERENCES.items():
         right = 0
