@@ -91,9 +91,11 @@ With plain Keras, for text in ASCII without markup:
 
 ```python
 import json
+from pathlib import Path
 import keras, numpy as np
 
-about, ranks = (json.load(open("NAME/" + file, encoding="utf-8")) for file in ("model.json", "word_index.json"))
+files = (Path("NAME", file) for file in ("model.json", "word_index.json"))
+about, ranks = (json.loads(file.read_text(encoding="utf-8")) for file in files)
 tokens, pad = about["tokens"], about["pad"]
 text = TEXT
 text = text.lower() if tokens["lowercase"] else text

@@ -215,7 +215,7 @@ def test_the_command_writes_what_is_valid_and_says_nothing_would_change_when_run
     command.main()
     printed = capsys.readouterr().out
     assert "label 'mixed': 36 rows" in printed
-    assert re.search(r"(?m)^reference on .*\n  0\.\d{4}  (words, 1 to 2|characters, 1 to 4)\n  0\.\d{4}  \w", printed)
+    assert re.search(r"(?m)^reference on .*\n  \d\.\d{4}  (words, 1 to 2|characters, 1 to 4)\n  \d\.\d{4}  \w", printed)
     assert """  echo '"mine.csv" -text' >> .gitattributes""" in printed
     text = Path("params.yaml").read_text(encoding="utf-8")
     params = parse(text)
