@@ -6,6 +6,7 @@ alone would be. Needs `make repro`; the reviews are of the training split.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from sentiment.engine.trainer import CompiledPredictor
 from sentiment.model import BATCH, load, strongest
+from sentiment.network import CompiledModel
 
 ROOT = Path(__file__).parents[1]
 COUNT = 3
@@ -35,6 +37,8 @@ def named(effects: list) -> list[str]:
 def main(name: str, reviews: int) -> None:
     """Print one line."""
     model, ids = load(ROOT / "models" / name).model, np.load(ROOT / "data" / name / "x_train.npy", mmap_mode="r")
+    if not isinstance(model, CompiledModel):
+        sys.exit(f"error: {name}: expected a network of compiled blocks; the others try every word")
     rows = np.array(ids[np.sort(np.random.default_rng(1).choice(len(ids), reviews, replace=False))])
     estimator = CompiledPredictor(model.layers, model.weights, batch=BATCH, explains=True)
     estimator.explain(rows[:2])  # the first one warms up
@@ -47,10 +51,8 @@ def main(name: str, reviews: int) -> None:
     alike, total = sum(len({*found} & {*right}) for found, right in pairs), sum(len(right) for _, right in pairs)
     first = sum(found[:1] == right[:1] for found, right in pairs)
     print(
-        print(
-            f"{name}: {alone:,.0f} us; {once:,.0f} us with estimates; {few:,.0f} us with {COUNT} words in each direction;"
-            f" {all_words:,.0f} us with all"
-        )
+        f"{name}: {alone:,.0f} us; {once:,.0f} us with estimates; {few:,.0f} us with {COUNT} words in each direction;"
+        f" {all_words:,.0f} us with all"
     )
     print(f"{alike} of {total} words named are the right ones, {first} of {reviews} of the first")
     largest, signs, errors = [], [], []
