@@ -173,10 +173,8 @@ LOOKED = SPOKEN | NUMBERS | {"x'\xe9": 5000, "\xc9": 5001, "\0": 5002, "\ud800":
 LOOKUP = cache(partial(Lookup, LOOKED))
 
 
-@pytest.mark.parametrize(
-    "tokens", [text.IMDB, text.Tokens(False, "."), *(rule for rule in NORMAL if rule.unit == "words")], ids=str
-)
-@given(texts=st.lists(st.one_of(st.text(), HOSTILE, WORDY.map(" ".join), WORDY.map("".join))))
+@pytest.mark.parametrize("tokens", [text.IMDB, text.Tokens(False, "."), text.Normal("words", True, True)], ids=str)
+@given(texts=st.lists(st.one_of(st.text(), HOSTILE, WORDY.map(" ".join), WORDY.map("".join)), max_size=4))
 def test_a_lookup_finds_the_rank_of_each_word(tokens, texts):
     cleaned = [text.clean(written, LOOKED, 9000, tokens) for written in texts]
     ranks, counts = LOOKUP(tokens)(cleaned)
