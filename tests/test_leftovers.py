@@ -55,12 +55,17 @@ def test_a_cut_record_is_taken_back_from_git_or_removed(project, capsys, part):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at another process")
-def test_nothing_is_removed_while_a_dvc_runs_here(project):
-    (project / "dvc").write_text("import sys; print(flush=True); sys.stdin.read()")
+@pytest.mark.parametrize("here", [True, False])
+def test_nothing_is_removed_while_a_dvc_runs_here_and_one_elsewhere_is_no_hindrance(project, tmp_path_factory, here):
+    folder = project if here else tmp_path_factory.mktemp("elsewhere")
+    (folder / "dvc").write_text("import sys; print(flush=True); sys.stdin.read()")
     command = [sys.executable, "dvc"]
-    with subprocess.Popen(command, cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
-        with pytest.raises(InputError, match=rf"let the DVC that runs here end \(process {process.pid}\)"):
+        if here:
+            with pytest.raises(InputError, match=rf"let the DVC that runs here end \(process {process.pid}\)"):
+                leftovers.main()
+        else:
             leftovers.main()
-        assert (project / f"data/raw/{STRAY}").exists()
+        assert (project / f"data/raw/{STRAY}").exists() == here
         process.stdin.close()

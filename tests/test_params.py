@@ -91,6 +91,8 @@ FAULTS = {
     "seed out of range": ("seed: 1 #", "seed: -1 #", "models.small.train.seed"),
     "hash of another length": ("sha256: 6", "sha256: ", "download.reviews.sha256"),
     "address that is none": ("- https://storage", "- ftp://storage", "download.reviews.urls.0"),
+    "texts above the repository": ("reviews: own.csv", "reviews: sub/../../own.csv", "is outside the repository"),
+    "texts elsewhere": ("reviews: own.csv", "reviews: /own.csv", "is outside the repository"),
     "key twice": ("epochs: 5", "epochs: 5\n      epochs: 6", "column 7: found duplicate key 'epochs'"),
     "model name": ("  small:", "  Small Model:", "models.Small Model"),
     "model name too long": ("  small:", f"  {'a' * 65}:", "at most 64 characters"),

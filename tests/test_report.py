@@ -15,14 +15,24 @@ import yaml
 from dvc_render.vega import VegaRenderer
 
 from checks.comment import LONGEST, MARKER, to_markdown
-from checks.comparison import ABSENT, Metric, Model, Report, compare_metrics, name_models, read_noise
+from checks.comparison import (
+    ABSENT,
+    DASH,
+    Metric,
+    Model,
+    Report,
+    compare_metrics,
+    compare_params,
+    name_models,
+    read_noise,
+)
 from checks.drawing import to_image, to_svg
 from checks.page import report_page
 from checks.report import find_base, in_common, main
 from checks.report import write as write_report
 from checks.settings import Settings
 from checks.shell import InputError
-from checks.sides import Side
+from checks.sides import Fault, Side, relative
 from tests.conftest import MODELS, ROOT
 from tests.repositories import ENVIRONMENT, call, clone, commit, create, git, repro, write
 
@@ -316,6 +326,20 @@ def test_results_that_only_a_cache_would_have_are_missing_and_no_folder_of_this_
         for text in (page, comment):
             assert not re.search(r"dvc-checks-|files&#47;md5|\[Errno", text + unescape(text)), comment
             assert str(tmp_path) not in unescape(text)
+
+
+def test_params_of_a_file_that_can_not_be_read_are_not_said_to_have_changed():
+    known = Side(params={"p.yaml": {"a": 1}})
+    for why, changed in (("broken", []), ("missing", [("p.yaml:a", "1", DASH)])):
+        lacking = Side(faults=[Fault("p.yaml", why)])
+        assert compare_params(known, lacking) == changed
+        assert compare_params(lacking, known) == [(name, now, was) for name, was, now in changed]
+
+
+def test_the_users_own_folder_is_not_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = f"{tmp_path}/secret/d.yaml and {tmp_path}/project/e.yaml"
+    assert relative(text, f"{tmp_path}/project") == "~/secret/d.yaml and e.yaml"
 
 
 def test_a_fresh_clone_elsewhere_gives_the_same_bytes(project, tmp_path):
