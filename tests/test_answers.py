@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sentiment.data.padding import UNKNOWN
 from sentiment.data.text import encode, words
 from sentiment.model import TextModel, strongest
-from sentiment.network import _Network
+from sentiment.network import occlusion
 from tests.conftest import about_of
 
 INDEX = {"good": 1, "film": 2, "rare": 3}
@@ -56,13 +56,12 @@ def test_texts_are_taken_in_batches_from_any_iterable_and_answers_keep_their_ord
 
 
 def test_the_effect_of_a_word_is_what_making_it_unknown_takes_and_an_unknown_one_has_none():
-    class Sum(_Network):
-        def predict(self, reviews, *, batch):
-            return (reviews.sum(axis=1) / 100).astype("f4")
+    def total(reviews, *, batch):
+        return (reviews.sum(axis=1) / 100).astype("f4")
 
     reviews = np.array([[0, 1, 4, 2, 4], [1, 2, 2, 9, 5]], "u1")
-    found = [dict(pairs) for pairs in Sum().effects(reviews, Sum().predict(reviews, batch=2))]
-    assert found == [{(4,): pytest.approx(0.04)}, {(5,): pytest.approx(0.03), (9,): pytest.approx(0.07)}]
+    effects = [dict(pairs) for pairs in occlusion(total, reviews, total(reviews, batch=2), 2)]
+    assert effects == [{(4,): pytest.approx(0.04)}, {(5,): pytest.approx(0.03), (9,): pytest.approx(0.07)}]
 
 
 def test_an_explanation_shades_each_word_by_the_effects_of_its_n_grams_and_shows_itself():

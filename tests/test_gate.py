@@ -893,6 +893,8 @@ class Files(http.server.SimpleHTTPRequestHandler):
 
 
 class Refusing(Files):
+    status = 503
+
     def send_head(self):
         self.send_error(self.status)
 

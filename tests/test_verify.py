@@ -25,7 +25,7 @@ from checks.attest import statement
 from checks.findings import as_text
 from checks.gate import gate
 from checks.matrix import Run, compare_each
-from checks.runs import Output, Stage, frozen
+from checks.runs import Output, Stage, needed
 from checks.scratch import bring_data, checkout
 from checks.settings import Settings, read_settings
 from checks.shell import InputError, command
@@ -556,7 +556,7 @@ def test_the_users_cache_from_which_data_came_is_out_of_reach_when_stages_run(co
     with inside(copy), checkout() as scratch:
         config, temporary = scratch.folder / ".dvc/config.local", Path(scratch.environment["TMPDIR"])
         before = config.read_text()
-        bring_data(scratch, frozen(scratch))
+        bring_data(scratch, needed(scratch, []))
         assert (scratch.folder / "raw.csv").read_text() == FILES["raw.csv"]
         assert config.read_text() == before
         assert "remote" not in before
