@@ -122,6 +122,7 @@ def kill(number: int, seconds: dict[str, float], **environment: str) -> Callable
 
 def full_disk(project: Project, stage: str, choose: random.Random) -> str:
     """No file may grow beyond a random size, as on a full disk."""
+    assert sys.platform != "win32"
     import resource
 
     limit = int(2 ** choose.uniform(0, 18))
@@ -162,6 +163,7 @@ def without_privileges() -> None:
 
 def damage_checkpoint(project: Project, place: str, choose: random.Random) -> str:
     """A run is killed after an epoch, and what it kept of it is damaged: the next run names it."""
+    assert sys.platform != "win32"
     name = f".checkpoints/{MODEL}.npz"
     project.without_run_cache()
     stage = ("--force", "--single-item", f"train@{MODEL}")
@@ -303,6 +305,7 @@ def surroundings(project: Project, place: str, choose: random.Random) -> str:
 
 def faults(seconds: dict[str, float], outputs: tuple[str, ...]) -> Iterator[Fault]:
     """All faults, by the seconds that each stage takes and the outputs there are."""
+    assert sys.platform != "win32"
     for name in ("SIGKILL", "SIGTERM", "SIGINT"):
         yield Fault(f"kill: {name} at a random moment of a stage", STAGES, kill(getattr(signal, name), seconds))
     if find_spec("mpi4py"):  # `make mpi`
