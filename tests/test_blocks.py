@@ -131,7 +131,7 @@ def test_the_bits_of_a_prediction_depend_on_no_other_review(case):
 
 
 def keras_effects(model, row, words):
-    """The effect of each word in float64: Keras's slope of the logit times the change of the pooled outputs."""
+    """The effect of each word in float64: Keras's slope of the log-odds times the change of the pooled outputs."""
     x = tf.constant(np.concatenate([row[None], np.where(row == words[:, None], 2, row)]).astype("i4"))
     for layer in model.layers[:3]:
         x = layer(x)
@@ -140,10 +140,11 @@ def keras_effects(model, row, words):
         y = x[:1]
         for layer in model.layers[3:]:
             y = layer(y, training=False) if isinstance(layer, keras.layers.Dropout) else layer(y)
+        y = tf.reduce_max(y, axis=1) if y.shape[1] > 1 else y[:, 0]
         logit = tf.math.log(y / (1 - y))
     slopes = tape.gradient(logit, x)[:1]
     changes = tf.reduce_sum(slopes * (x[:1] - x[1:]), axis=(1, 2))
-    return (y[0, 0] - tf.sigmoid(logit[0, 0] - changes)).numpy()
+    return (y[0] - tf.sigmoid(logit[0] - changes)).numpy()
 
 
 @every_case

@@ -196,7 +196,7 @@ class CompiledPredictor:
         return probabilities
 
     def explain(self, ids: np.ndarray) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-        """The probability that each review is positive, and an estimate of how much each of its words raised it.
+        """What ``predict`` gives, and an estimate of how much each word raised it; of several labels, the predicted one's.
 
         The effect is the probability less that of the review with the word, wherever it stands, made unknown. The
         outputs of the first block without the word are computed, and the rest of the network is taken to be linear in
@@ -206,10 +206,10 @@ class CompiledPredictor:
             ids: int [reviews, length].
 
         Returns:
-            Probabilities, float32 [reviews], as ``predict`` gives; and for each review the words that the vocabulary
-            has, int32 [words], ascending, and the estimate for each, float32 [words].
+            Probabilities as ``predict`` gives; and for each review the words that the vocabulary has, int32 [words],
+            ascending, and the estimate for each, float32 [words].
         """
-        network, probabilities = self.network, np.empty(len(ids), np.float32)
+        network, probabilities = self.network, self.network.empty_probabilities(len(ids))
         effects: list = [()] * len(ids)
         for begin in range(0, len(ids), self.batch):
             rows = ids[begin : begin + self.batch]
@@ -219,7 +219,7 @@ class CompiledPredictor:
             there = np.arange(network.length) < counts[:, None]
             before = output.probabilities(network.output.logits())
             after = output.probabilities(np.repeat(network.output.logits(), counts) - logits[there])
-            probabilities[begin + groups.order] = before
+            probabilities[begin + groups.order] = network.output.probabilities()
             ends = np.cumsum(counts)[:-1]
             each = zip(np.split(words[there], ends), np.split(np.repeat(before, counts) - after, ends), strict=True)
             for review, pair in zip(begin + groups.order, each, strict=True):

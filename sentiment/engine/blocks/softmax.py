@@ -8,12 +8,14 @@ import numpy as np
 
 from sentiment.engine.block import Block, Capacity, Shape, refusal, settings
 from sentiment.engine.blocks.dense import affine, affine_backward
-from sentiment.engine.functions import exp
+from sentiment.engine.functions import exp, log
 from sentiment.engine.matrices import product
 from sentiment.engine.packing import Weight, constant, glorot
 from sentiment.engine.vectors import LANES, broadcast, compiled, load, store, whole, zeros
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
+LEAST = np.float32(1e-30)
+"""Lower limit of the probability of all other labels where it is divided by."""
 
 
 class Softmax(Block):
@@ -44,7 +46,7 @@ class Softmax(Block):
         super().allocate(capacity, outputs, d_outputs)
         reviews, labels = 1 + (capacity.groups - 1) * capacity.reviews, whole(self.gives.features)
         self.outputs, self.labels = zeros(reviews, labels), np.zeros(reviews, np.int64)
-        self._d_logits = zeros(reviews * capacity.training, labels)
+        self._d_logits = zeros(reviews * capacity.backward, labels)
         self._transposed = zeros(labels, whole(self.takes.features))
 
     def prepare(self, groups, draw):
@@ -63,10 +65,19 @@ class Softmax(Block):
         reviews, features = self.groups.reviews[group], self.takes.features
         d_logits, (d_kernel, d_bias) = self._d_logits[reviews], self.d_values[group]
         _loss_backward(self.outputs[reviews], self.labels[reviews], len(self.groups.order), d_logits)
-        n = len(d_logits)
-        affine_backward(self.inputs[group, :n], d_logits, d_kernel[:features], d_bias)
-        self.d_inputs[group, :n] = 0
-        product(d_logits, self._transposed, self.d_inputs[group, :n])
+        affine_backward(self.inputs[group, : len(d_logits)], d_logits, d_kernel[:features], d_bias)
+        self._inputs_backward(group, d_logits)
+
+    def logit_backward(self, group):
+        """As ``Output``: of the log-odds of each review's most probable label."""
+        reviews = self.groups.reviews[group]
+        _log_odds_backward(self.outputs[reviews], self.gives.features, self._d_logits[reviews])
+        self._inputs_backward(group, self._d_logits[reviews])
+
+    def _inputs_backward(self, group, d_logits):
+        d_inputs = self.d_inputs[group, : len(d_logits)]
+        d_inputs[...] = 0
+        product(d_logits, self._transposed, d_inputs)
 
     def given(self, group):
         """As ``Block``; beside the weights' gradient, what ``probabilities`` reads."""
@@ -75,6 +86,12 @@ class Softmax(Block):
     def probabilities(self) -> np.ndarray:
         """The probability of each label, float32 [reviews, labels], in the order of the groups' reviews."""
         return self.outputs[1 : 1 + len(self.groups.order), : self.gives.features].copy()
+
+    def logits(self) -> np.ndarray:
+        """The log-odds of the most probable label, float32 [reviews], in the order of the groups' reviews."""
+        ascending = np.sort(self.probabilities(), axis=1).astype(np.float64)
+        rest = np.maximum(ascending[:, :-1].sum(axis=1), LEAST)
+        return (log(ascending[:, -1]) - log(rest)).astype(np.float32)
 
 
 @compiled
@@ -109,3 +126,22 @@ def _loss_backward(probabilities, labels, reviews, d_logits):
         for at in range(0, d_logits.shape[1], LANES):
             store(d_logits, (r, at), load(probabilities, (r, at)) / broadcast(np.float32(reviews)))
         d_logits[r, labels[r]] = (probabilities[r, labels[r]] - _ONE) / np.float32(reviews)
+
+
+@compiled
+def _log_odds_backward(probabilities, labels, d_logits):
+    """Fill ``d_logits``, float32 [n, labels, padded], with the gradient of the log-odds of the most probable label.
+
+    It is 1 for that label, and for another less its share of the probability of all others.
+    """
+    for r in range(len(probabilities)):
+        best, rest = 0, _ZERO
+        for label in range(1, labels):
+            if probabilities[r, label] > probabilities[r, best]:
+                best = label
+        for label in range(labels):
+            if label != best:
+                rest += probabilities[r, label]
+        for label in range(labels):
+            d_logits[r, label] = -probabilities[r, label] / max(rest, LEAST)
+        d_logits[r, best] = _ONE
