@@ -150,5 +150,14 @@ def test_a_wrong_request_is_refused_in_one_line(project, monkeypatch, tmp_path, 
     assert str(caught.value) == expected
 
 
+def test_as_many_seeds_as_before_may_be_measured_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(noise, "repository", lambda: tmp_path)
+    write_json(tmp_path / noise.written(MODEL, None), {"seeds": [1, 2, 3, 4]})
+    noise.check_fewer(MODEL, None, 4)
+    noise.check_fewer(MODEL, "keras", 2)
+    with pytest.raises(InputError, match="expected at least the 4"):
+        noise.check_fewer(MODEL, None, 3)
+
+
 def test_a_refused_request_ends_with_exit_code_3(project):
     assert project.tool("benchmarks.noise", MODEL, "--seeds", "1", code=3).stderr.startswith("error: seeds: ")
