@@ -12,7 +12,7 @@ import pytest
 from benchmarks import noise
 from benchmarks.noise import spread
 from demo.corpus import write_corpus
-from demo.project import adapt, shown
+from demo.project import adapt, shown, shrink
 from experiments import compare
 from sentiment import InputError
 from sentiment.scoring import METRICS
@@ -148,6 +148,17 @@ def test_a_wrong_request_is_refused_in_one_line(project, monkeypatch, tmp_path, 
     with pytest.raises(InputError) as caught:
         noise.main()
     assert str(caught.value) == expected
+
+
+def test_the_demo_makes_no_review_shorter_than_the_network_can_read():
+    for kernel, pool in ((9, 2), (3, 8)):
+        model = {
+            "pad": {"max_length": 12, "vocabulary": 90},
+            "architecture": {"kernel": kernel, "pool": pool},
+            "train": {},
+        }
+        shrink(model)
+        assert model["pad"] == {"max_length": max(kernel, pool), "vocabulary": 30}
 
 
 def test_as_many_seeds_as_before_may_be_measured_again(tmp_path, monkeypatch):
