@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.common import files
+from stages.common import files, guard
 
 
 def test_json_is_sorted_and_ends_with_a_line_end(tmp_path):
@@ -65,6 +65,17 @@ def test_a_failure_leaves_the_file_that_was_there_and_a_full_disk_names_it(tmp_p
     assert (caught.value.errno, caught.value.filename) == (error.errno, named)
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"t": "old"}
     assert files.unfinished == set()
+
+
+def test_a_large_file_written_in_place_has_changed_though_its_size_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "LARGE", 1)
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"ab")
+    os.utime(path, (1, 1))
+    before = guard._note([path])
+    assert guard._note([path]) == before
+    path.write_bytes(b"cd")
+    assert guard._note([path]) != before
 
 
 def test_an_array_of_zeros_is_made_where_it_is_to_be_and_read_back_as_it_was_written(tmp_path):

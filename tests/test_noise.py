@@ -12,7 +12,7 @@ import pytest
 from benchmarks import noise
 from benchmarks.noise import spread
 from demo.corpus import write_corpus
-from demo.project import adapt, shown
+from demo.project import adapt, shown, shrink
 from experiments import compare
 from sentiment import InputError
 from sentiment.scoring import METRICS
@@ -150,6 +150,26 @@ def test_a_wrong_request_is_refused_in_one_line(project, monkeypatch, tmp_path, 
     with pytest.raises(InputError) as caught:
         noise.main()
     assert str(caught.value) == expected
+
+
+def test_the_demo_makes_no_review_shorter_than_the_network_can_read():
+    for kernel, pool in ((9, 2), (3, 8)):
+        model = {
+            "pad": {"max_length": 12, "vocabulary": 90},
+            "architecture": {"kernel": kernel, "pool": pool},
+            "train": {},
+        }
+        shrink(model)
+        assert model["pad"] == {"max_length": max(kernel, pool), "vocabulary": 30}
+
+
+def test_as_many_seeds_as_before_may_be_measured_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(noise, "repository", lambda: tmp_path)
+    write_json(tmp_path / noise.written(MODEL, None), {"seeds": [1, 2, 3, 4]})
+    noise.check_fewer(MODEL, None, 4)
+    noise.check_fewer(MODEL, "keras", 2)
+    with pytest.raises(InputError, match="expected at least the 4"):
+        noise.check_fewer(MODEL, None, 3)
 
 
 def test_a_refused_request_ends_with_exit_code_3(project):
