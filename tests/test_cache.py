@@ -21,8 +21,9 @@ from sentiment.engine import matrices
 from sentiment.engine.blocks import dense
 exec(sys.argv[2])
 inputs, outputs = np.ones((2, 3), "f4"), np.zeros((2, 16), "f4")
-dense._forward(inputs, np.full((3, 16), 0.1, "f4"), np.zeros(16, "f4"), dense._SIGMOID, 4, outputs)
-hits = sum(dense._forward.stats.cache_hits.values()) + matrices._product.cache_hits
+dense.affine(inputs, np.full((3, 16), 0.1, "f4"), np.zeros(16, "f4"), outputs)
+dense._activation_forward(dense._SIGMOID, outputs, 4)
+hits = sum(dense._activation_forward.stats.cache_hits.values()) + matrices._product.cache_hits
 print(outputs.tobytes().hex(), hits)
 """
 

@@ -196,7 +196,7 @@ class CompiledPredictor:
         return probabilities
 
     def explain(self, ids: np.ndarray) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-        """What ``predict`` gives, and an estimate of how much each word raised it; of several labels, the predicted one's.
+        """What ``predict`` gives, and an estimate of the effect of each word; of several labels, on the predicted one.
 
         The effect is the probability less that of the review with the word, wherever it stands, made unknown. The
         outputs of the first block without the word are computed, and the rest of the network is taken to be linear in
