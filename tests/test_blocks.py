@@ -62,7 +62,11 @@ def keras_loss(model, ids, labels, update):
 
 def predicted(model, ids):
     """Keras's predictions, without an axis of one."""
-    probabilities = model.predict(ids.astype("i4"), verbose=0)
+    return without_axis(model.predict(ids.astype("i4"), verbose=0))
+
+
+def without_axis(probabilities):
+    """Those of label 1 alone, [reviews], or of all labels, [reviews, labels]."""
     return probabilities[:, 0] if probabilities.shape[1] == 1 else probabilities
 
 
@@ -114,7 +118,7 @@ def test_predictions_are_those_of_keras_for_any_batch(case):
         weights = Network(plain_layers).first_weights(2) * 3
         backend.set_weights(model, weights)
         ids = reviews(sizes, 6)
-        expected = predicted(model, ids)
+        expected = without_axis(np.asarray(model(ids.astype("i4"), training=False)))
         for count, batch in ((1, 1), (6, 6), (6, 4), (5, 100)):
             found = predict(plain_layers, weights, ids[:count], batch=batch)
             np.testing.assert_allclose(found, expected[:count], atol=1e-5)
@@ -148,7 +152,7 @@ def keras_effects(model, row, words):
 
 
 @every_case
-@pytest.mark.parametrize("sizes", EDGES, ids=str)
+@pytest.mark.parametrize("sizes", [EDGES[0], EDGES[6], EDGES[8]], ids=str)
 def test_the_estimated_effect_of_a_word_is_keras_s_slope_times_the_change_of_the_first_block(case, sizes, exact_keras):
     plain_layers, model, ids = plain(case, sizes), cases.build(case, sizes), reviews(sizes, 5)
     weights = Network(plain_layers).first_weights(2) * 3
