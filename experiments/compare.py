@@ -293,7 +293,8 @@ def paired(right: dict[str, np.ndarray]) -> str:
             difference, changed = (won - lost) / count, (won + lost) / count
             error = math.sqrt((changed - difference**2) / count)
             p = binomtest(won, won + lost).pvalue if won + lost else 1.0
-            cells += [f"{lost:,}", f"{won:,}", f"{difference:+.4f}", f"{error:.4f}", f"{p:.2g}" if p else "below 1e-300"]
+            shown = f"{p:.2g}" if p else "below 1e-300"
+            cells += [f"{lost:,}", f"{won:,}", f"{difference:+.4f}", f"{error:.4f}", shown]
         lines.append(f"| {' | '.join(cells + [''] * (7 - len(cells)))} |")
     return "\n".join(lines) + "\n"
 
