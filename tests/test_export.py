@@ -446,7 +446,7 @@ def test_a_model_of_any_kind_is_asked_by_its_name_and_by_its_exported_folder(pro
     label, probability, *words = printed[0].split()
     assert printed[1] == printed[0]
     assert label in ("positive", "negative")
-    assert 0 < float(probability) < 1
+    assert 0 < float(probability.removeprefix("P(positive)=")) < 1
     assert any(word.startswith("wonderful") for word in words)
 
 
