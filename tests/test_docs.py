@@ -122,7 +122,7 @@ def typed(project, command: str, code: int = 0) -> str:
     """The output of a command as somebody types it there, without what make says of a failure."""
     line = command.replace("make ", "make --silent --old-file=setup ")
     run = project.run("bash", "-c", line, code=code)
-    return re.sub(r"^make: .*\n?", "", run.stdout + run.stderr, flags=re.MULTILINE)
+    return re.sub(r"^make(\[\d+\])?: .*\n?", "", run.stdout + run.stderr, flags=re.MULTILINE)
 
 
 def test_a_prediction_looks_as_in_the_readme(project):
