@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import charset_normalizer
 
 from sentiment import InputError
-from sentiment.data.labelled import LONGEST_LINE, Fault, Form, as_label, format_of, open_file, rows
+from sentiment.data.labelled import MAX_LINE_CHARACTERS, Fault, Form, as_label, format_of, open_file, rows
 
 SAMPLE = 1 << 20
 """Characters looked at to find the form; the rows are then counted in the whole file."""
@@ -219,7 +219,7 @@ def label_form(lines: list[str], options: Options) -> Form | None:
 def table_form(path: Path, lines: list[str], encoding: str, options: Options) -> tuple[str | None, bool]:
     """The separator of a table, and whether its fields are quoted: what gives most rows the same number of fields."""
     best: tuple[float, int, str | None, bool] = (0.0, 0, None, True)
-    csv.field_size_limit(LONGEST_LINE)
+    csv.field_size_limit(MAX_LINE_CHARACTERS)
     for separator in [options.separator] if options.separator else SEPARATORS:
         for quoting in (True, False) if len(separator) == 1 else (False,):
             counts: Counter[int] = Counter()

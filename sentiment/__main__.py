@@ -19,7 +19,7 @@ MODELS, ABOUT = Path("models"), "model.json"
 BATCH = 512
 """Maximum number of reviews predicted together."""
 
-LONGEST = 2**20
+MAX_TEXT_BYTES = 2**20
 """Maximum number of bytes of a review, which limits the memory."""
 
 MOST_WORDS = 10**6
@@ -125,7 +125,8 @@ def lines(file: BinaryIO, origin: str) -> Iterator[list[Text]]:
         for line in ended if chunk else [b""] if partial or skipping else []:
             number += 1
             content = partial + line
-            batch.append(Text(f"{origin} {number}", None if skipping or len(content) > LONGEST else bytes(content)))
+            too_long = skipping or len(content) > MAX_TEXT_BYTES
+            batch.append(Text(f"{origin} {number}", None if too_long else bytes(content)))
             partial, skipping = bytearray(), False
             if len(batch) == BATCH:
                 yield batch
@@ -133,7 +134,7 @@ def lines(file: BinaryIO, origin: str) -> Iterator[list[Text]]:
         if not chunk:
             break
         partial += last
-        if len(partial) > LONGEST:
+        if len(partial) > MAX_TEXT_BYTES:
             partial, skipping = bytearray(), True
     if batch:
         yield batch
@@ -145,8 +146,10 @@ def decode(text: Text) -> str:
     Raises:
         InputError: It has too many bytes, or bytes that are not UTF-8.
     """
-    if text.content is None or len(text.content) > LONGEST:
-        raise InputError(f"{text.origin}: longer than {LONGEST:,} bytes; expected one review, as a line of its own")
+    if text.content is None or len(text.content) > MAX_TEXT_BYTES:
+        raise InputError(
+            f"{text.origin}: longer than {MAX_TEXT_BYTES:,} bytes; expected one review, as a line of its own"
+        )
     if (at := text.content.find(0)) >= 0:
         raise InputError(f"{text.origin}: byte {at + 1} is NUL; expected text")
     try:

@@ -119,7 +119,7 @@ def test_many_texts_are_explained_as_each_alone(project, monkeypatch):
 
 def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(project, tmp_path, monkeypatch, capsys):
     file = tmp_path / "reviews.txt"
-    long = b"film " * (command.LONGEST // 5) + b"films"[: command.LONGEST % 5 + 1]
+    long = b"film " * (command.MAX_TEXT_BYTES // 5) + b"films"[: command.MAX_TEXT_BYTES % 5 + 1]
     lines = [b"film", b"", b"zxcvb", b"fil\0m", b"film\xe9", long, b"film\r", b"\xef\xbb\xbffilm", long[:-1], b" \t"]
     file.write_bytes(b"\n".join(lines))
     code, said = ask(project, monkeypatch, "--json", "--file", str(file), "--file", str(file))
@@ -156,7 +156,7 @@ def test_people_read_a_line_for_each_text(project, monkeypatch, capsys):
 @pytest.mark.parametrize("size", [1, 5, 7, 1 << 16])
 def test_lines_are_whole_however_they_arrive_and_memory_holds_one_batch(size, monkeypatch):
     monkeypatch.setattr(command, "BATCH", 3)
-    monkeypatch.setattr(command, "LONGEST", 9)
+    monkeypatch.setattr(command, "MAX_TEXT_BYTES", 9)
     monkeypatch.setattr(command.select, "select", lambda *files: files)
     written = [b"", b"one", b"123456789", b"1234567890", b"0" * 40, b"two", b"", b"last"]
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from dvc_render.vega import VegaRenderer
 
-from checks.comment import LONGEST, MARKER, to_markdown
+from checks.comment import MARKER, MAX_COMMENT_CHARACTERS, to_markdown
 from checks.comparison import (
     ABSENT,
     DASH,
@@ -524,7 +524,7 @@ def test_a_comment_too_long_for_github_is_cut_at_its_end(project):
     assert Report("1234567", "", [still], few).title == "1 param changed since 1234567, but no metric did"
     many = Report("1234567", "89abcde", [], [(f"models.small.{i}", "|" * 100, "") for i in range(1000)])
     long = to_markdown(many)
-    assert len(short) < LONGEST - 1000 < len(long) <= LONGEST
+    assert len(short) < MAX_COMMENT_CHARACTERS - 1000 < len(long) <= MAX_COMMENT_CHARACTERS
     assert long.startswith(MARKER)
     assert "cut here" in long
     assert "cut here" not in short

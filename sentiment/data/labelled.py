@@ -22,8 +22,8 @@ import numpy as np
 from sentiment import InputError
 from sentiment.data.text import AnyTokens, clean, words
 
-LONGEST = 1 << 17  # characters of a text, ten times the longest IMDB review
-LONGEST_LINE = 1 << 22  # characters of a line, and of a quoted text before a quote counts as never closed
+MAX_TEXT_CHARACTERS = 1 << 17  # characters of a text, ten times the longest IMDB review
+MAX_LINE_CHARACTERS = 1 << 22  # characters of a line, and of a quoted text before a quote counts as never closed
 DELIMITERS = ",;\t"
 
 _BLANK = " \t\r\n"  # of JSON; other white space is part of a word
@@ -136,7 +136,7 @@ def table(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple
             elif line.strip(_BLANK):
                 yield number, _fields(cells, names)
         return
-    csv.field_size_limit(LONGEST_LINE)
+    csv.field_size_limit(MAX_LINE_CHARACTERS)
     seen: list[str] = []
     reader, begins = csv.reader(_noted(lines, seen), delimiter=separator, strict=True), above + 1
     try:
@@ -267,7 +267,7 @@ def format_of(path: Path) -> str | None:
 
 def plain(file: BinaryIO, encoding: str = "utf-8") -> str:
     """The text of a file that holds one review and nothing else; of a longer one no more than shows that it is."""
-    return file.read(4 * LONGEST + 4).decode(_codec(encoding), "surrogateescape")
+    return file.read(4 * MAX_TEXT_CHARACTERS + 4).decode(_codec(encoding), "surrogateescape")
 
 
 def plain_lines(file: BinaryIO, encoding: str) -> Iterator[tuple[int, str]]:
@@ -317,8 +317,8 @@ def as_row(text: object, label: object, values: Mapping[str, int | None], tokens
         return Fault("text is no string", _short(text))
     if number < 0:
         return Fault("unknown label", f"{_short(label)}, expected {_either(values)}")
-    if len(text) > LONGEST:
-        return Fault("text too long", f"{len(text):,} characters, expected at most {LONGEST:,}")
+    if len(text) > MAX_TEXT_CHARACTERS:
+        return Fault("text too long", f"{len(text):,} characters, expected at most {MAX_TEXT_CHARACTERS:,}")
     if "\0" in text or _NUL in text:
         return Fault("null character", _short(text.replace(_NUL, "\0")))
     try:
@@ -432,11 +432,12 @@ def _lines(file: BinaryIO, encoding: str) -> Iterator[str]:
     """
     number = 0
     with io.TextIOWrapper(file, _codec(encoding), "surrogateescape", newline="\n") as lines:
-        while line := lines.readline(LONGEST_LINE + 1):
+        while line := lines.readline(MAX_LINE_CHARACTERS + 1):
             number += 1
-            if len(line) > LONGEST_LINE:
+            if len(line) > MAX_LINE_CHARACTERS:
                 raise InputError(
-                    f"line {number} has more than {LONGEST_LINE:,} characters; is this a table or JSON Lines file?"
+                    f"line {number} has more than {MAX_LINE_CHARACTERS:,} characters; is this a table or JSON Lines"
+                    " file?"
                 )
             if number == 1 and line.startswith(_UTF_16):
                 raise InputError("line 1: the encoding is UTF-16; set encoding: utf-16, or save the file as UTF-8")

@@ -1,6 +1,6 @@
 """Reviews of word ids -> number of occurrences of each n-gram in each, as a sparse matrix, and n-gram statistics.
 
-An n-gram is up to ``LONGEST`` successive known words of one review, in one whole number: the id of its first word in
+An n-gram is up to ``MAX_N`` successive known words of one review, in one whole number: the id of its first word in
 the lowest ``bits_for`` bits, of its second in the next. Ids of words are above 0, so that shorter n-grams are never
 mistaken for longer ones. Oracle: ``CountVectorizer`` and ``TfidfVectorizer`` of scikit-learn.
 """
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 BITS = 21
-LONGEST = 5
+MAX_N = 5
+"""Words of the longest n-grams."""
 
 
 def bits_for(longest: int) -> int:

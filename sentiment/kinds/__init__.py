@@ -10,13 +10,17 @@ A kind's file has
 - ``open_model(content, expected)``, a ``Model`` from the bytes of the model file, which may have other weights than
   those of the digest ``expected``: ``model.read`` compares them.
 
-Importing it imports no library that computes: these functions do.
+Importing it imports no library that computes: these functions do. A kind can be made of other kinds, which it imports:
+see ``parts``.
 """
 
+import ast
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.util import resolve_name
+from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
@@ -87,3 +91,33 @@ def find(name: object) -> ModuleType:
     if name not in NAMES:
         raise InputError(f"kind: expected one of {', '.join(NAMES)}, got {name!r}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def parts(kind: str) -> dict[str, Path]:
+    """The other kinds that a kind is made of: those that it imports, and those that they import, with their files.
+
+    >>> [*parts("wide_deep")], [*parts("gru")]
+    (['cnn_lstm', 'ngrams'], [])
+    """
+    whole, new = set(), {kind}
+    while new:
+        whole |= new
+        new = set().union(*map(_imports, new)) - whole
+    return {part: file_of(part) for part in sorted(whole - {kind})}
+
+
+def file_of(kind: str) -> Path:
+    """The file of a kind."""
+    return Path(__path__[0], f"{kind}.py")
+
+
+def _imports(kind: str) -> set[str]:
+    """The kinds that the file of a kind imports, anywhere in it."""
+    modules = set()
+    for node in ast.walk(ast.parse(file_of(kind).read_bytes())):
+        if isinstance(node, ast.ImportFrom):
+            package = resolve_name("." * node.level + (node.module or ""), __name__)
+            modules |= {package, *(f"{package}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+    return {name for name in NAMES if f"{__name__}.{name}" in modules}

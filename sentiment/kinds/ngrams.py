@@ -38,9 +38,6 @@ BLOCK = 4096
 FIELDS = {"grams": "i", "scale": "f", "weights": "f", "weighting": "U", "bias": "f", "bits": "i"}
 """Arrays of the model file, and the kind of their type."""
 
-LONGEST = 5
-"""Words of the longest n-grams."""
-
 WEIGHTINGS = ("counts", "presence", "tfidf", "naive-bayes")
 
 
@@ -51,7 +48,7 @@ class Architecture(Section):
     """Choice of the n-grams and of the feature that each count becomes; see ``Weighting``."""
 
     kind: Literal["ngrams"]
-    longest: Annotated[int, Field(ge=1, le=LONGEST)]
+    longest: Annotated[int, Field(ge=1, le=ngrams.MAX_N)]
     min_df: Annotated[int, Field(ge=1, le=10**6)]
     max_features: Annotated[int, Field(ge=1, le=10**8)]
     weighting: Literal[WEIGHTINGS]
@@ -291,7 +288,7 @@ def open_model(content: bytes, expected: str) -> Linear:
             raise ValueError(
                 f"{grams.shape} n-grams, {scale.shape} scales, {weights.shape} weights, {bias.shape} biases"
             )
-        if bits not in {ngrams.bits_for(longest) for longest in range(1, LONGEST + 1)}:
+        if bits not in {ngrams.bits_for(longest) for longest in range(1, ngrams.MAX_N + 1)}:
             raise ValueError(f"bits: got {bits}")
         if weighting not in WEIGHTINGS:
             raise ValueError(f"weighting: expected one of {', '.join(WEIGHTINGS)}, got {weighting!a:.80}")

@@ -28,13 +28,6 @@ from sentiment.schema import ModelSettings, Section, Seed
 FILE = "model.zip"
 PARALLEL = True
 
-PARTS = {"cnn_lstm": "fd53f3f500e6c2e0", "ngrams": "2c5ff7f392d45703"}
-"""The first 16 hexadecimal digits of the SHA-256 of the file of each kind that this one is made of.
-
-A stage depends on the file of its own kind alone. A change of a part must reach models of this kind too, so the stage
-``params`` expects it here.
-"""
-
 WIDE, DEEP, SUM = "wide.npz", "deep.keras", "sum.json"
 """Members of the model file."""
 

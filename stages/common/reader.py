@@ -13,7 +13,7 @@ from yaml.constructor import ConstructorError
 from sentiment import InputError
 
 MOST_KEYS = 10_000
-LONGEST_NUMBER = 100  # digits; Python refuses to print numbers of thousands of digits
+MAX_NUMBER_CHARACTERS = 100  # Python refuses to print numbers of thousands of digits
 
 
 class Loader(yaml.SafeLoader):
@@ -98,6 +98,6 @@ def load(text: str) -> Any:
 
 
 def _digits(text: str) -> str:
-    if len(text) > LONGEST_NUMBER:
-        raise ValueError(f"a number of {len(text)} characters, expected at most {LONGEST_NUMBER}")
+    if len(text) > MAX_NUMBER_CHARACTERS:
+        raise ValueError(f"a number of {len(text)} characters, expected at most {MAX_NUMBER_CHARACTERS}")
     return text.replace("_", "")
