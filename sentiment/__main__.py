@@ -218,8 +218,10 @@ def check_limits() -> None:
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY and limit < ADDRESS_SPACE:
-        least, found = ADDRESS_SPACE >> 20, limit >> 20
-        raise InputError(f"address space: expected {least} MiB at least, got {found}; `ulimit -v unlimited` lifts it")
+        least, available = ADDRESS_SPACE >> 20, limit >> 20
+        raise InputError(
+            f"address space: expected {least} MiB at least, got {available}; `ulimit -v unlimited` lifts it"
+        )
 
 
 def start_numba() -> None:

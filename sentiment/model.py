@@ -327,14 +327,14 @@ def read(folder: Path) -> tuple[Model, dict[str, Any], bytes]:
         kind = find(about["kind"])
         path = folder / kind.FILE
         model = kind.open_model(_bytes(path), about["weights"])
-        if (found := digest(model.weights)) != about["weights"]:
-            raise InputError(f"expected the weights {about['weights']} that {ABOUT} names, found {found}")
+        if (actual := digest(model.weights)) != about["weights"]:
+            raise InputError(f"expected the weights {about['weights']} that {ABOUT} names, found {actual}")
         if not np.isfinite(model.weights).all():
             raise InputError("expected finite weights, got NaN or infinity")
         path = folder / INDEX
         index = _bytes(path)
-        if (found := hashlib.sha256(index).hexdigest()) != about["word_index"]:
-            raise InputError(f"expected the word index {about['word_index']} that {ABOUT} names, found {found}")
+        if (actual := hashlib.sha256(index).hexdigest()) != about["word_index"]:
+            raise InputError(f"expected the word index {about['word_index']} that {ABOUT} names, found {actual}")
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing; {REMEDY}") from None
     except InputError as error:

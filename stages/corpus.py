@@ -31,7 +31,7 @@ from sentiment.data.labelled import (
     plain_lines,
     rows,
 )
-from sentiment.data.survey import Placed, Survey, survey
+from sentiment.data.survey import LocatedRow, Survey, survey
 from sentiment.data.text import Normal, make_index
 from stages.common.command import command
 from stages.common.files import replacing, write_json, write_text
@@ -74,7 +74,7 @@ def tokens_of(settings: Corpus) -> Normal:
     return Normal(settings.tokens, settings.lowercase, settings.symbols)
 
 
-def split_read(parts: Parts, settings: Corpus) -> Callable[[], Iterator[Placed]]:
+def split_read(parts: Parts, settings: Corpus) -> Callable[[], Iterator[LocatedRow]]:
     """A function that reads every row with its split. If the reviews have no splits, the test split is drawn here."""
     read = partial(read_rows, parts, settings)
     if WHOLE not in parts:
@@ -96,7 +96,7 @@ def find_parts(settings: Corpus) -> Parts:
         parts = {split: [path / name for name in settings.splits[split]] for split in SPLITS}
     elif path.is_dir():
         splits = {split: [entry for entry in sorted(path.iterdir()) if is_part(entry, split)] for split in SPLITS}
-        if many := next((found for found in splits.values() if len(found) > 1), None):
+        if many := next((entries for entries in splits.values() if len(entries) > 1), None):
             raise InputError(f"{path}: expected one {many[0].stem} split, got {' and '.join(map(str, many))}")
         if all(splits.values()):
             parts = splits
@@ -107,7 +107,7 @@ def find_parts(settings: Corpus) -> Parts:
     for part in chain(*parts.values()):
         if part.is_dir():
             names = sorted(os.listdir(part))
-            read = {found.name for value in settings.values if (found := labelled_part(part, value))}
+            read = {entry.name for value in settings.values if (entry := labelled_part(part, value))}
             if not all(labelled_part(part, value) for value, number in settings.values.items() if number is not None):
                 raise InputError(
                     f"{part}: expected a folder or file for each label, {' and '.join(settings.values)}, or train and"
@@ -156,22 +156,22 @@ def is_part(path: Path, split: str) -> bool:
     return path.name == split if path.is_dir() else path.name.partition(".")[0] == split and bool(format_of(path))
 
 
-def read_rows(parts: Parts, settings: Corpus) -> Iterator[Placed]:
+def read_rows(parts: Parts, settings: Corpus) -> Iterator[LocatedRow]:
     """Every row with the split of its file, which may be ``WHOLE``, without the rows that are left out."""
     values, tokens = settings.values, tokens_of(settings)
     for split, paths in parts.items():
         for path in paths:
-            for place, cells in (read_folder if path.is_dir() else read_file)(path, settings):
+            for position, cells in (read_folder if path.is_dir() else read_file)(path, settings):
                 row = cells if isinstance(cells, Fault) else as_row(*cells, values, tokens)
                 if row is not None:
-                    yield place, split, row
+                    yield position, split, row
 
 
-def split_rows(read: Callable[[], Iterable[Placed]], cuts: list[int], seed: int) -> Iterator[Placed]:
+def split_rows(read: Callable[[], Iterable[LocatedRow]], cuts: list[int], seed: int) -> Iterator[LocatedRow]:
     """Rows that come without splits, each with the split that was drawn for it."""
-    for place, whole, row in read():
+    for position, whole, row in read():
         split = whole if isinstance(row, Fault) else "test" if is_test(row, cuts, seed) else "train"
-        yield place, split, row
+        yield position, split, row
 
 
 def read_file(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Fault]]:
@@ -242,7 +242,7 @@ def check_rows(settings: Corpus, name: str, totals: Survey) -> None:
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def encode(rows: Iterable[Placed], split: str, index: dict[str, int]) -> Iterator[list[int]]:
+def encode(rows: Iterable[LocatedRow], split: str, index: dict[str, int]) -> Iterator[list[int]]:
     """The ranks of the words of each review of a split; words that the index lacks are dropped."""
     for _, drawn, row in rows:
         if drawn == split and isinstance(row, Row):

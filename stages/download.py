@@ -75,12 +75,12 @@ def take_first(target: Path, pinned: Source, settings: Download) -> str:
     """
     end, failures = time.monotonic() + settings.deadline, []
     for path in (dvc_cache(target), keras_cache() / target.name):
-        if path is not None and (place := _tried(target, pinned, str(path), partial(copy, path), failures)):
-            return place
+        if path is not None and (origin := _tried(target, pinned, str(path), partial(copy, path), failures)):
+            return origin
     for url in pinned.urls:
         fetch = partial(download, url, pinned.size, settings.timeout, settings.retries, end)
-        if place := _tried(target, pinned, url, fetch, failures):
-            return place
+        if origin := _tried(target, pinned, url, fetch, failures):
+            return origin
     raise InputError("\n".join([f"{target}: no source gave it", *failures, REMEDY]))
 
 
@@ -109,8 +109,8 @@ def take(target: Path, pinned: Source, write: Callable[[Path], object]) -> None:
         write(path)
         if (size := path.stat().st_size) != pinned.size:
             raise InputError(f"expected {pinned.size:,} bytes, found {size:,}")
-        if (found := sha256(path)) != pinned.sha256:
-            raise InputError(f"expected SHA-256 {pinned.sha256}, found {found}")
+        if (digest := sha256(path)) != pinned.sha256:
+            raise InputError(f"expected SHA-256 {pinned.sha256}, found {digest}")
 
 
 def download(url: str, size: int, timeout: float, retries: int, end: float, path: Path) -> None:
@@ -211,12 +211,12 @@ def locate(source: str, name: str) -> Path:
     if re.match("[a-z][a-z0-9+.-]+://", source, re.IGNORECASE):
         remedy = "name a folder, a file or a file:// URL, or unset IMDB_SOURCE to download"
         try:
-            scheme, host, place, *_ = urlsplit(source)
+            scheme, host, url_path, *_ = urlsplit(source)
         except ValueError as error:
             raise InputError(f"IMDB_SOURCE={source}: {error}; {remedy}") from None
         if scheme != "file" or host.lower() not in ("", "localhost"):
             raise InputError(f"IMDB_SOURCE={source}: expected a place on this machine, got {scheme}://{host}; {remedy}")
-        source = url2pathname(place)
+        source = url2pathname(url_path)
     path = Path(os.environ.get("DVC_ROOT", ""), os.path.expanduser(source))
     folder = path.parent if path.name in (REVIEWS, WORD_INDEX) and not path.is_dir() else path
     return folder / name

@@ -31,7 +31,7 @@ def main(settings: ModelSettings, name: str) -> None:
         trained, about, _ = model.read(Path("models", name))
     except InputError as error:
         raise InputError(str(error).replace(model.REMEDY, f"`dvc repro train@{name}` makes it again")) from None
-    names, own = about["labels"], about["corpus"] != IMDB
+    names, own_corpus = about["labels"], about["corpus"] != IMDB
     reviews, labels = read_split(name, "test", len(names))
     if trained.parallel and launch():
         return
@@ -51,7 +51,7 @@ def main(settings: ModelSettings, name: str) -> None:
         curves = scoring.curves(labels, positive, bins, names)
     chance = scoring.chance(labels, figures["accuracy"])
     lines = remarks(figures | chance, reviews, called(positive), names)
-    if own:
+    if own_corpus:
         figures |= chance
     for curve, columns in curves.items():
         write_csv(Path("plots", name, f"{curve}.csv"), columns)
@@ -60,7 +60,7 @@ def main(settings: ModelSettings, name: str) -> None:
     write_json(Path("metrics", f"{name}.json"), figures | weights)
     print(" ".join(f"{figure} {value:.4f}" for figure, value in figures.items() if "/" not in figure))
     for line in lines:
-        if own or line.startswith("warning"):
+        if own_corpus or line.startswith("warning"):
             print(line)
 
 

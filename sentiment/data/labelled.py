@@ -382,11 +382,11 @@ def _header(number: int, line: str, form: Form) -> tuple[str, list[str]]:
     else:
         if not line.isprintable() and any("\udc80" <= letter <= "\udcff" for letter in line):
             raise InputError(f"line {number}: the header's encoding is not {form.encoding}: {_short(line)}; {ENCODING}")
-        found = f"got {_short(line)}" if line else "the file is empty"
+        got = f"got {_short(line)}" if line else "the file is empty"
         how = repr(form.separator) if form.separator else "a comma, semicolon or tab"
         raise InputError(
             f"line {number}: expected a header with the columns {form.text!r} and {form.label!r}, separated by {how};"
-            f" {found}"
+            f" {got}"
         )
     for name in (form.text, form.label):
         if names.count(name) > 1:
@@ -395,7 +395,7 @@ def _header(number: int, line: str, form: Form) -> tuple[str, list[str]]:
 
 
 def _column(name: str | None, names: list, number: int) -> int:
-    """The place of a column."""
+    """The index of a column."""
     if name not in names:
         raise InputError(f"line {number}: expected the column {name!r}, got {_short(names)}")
     return names.index(name)

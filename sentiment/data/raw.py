@@ -310,12 +310,12 @@ def _windows(stream: BinaryIO, data: bytes) -> Iterator[tuple[bytes, np.ndarray]
         decoding = thread.submit(_decode, data)
         while decoding:
             chunk = stream.read(WINDOW)
-            text, integers, rest = decoding.result()
-            if rest and rest[:1] not in _SIZES:
-                raise _refusal((rest + chunk)[:PREAMBLE])
-            decoding = thread.submit(_decode, rest + chunk) if chunk else None
+            text, integers, remaining = decoding.result()
+            if remaining and remaining[:1] not in _SIZES:
+                raise _refusal((remaining + chunk)[:PREAMBLE])
+            decoding = thread.submit(_decode, remaining + chunk) if chunk else None
             yield text, integers
-    if rest:
+    if remaining:
         raise InputError("the pickle ends inside a number")
 
 

@@ -13,7 +13,7 @@ SHOWN = 10  # faults, each in a line
 MOST_WORDS = 2_000_000  # different ones, whose counts take about 200 MB
 
 
-Placed = tuple[str, str, Row | Fault]
+LocatedRow = tuple[str, str, Row | Fault]
 """Position of a row, its split (any, for a fault), and the row."""
 
 
@@ -41,7 +41,7 @@ class Survey(NamedTuple):
     faults: list[str]
 
 
-def survey(rows: Iterable[Placed]) -> Survey:
+def survey(rows: Iterable[LocatedRow]) -> Survey:
     """Go through the rows once.
 
     The counts of the words are held, and ten bytes a review: its label and the fingerprint of its text. Above

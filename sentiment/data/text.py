@@ -299,8 +299,8 @@ def decode(ids: list[int], index: dict[str, int]) -> str:
     >>> decode([0, 1, 4, 5, 2, 99], {"a": 1, "film": 2})
     'a film ? ?'
     """
-    found = {rank + FIRST_WORD: word for word, rank in index.items()} | _SPECIAL
-    return " ".join(filter(None, (found.get(id, "?") for id in ids)))
+    word_of = {rank + FIRST_WORD: word for word, rank in index.items()} | _SPECIAL
+    return " ".join(filter(None, (word_of.get(id, "?") for id in ids)))
 
 
 class _Fold(dict):

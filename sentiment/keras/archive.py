@@ -232,5 +232,5 @@ def _arrays(group: "h5py.Group") -> list[np.ndarray]:
     """The weights below a layer in Keras's order: its own, then its parts'; the seeds of dropout are none."""
     variables = group.get("vars", {})
     parts = sorted(set(group) - {"vars", "seed_generator"}, key=lambda name: (name != "forward_layer", name))
-    own = [variables[name][()] for name in sorted(variables, key=int)]
-    return own + [array for part in parts for array in _arrays(group[part])]
+    arrays = [variables[name][()] for name in sorted(variables, key=int)]
+    return arrays + [array for part in parts for array in _arrays(group[part])]

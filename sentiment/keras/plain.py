@@ -60,8 +60,8 @@ def _recurrent(config: dict, takes: Shape) -> Shape:
 
 
 def _both_ways(config: dict, takes: Shape) -> Shape:
-    *rest, units = _recurrent(config["layer"]["config"], takes)
-    return *rest, 2 * units
+    *steps, units = _recurrent(config["layer"]["config"], takes)
+    return *steps, 2 * units
 
 
 def _of_lstm(config: dict, takes: Shape) -> Variables:
@@ -254,11 +254,11 @@ class Sequential:
     """
 
     def __init__(self, layers: Sequence[Any], name: str = "sequential"):
-        first, *rest = layers
+        first, *remaining = layers
         self.name, names = name, _Names()
         self.layers, self.shapes = [first.serialize()], [(None, *first.shape)]
-        self._stock = [layer.stock for layer in rest]
-        for layer in rest:
+        self._stock = [layer.stock for layer in remaining]
+        for layer in remaining:
             self.layers.append(layer.serialize(self.shapes[-1], names))
             self.shapes.append(layer.stock.gives(self.layers[-1]["config"], self.shapes[-1]))
 
@@ -307,9 +307,9 @@ class _NoSequence(InputError, AttributeError):
     """A network uses more of Keras than this module has. ``hasattr`` sees that it is missing."""
 
 
-def _no_sequence(found: str) -> _NoSequence:
+def _no_sequence(used: str) -> _NoSequence:
     return _NoSequence(
-        f"architecture: expected a keras.Sequential of keras.layers for the compiled trainer, got {found}; set"
+        f"architecture: expected a keras.Sequential of keras.layers for the compiled trainer, got {used}; set"
         " train.engine: keras, which trains any network"
     )
 

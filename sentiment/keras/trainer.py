@@ -85,8 +85,8 @@ class KerasTrainer:
 
     def state(self):
         """As ``training.Trainer``; beside the weights, the optimizer's variables and the seeds of the dropout."""
-        own = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables().items()}
-        return own | {"weights": backend.get_weights(self.model)}
+        variables = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables().items()}
+        return variables | {"weights": backend.get_weights(self.model)}
 
     def _variables(self) -> dict[str, keras.Variable]:
         """Variables that training changes beside the weights."""

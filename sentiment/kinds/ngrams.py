@@ -481,12 +481,12 @@ class AdamTrainer(Trainer):
         for task, vectors in enumerate(self._vectors):
             features = self.features(task)
             features.data = features.data.astype(np.float32)
-            found = []
+            predicted = []
             for number, rows in enumerate(batches, epoch * len(batches)):
-                found.append(self._update(features, self.targets[task], vectors, rows, number))
+                predicted.append(self._update(features, self.targets[task], vectors, rows, number))
                 if task == 0:
                     progress(len(rows))
-            scores.append(np.concatenate(found))
+            scores.append(np.concatenate(predicted))
             self._rows[task] = np.append(vectors["weights"][:size], np.float32(0))
         return measure(normalised(scores) if len(scores) > 1 else scores[0], self.labels[np.concatenate(batches)])
 

@@ -195,9 +195,9 @@ def open_model(content: bytes, expected: str) -> WideDeep:
         added = Sum.model_validate(json.loads(files[SUM]))
         wide = linear.open_model(files[WIDE], "")
         layers, weights = archive.read(files[DEEP])
-        found = Network(layers)
+        deep = Network(layers)
         reads = added.max_length, added.vocabulary
-        if found.parameters != len(weights) or (found.length, found.words.vocabulary) != reads:
+        if deep.parameters != len(weights) or (deep.length, deep.words.vocabulary) != reads:
             raise ValueError(f"{SUM}: expected max_length and vocabulary of the network, got {reads}")
         if isinstance(wide, linear.OneVersusRest):
             raise ValueError(f"{WIDE}: expected a model of two labels, got {len(wide.models)}")
@@ -254,9 +254,9 @@ class Trainer:
         training = [name for name, (part, _) in parts.items() if epoch < part.epochs]
         figures = {}
         for name in training:
-            part, own = parts[name]
+            part, part_reviews = parts[name]
             shown: Callable[[int], None] = progress if name == training[-1] else lambda reviews: None
-            for key, value in part.epoch(own, labels, order, epoch, shown).items():
+            for key, value in part.epoch(part_reviews, labels, order, epoch, shown).items():
                 figures[f"{name}_{key}"] = value
         return figures
 

@@ -44,7 +44,7 @@ def _declared(stage: str) -> list[Path]:
         definition = definition["do"]
     whole_files = [path for entry in definition.get("params", []) if isinstance(entry, dict) for path in entry]
     paths = [*definition.get("deps", []), *whole_files]
-    return [Path(re.sub(r"\$\{(.+?)\}", lambda found: str(values[found[1]]), path)) for path in paths]
+    return [Path(re.sub(r"\$\{(.+?)\}", lambda match: str(values[match[1]]), path)) for path in paths]
 
 
 def _flat(values: dict, prefix: str) -> dict[str, object]:
@@ -64,9 +64,9 @@ def _note(paths: list[Path]) -> dict[Path, object]:
     for path in paths:
         inside = [file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
         for file in inside or [path] * path.is_file():
-            found = file.stat()
-            small = found.st_size < LARGE and (not inside or file.suffix == ".py")
-            notes[file] = file.read_bytes() if small else (found.st_size, found.st_mtime_ns, found.st_ino)
+            status = file.stat()
+            small = status.st_size < LARGE and (not inside or file.suffix == ".py")
+            notes[file] = file.read_bytes() if small else (status.st_size, status.st_mtime_ns, status.st_ino)
     return notes
 
 

@@ -126,9 +126,9 @@ def watch(module: str, *arguments: str) -> int:
     who = f"process {child.pid} on {platform.node()}"
 
     def write(kind, text):
-        rest = memoryview(f"{json.dumps([kind, who, text])}\n".encode())
-        while rest:
-            rest = rest[os.write(2, rest) :]
+        remaining = memoryview(f"{json.dumps([kind, who, text])}\n".encode())
+        while remaining:
+            remaining = remaining[os.write(2, remaining) :]
 
     def pass_on(stream, kind):
         for line in stream:
