@@ -17,10 +17,10 @@ from stages.common.splits import read_split
 from stages.params import IMDB, read_model
 
 WIDE = 0.2
-"""Width of the accuracy's interval above which the stage warns that the test split is too small."""
+"""Width of the 95% interval of the accuracy above which the stage warns that the test split is too small."""
 
 HARDLY = 0.1
-"""Share of the errors of always giving the commonest label that a model which has learned something avoids."""
+"""Minimum relative reduction of the error of always predicting the commonest label, below which the stage warns."""
 
 UPDATES = "a network may need more updates of its weights: raise train.epochs or lower train.batch"
 
@@ -70,7 +70,7 @@ def remarks(figures: dict[str, float], reviews: Reviews, predicted: np.ndarray, 
     Args:
         figures: Metrics by name, including those of ``scoring.chance``.
         reviews: The test reviews.
-        predicted: [reviews], the number of each predicted label.
+        predicted: [reviews], the predicted labels, from 0.
         names: Names of the labels.
     """
     low, high, commonest = (figures[f"accuracy_{name}"] for name in ("low", "high", "commonest"))
