@@ -70,7 +70,7 @@ def main(options: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of which the median counts")
     arguments = parser.parse_args(options)
     if not find_spec("mpi4py"):
-        sys.exit("error: expected the package mpi4py, which is not installed; `make mpi` brings it and an MPI")
+        sys.exit("error: expected the package mpi4py, which is not installed; `make mpi` installs it and an MPI")
     network = Network(arguments.latency, arguments.overhead, arguments.bandwidth)
     with tempfile.TemporaryDirectory() as scratch:
         settings = Path(scratch, "settings.json")

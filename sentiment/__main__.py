@@ -75,7 +75,7 @@ def main() -> int:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         streams.flush()
     if failed:
-        print(f"error: {failed} of {asked} texts got no answer; the lines in their place say why", file=sys.stderr)
+        print(f"error: {failed} of {asked} texts got no answer; their output lines give the reasons", file=sys.stderr)
     return int(failed > 0)
 
 
@@ -199,7 +199,7 @@ def run() -> None:
     except OSError as error:
         code = f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}"
     except MemoryError as error:
-        code = f"error: out of memory ({error or 'no more to be had'}); give it fewer texts or more memory"
+        code = f"error: out of memory ({error or 'no more is available'}); predict fewer texts at once"
     except ImportError as error:  # also raised if there is too little memory for a library
         code = f"error: {error}; expected the packages of .venv, no others on PYTHONPATH, and memory for them"
     streams.discard()

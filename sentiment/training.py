@@ -74,7 +74,7 @@ def split(reviews: int, validation_fraction: float) -> tuple[int, int]:
     if held == reviews or (validation_fraction and not held):
         raise InputError(
             f"train.validation_fraction = {validation_fraction} of {reviews} reviews leaves {reviews - held} to train"
-            f" on and {held} to watch; at least one of each is needed"
+            f" on and {held} to validate; at least one of each is needed"
         )
     return reviews - held, held
 

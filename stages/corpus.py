@@ -103,7 +103,7 @@ def find_parts(settings: Corpus) -> Parts:
     if path.is_dir():
         read = {part.relative_to(path).parts[0] for part in chain(*parts.values()) if part != path}
         if read and (others := [name for name in sorted(os.listdir(path)) if name not in read]):
-            print(f"{path}: not read: {', '.join(others)}; `splits` names what is read")
+            print(f"{path}: not read: {', '.join(others)}; `splits` in params.yaml names the files to read")
     for part in chain(*parts.values()):
         if part.is_dir():
             names = sorted(os.listdir(part))
@@ -229,7 +229,7 @@ def check_rows(settings: Corpus, name: str, totals: Survey) -> None:
     if totals.common:
         warnings.append(
             f"{totals.common:,} of {len(totals.labels['test']):,} test reviews are in the training split too, word for"
-            " word: scores will flatter the model"
+            " word: the metrics will be too high"
         )
     if totals.contradicting:
         warnings.append(f"{totals.contradicting:,} reviews have the words of another one with another label")

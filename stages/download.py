@@ -57,7 +57,7 @@ def take_named(source: str, target: Path, pinned: Source) -> Path:
     try:
         take(target, pinned, partial(copy, path))
     except InputError as error:
-        remedy = "it is another file than params.yaml pins; bring the official one, or unset IMDB_SOURCE"
+        remedy = "params.yaml pins another file; use the official one, or unset IMDB_SOURCE"
         raise InputError(f"IMDB_SOURCE={source}: {path}: {error}; {remedy}") from None
     except (OSError, ValueError) as error:  # a null byte in the path is a ValueError
         if getattr(error, "errno", None) in FULL:
@@ -154,13 +154,13 @@ def _body(url: str, size: int, timeout: float) -> bytes:
         response.raise_for_status()
         declared = response.headers.get("Content-Length", "")
         if declared.isdecimal() and "Content-Encoding" not in response.headers and int(declared[:20]) != size:
-            raise InputError(f"expected {size:,} bytes, and it declares {int(declared[:20]):,}")
+            raise InputError(f"expected {size:,} bytes, and the server declares {int(declared[:20]):,}")
         with tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar:
             for chunk in response.iter_content(1 << 16):
                 content += chunk
                 bar.update(len(chunk))
                 if len(content) > size:
-                    raise InputError(f"expected {size:,} bytes, and it gives more")
+                    raise InputError(f"expected {size:,} bytes, and the server sends more")
     return bytes(content)
 
 
@@ -215,7 +215,7 @@ def locate(source: str, name: str) -> Path:
         except ValueError as error:
             raise InputError(f"IMDB_SOURCE={source}: {error}; {remedy}") from None
         if scheme != "file" or host.lower() not in ("", "localhost"):
-            raise InputError(f"IMDB_SOURCE={source}: expected a place on this machine, got {scheme}://{host}; {remedy}")
+            raise InputError(f"IMDB_SOURCE={source}: expected a path on this machine, got {scheme}://{host}; {remedy}")
         source = url2pathname(url_path)
     path = Path(os.environ.get("DVC_ROOT", ""), os.path.expanduser(source))
     folder = path.parent if path.name in (REVIEWS, WORD_INDEX) and not path.is_dir() else path

@@ -222,7 +222,7 @@ def excel(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, IndexError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"not a readable .xlsx file ({error}); save it anew as .xlsx or CSV") from None
+        raise InputError(f"not a readable .xlsx file ({error}); save it again as .xlsx or CSV") from None
 
 
 def parquet(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
@@ -375,7 +375,7 @@ def _header(number: int, line: str, form: Form) -> tuple[str, list[str]]:
     """Separator of the columns of a table, and their names, including those of the text and the label."""
     line = line.rstrip("\r\n")
     if "\r" in line:
-        raise InputError(f"line {number}: lines end in CR alone, expected LF or CRLF; save the file anew")
+        raise InputError(f"line {number}: lines end in CR alone, expected LF or CRLF; save the file with one of these")
     for separator in form.separator or DELIMITERS:
         names = _split(line, separator, form.quoting)
         if form.text in names and form.label in names:

@@ -19,4 +19,4 @@ def promise() -> str:
     machine, bits = platform.machine(), "the compiled trainer: the bits are those of every x86-64 and Arm processor"
     if machine.lower() in ("x86_64", "amd64", "aarch64", "arm64"):
         return bits
-    return f"{bits}, which should hold for others but has not been seen: this one is {machine}"
+    return f"{bits}; they should be the same on this processor too, but this has not been tested: {machine}"

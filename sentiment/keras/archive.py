@@ -177,7 +177,7 @@ def _check_group(group: "h5py.Group", left: list[int], depth: int) -> None:
         else:
             left[0] -= item.size * item.dtype.itemsize
             if left[0] < 0 or item.chunks is not None:
-                raise ValueError(f"expected arrays as they lie in the file and no longer than it, got {name!a:.80}")
+                raise ValueError(f"expected arrays in one piece and no larger than the file, got {name!a:.80}")
 
 
 def _reason(error: BaseException) -> str:

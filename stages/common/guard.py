@@ -82,9 +82,7 @@ def start() -> None:
     for variable in [name for name in os.environ if name.startswith(LIBRARIES) and name not in HARMLESS]:
         del os.environ[variable]
     if NUMBA_SETTINGS.exists():
-        sys.exit(
-            f"error: {NUMBA_SETTINGS}: expected no settings of Numba's here, where it would follow them; delete it"
-        )
+        sys.exit(f"error: {NUMBA_SETTINGS}: expected no file of settings here, because Numba would read it; delete it")
     if "DVC_STAGE" in os.environ:
         with suppress(InputError):  # the stage raises this error when it reads params.yaml
             _dependencies[:] = _declared(os.environ["DVC_STAGE"])

@@ -31,7 +31,9 @@ def launch() -> bool:
     if not requested():
         return False
     if not find_spec("mpi4py"):
-        sys.exit(f"error: {NAME}: expected the package mpi4py, which is not installed; `make mpi` brings it and an MPI")
+        sys.exit(
+            f"error: {NAME}: expected the package mpi4py, which is not installed; `make mpi` installs it and an MPI"
+        )
     words = _words()
     # The module and its arguments follow -m.
     command = [*words, *_python(), "-m", "stages.common.launcher", *sys.orig_argv[sys.orig_argv.index("-m") + 1 :]]
@@ -47,7 +49,7 @@ def launch() -> bool:
     fault, ran = _show(process.stderr)
     code = process.wait()
     if fault is None and code:
-        fault = f"{NAME}: `{shlex.join(words)}` ended with exit code {code}; what it said is above"
+        fault = f"{NAME}: `{shlex.join(words)}` ended with exit code {code}; its output is above"
     elif fault is None and not ran:
         fault = f"{NAME}: `{shlex.join(words)}` has not run the stage; expected a launcher of MPI, as `mpiexec -n 4`"
     if fault is not None:

@@ -35,14 +35,14 @@ def main() -> None:
     running = [process.pid for process in processes()] if cut or strays else []
     if cut and running:
         raise InputError(
-            f"{cut[0]}: expected all of it, got a part; let the DVC that runs here end (process {running[0]})"
+            f"{cut[0]}: expected a complete file, got a part; wait for the DVC that runs here (process {running[0]})"
         )
     for path in cut:
-        print(f"{path}: {restore(path)}, as a killed DVC or a full disk had left a part of it")
+        print(f"{path}: {restore(path)}, because a killed DVC or a full disk left it incomplete")
     if strays and not running:
         for path in strays:
             path.unlink(missing_ok=True)
-        print(f"{strays[0]}: removed, with {len(strays) - 1} more unfinished files of a DVC that was ended")
+        print(f"{strays[0]}: removed, with {len(strays) - 1} more unfinished files of a DVC that was killed")
 
 
 def explain() -> None:
@@ -73,7 +73,7 @@ def restore(path: Path) -> str:
         path.unlink(missing_ok=True)
         return "removed"
     path.write_bytes(run.stdout)
-    return "taken back from Git"
+    return "restored from Git"
 
 
 def stray_files() -> Iterator[Path]:
