@@ -88,18 +88,18 @@ def _look_up(letters, ends, put, table, ranks, counts):
     Returns:
         Number of words.
     """
-    total, at, mask = 0, 0, len(table.slots) - 1
+    word_count, at, mask = 0, 0, len(table.slots) - 1
     for text in range(len(ends)):
-        end, first = ends[text], total
+        end, first = ends[text], word_count
         while at < end:
             begin, hashed = at, _BASIS
             while at < end and put[letters[at]] != _SPACE:
                 hashed = (hashed ^ np.uint64(put[letters[at]])) * _PRIME
                 at += 1
             if at > begin:
-                ranks[total] = 0
+                ranks[word_count] = 0
                 slot = np.int64(hashed >> _HALF) & mask
-                while table.slots[slot] >= 0 and ranks[total] == 0:
+                while table.slots[slot] >= 0 and ranks[word_count] == 0:
                     word = table.slots[slot]
                     start = table.ends[word - 1] if word else 0
                     same = table.ends[word] - start == at - begin
@@ -108,10 +108,10 @@ def _look_up(letters, ends, put, table, ranks, counts):
                         same = table.letters[start + n] == put[letters[begin + n]]
                         n += 1
                     if same:
-                        ranks[total] = table.ranks[word]
+                        ranks[word_count] = table.ranks[word]
                     slot = (slot + 1) & mask
-                total += 1
+                word_count += 1
             at += 1
         at = end
-        counts[text] = total - first
-    return total
+        counts[text] = word_count - first
+    return word_count
