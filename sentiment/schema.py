@@ -12,7 +12,7 @@ SHORT = Repr()
 SHORT.maxlevel = SHORT.maxdict = SHORT.maxlist = 3
 SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 200
 
-Size = Annotated[int, Field(ge=1, le=4096)]  # of a layer; larger ones need more memory than machines have
+Size = Annotated[int, Field(ge=1, le=4096)]  # size of a layer; a larger one needs more memory than machines have
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Batch = Annotated[int, Field(ge=1, le=100_000)]

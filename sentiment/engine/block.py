@@ -90,8 +90,8 @@ class Block:
         takes: The shape of its inputs.
         gives: The shape of its outputs.
         weights: Its weights in Keras's order.
-        shapes: Shapes of the arrays as which the block reads its padded weights, end to end; by default, the padded
-            shape of each weight.
+        shapes: Shapes of the arrays into which the block divides its padded weights; by default, the padded shape of
+            each weight.
     """
 
     layers: tuple[str, ...]  # Keras's class names

@@ -43,9 +43,9 @@ def power(base: float, n: int) -> float:
 def log(x: np.ndarray) -> np.ndarray:
     """The natural logarithm of positive, finite numbers, float64 of any shape.
 
-    The error is at most 4e-16, or 4e-16 of the result if it is larger than 1. NumPy's logarithm differs between
-    processors. Here x = m * 2 ** n with m near 1, and log m = 2 artanh((m - 1) / (m + 1)) is a series. The terms that
-    are left out are smaller than the last bit. The order of the sums is part of the contract.
+    The error is at most 4e-16: an absolute error for results up to 1, and a relative error for larger ones. NumPy's
+    logarithm differs between processors. Here x = m * 2 ** n with m near 1, and log m = 2 artanh((m - 1) / (m + 1)) is
+    a series. The terms that are left out are smaller than the last bit. The order of the sums is part of the contract.
 
     >>> log(np.array([0.5, 1.0, 2.0])).round(6).tolist()
     [-0.693147, 0.0, 0.693147]

@@ -37,7 +37,8 @@ class Groups:
             compute (``shards``) are filled after these processes have computed them.
         starts: int32 [1 + reviews]: the first step of each review that reads a word; its last step if it has no word.
         bounds: int64 [groups + 1]: the index of the first review of each group, and the number of all reviews.
-        steps: int64 [groups]: number of steps of each group. The padding review has as many as the reviews need of it.
+        steps: int64 [groups]: number of steps of each group. The padding review needs as many as the largest of
+            ``starts``.
         order: int [reviews]: the index of each review in the batch.
         here: Numbers of the shards, from 1, that this process computes.
 
@@ -45,7 +46,7 @@ class Groups:
         active: int64 [groups, steps]: number of reviews of each group that have started by each step; 0 after the last
             step of a group.
         rows: The rows of each group.
-        reviews: The slice of all reviews that each group has.
+        reviews: The slice of each group in ``ids`` and ``starts``.
     """
 
     def __init__(
@@ -95,9 +96,9 @@ def deal(
         steps: Number of steps of every review.
         shards: Maximum number of shards.
         rows: int [reviews], ascending: the rows of ``ids`` that are the batch; by default all.
-        padding_steps: Number of steps of the padding review; by default as many as the reviews need.
-        tasks_of: Gives the range of the shards, from 0, that this process computes, for a number of shards; by default
-            all.
+        padding_steps: Number of steps of the padding review; by default the largest of ``starts``.
+        tasks_of: Function from the number of shards to the range of shards, from 0, that this process computes; by
+            default all.
 
     >>> deal(np.array([[0, 5], [4, 5], [0, 7]]), np.array([1, 0, 1], np.int32), steps=2, shards=2).order
     array([1, 2, 0])

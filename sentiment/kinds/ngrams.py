@@ -3,9 +3,9 @@
 With more than two labels, there is one such model for each label, trained to separate it from all other labels (one
 versus rest). The probabilities are the sigmoids divided by their sum, as in scikit-learn's ``OneVsRestClassifier``.
 
-``engine: compiled`` trains by Adam and has the same bits on every machine. ``engine: scikit-learn`` is LIBLINEAR, which
-has not: its C++ code calls exp and log of the C library, and a compiler may turn a product and a sum into one fused
-multiply-add.
+``engine: compiled`` trains by Adam and has the same bits on every machine. ``engine: scikit-learn`` trains by
+LIBLINEAR, whose bits may differ between machines: its C++ code calls exp and log of the C library, and a compiler may
+turn a product and a sum into one fused multiply-add.
 """
 
 import io

@@ -49,7 +49,7 @@ class Deep(cnn_lstm.Architecture, network.NetworkPad):
 
 
 class Architecture(Section):
-    """Architecture of the two parts, and the weight of the network's logit; that of the n-grams has the weight 1."""
+    """Architecture of the two parts, and the weight of the network's logit; the n-grams' logit has the weight 1."""
 
     kind: Literal["wide_deep"]
     weight: Annotated[float, Field(gt=0, le=1000)]
@@ -233,7 +233,7 @@ def make_trainer(
 
 
 class Trainer:
-    """Trains both parts in each epoch, until a part has all its epochs; a ``training.Trainer``.
+    """Trains both parts in each epoch, and after the last epoch of one part the other alone; a ``training.Trainer``.
 
     Each part has the same order of reviews and the same epoch numbers as a separate model, and so the same weights.
     """

@@ -117,7 +117,7 @@ class Words(Block):
         return groups
 
     def _number(self):
-        """Number the words of the reviews that this process has, and copy their embeddings in the order of numbers."""
+        """Number the words of the reviews that this process has, and copy their embeddings in this order."""
         self._used = _number_words(self.groups.ids, self._row_of, self._ids, self._words)
         _gather(self.values[0], self._ids[: self._used], self._embeddings[: self._used])
 
@@ -308,7 +308,7 @@ def _changes(words, order, begins, pool, tables, bias, made, changes):
 
 @compiled
 def _scatter(offset, pool, batch, winners, d_outputs, d_table):
-    """Fill the gradient with respect to one tap's table: the sum over all positions that read a word is its row.
+    """Fill the gradient with respect to one tap's table. The row of a word is the sum over all positions that read it.
 
     The order of the sums is part of the contract.
 
