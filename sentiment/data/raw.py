@@ -52,7 +52,7 @@ _GLOBALS = {
     "numpy.dtype": "dtype",
     "_codecs.encode": "encode",  # how Python 3 spells bytes in protocol 2
 }
-# What NumPy writes before the items of an object array, around their number; NumPy 1 and 2 read it.
+# Bytes that NumPy writes before and after the number of items of an object array; NumPy 1 and 2 read them.
 _BEFORE = (
     b"\x80\x03cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85C\x01b\x87R(K\x01",
     b"\x85cnumpy\ndtype\nX\x02\0\0\0O8K\0K\x01\x87R(K\x03X\x01\0\0\0|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89]",

@@ -44,7 +44,7 @@ class Normal(NamedTuple):
 AnyTokens = Tokens | Normal
 
 SPACE = "\u2581"
-"""The token for a space between words, and for the begin and end of a text, if tokens are characters.
+"""The token for a space between words, and for the beginning and end of a text, if tokens are characters.
 
 SentencePiece has the same token.
 """
@@ -166,10 +166,10 @@ def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0, t
     """Clean a text of any source, so that ``words`` and ``encode`` find the words that a reader sees.
 
     White space of any kind and ``<br>`` in any spelling separate words. The usual HTML entities separate words too,
-    except that those of an apostrophe become one. A word with characters other than ASCII is kept if its id is below
-    ``vocabulary``. Otherwise it is replaced by the result of ``fold``, if a part of the result is in the index. All
-    other text is kept. Cleaning a cleaned text changes nothing. With ``Normal`` tokens, the result is that of
-    ``normalise``, and the index is not used.
+    except that an entity of an apostrophe becomes an apostrophe. A word with characters other than ASCII is kept if its
+    id is below ``vocabulary``. Otherwise it is replaced by the result of ``fold``, if a part of the result is in the
+    index. All other text is kept. Cleaning a cleaned text changes nothing. With ``Normal`` tokens, the result is that
+    of ``normalise``, and the index is not used.
 
     Args:
         text: Any text.
@@ -245,8 +245,8 @@ def normal_character(letter: str, tokens: Normal) -> str:
 
     Letters are lower-cased with ``tokens.lowercase``. A compatibility character is replaced by its normal form
     (Unicode's NFKC). Quotes and dashes become those of ASCII. Characters without a width are removed. White space
-    becomes a space. All punctuation and symbols but the apostrophe become a space, or a token each with
-    ``tokens.symbols``. Control characters from \\x80 to \\x9f are read as Windows-1252.
+    becomes a space. Each punctuation character and symbol except the apostrophe becomes a token with
+    ``tokens.symbols``, and otherwise a space. Control characters from \\x80 to \\x9f are read as Windows-1252.
     """
     if "\x80" <= letter <= "\x9f":
         letter = bytes([ord(letter)]).decode("cp1252", "replace")
@@ -259,7 +259,7 @@ def normal_character(letter: str, tokens: Normal) -> str:
     if letter in _KIN:
         compatible = letter
     elif category == "No" or (category[0] in "SP" and len(compatible) > 1):
-        compatible = letter  # ½ would be other numbers, ™ letters
+        compatible = letter  # NFKC would turn ½ into other numbers, and ™ into letters
     if tokens.lowercase:
         compatible = compatible.lower().replace("\u0131", "i")
     compatible = "".join(_KIN.get(part, part) for part in compatible)

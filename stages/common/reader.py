@@ -20,7 +20,7 @@ class Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the numbers and booleans of YAML 1.2; equal keys and other versions are errors."""
 
     def process_directives(self):
-        """The version and tags at the begin of a document."""
+        """The version and tags at the beginning of a document."""
         version, tags = super().process_directives()
         if version not in (None, (1, 2)):
             raise ConstructorError(
