@@ -70,7 +70,7 @@ def main(options: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of which the median counts")
     arguments = parser.parse_args(options)
     if not find_spec("mpi4py"):
-        sys.exit("error: expected the package mpi4py, which is not installed; `make mpi` brings it and an MPI")
+        sys.exit("error: expected the package mpi4py, which is not installed; `make mpi` installs it and an MPI")
     network = Network(arguments.latency, arguments.overhead, arguments.bandwidth)
     with tempfile.TemporaryDirectory() as scratch:
         settings = Path(scratch, "settings.json")
@@ -197,7 +197,7 @@ def measure_step(settings: dict, batch: int, count: int, rounds: int) -> dict:
     labels, whole, parts = (np.arange(batch) % 2).astype(np.float32), [], []
 
     def step():
-        groups = network.deal(ids, count, starts, own=shards.own)
+        groups = network.deal(ids, count, starts, tasks_of=shards.tasks_of)
         trainer.find_gradient(groups, labels, 1)
         trainer.update(1)
         return groups
@@ -207,7 +207,7 @@ def measure_step(settings: dict, batch: int, count: int, rounds: int) -> dict:
         whole.append(timed(step))
         parts.append(sum(dealt))
     seconds, dealt_out = float(np.median(whole[1:])), float(np.median(parts[1:]))
-    sizes = [array.nbytes for group in range(1, 1 + count) for array in network.given(group)]
+    sizes = [array.nbytes for group in range(1, 1 + count) for array in network.exchanged_arrays(group)]
     return {
         "batch": batch, "shards": count, "seconds": seconds, "dealt": dealt_out, "common": seconds - dealt_out,
         "bytes": sum(sizes),

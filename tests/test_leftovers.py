@@ -51,7 +51,7 @@ def test_a_cut_record_is_taken_back_from_git_or_removed(project, capsys, part):
     Path("dvc.lock").write_text(part)
     leftovers.main()
     assert Path("dvc.lock").read_text() == "schema: '2.0'\n"
-    assert "dvc.lock: taken back from Git" in capsys.readouterr().out
+    assert "dvc.lock: restored from Git" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at another process")

@@ -124,7 +124,7 @@ def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(proj
     file.write_bytes(b"\n".join(lines))
     code, said = ask(project, monkeypatch, "--json", "--file", str(file), "--file", str(file))
     assert code == 1
-    assert capsys.readouterr().err == "error: 12 of 20 texts got no answer; the lines in their place say why\n"
+    assert capsys.readouterr().err == "error: 12 of 20 texts got no answer; their output lines give the reasons\n"
     answers = [json.loads(line) for line in said]
     assert answers[:10] == answers[10:]
     reasons = [answer.get("error", "").partition("line ")[2] for answer in answers[:10]]
@@ -150,7 +150,7 @@ def test_people_read_a_line_for_each_text(project, monkeypatch, capsys):
     )
     assert second == "no answer: text 2: the text is empty; expected words"
     assert code == 1
-    assert capsys.readouterr().err == "error: 1 of 2 texts got no answer; the lines in their place say why\n"
+    assert capsys.readouterr().err == "error: 1 of 2 texts got no answer; their output lines give the reasons\n"
 
 
 @pytest.mark.parametrize("size", [1, 5, 7, 1 << 16])

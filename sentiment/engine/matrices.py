@@ -1,7 +1,7 @@
-"""Matrices of whole vectors: the product, and sums of rows, each in an order that is written down.
+"""Matrices of whole vectors: the matrix product, and sums of rows.
 
-A library's matrix product chooses the order of its sums by the processor, its caches and the cores; this one sums each
-result over the depth from first to last, on any of them.
+In a library, the order of the sums in a matrix product depends on the processor, its caches and the number of cores.
+This product sums over the depth from the first element to the last, on every machine.
 """
 
 import numba
@@ -26,14 +26,18 @@ from sentiment.engine.vectors import (
 
 _ZERO = np.float32(0)
 
-# Results that a product keeps in registers: rows by vectors. Each is summed alone, so this is speed, not arithmetic.
+# Rows and vectors of the product that are summed in registers at once. Each element has its own sum, so these numbers
+# change the speed and no bits.
 _FEATURES = numba.config.CPU_FEATURES or binding.get_host_cpu_features().flatten()
 _ROWS, _WIDE = (8, 3) if "+avx512f" in _FEATURES.split(",") else (6, 1)
 
 
 @intrinsic
 def _tile(context, rows, wide, a, a_row, a_step, b, b_step, c, c_row, depth):
-    """``product`` for up to _ROWS rows and _WIDE vectors of c, whose sums stay in registers. Strides are in bytes."""
+    """``product`` for up to _ROWS rows and _WIDE vectors of c, whose sums stay in registers. Strides are in bytes.
+
+    The order of the sums is part of the contract.
+    """
 
     def generate(context, builder, signature, arguments):
         rows, wide, *operands = arguments
@@ -107,14 +111,16 @@ def _product(a, a_row, a_step, b, b_step, c, c_row, rows, depth, columns):
             )  # fmt: skip
 
 
-# Called by name, it is compiled once and not again into every function that multiplies.
+# Because it is called by name, it is compiled once, and not again into every function that calls it.
 binding.add_symbol("sentiment_product", _product.address)
 _call_product = types.ExternalFunction("sentiment_product", _ADDRESSES_AND_SIZES)
 
 
 @compiled
 def product(a, b, c):
-    """c += a @ b: each result is summed over the depth in order, from zero, by fused multiply-adds, then added.
+    """Add a @ b to c. Each element is summed over the depth from zero, by fused multiply-adds, and then added.
+
+    The order of the sums is part of the contract.
 
     Args:
         a: float32 [n, d] of any strides, d at least 1.
@@ -129,7 +135,7 @@ def product(a, b, c):
 
 @compiled
 def clear(array):
-    """Fill a float32 [n, whole vectors] with zeros."""
+    """Fill an array, float32 [n, whole vectors], with zeros."""
     for row in range(len(array)):
         for at in range(0, array.shape[1], LANES):
             store(array, (row, at), broadcast(_ZERO))
@@ -137,7 +143,10 @@ def clear(array):
 
 @compiled
 def add_rows(rows, total):
-    """Add the sum of rows, float32 [n, whole vectors], from the first to the last, to ``total``, [whole vectors]."""
+    """Add the sum of rows, float32 [n, whole vectors], from the first to the last, to ``total``, [whole vectors].
+
+    The order of the sums is part of the contract.
+    """
     for at in range(0, len(total), LANES):
         part = broadcast(_ZERO)
         for row in range(len(rows)):
@@ -146,12 +155,16 @@ def add_rows(rows, total):
 
 
 def sum_arrays(arrays: np.ndarray, total: np.ndarray) -> None:
-    """Fill ``total``, float32 [...], with the sum of arrays, float32 [n, ...], from the first to the last."""
+    """Fill ``total``, float32 [...], with the sum of arrays, float32 [n, ...], from the first to the last.
+
+    The order of the sums is part of the contract.
+    """
     _sum_rows(arrays.reshape(len(arrays), -1), total.reshape(-1, copy=False))
 
 
 @compiled
 def _sum_rows(rows, total):
+    """Fill ``total`` with the sum of rows. The order of the sums is part of the contract."""
     for at in range(len(total)):
         total[at] = _ZERO
     for row in rows:
