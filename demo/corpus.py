@@ -48,7 +48,7 @@ def make_corpus(reviews: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def word_index() -> dict[str, int]:
-    """Return the rank of each word of the generated reviews; words of blame have odd ranks, words of praise even ones."""
+    """Return the rank of each word of the generated reviews; words of blame have odd ranks, of praise even ones."""
     telling = [word for pair in zip(BLAME, PRAISE, strict=True) for word in pair]
     return {word: rank for rank, word in enumerate(telling + NEUTRAL, start=1)}
 
