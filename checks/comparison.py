@@ -173,8 +173,8 @@ class Report:
             parts.append(
                 f"{count(more, 'metric')} of {listed([name(model.name) for model in self.changed if model.same])}"
             )
-        said = f"The same{' so far' if self.upstream else ''}: {'; '.join(parts)}." if parts else ""
-        return f"{said} Not rerun: {listed(stale)}.".strip() if stale else said
+        text = f"The same{' so far' if self.upstream else ''}: {'; '.join(parts)}." if parts else ""
+        return f"{text} Not rerun: {listed(stale)}.".strip() if stale else text
 
 
 def _subject(models: list[Model], among: list[Model]) -> str:

@@ -1,8 +1,8 @@
 """Does every dvc.lock describe this tree? Works in a fresh clone, without data, cache or network, in seconds.
 
 Exit code 0: yes, as far as a clone shows it. 1, stale: params, code, a command or data differ from a lock. 2,
-inconsistent: a result in Git or a lock was edited by hand, because no run writes such a pair. 3, unreadable: DVC can't
-read a file. The largest code that applies is returned.
+inconsistent: a result in Git contradicts a lock, so one of the two was edited by hand. 3, unreadable: DVC can't read a
+file. The largest code that applies is returned.
 
 Files in Git are compared by content, data by the hashes that the stage that makes it and the stage that reads it
 recorded. So a lock whose two hashes are both forged passes: only a rerun (``verify``) proves results.

@@ -61,8 +61,8 @@ def opened(folder: Path, alone: bool = False) -> Iterator[tuple[ReadOnlyRepo, Tr
     """
 
     def fault(file: str, error: Exception) -> None:
-        name, theirs = os.path.relpath(file, folder), os.path.relpath(file)  # DVC's name of the file
-        raise InputError(f"{name}: {reason(error, file).replace(theirs, name)}")
+        name, from_here = os.path.relpath(file, folder), os.path.relpath(file)  # DVC prints the latter
+        raise InputError(f"{name}: {reason(error, file).replace(from_here, name)}")
 
     try:
         repo = ReadOnlyRepo(str(folder))
@@ -149,11 +149,11 @@ def _overlap(one: str, other: str) -> bool:
 
 def named(scratch: Scratch, targets: list[str]) -> list[str]:
     """Translate targets, as named in the current folder, to the names of the stages at the root; keep unknown ones."""
-    here = Path(os.path.relpath(Path.cwd(), project()))
+    current = Path(os.path.relpath(Path.cwd(), project()))
     names: dict[str, list[str]] = {}
     with opened(scratch.folder) as (repo, _):
         for stage in repo.index.stages:
-            name, local = (name_of(stage, str(folder)) for folder in (scratch.folder, scratch.folder / here))
+            name, local = (name_of(stage, str(folder)) for folder in (scratch.folder, scratch.folder / current))
             names.setdefault(local, []).append(name)
             if "@" in local:  # every stage of a foreach
                 names.setdefault(local.rpartition("@")[0], []).append(name)

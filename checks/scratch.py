@@ -155,8 +155,8 @@ def _copy(source: Path, tree: Path, commit: str) -> None:
     for line in filter(None, git(source, "config", "-z", "--local", "--list").split("\0")):
         key, _, value = line.partition("\n")
         if re.fullmatch(rf"remote\..*\.(url|promisor|partialclonefilter)|extensions\.partialclone|{LFS_KEYS}", key):
-            here = source / value  # an address can be a relative path
-            git(tree, "config", "--add", key, str(here) if key.endswith(".url") and here.exists() else value)
+            path = source / value  # an address can be a relative path
+            git(tree, "config", "--add", key, str(path) if key.endswith(".url") and path.exists() else value)
             if key == "extensions.partialclone":
                 git(tree, "config", "core.repositoryFormatVersion", "1")
     objects = git(source, "rev-parse", "--path-format=absolute", "--git-path", "objects")
@@ -232,21 +232,21 @@ def bring_data(scratch: Scratch, targets: dict[str, list[str]]) -> None:
         return
     root = project()
     cache = str(cache_folder(root))
-    settings, link = scratch.folder / ".dvc", Path(scratch.environment["TMPDIR"], "users-cache")
-    isolated = (settings / "config.local").read_text("utf-8")
+    dvc_dir, link = scratch.folder / ".dvc", Path(scratch.environment["TMPDIR"], "users-cache")
+    isolated = (dvc_dir / "config.local").read_text("utf-8")
     local = _readable(root / ".dvc/config.local")
-    theirs = {**local, "cache": _settings(settings / "config.local")["cache"]}
-    theirs['remote "checks-cache"'] = {"url": cache}
-    for values in (_settings(settings / "config"), local):  # a remote can have a relative path
+    config = {**local, "cache": _settings(dvc_dir / "config.local")["cache"]}
+    config['remote "checks-cache"'] = {"url": cache}
+    for values in (_settings(dvc_dir / "config"), local):  # a remote can have a relative path
         for section, remote in values.items():
             if section.startswith("remote ") and remote.get("url", "").startswith("."):
-                theirs.setdefault(section, {})["url"] = os.path.abspath(root / ".dvc" / remote["url"])
+                config.setdefault(section, {})["url"] = os.path.abspath(root / ".dvc" / remote["url"])
     if sys.platform != "win32":  # DVC reads a part of some paths as a variable, and some paths are not valid text
         link.symlink_to(cache)
-        theirs['remote "checks-cache"'] = {"url": os.path.relpath(link, settings)}
+        config['remote "checks-cache"'] = {"url": os.path.relpath(link, dvc_dir)}
     user = git_environment() | {name: scratch.environment[name] for name in ("DVC_NO_ANALYTICS", "DVC_SITE_CACHE_DIR")}
     try:
-        _write_config(scratch.folder, theirs)
+        _write_config(scratch.folder, config)
         if os.path.isdir(cache):
             quiet = ("--quiet", "--allow-missing", "--force")  # also over files in Git, with no_scm
             scratch.dvc("pull", *quiet, "--remote", "checks-cache", *targets, environment=user)
@@ -254,7 +254,7 @@ def bring_data(scratch: Scratch, targets: dict[str, list[str]]) -> None:
             scratch.dvc("pull", "--force", *targets, environment=user)
     finally:
         link.unlink(missing_ok=True)  # so that no stage reads a result through it
-        (settings / "config.local").write_text(isolated, "utf-8")
+        (dvc_dir / "config.local").write_text(isolated, "utf-8")
 
 
 def _settings(file: Path) -> dict:

@@ -47,8 +47,8 @@ def verify(folder: Path) -> tuple[list[tuple[str, str, list[str]]], dict]:
     """
     commit, name = read_recipe(folder)
     settings = read_settings(project())
-    here = files_of(folder)
-    if ABOUT not in here:
+    actual = files_of(folder)
+    if ABOUT not in actual:
         raise InputError(f"{folder}: expected {ABOUT}, which {REPRODUCE} names, got none; export it again")
     with checkout(commit) as scratch:
         freeze_external(scratch)
@@ -59,10 +59,10 @@ def verify(folder: Path) -> tuple[list[tuple[str, str, list[str]]], dict]:
         forget(scratch)
         scratch.repro(f"evaluate@{name}")
         again = made(scratch.folder, name)
-        train_files = {file: read_bounded(here[file]) for file in MODEL if file in here}
+        train_files = {file: read_bounded(actual[file]) for file in MODEL if file in actual}
         is_recorded = tree_hash(train_files) in recorded
         again |= graph_files(train_files if is_recorded else again)
-        contents = {file: read_bounded(path, len(again.get(file, b""))) for file, path in here.items()}
+        contents = {file: read_bounded(path, len(again.get(file, b""))) for file, path in actual.items()}
         expected = again | described({file: contents.get(file, b"") for file in again}, scratch.folder, name, commit)
         machine = environment(settings.packages, scratch)
     return compare_files(contents, expected, settings, is_recorded=is_recorded), machine
@@ -115,37 +115,37 @@ def read_bounded(path: Path, expected: int = 0) -> bytes:
 
 
 def compare_files(
-    here: dict[str, bytes], expected: dict[str, bytes], settings: Settings, *, is_recorded: bool
+    actual: dict[str, bytes], expected: dict[str, bytes], settings: Settings, *, is_recorded: bool
 ) -> list[tuple[str, str, list[str]]]:
     """Return a row for each file of the folder and of the rerun: name, verdict and differences.
 
     Args:
-        here: Files of the folder by name.
+        actual: Files of the folder by name.
         expected: Files of the rerun by name.
         settings: Tolerances.
         is_recorded: True if the folder's model has the hash that the commit recorded.
     """
     rows = []
-    for file in sorted(expected.keys() | here.keys()):
-        if file not in expected or file not in here:
+    for file in sorted(expected.keys() | actual.keys()):
+        if file not in expected or file not in actual:
             rows.append((file, DIFFERENT, [f"only the {'rerun' if file in expected else 'folder'} has it"]))
             continue
-        verdict, differences = compare(file, here[file], expected[file], settings)
+        verdict, differences = compare(file, actual[file], expected[file], settings)
         if verdict == DIFFERENT and file in MODEL and is_recorded:
             verdict, differences = (
                 WITHIN,
                 [*differences, "it is the file that the commit recorded; the bytes of a rerun may differ"],
             )
         if verdict == DIFFERENT and file == GRAPH:
-            differences = [*differences, *foreign(here[file], expected[file])]
+            differences = [*differences, *foreign(actual[file], expected[file])]
         rows.append((file, verdict, differences[:SHOWN]))
     return rows
 
 
-def foreign(here: bytes, expected: bytes) -> list[str]:
+def foreign(actual: bytes, expected: bytes) -> list[str]:
     """Name operations of a SavedModel that the rerun's lacks, for example to write files or run Python."""
     try:
-        names = sorted(operations(here) - operations(expected))
+        names = sorted(operations(actual) - operations(expected))
     except ValueError as error:
         return [f"not a SavedModel ({error})"]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

@@ -38,7 +38,7 @@ class Project:
 
     def __init__(self, folder: Path, source: Path):
         shutil.copytree(source, folder, symlinks=True)
-        self.folder, self.environment, self.said = folder, environment_of(folder), ""
+        self.folder, self.environment, self.output = folder, environment_of(folder), ""
 
     def run(
         self,
@@ -47,7 +47,7 @@ class Project:
         stop: tuple[int, float | Path] | None = None,
         **environment,
     ) -> int:
-        """Run a command, add its output to ``said``, and return its exit code.
+        """Run a command, add its output to ``output``, and return its exit code.
 
         Args:
             command: The command and its arguments.
@@ -70,8 +70,8 @@ class Project:
                     time.sleep(0.01)
                 if process.poll() is None:
                     os.killpg(process.pid, number)
-            said, _ = process.communicate(timeout=600)
-        self.said += said
+            output, _ = process.communicate(timeout=600)
+        self.output += output
         return process.returncode
 
     def repro(self, *arguments: str, **options) -> int:
@@ -138,7 +138,7 @@ def full_file_system(project: Project, target: str, choose: random.Random) -> st
     (project.folder / target).mkdir(exist_ok=True)
     mount = f"mount -t tmpfs -o size=4k tmpfs '{target}' && exec dvc repro --force --single-item pad@{MODEL}"
     code = project.run("unshare", "--mount", "sh", "-c", mount)
-    return "" if code and "No space left" in project.said else "nothing was full"
+    return "" if code and "No space left" in project.output else "nothing was full"
 
 
 def no_permission(project: Project, target: str, choose: random.Random) -> str:
@@ -152,7 +152,7 @@ def no_permission(project: Project, target: str, choose: random.Random) -> str:
         code = project.repro("--force", "--single-item", stage, prepare=without_privileges)
     finally:
         path.chmod(before)
-    return "" if code and target.rpartition("/")[2] in project.said else "no line names it"
+    return "" if code and target.rpartition("/")[2] in project.output else "no line names it"
 
 
 def without_privileges() -> None:
@@ -171,9 +171,9 @@ def damage_checkpoint(project: Project, target: str, choose: random.Random) -> s
     if not (project.folder / name).exists():
         return "no checkpoint is left"
     damage(project, name, choose)
-    project.said = ""
+    project.output = ""
     if project.again():
-        if name not in project.said:
+        if name not in project.output:
             return "no line names the checkpoint"
         (project.folder / name).unlink()
     return ""
@@ -260,7 +260,7 @@ def network(project: Project, fault: str, choose: random.Random) -> str:
             raise AssertionError("a download that failed was accepted")
         if (elapsed := time.monotonic() - begun) > 60:
             raise AssertionError(f"it took {elapsed:.0f} s to give up")
-        if "error: " not in project.said:
+        if "error: " not in project.output:
             raise AssertionError("no line says why")
     params.write_text(before)
     return ""
@@ -337,23 +337,23 @@ def survives(project: Project, fault: Fault, target: str, expected: dict[str, by
     notes.write_text("mine")
     try:
         if problem := fault.inject(project, target, choose):
-            return f"{problem}: {_last(project.said)}"
+            return f"{problem}: {_last(project.output)}"
         if project.again():
-            return f"the next command fails: {_last(project.said)}"
+            return f"the next command fails: {_last(project.output)}"
     except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     files = project.files()
     if files.pop(NOTES, b"") != b"mine":
         return "a file of the user is lost"
-    if "Traceback" in project.said:
-        return f"a traceback: {_last(project.said)}"
+    if "Traceback" in project.output:
+        return f"a traceback: {_last(project.output)}"
     wrong = sorted(name for name in files.keys() | expected.keys() if files.get(name) != expected.get(name))
     return f"{wrong[0]} differs from the run without a fault" if wrong else ""
 
 
-def _last(said: str) -> str:
+def _last(output: str) -> str:
     """Return the last line that names an error, or the last line."""
-    lines = [line for line in said.splitlines() if "rror" in line] or said.splitlines() or [""]
+    lines = [line for line in output.splitlines() if "rror" in line] or output.splitlines() or [""]
     return lines[-1].strip()[:160]
 
 
