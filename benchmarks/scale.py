@@ -1,8 +1,8 @@
-"""Measure the cost of more reviews and the gain of more processes: `python -m benchmarks.scale 25000 250000 1000000`.
+"""Measure stages on larger corpora, and training on more processes: `python -m benchmarks.scale 25000 250000 1000000`.
 
-Memory and time of each stage on generated corpora of these sizes: one epoch of the first model in params.yaml at its
-own sizes; `corpus` reads the same reviews as CSV files. It prints a Markdown table: seconds and peak memory (resident,
-the pages of mapped files included) of each stage's process; and then the output of `python -m benchmarks.processes`.
+It runs each stage on generated corpora of these sizes, with one epoch of the first model in params.yaml at its own
+sizes; `corpus` reads the same reviews as CSV files. It prints a Markdown table with the seconds and the peak memory of
+each stage (resident, with the pages of mapped files), and then the output of `python -m benchmarks.processes`.
 """
 
 import csv
@@ -40,11 +40,11 @@ def generate(folder: Path, reviews: int) -> dict[str, str]:
 
 
 def measure(stage: str, folder: Path, environment: dict[str, str]) -> tuple[float, int]:
-    """Seconds and peak bytes of one stage."""
+    """Return the seconds and the peak bytes of one stage."""
     start = time.perf_counter()
     command = [sys.executable, "-m", f"stages.{stage}", *STAGES[stage]]
     if sys.platform == "win32":
-        sys.exit("error: expected Linux or macOS, which tell the memory of a process that has ended, got Windows")
+        sys.exit("error: expected Linux or macOS, which report the memory of a finished process, got Windows")
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
@@ -55,16 +55,16 @@ def measure(stage: str, folder: Path, environment: dict[str, str]) -> tuple[floa
 def adapt(params: Path) -> None:
     """Restore the model's sizes, which the demo reduces, set one epoch, and name the CSV files."""
     yaml = YAML()
-    values, own = yaml.load(params), yaml.load(ROOT / "params.yaml")["models"][MODEL]
-    own["train"]["epochs"] = 1
-    values["models"][MODEL] = own | {"corpus": "imdb"}
+    values, model = yaml.load(params), yaml.load(ROOT / "params.yaml")["models"][MODEL]
+    model["train"]["epochs"] = 1
+    values["models"][MODEL] = model | {"corpus": "imdb"}
     keys = {"reviews": "own", "text": "text", "label": "label", "labels": ["0", "1"], "bad_rows": 0}
     values["corpora"] = {"own": keys}
     yaml.dump(values, params)
 
 
 def main(sizes: list[int]) -> None:
-    """A row per corpus, a column per stage."""
+    """Print a table with a row per corpus and a column per stage."""
     print(f"| reviews in each split | {' | '.join(STAGES)} |\n|---|{'---|' * len(STAGES)}")
     for reviews in sizes:
         with tempfile.TemporaryDirectory() as scratch:

@@ -313,7 +313,7 @@ CASES = {
         [],
         {"i": "1\n"},
         after=later(edit("dvc.yaml", "a: {cmd", "a: {frozen: true, cmd"), put("i", "2\n")),
-        notes=["frozen, so not judged: a"],
+        notes=["frozen, so not checked: a"],
     ),
     "a stage that always runs": Case(
         "stages: {a: {cmd: cp i o, always_changed: true, deps: [i], outs: [o]}, b: {cmd: echo}}\n", [], {"i": "1\n"}
@@ -596,7 +596,7 @@ def test_stages_of_one_cause_share_a_line_with_their_count(copy, tmp_path):
     put("src/a.py", "more\n")(copy)
     report = gate(copy)
     text = as_text(report).splitlines()
-    assert text[0].startswith("stale: 2 stages: src: its content is another: recorded ")
+    assert text[0].startswith("stale: 2 stages: src: its content differs: recorded ")
     assert text[1] == "note: --verbose names each stage and file"
     assert [line.split(":")[1] for line in as_text(report, verbose=True).splitlines()[:2]] == [" train@m", " train@n"]
     assert len(json.loads(as_json(report))["findings"]) == 2
@@ -768,7 +768,7 @@ def test_a_line_shows_both_sides_and_the_worst_finding_is_the_exit_code(copy, ca
     *said, stale, inconsistent, last = capsys.readouterr().out.splitlines()
     assert [re.sub(r"\b[0-9a-f]{8}\b", "", line) for line in said] == [
         "stale: train@m: params.yaml: models.m.seed: recorded 1, found 9",
-        "inconsistent: train@m: m.txt: its content is another: recorded  of 8 bytes, found  of 4 bytes",
+        "inconsistent: train@m: m.txt: its content differs: recorded  of 8 bytes, found  of 4 bytes",
     ]
     assert [stale.partition(":")[0], inconsistent.partition(":")[0]] == ["stale", "inconsistent"]
     assert last == "3 stages: 1 stale, 1 inconsistent"

@@ -139,7 +139,7 @@ def test_stars_become_two_labels_and_the_middle_is_left_out_unless_five_are_aske
     assert label_keys(counts, {"label": "topic"}, Options(labels="low=1+2,high=5")) == {
         "labels": {"low": ["1", "2"], "high": ["5"]}, "leave_out": ["3", "4"]
     }  # fmt: skip
-    with pytest.raises(InputError, match="'6' is no value"):
+    with pytest.raises(InputError, match="'6' is not in the label column"):
         label_keys(counts, {}, Options(labels="1,6"))
 
 

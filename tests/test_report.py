@@ -452,7 +452,7 @@ def test_without_a_remote_the_base_is_where_the_branch_left_main(tmp_path, monke
     ],
 )
 def test_a_difference_is_judged_against_the_noise(before, after, noise, expected):
-    assert Metric("accuracy", before, after, noise).judgement == expected
+    assert Metric("accuracy", before, after, noise).verdict == expected
 
 
 @pytest.mark.parametrize(
