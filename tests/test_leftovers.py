@@ -63,7 +63,7 @@ def test_nothing_is_removed_while_a_dvc_runs_here_and_one_elsewhere_is_no_hindra
     with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         if here:
-            with pytest.raises(InputError, match=rf"let the DVC that runs here end \(process {process.pid}\)"):
+            with pytest.raises(InputError, match=rf"wait for the DVC that runs here \(process {process.pid}\)"):
                 leftovers.main()
         else:
             leftovers.main()
