@@ -130,7 +130,7 @@ def test_a_launcher_is_for_the_folds_of_n_gram_models(project, tmp_path):
     films.write_text("".join(f"{number}\n" for number in range(300)))
     done = run(project, "folds", NAMES[0], "--films", str(films), **on(2))
     assert done.returncode == 3
-    assert done.stderr == f"error: LAUNCHER: {NAMES[0]} is a network, and those are tried in one process; unset it\n"
+    assert done.stderr == f"error: LAUNCHER: {NAMES[0]} is a network, which is trained in one process; unset LAUNCHER\n"
 
 
 @NEEDS_MPI
