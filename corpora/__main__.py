@@ -9,10 +9,12 @@ import json
 import re
 import sys
 import time
+from array import array
 from collections import Counter
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,18 +53,14 @@ def main() -> None:
     params, before = parse(text), load(text)
     options.separator = SEPARATORS.get(options.separator, options.separator)
     keys = look(path, Options(*(getattr(options, key) for key in Options._fields)))
-    found = [*values_in(keys)]
-    counts = Counter(value for value, _ in found)
-    keys |= label_keys(counts, keys, Options(labels=options.labels))
+    rows = count(values_in(keys))
+    keys |= label_keys(rows.values, keys, Options(labels=options.labels))
     keys |= {} if "splits" in keys else {"test_fraction": 0.2, "seed": 1}
-    texts = [each for _, each in found if isinstance(each, str)]
-    scripts = recommend.scripts_of(texts)
-    language = options.language or recommend.language_of(scripts)
-    report(keys, found, counts, scripts)
-    del found
+    language = options.language or recommend.language_of(rows.scripts)
+    report(keys, rows)
     keys |= {"bad_rows": 0, "tokens": "words", "lowercase": True, "symbols": True}
     settings = check(Corpus, keys, "corpora", name)
-    training = [*recommend.training_texts(settings)]
+    training = recommend.some(recommend.training_texts(settings))
     if not training:
         raise InputError(f"{path}: no text of the training split has a label; add LABEL=column or LABELS=")
     start = time.monotonic()
@@ -75,10 +73,10 @@ def main() -> None:
     print(f"  {np.bincount(labels).max() / len(labels):.4f}  always the commonest label")
     if options.compare:
         start = time.monotonic()
-        found = recommend.references(each, labels)
+        references = recommend.references(each, labels)
         seconds = time.monotonic() - start
         print(f"reference on these folds, scikit-learn's LogisticRegression on tf-idf ({seconds:.0f} s):")
-        for what, accuracy in found.items():
+        for what, accuracy in references.items():
             print(f"  {accuracy:.4f}  {what}")
     del training, each
     keys |= {"tokens": best.tokens.unit, "symbols": best.tokens.symbols}
@@ -122,8 +120,29 @@ def relative(path: Path) -> Path:
     return absolute.relative_to(Path.cwd().resolve())
 
 
-def report(keys: dict[str, Any], found: list, counts: Counter, scripts: list) -> None:
+class Counts(NamedTuple):
+    """Counts over all rows: values of the label column, lengths of the texts, and scripts of the first texts."""
+
+    values: Counter[str]
+    lengths: array
+    scripts: list[tuple[str, float]]
+
+
+def count(rows: Iterable[tuple[str, object]]) -> Counts:
+    """Count rows as they are read; four bytes are held of each."""
+    values, lengths, first = Counter(), array("I"), []
+    for value, text in rows:
+        values[value] += 1
+        if isinstance(text, str):
+            lengths.append(len(text))
+            if len(first) < recommend.SCRIPT_TEXTS:
+                first.append(text)
+    return Counts(values, lengths, recommend.scripts_of(first))
+
+
+def report(keys: dict[str, Any], found: Counts) -> None:
     """Print what was found, and some rows."""
+    counts = found.values
     for key, value in keys.items():
         if key not in ("labels", "leave_out"):
             print(f"{key}: {value!r}" if key != "reviews" else str(value))
@@ -138,12 +157,11 @@ def report(keys: dict[str, Any], found: list, counts: Counter, scripts: list) ->
     used = {*chain(*labels.values())} if isinstance(labels, dict) else {*labels}
     if set(used) == {*"1245"}:
         print("stars: 1 and 2 are one label, 4 and 5 the other; LABELS=1,2,3,4,5 makes five of them")
-    lengths = [len(text) for _, text in found if isinstance(text, str)]
-    low, middle, high = np.percentile(lengths or [0], [5, 50, 95]).astype(int)
-    print(f"{len(found):,} rows; characters: median {middle:,}, 90% of texts {low:,} to {high:,}")
-    print(f"script: {', '.join(f'{script.title()} {share:.0%}' for script, share in scripts[:3])}\n")
-    for at in np.unique(np.linspace(0, len(found) - 1, SHOWN).astype(int)):
-        label, text = found[at]
+    low, middle, high = np.percentile(found.lengths or [0], [5, 50, 95]).astype(int)
+    print(f"{counts.total():,} rows; characters: median {middle:,}, 90% of texts {low:,} to {high:,}")
+    print(f"script: {', '.join(f'{script.title()} {share:.0%}' for script, share in found.scripts[:3])}\n")
+    shown = {*np.linspace(0, counts.total() - 1, SHOWN).astype(int).tolist()}
+    for label, text in (row for number, row in enumerate(values_in(keys)) if number in shown):
         print(f"  {label[:20]:20}  {str(text)[:90]!r}")
 
 

@@ -1,8 +1,9 @@
 """The n-gram model to recommend for a corpus: chosen on folds of its training split alone."""
 
+import random
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ TEXTS, CHARACTERS = 10_000, 2_000_000
 """Texts and characters of the training split that the folds have at most, a random part of it."""
 
 FOLDS = 3
+SCRIPT_TEXTS = 2000  # texts whose letters show the script
 PARAMETERS = 50_000_000
 """Weights of a model, at most: those of all labels, 200 MB."""
 
@@ -70,6 +72,21 @@ def training_texts(settings: Corpus) -> Iterator[tuple[str, int]]:
             row = cells if isinstance(cells, Fault) else as_row(*cells, values, tokens)
             if isinstance(row, Row) and not (cuts and is_test(row, cuts, settings.seed)):
                 yield cells[0], row.label
+
+
+def some(rows: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """At most ``TEXTS`` rows, each as likely as any other (reservoir sampling), in little memory.
+
+    >>> len(some((str(number), 0) for number in range(TEXTS + 5))) == TEXTS
+    True
+    """
+    kept, drawn = [], random.Random(1)
+    for number, row in enumerate(rows):
+        if number < TEXTS:
+            kept.append(row)
+        elif (at := drawn.randrange(number + 1)) < TEXTS:
+            kept[at] = row
+    return kept
 
 
 def sample(texts: list[str], labels: np.ndarray) -> tuple[list[str], np.ndarray]:
@@ -191,7 +208,7 @@ def scripts_of(texts: list[str]) -> list[tuple[str, float]]:
     >>> scripts_of(["ab", "cd 가"])
     [('LATIN', 0.8), ('HANGUL', 0.2)]
     """
-    counts = Counter(letter for text in texts[:2000] for letter in text[:2000] if letter.isalpha())
+    counts = Counter(letter for text in texts[:SCRIPT_TEXTS] for letter in text[:2000] if letter.isalpha())
     scripts: Counter[str] = Counter()
     for letter, number in counts.items():
         scripts[unicodedata.name(letter, "UNKNOWN").split()[0].partition("-")[0]] += number

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -304,6 +305,23 @@ def test_the_model_is_chosen_on_the_training_split_alone(tmp_path, monkeypatch):
         ([index[word] for word in words(clean(text, tokens=tokens), tokens)], label) for text, label in seen
     ] == written
     assert len(seen) == 27
+
+
+def test_a_file_is_counted_and_a_part_of_it_drawn_without_its_texts_in_memory(monkeypatch):
+    monkeypatch.setattr(recommend, "TEXTS", 100)
+    monkeypatch.setattr(recommend, "SCRIPT_TEXTS", 100)
+    rows = [("good" if number % 4 else "bad", number) for number in range(10_000)]
+    tracemalloc.start()
+    counted = command.count((label, f"{number:1000}") for label, number in rows)
+    drawn = recommend.some((f"{number:1000}", number) for _, number in rows)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000  # the texts have ten
+    assert counted.values == {"bad": 2500, "good": 7500}
+    assert [*counted.lengths] == [1000] * 10_000
+    numbers = {number for _, number in drawn}
+    assert len(numbers) == len(drawn) == 100
+    assert 4000 < sum(numbers) / 100 < 6000  # of all parts of the file alike
 
 
 def test_a_fold_is_scored_by_a_model_that_has_not_seen_it():
