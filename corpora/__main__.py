@@ -64,21 +64,22 @@ def main() -> None:
     if not training:
         raise InputError(f"{path}: no text of the training split has a label; add LABEL=column or LABELS=")
     start = time.monotonic()
-    each, labels = [text for text, _ in training], np.array([label for _, label in training])
-    candidates = recommend.choose(each, labels)
+    texts, labels = recommend.sample([text for text, _ in training], np.array([label for _, label in training]))
+    print(f"\nchoosing a model on {len(texts):,} texts of the training split")
+    candidates = recommend.choose(texts, labels)
     best = candidates[0]
-    print(f"\naccuracy on {recommend.FOLDS} folds of the training split ({time.monotonic() - start:.0f} s):")
+    print(f"accuracy on {recommend.FOLDS} folds of the training split ({time.monotonic() - start:.0f} s):")
     for candidate in candidates[:SHOWN]:
         print(f"  {candidate.accuracy:.4f}  {candidate}")
     print(f"  {np.bincount(labels).max() / len(labels):.4f}  always the commonest label")
     if options.compare:
         start = time.monotonic()
-        references = recommend.references(each, labels)
+        references = recommend.references(texts, labels)
         seconds = time.monotonic() - start
         print(f"reference on these folds, scikit-learn's LogisticRegression on tf-idf ({seconds:.0f} s):")
         for what, accuracy in references.items():
             print(f"  {accuracy:.4f}  {what}")
-    del training, each
+    del training, texts
     keys |= {"tokens": best.tokens.unit, "symbols": best.tokens.symbols}
     seen = survey(split_read(find_parts(settings), check(Corpus, keys, "corpora", name))())
     keys["bad_rows"] = seen.kinds.total()

@@ -103,7 +103,6 @@ def choose(texts: list[str], labels: np.ndarray) -> list[Candidate]:
 
     First what the tokens are is chosen, with one kind of model, and then, of the best two, features and strength.
     """
-    texts, labels = sample(texts, labels)
     folds, several = fold_of(labels), len(np.unique(labels)) > 10
     found, counted = [], {}
     scripts = scripts_of(texts)
@@ -147,7 +146,6 @@ def references(texts: list[str], labels: np.ndarray) -> dict[str, float]:
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.pipeline import make_pipeline
 
-    texts, labels = sample(texts, labels)
     folds, found = PredefinedSplit(fold_of(labels)), {}
     for name, options in REFERENCES.items():
         model = make_pipeline(TfidfVectorizer(**options), LogisticRegression(max_iter=1000))

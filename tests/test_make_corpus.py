@@ -213,9 +213,11 @@ def test_the_command_writes_what_is_valid_and_says_nothing_would_change_when_run
     rows = [(" ".join(drawn.choices([*words[label], "film", "cast"], k=9)), label) for _, label in ROWS * 3]
     Path("mine.csv").write_bytes(table(rows, delimiter="\t"))
     monkeypatch.setattr(sys, "argv", ["corpora", "mine.csv", "--separator", "tab", "--compare"])
+    monkeypatch.setattr(recommend, "TEXTS", 60)
     command.main()
     printed = capsys.readouterr().out
     assert "label 'mixed': 36 rows" in printed
+    assert "choosing a model on 60 texts of the training split\n" in printed
     assert re.search(r"(?m)^reference on .*\n  \d\.\d{4}  (words, 1 to 2|characters, 1 to 4)\n  \d\.\d{4}  \w", printed)
     assert """  echo '"mine.csv" -text' >> .gitattributes""" in printed
     text = Path("params.yaml").read_text(encoding="utf-8")
