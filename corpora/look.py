@@ -126,7 +126,8 @@ def look_at_file(path: Path, options: Options) -> dict[str, Any]:
         sample = sample[: sample.rfind("\n") + 1] or sample
     begins = sample.lstrip()[:1]
     if named in ("json", "jsonl") or (not options.format and begins in ("{", "[") and _is_json(sample)):
-        kind = options.format or ("json" if begins == "[" or not _is_json(sample) else "jsonl")
+        one = begins == "[" or not _is_json(sample) or _has_array(_json(sample))
+        kind = options.format or ("json" if one else "jsonl")
         return {"format": kind} | keys | columns_of(path, Form(kind, encoding), options)
     found = [line for line in sample.split("\n") if line.strip()]
     if not found:
@@ -280,6 +281,8 @@ def columns_of(path: Path, form: Form, options: Options) -> dict[str, Any]:
         )
         if options.label and options.label in map(str, first):
             header = True
+        if header and len(table) == 1:
+            raise InputError(f"FILE={path}: no rows below the header")
         names = [str(as_label(cell)) for cell in first] if header else [str(at + 1) for at in range(width)]
         body = rest if header else table
         columns = {name: [row[at] for row in body] for at, name in enumerate(names)}
@@ -390,7 +393,9 @@ def label_keys(counts: Counter[str], keys: dict[str, Any], options: Options) -> 
         if {*values} == {*"12345"} and any(word in named for word in STARS):
             labels = {"negative": ["1", "2"], "positive": ["4", "5"]}
         else:
-            labels = {value.removeprefix("__label__") or value: [value] for value in sorted(values, key=_order)}
+            labels = {}
+            for value in sorted(values, key=_order):
+                labels.setdefault(value.strip().removeprefix("__label__") or value, []).append(value)
     if len(labels) < 2:
         raise InputError(f"fewer than two labels: {_some(counts)}; LABEL=column names another column")
     used = {*itertools.chain(*labels.values())}
@@ -425,7 +430,7 @@ def values_in(keys: dict[str, Any]) -> Iterator[tuple[str, object]]:
 def _order(value: str) -> tuple:
     """Usual names of label 0 first, then numbers, then text."""
     number = re.fullmatch(r"-?\d+(\.\d+)?", value)
-    plain = value.removeprefix("__label__")
+    plain = value.strip().removeprefix("__label__")
     return (not number and not FIRST.match(plain), float(value) if number else 0.0, plain)
 
 
@@ -445,6 +450,12 @@ def _is_json(sample: str) -> bool:
     """True if the first line of a text is a JSON object by itself, or the text begins as an array of objects."""
     first = sample.lstrip()
     return isinstance(_json(first.partition("\n")[0]), dict) or bool(re.match(r"\[\s*\{", first))
+
+
+def _has_array(value: Any) -> bool:
+    """True for an object with an array of objects."""
+    arrays = [each for each in value.values() if isinstance(each, list)] if isinstance(value, dict) else []
+    return any(isinstance(row, dict) for array in arrays for row in array[:1])
 
 
 def _codec(encoding: str) -> str:

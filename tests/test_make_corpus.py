@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,10 @@ FORMS = {  # the file's name and content, the rows in it, and keys that are foun
         "a.json", json.dumps([{"text": text, "label": n % 2 > 0} for n, text in enumerate(TEXTS)]).encode(),
         [(text, str(n % 2 > 0).lower()) for n, text in enumerate(TEXTS)], {"format": "json"},
     ),
+    "JSON object with an array, in one line": (
+        "a.json", json.dumps({"n": 36, "rows": [{"text": text, "label": label} for text, label in ROWS]}).encode(),
+        ROWS, {"format": "json"},
+    ),
     "label lines": (
         "a.txt", "".join(f"__label__{label} {text}\n" for text, label in ROWS).encode(),
         [(text, f"__label__{label}") for text, label in ROWS], {"format": "label-text", "separator": " "},
@@ -128,9 +133,18 @@ def test_several_columns_that_could_be_the_label_are_named_with_the_option(tmp_p
     assert look(Path("a.csv"), Options(label="second"))["label"] == "second"
 
 
-def test_stars_become_two_labels_and_the_middle_is_left_out_unless_five_are_asked_for():
-    from collections import Counter
+def test_a_header_without_rows_is_called_that(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\n")
+    with pytest.raises(InputError, match="no rows below the header"):
+        look(tmp_path / "a.csv", Options())
 
+
+def test_values_that_differ_in_spaces_around_them_are_one_label():
+    found = label_keys(Counter({"good": 9, " good": 2, "bad ": 3, "odd": 1}), {}, Options())
+    assert found == {"labels": {"bad": ["bad "], "good": ["good", " good"]}, "leave_out": ["odd"]}
+
+
+def test_stars_become_two_labels_and_the_middle_is_left_out_unless_five_are_asked_for():
     counts = Counter(dict.fromkeys("12345", 9))
     assert label_keys(counts, {"label": "stars"}, Options()) == {
         "labels": {"negative": ["1", "2"], "positive": ["4", "5"]}, "leave_out": ["3"]
