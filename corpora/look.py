@@ -243,14 +243,30 @@ def table_form(path: Path, lines: list[str], encoding: str, options: Options) ->
 
 
 def merges(lines: list[str], separator: str, width: int) -> bool:
-    """True if quotation marks merge lines that look like rows of their own: then they are part of the texts."""
+    """True if quotation marks merge lines that look like rows of their own: then they are part of the texts.
+
+    Such a line has as many fields as a row, and a field outside the quotation is a value that its column has in several
+    rows.
+
+    >>> merges(['"a,good', 'b",bad', "c,good", "d,good"], ",", 2), merges(['"a, b', 'c",bad', "d,bad"], ",", 2)
+    (True, False)
+    """
     table, before = csv.reader((f"{line}\n" for line in lines), delimiter=separator), 0
-    for _ in table:
-        inner = lines[before : table.line_num]
+    rows, quoted = [], []
+    for row in table:
+        if len(row) == width:
+            rows.append(row)
+            quoted.append(lines[before : table.line_num])
         before = table.line_num
-        whole = [line for line in inner if line.count(separator) + 1 == width]
-        if len(inner) > 1 and len(whole) > 1:
-            return True
+    columns = [Counter(column) for column in zip(*rows, strict=True)]
+    for inner in quoted:
+        for number, line in enumerate(inner if len(inner) > 1 else ()):
+            fields = line.rstrip("\r").split(separator)
+            opens = [at + 1 for at, field in enumerate(fields) if field.startswith('"') and number == 0]
+            closes = [at for at, field in enumerate(fields) if field.endswith('"') and number == len(inner) - 1]
+            outside = range(*opens[-1:] or [0], *closes[:1] or [width])
+            if len(fields) == width and any(fields[at] and columns[at][fields[at].strip('"')] > 1 for at in outside):
+                return True
     return False
 
 

@@ -60,6 +60,11 @@ FORMS = {  # the file's name and content, the rows in it, and keys that are foun
     "three classes": ("a.csv", table(ROWS), ROWS, {"format": "csv", "separator": ",", "header": True}),
     "Korean TSV": ("a.tsv", table(KOREAN, encoding="cp949", delimiter="\t"), KOREAN, {"encoding": "cp949"}),
     "byte order mark": ("a.csv", table(KOREAN, encoding="utf-8-sig"), KOREAN, {"encoding": "utf-8", "text": "text"}),
+    "texts of several lines, each with a comma": (
+        "a.csv", table([(f"{text}\n{text}\nso, {text.replace(',', '')}", label) for text, label in ROWS],
+                       lineterminator="\n"),
+        [(f"{text}\n{text}\nso, {text.replace(',', '')}", label) for text, label in ROWS], {"quoting": True},
+    ),
     "UTF-16": ("a.csv", table(KOREAN, encoding="utf-16", delimiter=";"), KOREAN, {"encoding": "utf-16"}),
     **{
         f"{encoding} without a mark": ("a.csv", table(CAFE, encoding=encoding), ROWS, {"encoding": encoding})
