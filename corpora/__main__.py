@@ -27,7 +27,7 @@ from sentiment.schema import check
 from stages.common.files import write_text
 from stages.common.reader import load
 from stages.corpus import find_parts, split_read
-from stages.params import Corpus, parse, read_text
+from stages.params import IMDB, TAKEN, Corpus, parse, read_text
 
 SEPARATORS = {"tab": "\t", "space": " "}
 """Words for separators that make does not pass on."""
@@ -49,8 +49,13 @@ def main() -> None:
     name = options.name or re.sub(r"[^a-z0-9_-]+", "-", path.name.partition(".")[0].lower()).strip("-_0123456789")
     if not re.fullmatch("[a-z][a-z0-9_-]{0,63}", name):
         raise InputError(f"NAME={name}: expected small letters, digits, - and _, a letter first")
+    if name in (IMDB, *TAKEN):
+        raise InputError(f"NAME={name}: the name is taken; add NAME= with another one")
     text = read_text()
     params, before = parse(text), load(text)
+    if (name in params.corpora) != (name in params.models):
+        there = "models" if name in params.models else "corpora"
+        raise InputError(f"NAME={name}: params.yaml has this name under {there} alone; add NAME= with another one")
     options.separator = SEPARATORS.get(options.separator, options.separator)
     keys = look(path, Options(*(getattr(options, key) for key in Options._fields)))
     rows = count(values_in(keys))
@@ -181,11 +186,7 @@ def facts(seen, settings: Corpus) -> list[str]:
 
 
 def write(text: str, before: dict, name: str, keys: dict[str, Any], model: dict[str, Any]) -> None:
-    """Add the sections, or say what would change where they are there.
-
-    Raises:
-        InputError: One of the two is there, but not the other.
-    """
+    """Add the sections, or say what would change where they are there."""
     corpora, models = before.get("corpora") or {}, before.get("models") or {}
     if name in corpora or name in models:
         lines = changes(corpora.get(name), keys, "corpora", name) + changes(models.get(name), model, "models", name)

@@ -300,6 +300,18 @@ def test_a_file_outside_the_repository_is_refused(tmp_path, monkeypatch):
         command.relative(Path("../a.csv"))
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [*((name, "the name is taken") for name in ("imdb", "raw", "noise")), ("small", "has this name under models alone")],
+)
+def test_a_name_that_is_taken_is_refused_before_the_file_is_read(tmp_path, monkeypatch, name, reason):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["corpora", f"{name}.csv"])
+    with pytest.raises(InputError, match=f"NAME={name}: .*{reason}"):
+        command.main()
+
+
 def test_texts_without_spaces_get_characters_and_the_best_of_the_folds_comes_first():
     drawn = random.Random(2)
     texts = ["".join(drawn.choices("坏差脏糟" if n % 2 else "好棒赞美", k=2) + drawn.choices("的是了在", k=6))
