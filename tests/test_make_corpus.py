@@ -302,7 +302,7 @@ def test_a_file_outside_the_repository_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [*((name, "the name is taken") for name in ("imdb", "raw", "noise")), ("small", "has this name under models alone")],
+    [*((name, "the name is taken") for name in ("imdb", "raw", "noise")), ("small", "name under models alone")],
 )
 def test_a_name_that_is_taken_is_refused_before_the_file_is_read(tmp_path, monkeypatch, name, reason):
     monkeypatch.chdir(tmp_path)
