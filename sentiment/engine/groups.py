@@ -83,6 +83,7 @@ def deal(
     *,
     rows: np.ndarray | None = None,
     padding_steps: int | None = None,
+    run: int = 1,
     own: Callable[[int], range] = range,
 ) -> Groups:
     """Deal reviews, longest first, into shards that are alike; none is empty.
@@ -94,13 +95,15 @@ def deal(
         shards: At most so many.
         rows: int [reviews], ascending: which rows of ``ids`` are the batch; all by default.
         padding_steps: Steps of the padding review, where no other review of the batch says how many.
+        run: Reviews dealt at a time; there must be enough for all shards.
         own: Says which of how many shards, from 0, this process computes, in one run; all by default.
 
     >>> deal(np.array([[0, 5], [4, 5], [0, 7]]), np.array([1, 0, 1], np.int32), steps=2, shards=2).order
     array([1, 2, 0])
     """
     longest_first = np.argsort(starts, kind="stable")
-    dealt = [longest_first[shard::shards] for shard in range(min(shards, len(starts)))]
+    turns = np.arange(len(starts)) // run % shards
+    dealt = [longest_first[turns == shard] for shard in range(min(shards, len(starts)))]
     order, bounds = np.concatenate(dealt), np.cumsum([0, 1, *map(len, dealt)])
     here = range(1, 1 + len(dealt))[own(len(dealt)).start : own(len(dealt)).stop]
     read = np.zeros((1 + len(order), ids.shape[1]), ids.dtype)

@@ -219,6 +219,8 @@ def _fill_tables(embeddings, kernel, tables):
 def _convolve(words, rows, pool, tables, bias, outputs, winners):
     """The maximum over each pool of relu(convolution), for all rows of a group.
 
+    In prediction, reviews that follow each other and have the same words here are computed once.
+
     Args:
         words: int32 [reviews, length], rows of the tables.
         rows: ``Rows``.
@@ -231,7 +233,16 @@ def _convolve(words, rows, pool, tables, bias, outputs, winners):
     """
     taps, base = len(tables), 0
     for step, active in enumerate(rows.active):
+        first, end = max(step * pool - taps // 2, 0), min((step + 1) * pool + taps // 2, words.shape[1])
         for r in range(active):
+            same, at = r > 0 and not len(winners), first
+            while same and at < end:
+                same = words[r, at] == words[r - 1, at]
+                at += 1
+            if same:
+                for f in range(0, len(bias), LANES):
+                    store(outputs, (base + r, f), load(outputs, (base + r - 1, f)))
+                continue
             for f in range(0, len(bias), LANES):
                 largest, winner = broadcast(_ZERO), broadcast(-_ONE)
                 for place in range(pool):
