@@ -249,7 +249,8 @@ class TextModel:
             for at, label, probability, pairs in zip(
                 known.tolist(), called(positive).tolist(), positive, all_effects, strict=True
             ):
-                named = [(join((self._word[id] for id in gram), self.tokens), effect) for gram, effect in pairs]
+                chosen = pairs if count < 0 else _candidates(pairs, count)
+                named = [(join((self._word[id] for id in gram), self.tokens), effect) for gram, effect in chosen]
                 named = strongest(named, len(named) if count < 0 else count) if named else []
                 each, name, of = None, self.labels[label], self.labels[1]
                 if positive.ndim == 2:
@@ -270,6 +271,15 @@ def _refusal(text: str) -> str:
     if not text.strip():
         return "the text is empty; expected words"
     return "no word of it that the model reads is in its vocabulary; expected text with words as in its corpus"
+
+
+def _candidates(effects: list, count: int) -> list:
+    """The effects that ``strongest`` may choose, whatever their names: the ``count`` lowest and highest, and ties."""
+    if len(effects) <= 2 * count or not count:
+        return effects
+    ordered = sorted(effect for _, effect in effects)
+    low, high = ordered[count - 1], ordered[-count]
+    return [pair for pair in effects if pair[1] <= low or pair[1] >= high]
 
 
 def strongest(effects: list[tuple[str, float]], count: int) -> list[tuple[str, float]]:

@@ -6,7 +6,7 @@ The file of a kind adds ``Architecture`` and ``build(pad, architecture, keras, l
 compiled trainer, which describes the same network without Keras.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from types import ModuleType
@@ -218,7 +218,7 @@ def occlusion(
     reviews: np.ndarray,
     positive: np.ndarray,
     batch: int,
-    words: Iterable[np.ndarray] | None = None,
+    words: Sequence[np.ndarray] | None = None,
 ) -> list[list[tuple[tuple[int], float]]]:
     """The effect of each word of each review: the probability less that of the review without the word.
 
@@ -232,22 +232,38 @@ def occlusion(
         positive: The probability of label 1 of each review. With more than two labels, the probabilities of all; the
             effects are on the probability of the predicted label.
         batch: Maximum number of reviews predicted at once.
-        words: Ids of the words of each review whose effects are computed; by default all known words.
+        words: Ids of the words of each review whose effects are computed, ascending; by default ``known_words``.
     """
-    words = (np.unique(row[row > UNKNOWN]) for row in reviews) if words is None else words
-    pairs = ((review, id) for review, ids in enumerate(words) for id in ids)
-    effects: list[list[tuple[tuple[int], float]]] = [[] for _ in reviews]
-    while part := [*islice(pairs, TOGETHER)]:
-        rows, ids = np.array(part).T
-        without = reviews[rows]
-        without[without == ids[:, None]] = UNKNOWN
-        before, after = positive[rows], predict(without, batch=batch)
+    words = known_words(reviews) if words is None else words
+    ids, counts = np.concatenate([np.empty(0, reviews.dtype), *words]), [*map(len, words)]
+    rows, effects = np.repeat(np.arange(len(reviews)), counts), np.empty(len(ids), positive.dtype)
+    for begin in range(0, len(ids), TOGETHER):
+        part = slice(begin, begin + TOGETHER)
+        without, chosen = reviews[rows[part]], ids[part, None]
+        there = without == chosen
+        without[there] = UNKNOWN
+        # In this order neighbours are alike the longest, and what is alike is computed once: ``engine.blocks.lstm``.
+        order = np.lexsort((there.argmax(axis=1), rows[part]))
+        before, after = positive[rows[part]], np.empty_like(positive, shape=(len(order), *positive.shape[1:]))
+        after[order] = predict(without[order], batch=batch)
         if positive.ndim == 2:
             labels = before.argmax(axis=1)[:, None]
             before, after = (np.take_along_axis(each, labels, 1)[:, 0] for each in (before, after))
-        for row, id, effect in zip(rows, ids, before - after, strict=True):
-            effects[row].append(((int(id),), float(effect)))
-    return effects
+        effects[part] = before - after
+    pairs = iter(zip(zip(ids.tolist()), effects.tolist(), strict=True))
+    return [[*islice(pairs, count)] for count in counts]
+
+
+def known_words(reviews: np.ndarray) -> list[np.ndarray]:
+    """Ids of the different words of each review that are in the vocabulary, ascending.
+
+    >>> [ids.tolist() for ids in known_words(np.array([[0, 1, 9, 2, 4, 9], [0, 0, 0, 0, 1, 2]]))]
+    [[4, 9], []]
+    """
+    ordered = np.sort(reviews, axis=1)
+    new = ordered > UNKNOWN
+    new[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+    return np.split(ordered[new], np.cumsum(new.sum(axis=1)))[:-1]
 
 
 def likely(words: np.ndarray, estimates: np.ndarray, count: int) -> np.ndarray:
@@ -296,11 +312,12 @@ class CompiledModel:
 
     def explain(self, reviews, *, batch: int, count: int) -> tuple[np.ndarray, list]:
         """As ``kinds.Model``, by ``occlusion`` of the words whose estimated effects are the largest."""
-        if count < 0:
-            positive, words = self.predict(reviews, batch=batch), None
-        else:
-            positive, estimates = self.estimates(reviews, batch=batch)
-            words = [likely(*each, count) for each in estimates]
+        positive, words = self.predict(reviews, batch=batch), known_words(reviews)
+        many = [at for at, ids in enumerate(words) if len(ids) > 2 * (count + MORE)]
+        if count >= 0 and many:  # of fewer words, all are likely
+            _, estimates = self.estimates(reviews[many], batch=batch)
+            for at, each in zip(many, estimates, strict=True):
+                words[at] = likely(*each, count)
         return positive, occlusion(self.predict, reviews, positive, batch, words)
 
 

@@ -147,7 +147,7 @@ def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
     grams.train(grams.settings("tfidf", engine="compiled", epochs=1, batch=4, learning_rate=0.1), *grams.corpus(8))
     modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
     functions = {function for names in modules for function in names.values() if isinstance(function, Dispatcher)}
-    found, seen = instructions(matrices._product._pyfunc, [(numba.int64,) * 10]), set()
+    found, seen = instructions(matrices._product._pyfunc, [(numba.int64,) * 11]), set()
     # To look into a function is to compile it anew, and with it those it calls, which then are looked into.
     while new := {(function, types) for function in functions for types in function.signatures} - seen:
         for function, types in new:

@@ -86,6 +86,7 @@ def deal(
     *,
     rows: np.ndarray | None = None,
     padding_steps: int | None = None,
+    run: int = 1,
     tasks_of: Callable[[int], range] = range,
 ) -> Groups:
     """Divide reviews, longest first, into shards of similar lengths; no shard is empty.
@@ -97,6 +98,7 @@ def deal(
         shards: Maximum number of shards.
         rows: int [reviews], ascending: the rows of ``ids`` that are the batch; by default all.
         padding_steps: Number of steps of the padding review; by default the largest of ``starts``.
+        run: Number of successive reviews that go to one shard; there must be enough runs for all shards.
         tasks_of: Function from the number of shards to the range of shards, from 0, that this process computes; by
             default all.
 
@@ -104,7 +106,8 @@ def deal(
     array([1, 2, 0])
     """
     longest_first = np.argsort(starts, kind="stable")
-    dealt = [longest_first[shard::shards] for shard in range(min(shards, len(starts)))]
+    turns = np.arange(len(starts)) // run % shards
+    dealt = [longest_first[turns == shard] for shard in range(min(shards, len(starts)))]
     order, bounds = np.concatenate(dealt), np.cumsum([0, 1, *map(len, dealt)])
     here = range(1, 1 + len(dealt))[tasks_of(len(dealt)).start : tasks_of(len(dealt)).stop]
     read = np.zeros((1 + len(order), ids.shape[1]), ids.dtype)

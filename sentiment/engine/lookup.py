@@ -54,8 +54,9 @@ class Lookup:
 
 def _joined(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of texts in UTF-8, end to end, uint8, and the end of each, int64 [texts]."""
-    parts = [text.encode("utf-8", "surrogatepass") for text in texts]
-    return np.frombuffer(b"".join(parts), np.uint8), np.cumsum([*map(len, parts)], dtype=np.int64)
+    sizes = [len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts]
+    content = "".join(texts).encode("utf-8", "surrogatepass")
+    return np.frombuffer(content, np.uint8), np.cumsum(sizes, dtype=np.int64)
 
 
 @compiled

@@ -33,10 +33,12 @@ _ROWS, _WIDE = (8, 3) if "+avx512f" in _FEATURES.split(",") else (6, 1)
 
 
 @intrinsic
-def _tile(context, rows, wide, a, a_row, a_step, b, b_step, c, c_row, depth):
+def _tile(context, rows, wide, a, a_row, a_step, b, b_step, c, c_row, depth, onward):
     """``product`` for up to _ROWS rows and _WIDE vectors of c, whose sums stay in registers. Strides are in bytes.
 
     The order of the sums is part of the contract.
+
+    ``onward`` is 1 for ``continue_product``, and otherwise 0.
     """
 
     def generate(context, builder, signature, arguments):
@@ -55,10 +57,10 @@ def _tile(context, rows, wide, a, a_row, a_step, b, b_step, c, c_row, depth):
         builder.position_at_end(end)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 10), generate
+    return types.void(*[types.int64] * 11), generate
 
 
-def _generate_tile(builder, rows, wide, a, a_row, a_step, b, b_step, c, c_row, depth):
+def _generate_tile(builder, rows, wide, a, a_row, a_step, b, b_step, c, c_row, depth, onward):
     multiply_add = emit_function(builder, "llvm.fma", 3)
 
     def at(address, kind):
@@ -70,6 +72,12 @@ def _generate_tile(builder, rows, wide, a, a_row, a_step, b, b_step, c, c_row, d
     def lanes(address, v):
         return builder.add(address, INT(4 * LANES * v))
 
+    onward = builder.icmp_signed("!=", onward, INT(0))
+    zero, nothing = (ir.Constant(FLOATS, [number] * LANES) for number in (0.0, -0.0))  # x + -0 is x, of either sign
+    starts, address = [], c
+    for _ in range(rows):
+        starts.append([builder.select(onward, load(lanes(address, v), FLOATS), zero) for v in range(wide)])
+        address = builder.add(address, c_row)
     before, loop, after = builder.block, *(builder.append_basic_block(name) for name in ("loop", "after"))
     builder.branch(loop)
     builder.position_at_end(loop)
@@ -84,30 +92,31 @@ def _generate_tile(builder, rows, wide, a, a_row, a_step, b, b_step, c, c_row, d
     for value, start, step in ((k, INT(0), INT(1)), (left, a, a_step), (right, b, b_step)):
         value.add_incoming(start, before)
         value.add_incoming(builder.add(value, step), loop)
-    for row, row_more in zip(sums, more, strict=True):
-        for total, next_total in zip(row, row_more, strict=True):
-            total.add_incoming(ir.Constant(FLOATS, None), before)
+    for row, row_starts, row_more in zip(sums, starts, more, strict=True):
+        for total, start, next_total in zip(row, row_starts, row_more, strict=True):
+            total.add_incoming(start, before)
             total.add_incoming(next_total, loop)
     builder.cbranch(builder.icmp_signed("<", builder.add(k, INT(1)), depth), loop, after)
 
     builder.position_at_end(after)
     for row in more:
         for v, total in enumerate(row):
-            builder.store(builder.fadd(load(lanes(c, v), FLOATS), total), at(lanes(c, v), FLOATS), align=4)
+            old = builder.select(onward, nothing, load(lanes(c, v), FLOATS))
+            builder.store(builder.fadd(old, total), at(lanes(c, v), FLOATS), align=4)
         c = builder.add(c, c_row)
 
 
-_ADDRESSES_AND_SIZES = types.void(*[types.int64] * 10)
+_ADDRESSES_AND_SIZES = types.void(*[types.int64] * 11)
 
 
 @compiled_callback(_ADDRESSES_AND_SIZES)
-def _product(a, a_row, a_step, b, b_step, c, c_row, rows, depth, columns):
+def _product(a, a_row, a_step, b, b_step, c, c_row, rows, depth, columns, onward):
     for column in range(0, columns, LANES * _WIDE):
         wide = min(_WIDE, (columns - column) // LANES)
         for row in range(0, rows, _ROWS):
             _tile(
                 min(_ROWS, rows - row), wide, a + row * a_row, a_row, a_step, b + 4 * column, b_step,
-                c + row * c_row + 4 * column, c_row, depth,
+                c + row * c_row + 4 * column, c_row, depth, onward,
             )  # fmt: skip
 
 
@@ -129,7 +138,19 @@ def product(a, b, c):
     """
     _call_product(
         a.ctypes.data, a.strides[0], a.strides[1], b.ctypes.data, b.strides[0], c.ctypes.data, c.strides[0],
-        a.shape[0], a.shape[1], c.shape[1],
+        a.shape[0], a.shape[1], c.shape[1], 0,
+    )  # fmt: skip
+
+
+@compiled
+def continue_product(a, b, c):
+    """Continue the sums c by a @ b: as ``product``, but each sum begins with the value in c and replaces it.
+
+    A product of columns ``a1``, then ``a2``, is then that of both side by side, bit for bit, if c was 0.
+    """
+    _call_product(
+        a.ctypes.data, a.strides[0], a.strides[1], b.ctypes.data, b.strides[0], c.ctypes.data, c.strides[0],
+        a.shape[0], a.shape[1], c.shape[1], 1,
     )  # fmt: skip
 
 

@@ -20,6 +20,9 @@ DRAWS = 3  # number of the random stream of dropout
 BLOCK = 32
 """Reviews predicted together; the probabilities are the same for any number."""
 
+RUN = 16
+"""Reviews dealt at a time to those predicted together, so that variants of one text stay beside each other."""
+
 CHUNK = 4096
 """Maximum number of reviews whose first steps are computed together."""
 
@@ -184,7 +187,7 @@ class CompiledPredictor:
             reviews = shards.tasks_of(len(ids), rank)
             for begin in reviews[:: self.batch]:
                 rows = ids[begin : min(begin + self.batch, reviews.stop)]
-                groups = network.deal(rows, -(-len(rows) // BLOCK), padding_steps=self._steps)
+                groups = network.deal(rows, -(-len(rows) // BLOCK), padding_steps=self._steps, run=RUN)
                 network.prepare(groups, [])
                 shards.side_by_side(lambda block: network.forward(block + 1), len(groups) - 1)
                 probabilities[begin + groups.order] = network.output.probabilities()

@@ -216,6 +216,18 @@ def _where(comparison):
 
 
 @intrinsic
+def same_bits(context, x, y):
+    """True if all bits of two vectors are the same."""
+
+    def generate(context, builder, signature, arguments):
+        bits = ir.VectorType(_BITS, LANES)
+        same = builder.icmp_signed("==", *(builder.bitcast(argument, bits) for argument in arguments))
+        return builder.icmp_signed("==", builder.bitcast(same, ir.IntType(LANES)), ir.IntType(LANES)(-1))
+
+    return types.boolean(vector, vector), generate
+
+
+@intrinsic
 def as_exponent(context, x):
     """The float32 whose sign and exponent are the last nine bits of each lane, and whose fraction is 0."""
 

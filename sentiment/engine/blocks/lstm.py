@@ -6,6 +6,10 @@ Each step computes the outputs h and the cells c from the inputs x and from h an
     c = f * c + i * g        h = o * tanh(c)
 
 In the shapes, n reviews, F features and C units; F and C are padded to whole vectors.
+
+Reviews of a batch often read the same x at the same step: the padding, or one text with one word or another made
+unknown. The product of x with the weights is then computed once, and in prediction a whole step of reviews that are in
+the same state. The bits are those of each review alone: a sum over x and h goes on from its part over x.
 """
 
 from typing import NamedTuple
@@ -14,9 +18,9 @@ import numpy as np
 
 from sentiment.engine.block import Block, Capacity, Shape, settings
 from sentiment.engine.functions import orthogonal, sigmoid, tanh
-from sentiment.engine.matrices import add_rows, clear, product
+from sentiment.engine.matrices import add_rows, clear, continue_product, product
 from sentiment.engine.packing import Weight, constant, glorot
-from sentiment.engine.vectors import LANES, broadcast, compiled, fma, load, store, whole, zeros
+from sentiment.engine.vectors import LANES, broadcast, compiled, fma, load, same_bits, store, whole, zeros
 
 CHUNK = 128
 """Minimum number of rows whose outer products are summed before they are added to a gradient.
@@ -24,7 +28,10 @@ CHUNK = 128
 Summing in two levels keeps the rounding error small.
 """
 
-_ONE = np.float32(1)
+FEW = 8
+"""Reviews fewer than which multiply the x of many steps together, since the weights are then read once for all."""
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 class GateWeights(NamedTuple):
@@ -32,7 +39,7 @@ class GateWeights(NamedTuple):
 
     units: int  # C before padding
     kernel: np.ndarray  # float32 [F + units, whole(4 * units)]: rows for x, then for h; no padding between the gates
-    bias: np.ndarray  # float32 [whole(4 * units)]; no padding between the gates
+    bias: np.ndarray  # float32 [whole(4 * units) + LANES]; no padding between the gates
     transposed: np.ndarray  # float32 [4C, F + C], each gate padded
 
 
@@ -50,6 +57,11 @@ class Memory(NamedTuple):
     cells: np.ndarray  # float32 [rows + n, C]: c before each step, and the last c; or [n, C]: the last c only
     every_cell: bool  # whether ``cells`` has every step
     raw: np.ndarray  # float32 [n, 4 * units + LANES, padded]: the gates of one step before sigmoid and tanh
+    x: np.ndarray  # float32 [at least n, F]: the different x of the next steps
+    x_sums: np.ndarray  # float32 [as many, whole(4 * units)]: the products of these x and the kernel
+    x_of: np.ndarray  # int32 [rows]: the index in ``x`` of each row's x
+    h: np.ndarray  # float32 [n, C]: the different h of a step
+    firsts: np.ndarray  # int32 [n + 1]: the first review of each run of equal states, and the end of the last run
     gates: np.ndarray  # float32 [rows, 4C]: the gates, then their gradient; without rows in prediction
     d_inputs: np.ndarray  # float32 [rows + n, F + C]: the gradient of ``inputs``
     d_cells: np.ndarray  # float32 [n, C]: the gradient of the cells of one step
@@ -98,6 +110,11 @@ class LSTM(Block):
                 cells=zeros(rows + n if backward or not group else n, c),
                 every_cell=backward or not group,
                 raw=zeros(n, whole(4 * self.units) + LANES),
+                x=zeros(max(n, CHUNK), f),
+                x_sums=zeros(max(n, CHUNK), whole(4 * self.units)),
+                x_of=np.zeros(rows, np.int32),
+                h=zeros(n, c),
+                firsts=np.zeros(n + 1, np.int32),
                 gates=zeros(rows * backward, 4 * c),
                 d_inputs=d_joint[group],
                 d_cells=zeros(n * backward, c),
@@ -110,7 +127,10 @@ class LSTM(Block):
         self._d_starts = States(zeros(self.takes.steps + 1, c), zeros(self.takes.steps + 1, c))
         self._nothing = States(zeros(0, c), zeros(0, c))
         self._weights = GateWeights(
-            self.units, zeros(f + self.units, whole(4 * self.units)), zeros(whole(4 * self.units)), zeros(4 * c, f + c)
+            units=self.units,
+            kernel=zeros(f + self.units, whole(4 * self.units)),
+            bias=zeros(whole(4 * self.units) + LANES),
+            transposed=zeros(4 * c, f + c),
         )
 
     def prepare(self, groups, draw):
@@ -177,28 +197,42 @@ def _forward(rows, weights, starts, memory, outputs):
     """
     units, width = weights.units, memory.cells.shape[1]
     features = memory.inputs.shape[1] - width
-    base, started = 0, 0
+    base, started, multiplied, shared = 0, 0, 0, False
     for step, active in enumerate(rows.active):
+        if step == multiplied:
+            multiplied, shared = _multiply_inputs(rows, step, base, weights.kernel[:features], memory)
         first_cell = base if memory.every_cell else 0
         for r in range(started, active):
             for u in range(0, width, LANES):
                 store(memory.inputs, (base + r, features + u), load(starts.outputs, (step, u)))
                 store(memory.cells, (first_cell + r, u), load(starts.cells, (step, u)))
         started = active
-        for r in range(active):
-            for at in range(0, len(weights.bias), LANES):
-                store(memory.raw, (r, at), load(weights.bias, (at,)))
-        raw = memory.raw[:active, : len(weights.bias)]
-        product(memory.inputs[base : base + active, : features + units], weights.kernel, raw)
+        states = memory.inputs[base : base + active], memory.cells[first_cell : first_cell + active]
+        count = _find_different(states, shared and not len(memory.gates), memory.firsts)
+        raw = memory.raw[:count, : memory.x_sums.shape[1]]
+        if shared:
+            for k in range(count):
+                row = base + memory.firsts[k]
+                for at in range(0, raw.shape[1], LANES):
+                    store(raw, (k, at), load(memory.x_sums, (memory.x_of[row], at)))
+                for u in range(0, width, LANES):
+                    store(memory.h, (k, u), load(memory.inputs, (row, features + u)))
+            continue_product(memory.h[:count, :units], weights.kernel[features:], raw)
+        else:
+            for r in range(active):
+                for at in range(0, raw.shape[1], LANES):
+                    store(raw, (r, at), broadcast(_ZERO))
+            continue_product(memory.inputs[base : base + active, : features + units], weights.kernel, raw)
         after = base + active
         next_cell = after if memory.every_cell else 0
-        for r in range(active):
+        for k in range(count):
+            r = memory.firsts[k]
             for u in range(0, width, LANES):
                 # Lanes after the last unit belong to the next gate. Their results are finite, and nothing reads them.
-                i = sigmoid(load(memory.raw, (r, u)))
-                f = sigmoid(load(memory.raw, (r, units + u)))
-                g = tanh(load(memory.raw, (r, 2 * units + u)))
-                o = sigmoid(load(memory.raw, (r, 3 * units + u)))
+                i = sigmoid(load(weights.bias, (u,)) + load(memory.raw, (k, u)))
+                f = sigmoid(load(weights.bias, (units + u,)) + load(memory.raw, (k, units + u)))
+                g = tanh(load(weights.bias, (2 * units + u,)) + load(memory.raw, (k, 2 * units + u)))
+                o = sigmoid(load(weights.bias, (3 * units + u,)) + load(memory.raw, (k, 3 * units + u)))
                 cell = fma(f, load(memory.cells, (first_cell + r, u)), i * g)
                 if len(memory.gates):
                     store(memory.gates, (base + r, u), i)
@@ -206,14 +240,86 @@ def _forward(rows, weights, starts, memory, outputs):
                     store(memory.gates, (base + r, 2 * width + u), g)
                     store(memory.gates, (base + r, 3 * width + u), o)
                 store(memory.cells, (next_cell + r, u), cell)
-                store(memory.inputs, (after + r, features + u), o * tanh(cell))
-            if len(outputs):
+                output = o * tanh(cell)
+                store(memory.inputs, (after + r, features + u), output)
+                for same in range(r + 1, memory.firsts[k + 1]):
+                    store(memory.cells, (next_cell + same, u), cell)
+                    store(memory.inputs, (after + same, features + u), output)
+        if len(outputs):
+            for r in range(active):
                 for u in range(0, width, LANES):
                     store(outputs, (base + r, u), load(memory.inputs, (after + r, features + u)))
                 for u in range(units, width):
                     outputs[base + r, u] = 0
         base = after
     return base
+
+
+@compiled
+def _multiply_inputs(rows, step, base, kernel, memory):
+    """Multiply the x of this step and of the next steps by the kernel, if that saves time. Equal neighbours count once.
+
+    The order of the sums is part of the contract.
+
+    Args:
+        rows: ``Rows``.
+        step: The first step.
+        base: The first row of the step.
+        kernel: float32 [F, whole(4 * units)].
+        memory: ``Memory``, whose ``x``, ``x_sums`` and ``x_of`` are filled.
+
+    Returns:
+        The first step that is left out, and whether ``x_sums`` has the products.
+    """
+    begin, count = base, 0
+    while step < len(rows.active) and count + rows.active[step] <= len(memory.x):
+        for row in range(base, base + rows.active[step]):
+            same, f = count > 0, 0
+            while same and f < memory.x.shape[1]:
+                same = same_bits(load(memory.inputs, (row, f)), load(memory.x, (count - 1, f)))
+                f += LANES
+            if not same:
+                for f in range(0, memory.x.shape[1], LANES):
+                    store(memory.x, (count, f), load(memory.inputs, (row, f)))
+                count += 1
+            memory.x_of[row] = count - 1
+        base += rows.active[step]
+        step += 1
+    shared = count > 0 and (len(rows.starts) < FEW or 2 * count < base - begin)
+    if shared:
+        clear(memory.x_sums[:count])
+        continue_product(memory.x[:count], kernel, memory.x_sums[:count])
+    return step, shared
+
+
+@compiled
+def _find_different(states, merge, firsts):
+    """Find the reviews whose state at a step differs from that of the review before them.
+
+    Args:
+        states: float32 [active, F + C] and [active, C]: x and h, and c.
+        merge: Whether reviews of equal states are computed once.
+        firsts: int32 [n + 1], filled with the first review of each run of equal states, and the end of the last run.
+
+    Returns:
+        Number of runs.
+    """
+    inputs, cells = states
+    count = 0
+    for r in range(len(inputs)):
+        same, at = merge and r > 0, 0
+        while same and at < cells.shape[1]:
+            same = same_bits(load(cells, (r - 1, at)), load(cells, (r, at)))
+            at += LANES
+        at = 0
+        while same and at < inputs.shape[1]:
+            same = same_bits(load(inputs, (r - 1, at)), load(inputs, (r, at)))
+            at += LANES
+        if not same:
+            firsts[count] = r
+            count += 1
+    firsts[count] = len(inputs)
+    return count
 
 
 @compiled

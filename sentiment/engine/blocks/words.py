@@ -227,6 +227,8 @@ def _convolve(words, rows, pool, tables, bias, outputs, winners):
 
     The order of the sums is part of the contract.
 
+    In prediction, reviews that follow each other and have the same words here are computed once.
+
     Args:
         words: int32 [reviews, length], rows of the tables.
         rows: ``Rows``.
@@ -239,7 +241,16 @@ def _convolve(words, rows, pool, tables, bias, outputs, winners):
     """
     taps, base = len(tables), 0
     for step, active in enumerate(rows.active):
+        first, end = max(step * pool - taps // 2, 0), min((step + 1) * pool + taps // 2, words.shape[1])
         for r in range(active):
+            same, at = r > 0 and not len(winners), first
+            while same and at < end:
+                same = words[r, at] == words[r - 1, at]
+                at += 1
+            if same:
+                for f in range(0, len(bias), LANES):
+                    store(outputs, (base + r, f), load(outputs, (base + r - 1, f)))
+                continue
             for f in range(0, len(bias), LANES):
                 largest, winner = broadcast(_ZERO), broadcast(-_ONE)
                 for position in range(pool):
