@@ -409,7 +409,10 @@ def label_keys(counts: Counter[str], keys: dict[str, Any], options: Options) -> 
                     f"LABELS={options.labels}: {value!r} is not in the label column; expected some of {_some(counts)}"
                 )
     else:
-        values = [value for value in counts if value.strip() and counts[value] > 1]
+        totals: Counter[str] = Counter()
+        for value, number in counts.items():
+            totals[value.strip()] += number
+        values = [value for value in counts if value.strip() and totals[value.strip()] > 1]
         column = str(keys.get("label", "")).lower()
         if {*values} == {*"12345"} and any(word in column for word in STARS):
             labels = {"negative": ["1", "2"], "positive": ["4", "5"]}
