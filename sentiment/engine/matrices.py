@@ -146,8 +146,8 @@ def product(a, b, c):
 def continue_product(a, b, c):
     """Continue the sums c by a @ b: as ``product``, but each sum begins with the value in c and replaces it.
 
-    The order of the sums is part of the contract. From zeros, the product of ``a1`` continued by that of ``a2`` is that of
-    their columns side by side, bit for bit.
+    The order of the sums is part of the contract. From zeros, the product of ``a1`` continued by that of ``a2`` is that
+    of their columns side by side, bit for bit.
     """
     _call_product(
         a.ctypes.data, a.strides[0], a.strides[1], b.ctypes.data, b.strides[0], c.ctypes.data, c.strides[0],
