@@ -8,7 +8,7 @@ import json
 import re
 import tracemalloc
 from collections import Counter
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 
 import numpy as np
@@ -365,7 +365,7 @@ def test_the_test_split_is_the_asked_share_of_each_label_whatever_the_order_and_
     assert {row.words[0] for row in rows if labelled.is_test(row, other, seed + 1)} != test
     key = seed.to_bytes(8, "little")
     assert labelled.fingerprint(["a", "film"], seed) == int.from_bytes(
-        hashlib.blake2b(b"a film", digest_size=8, key=key).digest(), "little"
+        hashlib.blake2b(b"afilm", digest_size=8, key=key).digest(), "little"
     )
 
 
@@ -375,6 +375,24 @@ def test_two_texts_of_each_label_are_enough_for_two_splits(fraction):
     cuts = labelled.draw(rows, 2, fraction, 1)
     sides = {(labelled.is_test(row, cuts, 1), row.label) for row in rows}
     assert sides == {(False, 0), (True, 0), (False, 1), (True, 1)}
+
+
+def test_the_test_split_does_not_depend_on_the_tokens():
+    """``make corpus`` chooses the tokens on the training split, so other tokens may not move a text to another split."""
+    texts = [f"{word} İś it's NUMBER_{number}, ﬁlm ß & <b>한국어</b> {emoji}" for number, (word, emoji) in
+             enumerate(zip(PRAISE * 20, cycle("👍👎 ")))] + [*"👍👎🎉🎬"]  # fmt: skip
+    splits = []
+    for unit, lowercase, symbols in product(("words", "characters"), (True, False), (True, False)):
+        tokens = text.Normal(unit, lowercase=lowercase, symbols=symbols)
+        rows = [labelled.as_row(each, "good", VALUES, tokens) for each in texts]
+        cuts = labelled.draw([row for row in rows if isinstance(row, Row)], 2, 0.3, 1)
+        splits.append([labelled.is_test(row, cuts, 1) for row in rows[:-4]])
+    assert 0.2 < np.mean(splits[0]) < 0.4
+    assert all(split == splits[0] for split in splits)
+    only = [
+        labelled.as_row(each, "good", VALUES, text.Normal("words", lowercase=True, symbols=True)) for each in "👍👎"
+    ]
+    assert {labelled.is_test(row, labelled.draw(only, 2, 0.5, 1), 1) for row in only} == {True, False}
 
 
 def test_texts_on_both_sides_are_counted_and_none_is_drawn(tmp_path, monkeypatch, capsys):

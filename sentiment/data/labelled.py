@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zipfile
 import zlib
 from array import array
@@ -332,22 +333,33 @@ def as_row(text: object, label: object, values: Mapping[str, int | None], tokens
     return Row(tokens_of_text, number)
 
 
-def fingerprint(words: list[str], seed: int = 0) -> int:
-    """64 bits that identify the words of a text: BLAKE2b of the words, keyed by the seed.
+def letters(words: list[str]) -> str:
+    """The letters and digits of a text: the same however the text is split, and whatever the case of its letters.
 
-    >>> fingerprint(["a", "film"]) == fingerprint(["a", "film"]) != fingerprint(["film", "a"])
+    >>> letters(["it's", "2", "Films", "👍"]) == letters([*"its2films"])
+    True
+    """
+    return re.sub(r"[\W_]+", "", "".join(words).casefold())
+
+
+def fingerprint(words: list[str], seed: int = 0) -> int:
+    """64 bits that identify the letters and digits of a text, or its words if it has none: BLAKE2b, keyed by the seed.
+
+    >>> fingerprint(["a", "film"]) == fingerprint(["A", "film"]) != fingerprint(["film", "a"])
     True
     """
     key = seed.to_bytes(8, "little")
-    return int.from_bytes(blake2b(" ".join(words).encode(), digest_size=8, key=key).digest(), "little")
+    content = letters(words) or " ".join(words)
+    return int.from_bytes(blake2b(content.encode(), digest_size=8, key=key).digest(), "little")
 
 
 def draw(rows: Iterable[Row], labels: int, fraction: float, seed: int) -> list[int]:
     """The limit of the fingerprints of the test split, for each label; see ``is_test``.
 
     The limits are such that the test split has ``fraction`` of the different texts of each label, and at least one if
-    there are two. So the split is stratified, it does not depend on the order of the rows, and equal texts are in the
-    same split.
+    there are two. So the split is stratified, and equal texts are in the same split. It depends neither on the order of
+    the rows nor on the tokens: texts without letters and digits, which are left out if symbols are no tokens, count
+    only if a label has no others.
 
     Args:
         rows: All reviews; eight bytes of memory are needed for each.
@@ -355,12 +367,12 @@ def draw(rows: Iterable[Row], labels: int, fraction: float, seed: int) -> list[i
         fraction: Fraction of the test split, above 0 and below 1.
         seed: Seed of the choice.
     """
-    marks = [array("Q") for _ in range(labels)]
+    marks, symbols = ([array("Q") for _ in range(labels)] for _ in range(2))
     for row in rows:
-        marks[row.label].append(fingerprint(row.words, seed))
+        (marks if letters(row.words) else symbols)[row.label].append(fingerprint(row.words, seed))
     cuts = []
-    for prints in marks:
-        different = np.unique(np.frombuffer(prints, np.uint64))
+    for prints, others in zip(marks, symbols, strict=True):
+        different = np.unique(np.frombuffer(prints or others, np.uint64))
         size = min(max(1, round(fraction * len(different))), len(different) - 1)
         cuts.append(int(different[size]) if size > 0 else 0)
     return cuts
