@@ -378,7 +378,7 @@ def test_two_texts_of_each_label_are_enough_for_two_splits(fraction):
 
 
 def test_the_test_split_does_not_depend_on_the_tokens():
-    """``make corpus`` chooses the tokens on the training split, so other tokens may not move a text to another split."""
+    """``make corpus`` chooses the tokens on the training split, so other tokens may not give another split."""
     texts = [f"{word} İś it's NUMBER_{number}, ﬁlm ß & <b>한국어</b> {emoji}" for number, (word, emoji) in
              enumerate(zip(PRAISE * 20, cycle("👍👎 ")))] + [*"👍👎🎉🎬"]  # fmt: skip
     splits = []
