@@ -924,7 +924,7 @@ def test_a_remote_on_the_web_is_asked_and_one_that_is_down_is_no_verdict(pushed,
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ("[core]\n    remote = c\n['remote \"c\"']\n    url = ck://x\n", "remote c: expected one in .dvc/config with a scheme"),
+        ("[core]\n    remote = c\n['remote \"c\"']\n    url = ck://x\n", "remote c: expected one in .dvc/config"),
         (
             "[core]\n    remote = c\n['remote \"c\"']\n    url = oss://x/y\n",
             "remote c: expected DVC's plugin for oss://",
