@@ -199,7 +199,7 @@ def measure_step(settings: dict, batch: int, count: int, rounds: int) -> dict:
     labels, whole, parts = (np.arange(batch) % 2).astype(np.float32), [], []
 
     def step():
-        groups = network.deal(ids, count, starts, own=shards.own)
+        groups = network.deal(ids, count, starts, tasks_of=shards.tasks_of)
         trainer.find_gradient(groups, labels, 1)
         trainer.update(1)
         return groups
@@ -209,7 +209,7 @@ def measure_step(settings: dict, batch: int, count: int, rounds: int) -> dict:
         whole.append(timed(step))
         parts.append(sum(divided))
     seconds, of_shards = float(np.median(whole[1:])), float(np.median(parts[1:]))
-    sizes = [array.nbytes for group in range(1, 1 + count) for array in network.given(group)]
+    sizes = [array.nbytes for group in range(1, 1 + count) for array in network.exchanged_arrays(group)]
     return {
         "batch": batch, "shards": count, "seconds": seconds, "divided": of_shards, "common": seconds - of_shards,
         "bytes": sum(sizes),

@@ -5,7 +5,7 @@ from .shell import printable
 
 MARKER = "<!-- dvc-report -->"
 """First line of the comment. CI finds its earlier comment by this line."""
-LONGEST = 65_536
+MAX_COMMENT_CHARACTERS = 65_536
 """Characters of the longest comment that GitHub accepts."""
 ARTIFACT = "The whole report, with the plots, is `index.html` in the report artifact of this run."
 CUT = "\nThe tables are cut here to fit a comment."
@@ -39,10 +39,10 @@ def to_markdown(report: Report) -> str:
         fold = ["", f"<details><summary>{report.unchanged(quote)}</summary>", "", *_heading(report)]
         fold += [*(_row(*pair) for pair in same), "", "</details>"]
     closing = "\n" + " ".join(filter(None, (report.rule, ARTIFACT))) + "\n"
-    if len("\n".join([*lines, *fold, closing])) <= LONGEST:
+    if len("\n".join([*lines, *fold, closing])) <= MAX_COMMENT_CHARACTERS:
         return "\n".join([*lines, *fold, closing])
     kept, size = len(lines), sum(len(line) + 1 for line in [*lines, CUT, closing])
-    while size > LONGEST:
+    while size > MAX_COMMENT_CHARACTERS:
         kept -= 1
         size -= len(lines[kept]) + 1
     return "\n".join([*lines[:kept], CUT, closing])

@@ -115,6 +115,7 @@ class Report:
     dirty: bool = False  # the working tree has changes that are not committed
     upstream: tuple[str, ...] = ()  # reasons why a stage that every model depends on was not rerun
     unread: bool = False  # the base's pipelines could not be read
+    plots: int = 0  # number of plots that changed
 
     @property
     def changed(self) -> list[Model]:
@@ -153,6 +154,8 @@ class Report:
         if not parts and self.params:
             but = ", but no metric did" if self.models else ""
             return f"{count(len(self.params), 'param')} changed since {self.base}{but}"
+        if not parts and self.plots:
+            return f"{count(self.plots, 'plot')} changed since {self.base}"
         nothing = "Nothing that could be read changed" if self.faults else "Nothing changed"
         return f"{'; '.join(parts) or nothing} since {self.base}"
 

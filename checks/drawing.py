@@ -87,6 +87,11 @@ class Plot:
         first, second = map(self.points, revisions)
         return bool(first) and repr(first) == repr(second)
 
+    def changed(self, revisions: list[str]) -> bool:
+        """True if the two sides have other data."""
+        first, second = map(self.points, revisions)
+        return repr(first) != repr(second)
+
 
 def find_plots(data: dict[str, dict], revisions: list[str], open_file: Callable[[str], IO], folder: str) -> list[Plot]:
     """Match each plot of all sides with its data and template, separately, so that a fault concerns one plot only.
@@ -295,9 +300,12 @@ def tidy(spec: object, points: list[dict], symbol: dict, models: tuple[str, ...]
     elif isinstance(spec, dict):
         for name, part in list(spec.items()):
             if isinstance(part, dict) and name in ("x", "y") and part.get("type") == "quantitative":
-                if all(is_whole(point.get(part.get("field"))) for point in points):
+                values = [point.get(part.get("field")) for point in points]
+                if all(map(is_whole, values)):
                     whole = {"tickCount": {"expr": f"max(1, min(5, span(domain('{name}'))))"}}
                     part["axis"] = whole | (part.get("axis") or {})
+                elif (value := only_number(values)) is not None:  # which Vega rounds to an integer
+                    part["axis"] = {"values": [value], "format": ".4"} | (part.get("axis") or {})
             elif isinstance(part, dict) and name == "color" and part.get("field") == "rev":
                 several = len({point.get("rev") for point in points}) > 1
                 part |= {"title": None, "legend": symbol if several else None}
@@ -313,6 +321,15 @@ def tidy(spec: object, points: list[dict], symbol: dict, models: tuple[str, ...]
                         spec |= {"detail": {"field": "rev"}, "strokeDash": base}
             elif name != "data":
                 tidy(part, points, symbol, models, dashes)
+
+
+def only_number(values: list) -> float | None:
+    """The number that all cells of a column stand for; None if they stand for several, or for none."""
+    try:
+        numbers = {float(value) for value in values}
+    except (TypeError, ValueError):
+        return None
+    return numbers.pop() if len(numbers) == 1 else None
 
 
 def to_image(point: dict) -> tuple[str, str]:

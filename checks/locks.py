@@ -36,6 +36,7 @@ from .tree import Content, Tree, name_of, parents, within
 EMPTY_FOLDER = "d751713988987e9331980363e24189ce.dir"
 MD5 = ("md5", "md5-dos2unix")
 NOBODY = "neither Git nor DVC keeps it"
+HIDDEN = "DVC does not read its .dvc file, because Git ignores that file; change .gitignore"
 FAULTS = (DvcException, OSError, ValueError, RecursionError, MemoryError)
 """Errors of a file that DVC can't read."""
 
@@ -73,6 +74,9 @@ class LockCheck:
         frozen = [self._name(stage) for stage in stages if stage.frozen]
         if frozen:
             self.report.notes.append(f"frozen, so not checked: {few(frozen)}")
+        if self.tree.hidden:
+            hidden = few([self._relative(path) for path in self.tree.hidden])
+            self.report.notes.append(f"Git ignores these, so DVC does not read them: {hidden}")
         self._contradictions()
 
     def _proofs(self, locked: dict[str, dict]) -> None:
@@ -246,7 +250,8 @@ class LockCheck:
                 self._add(Kind.UNKNOWN, stage, self._relative(path), "not in this repository")
                 return
             if item.IS_DEPENDENCY and was.value != EMPTY_FOLDER and not self._kept(path):
-                self._add(Kind.UNTRACKED, stage, self._relative(path), NOBODY)
+                hidden = f"{path}.dvc" in tree.hidden
+                self._add(Kind.UNTRACKED, stage, self._relative(path), HIDDEN if hidden else NOBODY)
                 self.undecided[path, item.hash_name].append((stage, item))
                 return
             now = tree.content(path, item.hash_name)
@@ -390,10 +395,11 @@ def read_indexes(
                 if os.path.lexists(lock):
                     repo.fs.open(lock).close()
             file = load_file(repo, path)
-            if isinstance(file.stages, StageLoader):
-                check_count(file.stages, path)
+            stages = file.stages  # a .dvc file is parsed each time it is asked for them
+            if isinstance(stages, StageLoader):
+                check_count(stages, path)
             sets = {path: file.datasets}, {path: file.datasets_lock}
-            index = indexes[path] = Index(repo, [*file.stages.values()], datasets=sets[0], datasets_lock=sets[1])
+            index = indexes[path] = Index(repo, [*stages.values()], datasets=sets[0], datasets_lock=sets[1])
         except FAULTS as error:
             faulty = isinstance(error, ParseError | YAMLValidationError | OSError | RecursionError)
             last = getattr(error, "filename", None) or repo.fs.fs.last

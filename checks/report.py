@@ -159,6 +159,7 @@ def compare(root: Path, base: str) -> tuple[Report, list[Section]]:
             unread,
         )
         plots = find_plots({WORKTREE: after.plots, base: before.plots}, [base, WORKTREE], open_file, TEMPLATES)
+        report = replace(report, plots=sum(plot.changed([base, WORKTREE]) for plot in plots))
         names = [model.name for model in models]
         return report, arrange(
             plots, names, settings, after, [base, WORKTREE], lambda file: any(one not in common for one in stale(file))

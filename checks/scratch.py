@@ -37,9 +37,15 @@ LFS_KEYS = r"lfs\.(url|storage|fetchinclude|fetchexclude|.*\.access)"
 
 
 DVC = """
-import os, stat, sys
+import os, re, stat, sys
 sys.path[:] = sys.argv.pop(1).split("\\n")
+scratch = os.path.join(os.path.realpath(sys.argv.pop(1)), "")
+stored = re.compile(r".*[/\\\\][0-9a-f]{2}[/\\\\][0-9a-f]{30}([.]dir)?", re.DOTALL).fullmatch
 def refuse(event, arguments, folder=os.path.join(os.getcwd(), "")):
+    if event in ("os.remove", "os.chmod") and isinstance(arguments[0], str) and stored(arguments[0]):
+        place = os.path.realpath(os.path.dirname(arguments[0]))
+        if not os.path.join(place, "").startswith(scratch):
+            raise FileNotFoundError(2, "expected a file of the checkout", arguments[0])
     if event == "open" and isinstance(arguments[0], str) and os.path.abspath(arguments[0]).startswith(folder):
         mode = os.stat(arguments[0]).st_mode if os.path.exists(arguments[0]) else stat.S_IFREG
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
@@ -51,6 +57,8 @@ sys.exit(main())
 """``dvc`` for ``python -c``; its first argument replaces ``sys.path``, so that nothing is imported from the checkout.
 
 It refuses to open a device or a pipe, which a stage can make instead of a file and which may have no end.
+It neither removes nor protects a file of the user's cache or of a remote in a folder, as DVC does with files that do
+not fit their names.
 """
 
 
@@ -86,8 +94,9 @@ class Scratch(NamedTuple):
             InputError: The command failed, and has printed its error.
         """
         modules = "\n".join(os.path.abspath(folder) for folder in sys.path if folder)
+        base = os.path.dirname(self.environment["TMPDIR"])
         with subprocess.Popen(
-            [sys.executable, "-I", "-c", DVC, modules, *arguments],
+            [sys.executable, "-I", "-c", DVC, modules, base, *arguments],
             cwd=self.folder, env=environment or self.environment, stdout=sys.stderr, start_new_session=True,
         ) as process:  # fmt: skip
             try:

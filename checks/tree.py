@@ -112,6 +112,12 @@ class Tree:
     def _ignored_though_kept(self) -> set[str]:
         return self._ignored("--cached")
 
+    @cached_property
+    def hidden(self) -> list[str]:
+        """Pipelines and .dvc files that Git keeps and ignores, so that DVC does not read them."""
+        names = (path for path in self._ignored_though_kept if is_valid_filename(path))
+        return sorted(path for path in names if within(path, self.repo.root_dir))
+
     def pipelines(self, outs: Collection[str]) -> Iterator[str]:
         """Yield the files that define stages, without those that DVC or Git ignores and those in ``outs``.
 

@@ -236,7 +236,9 @@ def verify(revision: str, targets: list[str], against: str | None = None, variab
         machine = environment(settings.packages, scratch)
     verdicts = [row.verdict for row in rows if row.verdict != NOT_RERUN]
     if not verdicts:
-        raise InputError(f"revision: nothing of {scratch.commit[:10]} ran again, so nothing is compared")
+        ran = any(stage.reruns for stage in now.values())
+        reason = "no stage that ran again has an output" if ran else "no stage ran again"
+        raise InputError(f"revision: {scratch.commit[:10]}: {reason}, so nothing is compared")
     return {
         "revision": scratch.commit,
         "target": f"against {other.commit or other.name}"

@@ -9,10 +9,12 @@ import json
 import re
 import sys
 import time
+from array import array
 from collections import Counter
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +27,7 @@ from sentiment.schema import check
 from stages.common.files import write_text
 from stages.common.reader import load
 from stages.corpus import find_parts, split_read
-from stages.params import Corpus, parse, read_text
+from stages.params import IMDB, TAKEN, Corpus, parse, read_text
 
 SEPARATORS = {"tab": "\t", "space": " "}
 """Names of separators that make does not pass on."""
@@ -47,40 +49,42 @@ def main() -> None:
     name = options.name or re.sub(r"[^a-z0-9_-]+", "-", path.name.partition(".")[0].lower()).strip("-_0123456789")
     if not re.fullmatch("[a-z][a-z0-9_-]{0,63}", name):
         raise InputError(f"NAME={name}: expected small letters, digits, - and _, a letter first")
+    if name in (IMDB, *TAKEN):
+        raise InputError(f"NAME={name}: the name is taken; add NAME= with another one")
     text = read_text()
     params, before = parse(text), load(text)
+    if (name in params.corpora) != (name in params.models):
+        there = "models" if name in params.models else "corpora"
+        raise InputError(f"NAME={name}: params.yaml has this name under {there} alone; add NAME= with another one")
     options.separator = SEPARATORS.get(options.separator, options.separator)
     keys = look(path, Options(*(getattr(options, key) for key in Options._fields)))
-    rows = [*values_in(keys)]
-    counts = Counter(value for value, _ in rows)
-    keys |= label_keys(counts, keys, Options(labels=options.labels))
+    rows = count(values_in(keys))
+    keys |= label_keys(rows.values, keys, Options(labels=options.labels))
     keys |= {} if "splits" in keys else {"test_fraction": 0.2, "seed": 1}
-    texts = [each for _, each in rows if isinstance(each, str)]
-    scripts = recommend.scripts_of(texts)
-    language = options.language or recommend.language_of(scripts)
-    report(keys, rows, counts, scripts)
-    del rows
+    language = options.language or recommend.language_of(rows.scripts)
+    report(keys, rows)
     keys |= {"bad_rows": 0, "tokens": "words", "lowercase": True, "symbols": True}
     settings = check(Corpus, keys, "corpora", name)
-    training = [*recommend.training_texts(settings)]
+    training = recommend.some(recommend.training_texts(settings))
     if not training:
         raise InputError(f"{path}: no text of the training split has a label; add LABEL=column or LABELS=")
     start = time.monotonic()
-    each, labels = [text for text, _ in training], np.array([label for _, label in training])
-    candidates = recommend.choose(each, labels)
+    texts, labels = recommend.sample([text for text, _ in training], np.array([label for _, label in training]))
+    print(f"\nchoosing a model on {len(texts):,} texts of the training split")
+    candidates = recommend.choose(texts, labels)
     best = candidates[0]
-    print(f"\naccuracy on {recommend.FOLDS} folds of the training split ({time.monotonic() - start:.0f} s):")
+    print(f"accuracy on {recommend.FOLDS} folds of the training split ({time.monotonic() - start:.0f} s):")
     for candidate in candidates[:SHOWN]:
         print(f"  {candidate.accuracy:.4f}  {candidate}")
     print(f"  {np.bincount(labels).max() / len(labels):.4f}  always the commonest label")
     if options.compare:
         start = time.monotonic()
-        references = recommend.references(each, labels)
+        references = recommend.references(texts, labels)
         seconds = time.monotonic() - start
         print(f"reference on these folds, scikit-learn's LogisticRegression on tf-idf ({seconds:.0f} s):")
         for model, accuracy in references.items():
             print(f"  {accuracy:.4f}  {model}")
-    del training, each
+    del training, texts
     keys |= {"tokens": best.tokens.unit, "symbols": best.tokens.symbols}
     seen = survey(split_read(find_parts(settings), check(Corpus, keys, "corpora", name))())
     keys["bad_rows"] = seen.kinds.total()
@@ -122,8 +126,29 @@ def relative(path: Path) -> Path:
     return absolute.relative_to(Path.cwd().resolve())
 
 
-def report(keys: dict[str, Any], rows: list, counts: Counter, scripts: list) -> None:
+class Counts(NamedTuple):
+    """Counts over all rows: values of the label column, lengths of the texts, and scripts of the first texts."""
+
+    values: Counter[str]
+    lengths: array
+    scripts: list[tuple[str, float]]
+
+
+def count(rows: Iterable[tuple[str, object]]) -> Counts:
+    """Count rows as they are read; four bytes are held of each."""
+    values, lengths, first = Counter(), array("I"), []
+    for value, text in rows:
+        values[value] += 1
+        if isinstance(text, str):
+            lengths.append(len(text))
+            if len(first) < recommend.SCRIPT_TEXTS:
+                first.append(text)
+    return Counts(values, lengths, recommend.scripts_of(first))
+
+
+def report(keys: dict[str, Any], rows: Counts) -> None:
     """Print the keys, the labels, the lengths of the texts, and some rows."""
+    counts = rows.values
     for key, value in keys.items():
         if key not in ("labels", "leave_out"):
             print(f"{key}: {value!r}" if key != "reviews" else str(value))
@@ -138,12 +163,11 @@ def report(keys: dict[str, Any], rows: list, counts: Counter, scripts: list) -> 
     used = {*chain(*labels.values())} if isinstance(labels, dict) else {*labels}
     if set(used) == {*"1245"}:
         print("stars: 1 and 2 are one label, 4 and 5 the other; LABELS=1,2,3,4,5 makes five of them")
-    lengths = [len(text) for _, text in rows if isinstance(text, str)]
-    low, middle, high = np.percentile(lengths or [0], [5, 50, 95]).astype(int)
-    print(f"{len(rows):,} rows; characters: median {middle:,}, 90% of texts {low:,} to {high:,}")
-    print(f"script: {', '.join(f'{script.title()} {share:.0%}' for script, share in scripts[:3])}\n")
-    for at in np.unique(np.linspace(0, len(rows) - 1, SHOWN).astype(int)):
-        label, text = rows[at]
+    low, middle, high = np.percentile(rows.lengths or [0], [5, 50, 95]).astype(int)
+    print(f"{counts.total():,} rows; characters: median {middle:,}, 90% of texts {low:,} to {high:,}")
+    print(f"script: {', '.join(f'{script.title()} {share:.0%}' for script, share in rows.scripts[:3])}\n")
+    shown = {*np.linspace(0, counts.total() - 1, SHOWN).astype(int).tolist()}
+    for label, text in (row for number, row in enumerate(values_in(keys)) if number in shown):
         print(f"  {label[:20]:20}  {str(text)[:90]!r}")
 
 

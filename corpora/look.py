@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import charset_normalizer
 
 from sentiment import InputError
-from sentiment.data.labelled import LONGEST_LINE, Fault, Form, as_label, format_of, open_file, rows
+from sentiment.data.labelled import MAX_LINE_CHARACTERS, Fault, Form, as_label, format_of, open_file, rows
 
 SAMPLE = 1 << 20
 """Characters read to detect the form; the rows are then counted in the whole file."""
@@ -126,7 +126,8 @@ def look_at_file(path: Path, options: Options) -> dict[str, Any]:
         sample = sample[: sample.rfind("\n") + 1] or sample
     begins = sample.lstrip()[:1]
     if suffix in ("json", "jsonl") or (not options.format and begins in ("{", "[") and _is_json(sample)):
-        kind = options.format or ("json" if begins == "[" or not _is_json(sample) else "jsonl")
+        one = begins == "[" or not _is_json(sample) or _has_array(_json(sample))
+        kind = options.format or ("json" if one else "jsonl")
         return {"format": kind} | keys | columns_of(path, Form(kind, encoding), options)
     filled = [line for line in sample.split("\n") if line.strip()]
     if not filled:
@@ -219,7 +220,7 @@ def label_form(lines: list[str], options: Options) -> Form | None:
 def table_form(path: Path, lines: list[str], encoding: str, options: Options) -> tuple[str | None, bool]:
     """Return the separator and the quoting with which most rows of a table have the same number of fields."""
     best: tuple[float, int, str | None, bool] = (0.0, 0, None, True)
-    csv.field_size_limit(LONGEST_LINE)
+    csv.field_size_limit(MAX_LINE_CHARACTERS)
     for separator in [options.separator] if options.separator else SEPARATORS:
         for quoting in (True, False) if len(separator) == 1 else (False,):
             counts: Counter[int] = Counter()
@@ -242,14 +243,30 @@ def table_form(path: Path, lines: list[str], encoding: str, options: Options) ->
 
 
 def merges(lines: list[str], separator: str, width: int) -> bool:
-    """True if quoting merges lines that look like separate rows; then the quotation marks are part of the texts."""
+    """True if quotation marks merge lines that look like rows of their own: then they are part of the texts.
+
+    Such a line has as many fields as a row, and a field outside the quotation is a value that its column has in several
+    rows.
+
+    >>> merges(['"a,good', 'b",bad', "c,good", "d,good"], ",", 2), merges(['"a, b', 'c",bad', "d,bad"], ",", 2)
+    (True, False)
+    """
     table, before = csv.reader((f"{line}\n" for line in lines), delimiter=separator), 0
-    for _ in table:
-        inner = lines[before : table.line_num]
+    rows, quoted = [], []
+    for row in table:
+        if len(row) == width:
+            rows.append(row)
+            quoted.append(lines[before : table.line_num])
         before = table.line_num
-        whole = [line for line in inner if line.count(separator) + 1 == width]
-        if len(inner) > 1 and len(whole) > 1:
-            return True
+    columns = [Counter(column) for column in zip(*rows, strict=True)]
+    for inner in quoted:
+        for number, line in enumerate(inner if len(inner) > 1 else ()):
+            fields = line.rstrip("\r").split(separator)
+            opens = [at + 1 for at, field in enumerate(fields) if field.startswith('"') and number == 0]
+            closes = [at for at, field in enumerate(fields) if field.endswith('"') and number == len(inner) - 1]
+            outside = range(*opens[-1:] or [0], *closes[:1] or [width])
+            if len(fields) == width and any(fields[at] and columns[at][fields[at].strip('"')] > 1 for at in outside):
+                return True
     return False
 
 
@@ -280,6 +297,8 @@ def columns_of(path: Path, form: Form, options: Options) -> dict[str, Any]:
         )
         if options.label and options.label in map(str, first):
             header = True
+        if header and len(table) == 1:
+            raise InputError(f"FILE={path}: no rows below the header")
         names = [str(as_label(cell)) for cell in first] if header else [str(at + 1) for at in range(width)]
         body = others if header else table
         columns = {name: [row[at] for row in body] for at, name in enumerate(names)}
@@ -390,12 +409,17 @@ def label_keys(counts: Counter[str], keys: dict[str, Any], options: Options) -> 
                     f"LABELS={options.labels}: {value!r} is not in the label column; expected some of {_some(counts)}"
                 )
     else:
-        values = [value for value in counts if value.strip() and counts[value] > 1]
+        totals: Counter[str] = Counter()
+        for value, number in counts.items():
+            totals[value.strip()] += number
+        values = [value for value in counts if value.strip() and totals[value.strip()] > 1]
         column = str(keys.get("label", "")).lower()
         if {*values} == {*"12345"} and any(word in column for word in STARS):
             labels = {"negative": ["1", "2"], "positive": ["4", "5"]}
         else:
-            labels = {value.removeprefix("__label__") or value: [value] for value in sorted(values, key=_order)}
+            labels = {}
+            for value in sorted(values, key=_order):
+                labels.setdefault(value.strip().removeprefix("__label__") or value, []).append(value)
     if len(labels) < 2:
         raise InputError(f"fewer than two labels: {_some(counts)}; LABEL=column names another column")
     used = {*itertools.chain(*labels.values())}
@@ -430,7 +454,7 @@ def values_in(keys: dict[str, Any]) -> Iterator[tuple[str, object]]:
 def _order(value: str) -> tuple:
     """Return a sort key: usual names of label 0 first, then numbers, then text."""
     number = re.fullmatch(r"-?\d+(\.\d+)?", value)
-    plain = value.removeprefix("__label__")
+    plain = value.strip().removeprefix("__label__")
     return (not number and not FIRST.match(plain), float(value) if number else 0.0, plain)
 
 
@@ -450,6 +474,12 @@ def _is_json(sample: str) -> bool:
     """True if the first line of a text is a JSON object, or if the text begins like an array of objects."""
     first = sample.lstrip()
     return isinstance(_json(first.partition("\n")[0]), dict) or bool(re.match(r"\[\s*\{", first))
+
+
+def _has_array(value: Any) -> bool:
+    """True for an object with an array of objects."""
+    arrays = [each for each in value.values() if isinstance(each, list)] if isinstance(value, dict) else []
+    return any(isinstance(row, dict) for array in arrays for row in array[:1])
 
 
 def _codec(encoding: str) -> str:

@@ -1,8 +1,9 @@
 """Choice of an n-gram model for a corpus, on folds of its training split alone."""
 
+import random
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ TEXTS, CHARACTERS = 10_000, 2_000_000
 """Most texts and characters in the folds, a random part of the training split."""
 
 FOLDS = 3
+SCRIPT_TEXTS = 2000  # texts whose letters show the script
 PARAMETERS = 50_000_000
 """Most weights of a model, of all labels together: 200 MB."""
 
@@ -72,6 +74,21 @@ def training_texts(settings: Corpus) -> Iterator[tuple[str, int]]:
                 yield cells[0], row.label
 
 
+def some(rows: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """At most ``TEXTS`` rows, each as likely as any other (reservoir sampling), in little memory.
+
+    >>> len(some((str(number), 0) for number in range(TEXTS + 5))) == TEXTS
+    True
+    """
+    kept, drawn = [], random.Random(1)
+    for number, row in enumerate(rows):
+        if number < TEXTS:
+            kept.append(row)
+        elif (at := drawn.randrange(number + 1)) < TEXTS:
+            kept[at] = row
+    return kept
+
+
 def sample(texts: list[str], labels: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Draw at most ``TEXTS`` texts, with about ``CHARACTERS`` characters, at random."""
     most = min(TEXTS, int(CHARACTERS / max(1, np.mean([*map(len, texts)]))))
@@ -86,7 +103,6 @@ def choose(texts: list[str], labels: np.ndarray) -> list[Candidate]:
 
     All kinds of tokens are tried with one model. The two best are tried with other features and regularisations.
     """
-    texts, labels = sample(texts, labels)
     folds, several = fold_of(labels), len(np.unique(labels)) > 10
     candidates, counted = [], {}
     scripts = scripts_of(texts)
@@ -130,7 +146,6 @@ def references(texts: list[str], labels: np.ndarray) -> dict[str, float]:
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.pipeline import make_pipeline
 
-    texts, labels = sample(texts, labels)
     folds, accuracies = PredefinedSplit(fold_of(labels)), {}
     for name, options in REFERENCES.items():
         model = make_pipeline(TfidfVectorizer(**options), LogisticRegression(max_iter=1000))
@@ -191,7 +206,7 @@ def scripts_of(texts: list[str]) -> list[tuple[str, float]]:
     >>> scripts_of(["ab", "cd 가"])
     [('LATIN', 0.8), ('HANGUL', 0.2)]
     """
-    counts = Counter(letter for text in texts[:2000] for letter in text[:2000] if letter.isalpha())
+    counts = Counter(letter for text in texts[:SCRIPT_TEXTS] for letter in text[:2000] if letter.isalpha())
     scripts: Counter[str] = Counter()
     for letter, number in counts.items():
         scripts[unicodedata.name(letter, "UNKNOWN").split()[0].partition("-")[0]] += number

@@ -525,7 +525,15 @@ def test_where_nothing_ran_again_there_is_no_verdict(copy):
     commit(copy)
     code, output, errors = verify(copy, "--against", "HEAD")
     assert (code, output) == (3, "")
-    assert re.fullmatch(r"error: revision: nothing of \w{10} ran again, so nothing is compared\n", errors)
+    assert re.fullmatch(r"error: revision: \w{10}: no stage ran again, so nothing is compared\n", errors)
+
+
+def test_where_no_stage_has_an_output_there_is_no_verdict(tmp_path):
+    folder = create(tmp_path / "made", {"raw": "1\n", "dvc.yaml": "stages: {s: {cmd: cat raw, deps: [raw]}}\n"})
+    repro(folder)
+    code, output, errors = verify(folder)
+    assert (code, output) == (3, "")
+    assert errors.endswith(": no stage that ran again has an output, so nothing is compared\n")
 
 
 def test_a_target_runs_with_what_it_depends_on_and_nothing_else(project):
@@ -550,6 +558,24 @@ def test_raw_data_comes_from_the_remote_where_the_cache_lacks_it_and_else_it_say
     assert code == 0, errors
     assert not (bare / "raw.csv").exists()
     assert not (bare / ".dvc/cache/files").exists()
+
+
+@pytest.mark.parametrize(("damaged", "code"), [(False, 0), (True, 3)])
+def test_no_file_of_the_users_cache_or_remote_is_removed_or_protected(copy, tmp_path, damaged, code):
+    bare = clone(copy, tmp_path / "clone")
+    shutil.copytree(copy / ".dvc/cache/files", tmp_path / "remote/files")
+    shutil.move(copy / ".dvc/cache", bare / ".dvc/cache")
+    write(bare, ".dvc/config.local", f"[core]\n    remote = r\n['remote \"r\"']\n    url = {tmp_path}/remote\n")
+    raw = hashlib.md5(FILES["raw.csv"].encode()).hexdigest()
+    for place in (bare / ".dvc/cache", tmp_path / "remote"):
+        file = place / "files/md5" / raw[:2] / raw[2:]
+        file.chmod(0o644)
+        if damaged:
+            file.write_text("2\n")
+    files = [file for place in (bare, tmp_path / "remote") for file in place.glob("**/files/md5/*/*")]
+    before = {file: (file.read_bytes(), file.stat().st_mode) for file in files}
+    assert verify(bare)[0] == code
+    assert {file: (file.read_bytes(), file.stat().st_mode) for file in files if file.exists()} == before
 
 
 def test_the_users_cache_from_which_data_came_is_out_of_reach_when_stages_run(copy):
