@@ -14,7 +14,7 @@ from threading import Thread
 from typing import IO, ClassVar
 
 import pytest
-from checks.judge import Judge
+from checks.locks import LockCheck
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
@@ -874,7 +874,7 @@ def test_a_dvc_file_is_read_once(tmp_path):
     folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": ONE}, ("i",))
     repro(folder)
     with ReadOnlyRepo(str(folder), Recording()) as repo:
-        Judge(repo, folder, Report()).judge()
+        LockCheck(repo, folder, Report()).run()
     assert Recording.opened.count("i.dvc") == 1
 
 
