@@ -14,13 +14,13 @@ from threading import Thread
 from typing import IO, ClassVar
 
 import pytest
-from checks.locks import LockCheck
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from checks import tree
 from checks.findings import Finding, Kind, Report, as_annotations, as_json, as_markdown, as_text, few
 from checks.gate import gate, main
+from checks.locks import LockCheck
 from checks.reading import OpenFile, ReadOnlyRepo
 from tests.repositories import Change, call, clone, commit, create, git, inside, repro, run, surrounded, write
 
