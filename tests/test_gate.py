@@ -14,13 +14,13 @@ from threading import Thread
 from typing import IO, ClassVar
 
 import pytest
-from checks.judge import Judge
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from checks import tree
 from checks.findings import Finding, Kind, Report, as_annotations, as_json, as_markdown, as_text, few
 from checks.gate import gate, main
+from checks.locks import LockCheck
 from checks.reading import OpenFile, ReadOnlyRepo
 from tests.repositories import Change, call, clone, commit, create, git, inside, repro, run, surrounded, write
 
@@ -874,7 +874,7 @@ def test_a_dvc_file_is_read_once(tmp_path):
     folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": ONE}, ("i",))
     repro(folder)
     with ReadOnlyRepo(str(folder), Recording()) as repo:
-        Judge(repo, folder, Report()).judge()
+        LockCheck(repo, folder, Report()).run()
     assert Recording.opened.count("i.dvc") == 1
 
 
