@@ -265,22 +265,24 @@ def main(rounds: int, rows: str) -> None:
         "text": lambda: show(f"`{PUBLISHED}`: from text, Keras from its ids", asking(PUBLISHED, rounds), per_second),
         "commands": lambda: whole_commands(f"`{PUBLISHED}`"),
     }
-    wanted = {name: run for name, run in parts.items() if rows in ("", name)}
-    if not wanted:
-        raise InputError(f"ROWS: expected one of {'; '.join(parts)}, got {rows!r}")
+    names = [name.strip() for name in rows.split(";")] if rows else [*parts]
+    if unknown := [name for name in names if name not in parts]:
+        raise InputError(f"ROWS: expected some of {'; '.join(parts)}, separated by `;`, got {unknown[0]!r}")
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     print(f"{platform.machine()}, {cores} cores, {rounds} rounds\n")
     print(f"| a step of training, prediction; times ours in brackets | {' | '.join(CONTENDERS.values())} |")
     print(f"|---|{'---|' * len(CONTENDERS)}", flush=True)
-    for run in wanted.values():
-        run()
+    for name in names:
+        parts[name]()
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--rows", default="", help="a model, a case, or padding, text or commands; all by default")
+    parser.add_argument(
+        "--rows", default="", help="models, cases, padding, text, commands, separated by `;`; all by default"
+    )
     options = parser.parse_args()
     try:
         main(options.rounds, options.rows)
