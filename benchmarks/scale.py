@@ -115,7 +115,7 @@ def main(sizes: list[int], models: list[str]) -> None:
                 if stage == "evaluate":
                     score_training_split(folder / "data" / name)
                 if len(done) > 1 and (needed := forecast(done, reviews)) > 0.75 * available():
-                    print(f"{title} not run: it needs about {needed / 2**30:,.0f} GiB ||||||", flush=True)
+                    print(f"{title} not run: it needs about {needed / 2**30:,.1f} GiB | | | | |", flush=True)
                     continue
                 used = done[reviews] = measure(stage, name, folder, environment)
                 cells = [f"{used.seconds:.1f} s", f"{1e6 * used.seconds / reviews:,.1f} us"]
