@@ -1,7 +1,7 @@
-"""Ratios against peers, side by side in one run; never a timed test."""
+"""Speed relative to other libraries, measured in turns in one run. No test measures time."""
 
 import signal
 import sys
 
-if sys.argv[0] == "-m":  # a command is starting: Ctrl-C while it imports ends it without a traceback
+if sys.argv[0] == "-m":  # a command is starting: Ctrl-C during its imports ends it without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""`make bench`: tables that compare this project with other libraries, taking turns in one run on one machine.
+"""`make bench`: tables of the speed of this project and of other libraries, which run in turns on one machine.
 
 Needs the arrays of `make repro` and, in IMDB_SOURCE, the raw data. Every number is a median over rounds in which each
 contender runs once. The ratios, in brackets, can be compared between machines; the times can't.
@@ -46,7 +46,7 @@ CONTENDERS = {
     "pytorch compiled": "PyTorch with `torch.compile`",
     "openvino": "OpenVINO",
     "onnxruntime": "ONNX Runtime",
-    "floor": "the FLOPs at the best matrix product's pace",
+    "floor": "the FLOPs at the speed of the best matrix product",
 }
 COMMANDS = {
     "cold": "`dvc repro` from nothing, the published script",
@@ -57,11 +57,11 @@ COMMANDS = {
     "predict": "`make predict` again",
 }
 BY_PEERS = ("keras on jax", "jax", "pytorch", "pytorch compiled", "openvino", "onnxruntime")
-ANY_NETWORK = ("ours", "keras fit", "keras on jax")  # the others build the plain one by themselves
+ANY_NETWORK = ("ours", "keras fit", "keras on jax")  # the others only have code for the plain CNN-LSTM
 
 
 class Contender:
-    """A process of benchmarks/contenders.py, warm and waiting."""
+    """A process of benchmarks/contenders.py, which has warmed up and waits for requests."""
 
     def __init__(self, name: str, task: Task):
         python = PEERS if name in BY_PEERS else Path(sys.executable)
@@ -77,13 +77,13 @@ class Contender:
             self.kinds = []
 
     def answer(self) -> str:
-        """The next line it prints."""
+        """Return the next line that the process prints."""
         if line := self.process.stdout.readline():
             return line
         sys.exit(f"error: {self.name} ended with exit code {self.process.wait()}; its own error is above")
 
     def time(self, task: str) -> float:
-        """Seconds per step of "train", per review of "predict", or of a review alone, "one"."""
+        """Measure a task: seconds per step of "train", per review of "predict", or per single review of "one"."""
         time.sleep(0.3)  # threads of the previous contender may spin for a while
         self.process.stdin.write(f"{task}\n")
         self.process.stdin.flush()
@@ -95,26 +95,25 @@ class Contender:
 
 
 def tasks(models: dict[str, ModelSettings]) -> dict[str, Task]:
-    """Tasks to train and predict, by title: each model, and each case of the blocks at the sizes of the longest."""
-    found = {}
+    """Return the tasks by title: each model, and each case of the blocks at the sizes of the longest model."""
+    tasks = {}
     for name, model in models.items():
         keys, layers = model.pad.model_dump() | model.architecture.model_dump(), model.architecture
         plain = layers.dense and not layers.bidirectional and layers.over_time == "last"
         sizes = {key: value for key, value in keys.items() if type(value) in (int, float)} if plain else None
-        found[f"`{name}`"] = Task(name, cnn_lstm.build(model.pad, layers, keras).to_json(), model.train.batch, sizes)
+        tasks[f"`{name}`"] = Task(name, cnn_lstm.build(model.pad, layers, keras).to_json(), model.train.batch, sizes)
     longest = max(models, key=lambda name: models[name].pad.max_length)
     keys = models[longest].pad.model_dump() | models[longest].architecture.model_dump()
-    sizes = Sizes(
-        **{key: keys[key] or Sizes().dense for key in Sizes._fields if key in keys}
-    )  # there may be no dense layer
-    return found | {
+    # A model without a dense layer has no size of it.
+    sizes = Sizes(**{key: keys[key] or Sizes().dense for key in Sizes._fields if key in keys})
+    return tasks | {
         f"{case}, sizes of `{longest}`": Task(longest, build(case, sizes).to_json(), models[longest].train.batch)
         for case in CASES
     }
 
 
 def steps(title: str, task: Task, rounds: int) -> dict[str, dict[str, float]]:
-    """Median seconds of each contender for each kind of work it can do; the contenders take turns."""
+    """Return the median seconds of each contender for each kind of work; the contenders take turns."""
     names = [name for name in CONTENDERS if task.sizes or name in ANY_NETWORK]
     contenders = {name: Contender(name, task) for name in names if name not in BY_PEERS or PEERS.exists()}
     times = {
@@ -133,7 +132,7 @@ def steps(title: str, task: Task, rounds: int) -> dict[str, dict[str, float]]:
 
 
 def seconds(command: list, **options) -> float:
-    """Seconds that a command takes; its failure ends the benchmark with its output."""
+    """Return the seconds that a command takes. If it fails, print its output and exit."""
     start = time.perf_counter()
     run = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     if run.returncode:
@@ -182,7 +181,7 @@ def end_to_end(rounds: int) -> dict[str, list[float]]:
 
 
 def padding(rounds: int, model: ModelSettings) -> dict[str, float]:
-    """Median seconds of reading and padding both splits, in one process, taking turns with Keras."""
+    """Return the median seconds of reading and padding both splits, in one process, in turns with Keras."""
     numbers = map(str, (rounds, model.pad.max_length, model.pad.vocabulary))
     code = [sys.executable, ROOT / "benchmarks/padding.py", os.environ["IMDB_SOURCE"], *numbers]
     run = subprocess.run(code, capture_output=True, text=True, check=True, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)})
@@ -190,11 +189,11 @@ def padding(rounds: int, model: ModelSettings) -> dict[str, float]:
     return {"ours": ours, "keras fit": keras}
 
 
-def asking(model: str, rounds: int) -> dict[str, float]:
-    """Median seconds per review from its text to an answer, taking turns with Keras, which is given the ids."""
+def text_to_answer(model: str, rounds: int) -> dict[str, float]:
+    """Return the median seconds per review from text to probability, in turns with Keras, which starts from the ids."""
     folder, ids = ROOT / "models" / model, np.load(ROOT / "data" / model / "x_train.npy")
     ours, keras = load(folder), archive.unpack((folder / cnn_lstm.FILE).read_bytes())
-    rare = max(ours.index, key=ours.index.get)  # a word that the vocabulary lacks
+    rare = max(ours.index, key=ours.index.get)  # a word beyond the vocabulary
     word = {rank + FIRST_WORD: word for word, rank in ours.index.items()} | {UNKNOWN: rare}
     texts = [" ".join(word[id] for id in row if id in word) for row in ids.tolist()]
     contenders = {
@@ -207,26 +206,26 @@ def asking(model: str, rounds: int) -> dict[str, float]:
             start = time.perf_counter()
             run()
             times[name].append((time.perf_counter() - start) / len(texts))
-    return {name: statistics.median(values[1:]) for name, values in times.items()}  # the first one warms up
+    return {name: statistics.median(values[1:]) for name, values in times.items()}  # the first round warms up
 
 
 def per_second(seconds: float) -> str:
-    """A pace."""
+    """Format seconds per review as reviews per second."""
     return f"{1 / seconds:,.0f} reviews/s"
 
 
 def row(title: str, times: dict[str, float], form: Callable[[float], str]) -> str:
-    """A line of the table: each contender's time, and its ratio to the time of this project."""
+    """Return a line of the table: the time of each contender, and its ratio to the time of this project."""
     ours = times["ours"]
     cells = [f"{form(times[name])} ({times[name] / ours:.2f})" if name in times else "" for name in CONTENDERS]
     return f"| {title} | {' | '.join(cells)} |"
 
 
 def main(rounds: int, rows: str) -> None:
-    """Run the named ``rows``, and print each line of the table when it is measured.
+    """Measure the row named ``rows``, or all rows if it is empty, and print each line of the table.
 
     Raises:
-        InputError: An input is missing, or no row has such a name.
+        InputError: An input is missing, or no row has this name.
     """
     if not os.environ.get("IMDB_SOURCE"):
         raise InputError("IMDB_SOURCE is not set; name the folder of the raw data")
@@ -262,7 +261,9 @@ def main(rounds: int, rows: str) -> None:
         "padding": lambda: show(
             f"both splits of `{longest}` padded", padding(rounds, models[longest]), "{:.2f} s".format
         ),
-        "text": lambda: show(f"`{PUBLISHED}`: from text, Keras from its ids", asking(PUBLISHED, rounds), per_second),
+        "text": lambda: show(
+            f"`{PUBLISHED}`: from text, Keras from its ids", text_to_answer(PUBLISHED, rounds), per_second
+        ),
         "commands": lambda: whole_commands(f"`{PUBLISHED}`"),
     }
     names = [name.strip() for name in rows.split(";")] if rows else [*parts]

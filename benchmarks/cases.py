@@ -1,4 +1,4 @@
-"""The cases of the compiled blocks, one table: every test of a block, and `make bench`, runs over all of them.
+"""Table of networks for the compiled blocks; every test of a block and `make bench` run all of them.
 
 A new block is a file in ``sentiment/engine/blocks`` and a row in this table.
 """
@@ -18,7 +18,7 @@ from sentiment.schema import Pad
 
 
 class Sizes(NamedTuple):
-    """The sizes of a case's layers; by default all different, so that a swapped axis fails."""
+    """Sizes of a case's layers; by default all differ, so that a swapped axis fails."""
 
     max_length: int = 17
     vocabulary: int = 300
@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
 
 
 CASES: dict[str, Callable[[Any, Sizes], list]] = {
-    # name: the layers between the words (embedding, convolution, pooling) and the last one
+    # by name, the layers between pooling and the last layer
     "lstm": lambda layers, s: [layers.LSTM(s.units)],
     "lstm on lstm": lambda layers, s: [layers.LSTM(s.units, return_sequences=True), layers.LSTM(s.dense)],
     "average": lambda layers, s: [layers.LSTM(s.units, return_sequences=True), layers.GlobalAveragePooling1D()],
@@ -68,7 +68,7 @@ EDGES = [
     Sizes(kernel=1),
     Sizes(kernel=17, pool=17),  # one step
     Sizes(max_length=6, pool=6),
-    # beside the size of a vector
+    # around the size of a vector
     Sizes(units=1, dense=1, filters=1, embedding=1, vocabulary=4, labels=2),
     Sizes(units=16, dense=16, filters=17, embedding=16, labels=17),
     Sizes(units=17, dense=33, filters=16, embedding=17, labels=16),
@@ -76,7 +76,7 @@ EDGES = [
 
 
 def build(case: str, sizes: Sizes, keras: ModuleType = keras) -> Any:
-    """The model of a case by Keras, or by ``sentiment.keras.plain``."""
+    """Build the model of a case with Keras, or with ``sentiment.keras.plain``."""
     layers = keras.layers
     return keras.Sequential(
         [
@@ -91,17 +91,17 @@ def build(case: str, sizes: Sizes, keras: ModuleType = keras) -> Any:
 
 
 def labels_of(case: str, sizes: Sizes) -> int:
-    """The number of labels of a case."""
+    """Return the number of labels of a case."""
     return sizes.labels if case == "softmax" else 2
 
 
 def labels(case: str, count: int) -> np.ndarray:
-    """A label for each review, of a case of the sizes ``Sizes()``: uint8 [count], the labels in turn."""
+    """Return a label for each review, uint8 [count]: the labels of a case of sizes ``Sizes()`` in turn."""
     return (np.arange(count) % labels_of(case, Sizes())).astype(np.uint8)
 
 
 def cnn_lstm_of(keras: ModuleType = keras, *, max_length: int, vocabulary: int, **architecture: object) -> Any:
-    """The CNN-LSTM of these sizes; those that are not given are the published run's."""
+    """Build a CNN-LSTM of these sizes; all other sizes are those of the published run."""
     published = {
         "kind": "cnn_lstm", "embedding": 32, "filters": 32, "kernel": 5, "pool": 2, "units": 50, "bidirectional": False,
         "over_time": "last", "dropout": 0.2, "dense": 25,
@@ -111,17 +111,17 @@ def cnn_lstm_of(keras: ModuleType = keras, *, max_length: int, vocabulary: int, 
 
 
 def plain(case: str, sizes: Sizes) -> list[dict]:
-    """The layers of a case as the compiled trainer reads them."""
+    """Return the layers of a case in the form that the compiled trainer reads."""
     return build(case, sizes, plain_keras).layers
 
 
 def to_layers(model: keras.Sequential) -> list[dict]:
-    """The same of a Keras model."""
+    """Return the layers of a Keras model in the form that the compiled trainer reads."""
     return json.loads(model.to_json())["config"]["layers"]
 
 
 def reviews(sizes: Sizes, count: int, seed: int = 0) -> np.ndarray:
-    """Padded ids of `count` reviews of all lengths, including an empty and a full one."""
+    """Return padded ids, uint16 [count, max_length], of reviews of all lengths, an empty and a full one included."""
     random = np.random.default_rng(seed)
     ids = random.integers(1, sizes.vocabulary, (count, sizes.max_length))
     lengths = random.integers(0, sizes.max_length + 1, count)

@@ -1,9 +1,9 @@
-"""One contender in a process of its own: trains and predicts when told to, and says how long it took.
+"""Process of one contender, which trains and predicts on request and prints the seconds.
 
-`PYTHON benchmarks/contenders.py NAME TASK`, where TASK is a `Task` as JSON, reads "train", "predict" and "one" from
-standard input, a line each, and answers with seconds per training step of one batch, per review of many predicted, or
-for one review alone. A contender is a function that trains, or None, and one that predicts the first so many reviews.
-The data are those of `dvc repro`; the frameworks are imported only by their own contender.
+`PYTHON benchmarks/contenders.py NAME TASK`, where TASK is a `Task` as JSON, reads requests from standard input, one a
+line: "train", "predict" or "one". It prints the seconds per training step of one batch, per review of many reviews, or
+per review if each is predicted alone. A contender is a pair of functions: one that trains, or None, and one that
+predicts the first `count` reviews. The data are those of `dvc repro`. A contender imports only its own framework.
 """
 
 import io
@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-ALONE = 50  # reviews predicted one after the other
+ALONE = 50  # number of reviews that are predicted one by one
 
 
 class Unavailable(Exception):
@@ -29,42 +29,42 @@ class Unavailable(Exception):
 
 
 class Task(NamedTuple):
-    """A network, and what to train it on."""
+    """A network, and the data to train it on."""
 
     data: str  # the model of params.yaml whose arrays are used
     network: str  # a Keras model as JSON
     batch: int
-    sizes: dict[str, int | float] | None = None  # the numbers of the plain CNN-LSTM, for those who build it themselves
+    sizes: dict[str, int | float] | None = None  # of the plain CNN-LSTM, for contenders that build it themselves
 
     @property
     def layers(self) -> list[dict]:
-        """The network's layers as plain values."""
+        """Layers of the network as plain values."""
         return json.loads(self.network)["config"]["layers"]
 
     @property
     def length(self) -> int:
-        """Ids in a review."""
+        """Number of ids in a review."""
         return self.layers[0]["config"]["batch_shape"][1]
 
     @property
     def steps(self) -> int:
-        """Updates in a block of training, about a second of it."""
+        """Number of updates in a measurement of training, which takes about a second."""
         return max(10, 10_000 // self.length)
 
     @property
     def reviews(self) -> int:
-        """Reviews in a block of prediction."""
+        """Number of reviews in a measurement of prediction."""
         return min(250 * self.steps, 25_000)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """The first reviews of the training split, and their labels."""
+        """Return the first reviews of the training split, and their labels."""
         rows, folder = max(self.steps * self.batch, self.reviews), ROOT / "data" / self.data
         x, y = (np.load(folder / f"{kind}_train.npy", mmap_mode="r")[:rows] for kind in "xy")
         return np.ascontiguousarray(x), np.ascontiguousarray(y)
 
 
 def ours(task: Task):
-    """This project: the compiled trainer's epochs and predictions."""
+    """Use this project: epochs of the compiled trainer, and its predictions."""
     sys.path.insert(0, str(ROOT))
     from sentiment.engine.trainer import CompiledPredictor, CompiledTrainer
 
@@ -82,7 +82,7 @@ def ours(task: Task):
 
 
 def keras(task: Task, backend: str = "tensorflow", **compiled):
-    """The same model by Keras's `fit` and `predict`."""
+    """Use Keras's `fit` and `predict`."""
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend}
     import keras
 
@@ -98,17 +98,17 @@ def keras(task: Task, backend: str = "tensorflow", **compiled):
 
 
 def keras_jit(task: Task):
-    """The same, compiled by XLA."""
+    """Use Keras, compiled by XLA."""
     return keras(task, jit_compile=True)
 
 
 def keras_on_jax(task: Task):
-    """The same, on JAX."""
+    """Use Keras on JAX."""
     return keras(task, "jax")
 
 
 def jax_scan(task: Task):
-    """The plain network in JAX: jitted, with the LSTM as a scan and Adam as in Keras."""
+    """Use the plain network in JAX: `jit`, the LSTM as a `scan`, and Adam as in Keras."""
     import jax
     import jax.numpy as jnp
 
@@ -178,7 +178,7 @@ def jax_scan(task: Task):
 
 
 def torch_network(sizes: dict[str, int | float]):
-    """The plain network as a module of PyTorch, its LSTM the fused one: int64 ids to logits."""
+    """Return the plain network as a PyTorch module with the fused LSTM: int64 ids to logits."""
     import torch
     from torch import nn
 
@@ -258,7 +258,7 @@ def onnxruntime(task: Task):
 
 
 def openvino(task: Task):
-    """PyTorch's network converted by OpenVINO, whose LSTM it then is; in float32, as the others."""
+    """Use PyTorch's network converted to OpenVINO, in float32 like the others; prediction only."""
     import openvino
     import torch
 
@@ -275,11 +275,13 @@ def openvino(task: Task):
 
 
 def peak(task: Task):
-    """A lower bound: the FLOPs of a training step at the speed of the machine's best matrix product."""
+    """Return a lower bound: the FLOPs of the network at the speed of a large matrix product."""
     s = SimpleNamespace(**task.sizes)
     convolution = task.length * s.kernel * s.embedding * s.filters
     lstm = task.length // s.pool * (s.filters + s.units) * 4 * s.units
-    flops = 2 * (convolution + lstm + s.units * s.dense + s.dense)  # of a review; training takes two gradients too
+    flops = 2 * (
+        convolution + lstm + s.units * s.dense + s.dense
+    )  # of one review, forward; training also computes two gradients
     a = np.ones((2048, 2048), "float32")
 
     def at_peak(work: float) -> float:

@@ -1,10 +1,11 @@
-"""Noise of the metrics between seeds: metrics/noise/<name>.json, by training under several seeds.
+"""Measurement of the noise of the metrics between seeds, written to metrics/noise/<name>.json.
 
-`python -m benchmarks.noise small --seeds 5`, or `make noise MODEL=small`; with `--engine keras` in small.keras.json.
-Under a LAUNCHER each of its processes makes some of the runs. Finished runs are kept in .checkpoints/noise until the
-last one is finished.
-The result shows how large a difference between two models or versions must be to exceed the noise. No seed, parameter
-or model is chosen by it.
+`python -m benchmarks.noise small --seeds 5`, or `make noise MODEL=small`, trains with several seeds. With `--engine
+keras` the file is small.keras.json. The processes of a LAUNCHER share the runs. Finished runs are kept in
+.checkpoints/noise until all are finished.
+
+The result shows how large a difference between two models or versions must be to exceed the noise. It is not used to
+choose a seed, parameter or model.
 """
 
 import argparse
@@ -30,16 +31,16 @@ from stages.params import find, parse, read
 
 
 def measure(name: str, seeds: range, engine: str | None = None) -> list[dict[str, float]]:
-    """The metrics of a model of the commit checked out here, under several seeds, in a scratch folder.
+    """Return the metrics of a model of the current commit, trained with each of the seeds in a scratch folder.
 
-    If ``engine`` is given, it replaces the model's own engine.
+    ``engine`` replaces the model's own engine, unless it is None.
 
     Raises:
-        InputError: No such name, or a stage failed.
+        InputError: There is no such model, or a stage failed.
     """
     with checkout() as scratch:
-        (scratch.folder / "dvc.lock").unlink(missing_ok=True)  # otherwise a committed result would count as a run
-        scratch.environment.pop(launcher.NAME, None)  # a run is one process
+        (scratch.folder / "dvc.lock").unlink(missing_ok=True)  # so that DVC runs the stages again
+        scratch.environment.pop(launcher.NAME, None)  # each run is one process
         yaml, path = YAML(), scratch.folder / "params.yaml"
         params = yaml.load(path)
         values = find(params["models"], "model", name)
@@ -58,20 +59,20 @@ def measure(name: str, seeds: range, engine: str | None = None) -> list[dict[str
 
 
 def kept(commit: str, name: str, engine: str | None) -> Path:
-    """The folder of the results that have been measured for a commit."""
+    """Return the folder of the finished runs of a commit."""
     return repository() / ".checkpoints/noise" / commit[:12] / _file_name(name, engine)
 
 
 def spread(values: list[float], least: float = -np.inf, most: float = np.inf) -> dict[str, float]:
-    """Mean, sample standard deviation (n - 1), and the 95% interval of one more run, ``low`` to ``high``.
+    """Return mean, sample standard deviation (n - 1), and a 95% prediction interval, ``low`` to ``high``, of one run.
 
     Args:
         values: The value of each run.
         least: The smallest possible value, which limits the interval.
         most: The largest possible value.
 
-    The interval is Student's for a single future value, mean +- t(0.975, n - 1) * std * sqrt(1 + 1 / n), wider than
-    that of the mean (G. Hahn and W. Meeker, Statistical Intervals, 1991, chapter 4).
+    The interval is mean +- t(0.975, n - 1) * std * sqrt(1 + 1 / n), with Student's t. It is wider than the confidence
+    interval of the mean (G. Hahn and W. Meeker, Statistical Intervals, 1991, chapter 4).
 
     >>> spread([1.0, 2.0, 3.0])
     {'mean': 2.0, 'std': 1.0, 'low': -2.968275, 'high': 6.968275}
@@ -85,15 +86,15 @@ def spread(values: list[float], least: float = -np.inf, most: float = np.inf) ->
 
 
 def written(name: str, engine: str | None) -> Path:
-    """The file with the spread of a model's metrics, below the root."""
+    """Return the path, from the root, of the file with the noise of a model's metrics."""
     return Path("metrics/noise") / f"{_file_name(name, engine)}.json"
 
 
 def check_fewer(name: str, engine: str | None, seeds: int) -> None:
-    """Check that there are not already results of more seeds.
+    """Check that the file has no results of more seeds.
 
     Raises:
-        InputError: There are results of more seeds.
+        InputError: The file has results of more seeds.
     """
     file = repository() / written(name, engine)
     measured = len(json.loads(file.read_text(encoding="utf-8"))["seeds"]) if file.exists() else 0
@@ -109,19 +110,21 @@ def _file_name(name: str, engine: str | None) -> str:
 
 
 def main() -> int:
-    """Measure, and write and print the result."""
+    """Measure the noise, write the file and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", nargs="?", help="a name under `models` in params.yaml")
-    parser.add_argument("--seeds", type=int, default=5, help="how many runs, of seeds 1, 2, ...; 5 by default")
-    parser.add_argument("--first", type=int, default=1, help="the first seed; above 1 the runs are only made and kept")
-    parser.add_argument("--engine", choices=Engine.__args__, help="train a model by this one; the params' by default")
+    parser.add_argument("name", nargs="?", help="a model in params.yaml")
+    parser.add_argument("--seeds", type=int, default=5, help="number of runs, with seeds 1, 2, ...; 5 by default")
+    parser.add_argument("--first", type=int, default=1, help="first seed; from 2 on, the runs are only kept")
+    parser.add_argument("--engine", choices=Engine.__args__, help="engine to train with; that of the model by default")
     arguments = parser.parse_args()
     name, engine, seeds = arguments.name, arguments.engine, range(arguments.first, arguments.seeds + 1)
     if name is None:
         names = [*read().models]
         raise InputError(f"name: expected one of {', '.join(names)}, got none; `make noise MODEL={names[0]}`")
     if arguments.seeds < 2:
-        raise InputError(f"seeds: expected at least 2, since one run has no spread, got {arguments.seeds}")
+        raise InputError(
+            f"seeds: expected at least 2, because one run has no standard deviation, got {arguments.seeds}"
+        )
     if not 1 <= arguments.first <= arguments.seeds:
         raise InputError(f"first: expected a seed from 1 to {arguments.seeds}, got {arguments.first}")
     check_fewer(name, engine, arguments.seeds)
@@ -132,7 +135,7 @@ def main() -> int:
         return 0
     folder = kept(git(repository(), "rev-parse", "HEAD"), name, engine)
     if arguments.first > 1:
-        print(f"kept in {folder.relative_to(repository())}: copy it where the seeds from 1 on are measured")
+        print(f"kept in {folder.relative_to(repository())}: copy this folder to the machine that measures from seed 1")
         return 0
     spreads = {
         name: spread([run[name] for run in runs], metric.lowest, metric.highest) for name, metric in METRICS.items()

@@ -1,6 +1,7 @@
-"""Seconds to read and pad both splits: ours, then Keras's `load_data` and `pad_sequences`.
+"""Time to read and pad both splits, by this project and by Keras's `load_data` and `pad_sequences`.
 
-`python benchmarks/padding.py FOLDER ROUNDS MAX_LENGTH VOCABULARY`, FOLDER with the raw data; prints two medians.
+`python benchmarks/padding.py FOLDER ROUNDS MAX_LENGTH VOCABULARY` prints the two medians in seconds. FOLDER has the raw
+data.
 """
 
 import statistics
@@ -15,7 +16,7 @@ from sentiment.keras.backend import keras as peer
 
 
 def ours(path: Path, max_length: int, vocabulary: int) -> None:
-    """Both splits as arrays."""
+    """Read both splits as padded arrays."""
     with path.open("rb") as file:
         for split, order in zip(("train", "test"), padding.orders(25_000, 25_000), strict=True):
             rows, row_of, done = np.empty((25_000, max_length), padding.dtype_for(vocabulary)), np.argsort(order), 0
@@ -25,7 +26,7 @@ def ours(path: Path, max_length: int, vocabulary: int) -> None:
 
 
 def keras(path: Path, max_length: int, vocabulary: int) -> None:
-    """The same by Keras, which is told where the file is."""
+    """Read both splits with Keras, from the given file instead of a download."""
     peer.datasets.imdb.load_data.__globals__["get_file"] = lambda **download: str(path)
     (x_train, _), (x_test, _) = peer.datasets.imdb.load_data(num_words=vocabulary)
     for x in (x_train, x_test):

@@ -1,7 +1,7 @@
-"""Measure how training scales with processes here, and estimate clusters: `python -m benchmarks.processes`.
+"""Measure how training scales with processes, and estimate its speed on clusters: `python -m benchmarks.processes`.
 
 Steps of a model of params.yaml on 1, 2 and 4 processes of one core each, and the time to exchange the results of all.
-Where there are fewer cores, processes share them, and the row says so. A model of three parts is fitted: work that is
+Where there are fewer cores, processes share them, and the row says so. A formula of three parts is fitted: work that is
 divided (proportional to the reviews of a process), work of every process (a constant, and proportional to the batch),
 and messages (latency, overhead of each, bandwidth).
 """
@@ -28,56 +28,57 @@ PROCESSES = (1, 2, 4)
 MACHINES = (1, 8, 64, 512)
 CORPORA = (10**6, 10**8, 10**10)
 BATCHES = (64, 256, 1024)
-SIZES = (2**10, 2**16, 2**20, 2**24)  # bytes gathered
-CORPUS = (25_000, 250_000, 1_000_000)  # reviews, for the memory
+SIZES = (2**10, 2**16, 2**20, 2**24)  # bytes exchanged in a measurement
+CORPUS = (25_000, 250_000, 1_000_000)  # reviews in a measurement of memory
 
 
 class Network(NamedTuple):
     """Cost of the messages between two machines."""
 
-    latency: float  # seconds until the first byte is there
-    overhead: float  # seconds that a process is busy with each message
-    bandwidth: float  # bytes a second, into each machine
+    latency: float  # seconds until the first byte arrives
+    overhead: float  # seconds of work of a process for each message
+    bandwidth: float  # bytes per second that each machine can receive
 
     def gather(self, machines: int, size: float) -> float:
-        """Seconds until every process has all ``size`` bytes, of which each process computed its share."""
+        """Return the seconds until every process has all ``size`` bytes, of which each process starts with a part."""
         if machines == 1:
             return 0.0
         return self.latency + (machines - 1) * self.overhead + size * (1 - 1 / machines) / self.bandwidth
 
 
 class Step(NamedTuple):
-    """Seconds and bytes of a step, fitted to measurements."""
+    """Seconds and bytes of a training step, fitted to measurements."""
 
-    dealt: float  # seconds per review, for whoever has its shard
+    divided: float  # seconds per review, in the process that has its shard
     constant: float  # seconds in every process
     common: float  # seconds per review of the batch, in every process
-    review: float  # bytes gathered per review
-    shard: float  # bytes gathered per shard
+    review: float  # bytes exchanged per review
+    shard: float  # bytes exchanged per shard
 
     def time(self, machines: int, batch: int, shards: int, network: Network) -> float:
-        """Seconds of a step, which ends when the process with the most shards is finished."""
+        """Return the seconds of a step, which ends when the process with the most shards is finished."""
         most = -(-shards // machines) / shards
         gathered = network.gather(machines, self.review * batch + self.shard * shards)
-        return self.constant + batch * (self.common + self.dealt * most) + gathered
+        return self.constant + batch * (self.common + self.divided * most) + gathered
 
 
 def main(options: list[str] | None = None) -> None:
-    """Measure and print; ``options`` are those of the command line, which counts without them."""
+    """Measure and print; ``options`` are the arguments, by default those of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", nargs="?", default="full", help="a name under `models` in params.yaml")
+    parser.add_argument("model", nargs="?", default="full", help="a model in params.yaml")
     parser.add_argument("--latency", type=float, default=20e-6, help="seconds between two machines; 20e-6 by default")
-    parser.add_argument("--overhead", type=float, default=2e-6, help="seconds of a process per message; 2e-6")
-    parser.add_argument("--bandwidth", type=float, default=1.25e9, help="bytes a second into each; 1.25e9, 10 Gbit/s")
-    parser.add_argument("--rounds", type=int, default=5, help="of which the median counts")
+    parser.add_argument("--overhead", type=float, default=2e-6, help="seconds of work per message; 2e-6 by default")
+    parser.add_argument("--bandwidth", type=float, default=1.25e9, help="bytes per second into each; 1.25e9, 10 Gbit/s")
+    parser.add_argument("--rounds", type=int, default=5, help="number of measurements, of which the median is used")
     arguments = parser.parse_args(options)
     if not find_spec("mpi4py"):
-        sys.exit("error: expected the package mpi4py, which is not installed; `make mpi` brings it and an MPI")
+        sys.exit("error: expected the package mpi4py, which is not installed; `make mpi` installs it and an MPI")
     network = Network(arguments.latency, arguments.overhead, arguments.bandwidth)
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     print(f"{arguments.model}, medians of {arguments.rounds}\n")
     print(
-        "| processes | batch, shards | step | times the pace of one | by the model |\n|---|---|---|---|---|", flush=True
+        "| processes | batch, shards | step | speed relative to one | by the formula |\n|---|---|---|---|---|",
+        flush=True,
     )
     with tempfile.TemporaryDirectory() as scratch:
         settings, measured = Path(scratch, "settings.json"), {}
@@ -97,58 +98,58 @@ def main(options: list[str] | None = None) -> None:
                 print(f"{title} | {batch}, {count} | {1e3 * seconds:.2f} ms | {gains} |", flush=True)
     for processes, found in measured.items():
         memory = ", ".join(f"{count:,} reviews {size / 2**20:,.0f} MiB" for count, size in found["memory"])
-        print(f"\nmemory of each of {processes}, the pages of mapped arrays left out: {memory}")
+        print(f"\nmemory of each of {processes} processes, without the pages of mapped arrays: {memory}")
         if processes > 1:
             sizes = ", ".join(f"{size / 2**10:,.0f} KiB {1e6 * seconds:,.0f} us" for size, seconds in found["gather"])
-            print(f"gathered by {processes} processes here: {sizes}")
-    reckon(step, network)
+            print(f"time of an exchange between {processes} processes: {sizes}")
+    estimate(step, network)
 
 
-def reckon(step: Step, network: Network) -> None:
+def estimate(step: Step, network: Network) -> None:
     """Print estimates for clusters."""
-    computed = f"{1e6 * step.dealt:.1f} us per review dealt out, {1e3 * step.constant:.2f} ms and"
+    computed = f"{1e6 * step.divided:.1f} us per review in one process, {1e3 * step.constant:.2f} ms and"
     computed += f" {1e6 * step.common:.1f} us per review of the batch in every process"
-    gathered = f"{step.review / 1e3:.1f} kB per review and {step.shard / 1e3:.0f} kB per shard gathered"
-    apart = f"{1e6 * network.latency:g} us and {network.bandwidth / 1e9:g} GB/s apart"
-    print(f"\na step: {computed}; {gathered}")
-    print(f"reckoned for machines of one such core each, {apart}, {1e6 * network.overhead:g} us per message,")
-    print("and as many shards as machines, 4 at least\n")
+    exchanged = f"{step.review / 1e3:.1f} kB per review and {step.shard / 1e3:.0f} kB per shard are exchanged"
+    between = f"{1e6 * network.latency:g} us and {network.bandwidth / 1e9:g} GB/s between two"
+    print(f"\na step: {computed}; {exchanged}")
+    print(f"estimates for machines of one such core each, {between}, {1e6 * network.overhead:g} us per message,")
+    print("and as many shards as machines, at least 4\n")
     corpora = " | ".join(f"{count:.0e} reviews" for count in CORPORA)
-    print(f"| machines | batch | step | times the pace of one | an epoch of {corpora} |")
+    print(f"| machines | batch | step | speed relative to one | an epoch of {corpora} |")
     print(f"|{'---|' * (4 + len(CORPORA))}")
     for batch in (64, 1024, 64 * 64):
-        pace = batch / step.time(1, batch, 4, network)
+        alone = batch / step.time(1, batch, 4, network)
         for machines in MACHINES:
             if machines > batch:
                 continue
             seconds = step.time(machines, batch, max(4, machines), network)
             epochs = " | ".join(f"{count / batch * seconds / 3600:,.2f} h" for count in CORPORA)
-            print(f"| {machines} | {batch:,} | {1e3 * seconds:.2f} ms | {batch / seconds / pace:.2f} | {epochs} |")
+            print(f"| {machines} | {batch:,} | {1e3 * seconds:.2f} ms | {batch / seconds / alone:.2f} | {epochs} |")
     print()
     for batch in (64, 1024, 64 * 64):
         times = {n: step.time(n, batch, max(4, n), network) for n in range(1, batch + 1)}
         best = min(times, key=times.get)
         doubling = next((n for n in times if 2 * n not in times or times[n] < 1.25 * times[2 * n]), 1)
-        print(f"batch {batch:,}: fastest on {best} machines; twice as many as {doubling} gain less than a quarter")
+        print(f"batch {batch:,}: fastest on {best} machines; from {doubling} on, doubling gains less than a quarter")
 
 
 def measured_settings(model: str, rounds: int) -> dict:
-    """Settings of the measurement in each process."""
+    """Return the settings of the measurement in each process."""
     from sentiment.keras import plain
     from sentiment.kinds import find
 
-    found = read().model(model)
-    network = find(found.architecture.kind).build(found.pad, found.architecture, plain)
+    settings = read().model(model)
+    network = find(settings.architecture.kind).build(settings.pad, settings.architecture, plain)
     return {
         "layers": network.layers,
         "rounds": rounds,
-        "length": found.pad.max_length,
-        "vocabulary": found.pad.vocabulary,
+        "length": settings.pad.max_length,
+        "vocabulary": settings.pad.vocabulary,
     }
 
 
 def run(processes: int, settings: Path) -> dict:
-    """Measurements of this number of processes."""
+    """Run the measurement in a number of processes, and return its result."""
     launcher = ["mpiexec", "-bind-to", "core", "-n", str(processes), sys.executable, "-m", "mpi4py"]
     command = [*launcher, "-m", "benchmarks.processes", f"--worker={settings}"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -159,7 +160,7 @@ def run(processes: int, settings: Path) -> dict:
 
 
 def fit(steps: list[dict]) -> Step:
-    """A step's parts by least squares over measurements in one process."""
+    """Fit the parts of a step to measurements in one process, by least squares."""
     batch, count = (np.array([step[name] for step in steps], float) for name in ("batch", "shards"))
     ones = np.ones_like(batch)
 
@@ -168,12 +169,14 @@ def fit(steps: list[dict]) -> Step:
 
     constant, common = solve("common", ones, batch)
     review, shard = solve("bytes", batch, count)
-    dealt = solve("dealt", batch)[0]
-    return Step(*(max(float(part), 0.0) for part in (dealt, constant, common, review, shard)))  # noise may give less
+    divided = solve("divided", batch)[0]
+    return Step(
+        *(max(float(part), 0.0) for part in (divided, constant, common, review, shard))
+    )  # noise can give a negative part
 
 
 def work(settings: dict) -> None:
-    """Measure in one process, or with others."""
+    """Measure in this process, and print the result if it is the first."""
     steps, gathers, memory, rounds = [], [], [], settings["rounds"]
     for batch in BATCHES:
         for count in (4, 16):
@@ -190,17 +193,17 @@ def work(settings: dict) -> None:
 
 
 def measure_step(settings: dict, batch: int, count: int, rounds: int) -> dict:
-    """Seconds of a step: all, what is dealt out, and the rest; and the bytes gathered."""
+    """Return the seconds of a step, in all, of the divided and of the common work, and the bytes exchanged."""
     trainer = CompiledTrainer(
         settings["layers"], batch=batch, shards=count, optimizer="adam", learning_rate=0.001, seed=1
     )
-    ids, network, dealt = reviews(settings["length"], settings["vocabulary"], batch), trainer.network, []
+    ids, network, divided = reviews(settings["length"], settings["vocabulary"], batch), trainer.network, []
     starts, forward, backward = network.first_steps(ids), network.forward, network.backward
 
     def clocked(run):
         def call(group):
             seconds = timed(lambda: run(group))
-            dealt.append(seconds if group else 0.0)
+            divided.append(seconds if group else 0.0)
 
         return call
 
@@ -208,25 +211,25 @@ def measure_step(settings: dict, batch: int, count: int, rounds: int) -> dict:
     labels, whole, parts = (np.arange(batch) % 2).astype(np.float32), [], []
 
     def step():
-        groups = network.deal(ids, count, starts, own=shards.own)
+        groups = network.deal(ids, count, starts, tasks_of=shards.tasks_of)
         trainer.find_gradient(groups, labels, 1)
         trainer.update(1)
         return groups
 
     for _ in range(1 + rounds):
-        dealt.clear()
+        divided.clear()
         whole.append(timed(step))
-        parts.append(sum(dealt))
-    seconds, dealt_out = float(np.median(whole[1:])), float(np.median(parts[1:]))
-    sizes = [array.nbytes for group in range(1, 1 + count) for array in network.given(group)]
+        parts.append(sum(divided))
+    seconds, of_shards = float(np.median(whole[1:])), float(np.median(parts[1:]))
+    sizes = [array.nbytes for group in range(1, 1 + count) for array in network.exchanged_arrays(group)]
     return {
-        "batch": batch, "shards": count, "seconds": seconds, "dealt": dealt_out, "common": seconds - dealt_out,
+        "batch": batch, "shards": count, "seconds": seconds, "divided": of_shards, "common": seconds - of_shards,
         "bytes": sum(sizes),
     }  # fmt: skip
 
 
 def measure_memory(settings: dict, count: int) -> int:
-    """Bytes of this process without pages of files, after some steps on a memory map of so many reviews."""
+    """Return the bytes of this process, without pages of files, after steps on a memory map of ``count`` reviews."""
     with tempfile.TemporaryDirectory() as scratch:
         path, shape = Path(scratch, "ids.npy"), (count, settings["length"])
         np.lib.format.open_memmap(path, "w+", np.uint16, shape)[:, -1] = 1
@@ -239,7 +242,7 @@ def measure_memory(settings: dict, count: int) -> int:
 
 
 def timed(call) -> float:
-    """Seconds that a call takes."""
+    """Return the seconds that a call takes."""
     begin = time.perf_counter()
     call()
     return time.perf_counter() - begin

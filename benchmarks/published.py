@@ -1,6 +1,6 @@
-"""The published tutorial run as a script: stock Keras from the raw file to the test accuracy.
+"""The published tutorial run as a script, in stock Keras, from the raw file to the test accuracy.
 
-`python benchmarks/published.py FOLDER`, FOLDER with imdb.npz.
+`python benchmarks/published.py FOLDER`, where FOLDER has imdb.npz.
 """
 
 import os

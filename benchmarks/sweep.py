@@ -1,4 +1,4 @@
-"""Many runs, distributed over a launcher's processes; no run is made twice."""
+"""Distribution of many runs over the processes of a launcher; no run is made twice."""
 
 import json
 import sys
@@ -12,10 +12,10 @@ from stages.common.files import write_json
 
 
 def sweep(runs: Sequence[object], make: Callable[[object], dict], folder: Path) -> list[dict]:
-    """The result of ``make`` for each of ``runs``, in all processes.
+    """Return the result of ``make`` for each of ``runs``, in all processes.
 
-    Each run is made in one process and kept in ``folder`` in a file of its name. A later sweep reads these files, also
-    if they come from another machine. A run that fails does not stop the others.
+    Each run is made in one process and kept in ``folder``, in a file of its name. A later sweep reads these files, even
+    if another machine made them. A run that fails does not stop the others.
 
     Raises:
         InputError: Some runs failed; the message names them.
@@ -35,5 +35,5 @@ def sweep(runs: Sequence[object], make: Callable[[object], dict], folder: Path) 
     if failed := [fault for faults in shards.collect(failed) for fault in faults]:
         failed.append(f"{len(runs) - len(failed)} of {len(runs)} runs are kept in {folder}; run the same command again")
         raise InputError("\n".join(failed))
-    # Only in one process, which may delete the folder as soon as it has read the results.
+    # Only one process reads, and it may delete the folder as soon as it has the results.
     return shards.share(lambda: [json.loads(path.read_text(encoding="utf-8")) for path in kept.values()])

@@ -1,8 +1,8 @@
-"""Compare the words that a network names with those that trying every word names: `python -m benchmarks.words best`.
+"""Compare the words that explain an answer with those found by trying every word: `python -m benchmarks.words best`.
 
 It prints the CPU time per review of a prediction alone, with an estimate of all effects, with three words in each
-direction, and with all words; how many of the words named are those with the largest effects; and how good the estimate
-alone would be. Needs `make repro`; the reviews are of the training split.
+direction, and with all words. It also prints how many of the named words have the largest effects, and the errors of
+the estimate. It needs `make repro`; the reviews are from the training split.
 """
 
 import argparse
@@ -19,52 +19,52 @@ from sentiment.network import CompiledModel
 
 ROOT = Path(__file__).parents[1]
 COUNT = 3
-"""Words in each direction, as `make predict` names them."""
+"""Number of words in each direction, as in `make predict`."""
 
 
 def microseconds(run: Callable, reviews: int) -> tuple:
-    """The result of ``run()`` and its CPU time per review."""
+    """Return the result of ``run()`` and its CPU time per review."""
     start = time.process_time()
     result = run()
     return result, (time.process_time() - start) / reviews * 1e6
 
 
 def named(effects: list) -> list[str]:
-    """The words that would be shown, the largest effect first."""
+    """Return the words that are shown, the largest effect first."""
     return [word for word, _ in strongest([(str(gram), effect) for gram, effect in effects], COUNT)]
 
 
 def main(name: str, reviews: int) -> None:
-    """Print one line."""
+    """Print the times, the share of right words, and the errors of the estimate."""
     model, ids = load(ROOT / "models" / name).model, np.load(ROOT / "data" / name / "x_train.npy", mmap_mode="r")
     if not isinstance(model, CompiledModel):
-        sys.exit(f"error: {name}: expected a network of compiled blocks; the others try every word")
+        sys.exit(f"error: {name}: expected a network of compiled blocks; other models try every word")
     rows = np.array(ids[np.sort(np.random.default_rng(1).choice(len(ids), reviews, replace=False))])
     estimator = CompiledPredictor(model.layers, model.weights, batch=BATCH, explains=True)
-    estimator.explain(rows[:2])  # the first one warms up
+    estimator.explain(rows[:2])  # warms up
     model.explain(rows[:2], batch=BATCH, count=COUNT)
     _, alone = microseconds(lambda: model.predict(rows, batch=BATCH), reviews)
     (_, estimates), once = microseconds(lambda: estimator.explain(rows), reviews)
     (_, some), few = microseconds(lambda: model.explain(rows, batch=BATCH, count=COUNT), reviews)
     (_, every), all_words = microseconds(lambda: model.explain(rows, batch=BATCH, count=-1), reviews)
-    pairs = [(named(found), named(right)) for found, right in zip(some, every, strict=True)]
-    alike, total = sum(len({*found} & {*right}) for found, right in pairs), sum(len(right) for _, right in pairs)
-    first = sum(found[:1] == right[:1] for found, right in pairs)
+    pairs = [(named(few_words), named(right)) for few_words, right in zip(some, every, strict=True)]
+    alike, total = sum(len({*shown} & {*right}) for shown, right in pairs), sum(len(right) for _, right in pairs)
+    first = sum(shown[:1] == right[:1] for shown, right in pairs)
     print(
         f"{name}: {alone:,.0f} us; {once:,.0f} us with estimates; {few:,.0f} us with {COUNT} words in each direction;"
         f" {all_words:,.0f} us with all"
     )
-    print(f"{alike} of {total} words named are the right ones, {first} of {reviews} of the first")
+    print(f"{alike} of {total} named words are right, and {first} of {reviews} words with the largest effect")
     largest, signs, errors = [], [], []
-    for (_, found), right in zip(estimates, every, strict=True):
+    for (_, estimate), right in zip(estimates, every, strict=True):
         exact = np.array([effect for _, effect in right])
-        top, guessed = (set(np.argsort(-np.abs(values), kind="stable")[:3].tolist()) for values in (exact, found))
+        top, guessed = (set(np.argsort(-np.abs(values), kind="stable")[:3].tolist()) for values in (exact, estimate))
         largest.append(len(top & guessed) / len(top))
-        signs += [np.sign(exact[at]) == np.sign(found[at]) for at in top]
-        errors += [abs(found[at] / exact[at] - 1) for at in top]
+        signs += [np.sign(exact[at]) == np.sign(estimate[at]) for at in top]
+        errors += [abs(estimate[at] / exact[at] - 1) for at in top]
     print(
-        f"the estimate has {np.mean(largest):.2f} of the three largest, {np.mean(signs):.2f} of their signs,"
-        f" and their values to {np.median(errors):.2f} of themselves (median)"
+        f"the estimate finds {np.mean(largest):.2f} of the three largest effects, {np.mean(signs):.2f} of their signs;"
+        f" its median relative error is {np.median(errors):.2f}"
     )
 
 

@@ -5,7 +5,7 @@ import sys
 
 
 def _modules() -> list[str]:
-    """The folders that modules come from: none of the repository that is checked, which PYTHONPATH may name."""
+    """Return ``sys.path`` without the folders of the checked repository, some of which PYTHONPATH may name."""
     here = root = os.getcwd()
     while not os.path.exists(os.path.join(root, ".git")) and os.path.dirname(root) != root:
         root = os.path.dirname(root)
@@ -18,7 +18,7 @@ def _modules() -> list[str]:
 
 
 def _crash(*error) -> None:
-    """Show the traceback and exit with a code that is no verdict; Python's own, 1, is one here."""
+    """Show the traceback and exit with 70, because Python's own exit code, 1, is a verdict of the checks."""
     sys.__excepthook__(*error)
     sys.stderr.flush()
     os._exit(70)
@@ -29,4 +29,4 @@ if os.path.splitext(os.path.basename(sys.argv[0]))[0] in ("-m", "dvc-gate", "dvc
     import signal
 
     sys.excepthook = _crash  # an import that fails
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while it imports: no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports: no traceback

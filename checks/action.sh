@@ -1,4 +1,4 @@
-# The step of action.yml that checks. It reads CHECK, FOLDER, ARGUMENTS, PACKAGES, FORM, FAIL_FROM and PYTHON, and
+# The step of action.yml that runs a check. It reads CHECK, FOLDER, ARGUMENTS, PACKAGES, FORM, FAIL_FROM and PYTHON, and
 # GitHub's RUNNER_TEMP, GITHUB_ACTION_PATH, GITHUB_OUTPUT and GITHUB_STEP_SUMMARY.
 set -o nounset -o pipefail
 
@@ -12,17 +12,17 @@ esac
 case "$CHECK $FORM" in
   "$CHECK text") form=() ;;
   "$CHECK json" | "$CHECK markdown" | "gate github") form=("--$FORM") ;;
-  *) refuse "form: expected text, json, markdown or, of gate, github, got $FORM" ;;
+  *) refuse "form: expected text, json, markdown, or github for gate, got $FORM" ;;
 esac
 [[ "$FAIL_FROM" =~ ^[1-4]$ ]] || refuse "fail-from: expected 1, 2, 3 or 4, got $FAIL_FROM"
 cd -- "$FOLDER" || refuse "folder: expected one of the checkout, got $FOLDER"
 read -r -d '' -a arguments <<<"$ARGUMENTS"
 read -r -d '' -a packages <<<"$PACKAGES"
 
-# An environment of its own, so that the one of the pipeline stays as it is.
-place="$RUNNER_TEMP/dvc-checks"
-[ -d "$place" ] || "$PYTHON" -m venv "$place" || exit 3
-bin="$place/bin"; [ -d "$bin" ] || bin="$place/Scripts"
+# A separate environment, so that the pipeline's stays as it is.
+environment="$RUNNER_TEMP/dvc-checks"
+[ -d "$environment" ] || "$PYTHON" -m venv "$environment" || exit 3
+bin="$environment/bin"; [ -d "$bin" ] || bin="$environment/Scripts"
 "$bin/python" -m pip install --quiet --disable-pip-version-check "$GITHUB_ACTION_PATH/checks" \
   ${packages[@]+"${packages[@]}"} || exit 3
 

@@ -1,4 +1,4 @@
-"""The arrays in two versions of a file, compared bit by bit: NumPy's files, HDF5, and archives of such."""
+"""Comparison, bit by bit, of the arrays in two versions of a file: NumPy files, HDF5, and archives of these."""
 
 import io
 import math
@@ -9,15 +9,15 @@ from typing import Any
 
 
 def first_array(was: bytes, now: bytes) -> str | None:
-    """Name the first array, in the order of the file, that differs, and where; None if the files hold no arrays.
+    """Name the first array that differs, in the order of the file, and the first index; None if there is none.
 
-    NumPy reads the arrays, and h5py those of HDF5, where they are installed.
+    NumPy, and h5py for HDF5, are optional: without them the result is None.
     """
     if find_spec("numpy") is None:
         return None
     try:
         before, after = (dict(_arrays(side, _Budget(2**26 + 10 * len(side)))) for side in (was, now))
-    except Exception:  # a broken or hostile file makes its reader raise anything; the bytes differ in any case
+    except Exception:  # a reader of a broken or hostile file can raise any error; the bytes differ in any case
         return None
     differences = [text for name in before | after if (text := _difference(before.get(name), after.get(name), name))]
     if not differences:
@@ -27,7 +27,7 @@ def first_array(was: bytes, now: bytes) -> str | None:
 
 
 class _Budget:
-    """The bytes that may still be unpacked from a file, so that a small one can't fill the memory."""
+    """Number of bytes that may still be unpacked from a file: a small archive must not fill the memory."""
 
     def __init__(self, left: int):
         self.left = left
@@ -38,15 +38,15 @@ class _Budget:
             raise ValueError("expected fewer bytes")
 
 
-def _arrays(content: bytes, budget: _Budget, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the arrays of a file by their names; of an archive, those of its members."""
+def _arrays(content: bytes, budget: _Budget, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the name and the value of each array of a file, or of each member of an archive."""
     file = io.BytesIO(content)
     if content.startswith(b"PK"):
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 budget.spend(member.file_size + 1024)  # an archive may hold itself
                 with archive.open(member) as stream:
-                    yield from _arrays(stream.read(member.file_size), budget, f"{place}{member.filename}/")
+                    yield from _arrays(stream.read(member.file_size), budget, f"{prefix}{member.filename}/")
     elif content.startswith(b"\x93NUMPY"):
         import numpy as np
 
@@ -55,17 +55,17 @@ def _arrays(content: bytes, budget: _Budget, place: str = "") -> Iterator[tuple[
         shape, _, dtype = read(file)
         budget.spend(math.prod(shape) * dtype.itemsize)
         file.seek(0)
-        yield place.removesuffix("/").removesuffix(".npy") or "the array", np.load(file, allow_pickle=False)
+        yield prefix.removesuffix("/").removesuffix(".npy") or "the array", np.load(file, allow_pickle=False)
     elif content.startswith(b"\x89HDF\r\n\x1a\n") and find_spec("h5py") is not None:
         import h5py
 
         with h5py.File(file) as root:
-            found = []
-            root.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
-            for name in found:
+            names = []
+            root.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+            for name in names:
                 label = root[name].parent.attrs.get("name")
                 budget.spend(root[name].size * root[name].dtype.itemsize)
-                yield f"{place}{name}" + (f" ({label})" if label is not None else ""), root[name][()]
+                yield f"{prefix}{name}" + (f" ({label})" if label is not None else ""), root[name][()]
 
 
 def _difference(was: Any, now: Any, name: str) -> str | None:
@@ -83,5 +83,5 @@ def _difference(was: Any, now: Any, name: str) -> str | None:
     if not len(apart):
         return None
     index = np.unravel_index(apart[0], was.shape)
-    place = f"{name}[{', '.join(map(str, index))}]" if index else name
-    return f"{place}: recorded {was[index]!s}, found {now[index]!s}; {len(apart)} of its {was.size} numbers differ"
+    element = f"{name}[{', '.join(map(str, index))}]" if index else name
+    return f"{element}: recorded {was[index]!s}, found {now[index]!s}; {len(apart)} of its {was.size} numbers differ"

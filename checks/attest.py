@@ -1,4 +1,4 @@
-"""The verdicts of a verification, as an in-toto statement with SLSA's verification summary, for others to sign.
+"""An in-toto statement of the verdicts of ``verify``, with SLSA's verification summary, which a workflow can sign.
 
 https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md, https://slsa.dev/verification_summary/v1
 """
@@ -24,10 +24,10 @@ TOOL = "dvc-verify"
 
 
 def statement(report: dict) -> dict:
-    """The statement on a report of ``verify``: every file that ran again, by its SHA-256, and the verdict on them.
+    """Return the statement for a report of ``verify``: the SHA-256 of every file that a rerun made, and the verdicts.
 
     Raises:
-        InputError: No file ran again, so there is nothing to state.
+        InputError: The rerun made no file, so there is nothing to state.
     """
     subjects = [
         {"name": "/".join(filter(None, (row["output"], name))), "digest": {"sha256": digest}}
@@ -57,7 +57,7 @@ def statement(report: dict) -> dict:
 
 
 def _origin() -> str:
-    """The repository's address as Git knows it, without a name or password in it."""
+    """Return the address of the remote ``origin``, without a user name or password in it."""
     try:
         address = git(project(), "remote", "get-url", "origin")
     except InputError:

@@ -1,4 +1,4 @@
-"""The plots of a page in sections: first the charts that all models share, then those of each model."""
+"""Sections of a page of plots: first the charts that all models share, then the plots of each model."""
 
 import posixpath
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ class Section:
     pictures: list[Picture] = field(default_factory=list)
 
     def part(self, same: bool) -> "Section":
-        """The pictures that are the same on both sides, or the others."""
+        """Return a section with the pictures that are the same on both sides, or with the others."""
         return Section(self.title, [picture for picture in self.pictures if picture.same == same])
 
 
@@ -35,15 +35,15 @@ def arrange(
     revisions: list[str],
     stale: Callable[[str], object] = lambda file: False,
 ) -> list[Section]:
-    """Draw plots and put each under its model; those with nothing in them are left out.
+    """Draw plots and put each in the section of its model; empty sections are left out.
 
     Args:
-        plots: All of them.
-        models: Names, in the order of the sections.
-        settings: The repository's: which plots share a chart.
-        side: The working tree, whose params say which models share one.
-        revisions: One, or two of which the first is the base.
-        stale: Tells of a file if the stage that makes it was not rerun.
+        plots: The plots of all models.
+        models: Names of the models, in the order of the sections.
+        settings: The settings, which say which plots share a chart.
+        side: The working tree, whose params say which models share a chart.
+        revisions: One revision, or the base and another.
+        stale: Returns a true value if the stage that makes a file was not rerun.
     """
     models = list(models)
     sections = {name: Section(name) for name in (ALL, *models, REST)}
@@ -55,8 +55,8 @@ def arrange(
             picture = _replace(picture, "The same in both.", same=True)
         elif len(changed) < len(group):
             others = len(group) - len(changed)
-            said = "The other model is" if others == 1 else f"The other {others} models are"
-            picture = _replace(picture, f"{said} the same in both.")
+            subject = "The other model is" if others == 1 else f"The other {others} models are"
+            picture = _replace(picture, f"{subject} the same in both.")
         sections[ALL].pictures.append(picture)
     titles = name_plots({plot.name: plot.title for plot in alone})
     for plot in alone:
@@ -73,7 +73,7 @@ def _replace(picture: Picture, remark: str, same: bool = False) -> Picture:
 def _shared(
     plots: list[Plot], models: list[str], settings: Settings, side: Side
 ) -> tuple[list[tuple[str, dict[str, Plot]]], list[Plot]]:
-    """Plots that share a chart, by their models and under a title, and those that do not."""
+    """Return the plots that share a chart, with a title and by their models, and the other plots."""
     groups: dict[tuple[str, object], dict[str, Plot]] = {}
     alone = []
     for plot in plots:
@@ -100,7 +100,7 @@ def _shared(
 
 
 def model_of(files: Iterable[str], models: Iterable[str]) -> str | None:
-    """The model in whose folder all of these files are, or whose name they have; the longest name that fits.
+    """Return the model whose name is a folder or the file name in all of these paths; the longest such name.
 
     >>> model_of(["plots/a/roc.csv"], ["a", "b"]), model_of(["plots/a/roc.csv", "plots/b/roc.csv"], ["a", "b"])
     ('a', None)
@@ -117,7 +117,7 @@ def _mentions(file: str, model: str) -> bool:
 
 
 def name_plots(titles: dict[str, str]) -> dict[str, str]:
-    """Caption of each plot, by its name: its title, and where titles are equal, the part of the name that differs.
+    """Return the caption of each plot: its title, and where titles are equal also the part of the name that differs.
 
     >>> name_plots({"a/loss.tsv": "Training", "a/f1.tsv": "Training", "roc.csv": "ROC"})
     {'a/loss.tsv': 'Training: loss', 'a/f1.tsv': 'Training: f1', 'roc.csv': 'ROC'}
@@ -131,16 +131,16 @@ def name_plots(titles: dict[str, str]) -> dict[str, str]:
 
 
 def ranking(values: dict[str, float], headline: str) -> Picture:
-    """A chart of one number of every model, the highest on top."""
+    """Draw one number of every model, the highest at the top."""
     points = [{"model": name, headline: value, "rev": WORKTREE} for name, value in values.items()]
-    place = {"field": "model", "type": "nominal", "title": None, "sort": "-x"}
+    rank = {"field": "model", "type": "nominal", "title": None, "sort": "-x"}
     escaped = headline.replace("\\", "\\\\").replace(".", "\\.").replace("[", "\\[").replace("]", "\\]")
     value = {"field": escaped, "type": "quantitative", "title": headline, "scale": {"zero": False}}
     spec = {
         "data": {"values": points},
         "width": 200,
         "height": {"step": 22},
-        "encoding": {"y": place | {"axis": {"grid": True, "labelLimit": 240}}, "x": value},
+        "encoding": {"y": rank | {"axis": {"grid": True, "labelLimit": 240}}, "x": value},
         "layer": [
             {"mark": {"type": "circle", "size": 90, "color": "#945dd6", "opacity": 1}},
             {

@@ -4,21 +4,21 @@ from .comparison import Metric, Model, Report, listed
 from .shell import printable
 
 MARKER = "<!-- dvc-report -->"
-"""First line of the comment, by which CI finds it again."""
-LONGEST = 65_536
-"""Characters of the longest comment that GitHub takes."""
-ARTIFACT = "All of it, with the plots, is `index.html` in the report artifact of this run."
+"""First line of the comment. CI finds its earlier comment by this line."""
+MAX_COMMENT_CHARACTERS = 65_536
+"""Characters of the longest comment that GitHub accepts."""
+ARTIFACT = "The whole report, with the plots, is `index.html` in the report artifact of this run."
 CUT = "\nThe tables are cut here to fit a comment."
 
 
 def quote(text: str) -> str:
-    """Text as code, where GitHub finds no mention, and in entities, so that it finds no markup."""
+    """Return a text as code in HTML entities, so that GitHub finds neither a mention nor markup in it."""
     safe = (letter if letter.isalnum() or letter in " .,-" else f"&#{ord(letter)};" for letter in printable(text))
     return f"<code>{''.join(safe)}</code>"
 
 
 def to_markdown(report: Report) -> str:
-    """The report's tables, cut at their end to the longest comment that GitHub takes."""
+    """Return the report as Markdown; a report that is too long for GitHub loses its last rows."""
     lines = [MARKER, f"### {_plain(report.title)}", ""]
     for model in report.changed:
         lines.append(f"- {quote(model.name)}: {_plain(model.verdict)}" + _reasons(model.stale, " Not rerun since: "))
@@ -33,16 +33,16 @@ def to_markdown(report: Report) -> str:
     if report.params:
         lines += ["", f"| param | `{report.base}` | workspace |", "|:--|:--|:--|"]
         lines += [f"| {' | '.join(map(quote, param))} |" for param in report.params]
-    rest = [(model, metric) for model in report.models for metric in model.rest]
+    same = [(model, metric) for model in report.models for metric in model.same]
     fold = []
-    if rest:
+    if same:
         fold = ["", f"<details><summary>{report.unchanged(quote)}</summary>", "", *_heading(report)]
-        fold += [*(_row(*pair) for pair in rest), "", "</details>"]
+        fold += [*(_row(*pair) for pair in same), "", "</details>"]
     closing = "\n" + " ".join(filter(None, (report.rule, ARTIFACT))) + "\n"
-    if len("\n".join([*lines, *fold, closing])) <= LONGEST:
+    if len("\n".join([*lines, *fold, closing])) <= MAX_COMMENT_CHARACTERS:
         return "\n".join([*lines, *fold, closing])
     kept, size = len(lines), sum(len(line) + 1 for line in [*lines, CUT, closing])
-    while size > LONGEST:
+    while size > MAX_COMMENT_CHARACTERS:
         kept -= 1
         size -= len(lines[kept]) + 1
     return "\n".join([*lines[:kept], CUT, closing])
@@ -59,12 +59,12 @@ def _row(model: Model, metric: Metric) -> str:
         quote(text) if isinstance(value, str) else _plain(text)
         for text, value in ((before, metric.before), (after, metric.after))
     ]
-    judgement = "not rerun" if model.stale and metric.judgement == "the same" else metric.judgement
-    return f"| {quote(model.name)} | {quote(metric.name)} | {' | '.join(sides)} | {difference} | {judgement} |"
+    verdict = "not rerun" if model.stale and metric.verdict == "the same" else metric.verdict
+    return f"| {quote(model.name)} | {quote(metric.name)} | {' | '.join(sides)} | {difference} | {verdict} |"
 
 
 def _plain(text: str) -> str:
-    """Text outside of code: what could be markup or a mention in entities."""
+    """Return a text outside of code, with every character that could be markup or a mention as an entity."""
     plain = " .,;-()±—+"
     return "".join(letter if letter.isalnum() or letter in plain else f"&#{ord(letter)};" for letter in printable(text))
 

@@ -1,4 +1,4 @@
-"""Metrics and params of two sides, compared: what changed, by how much, and whether noise alone explains it."""
+"""Comparison of the metrics and params of two sides: the differences, and whether noise alone explains them."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from .shell import InputError
 from .sides import Fault, Side, same
 
 ABSENT = object()
-"""In place of a value that one side lacks."""
+"""Stands for a value that one side lacks."""
 DASH = "—"
 RULE = (
     "A difference between two single runs is beyond the noise between random seeds if it exceeds "
@@ -23,7 +23,7 @@ RULE = (
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric before and after, ``ABSENT`` where there is none. ``noise`` is the largest difference by chance."""
+    """One metric before and after; a missing value is ``ABSENT``. ``noise`` is the largest difference by chance."""
 
     name: str
     before: object
@@ -37,8 +37,8 @@ class Metric:
         return self.after - self.before if numbers and self.after != self.before else None
 
     @property
-    def judgement(self) -> str:
-        """New, gone, the same, changed, within or beyond the noise."""
+    def verdict(self) -> str:
+        """One of: new, gone, the same, changed, within ±noise, beyond ±noise."""
         if self.before is ABSENT or self.after is ABSENT:
             return "new" if self.before is ABSENT else "gone"
         if same(self.before, self.after):
@@ -50,7 +50,7 @@ class Metric:
 
     @property
     def shown(self) -> tuple[str, str, str]:
-        """Before, after and difference as text, numbers with equally many digits."""
+        """Before, after and difference as text; the numbers have equally many decimals."""
         sides = [value for value in (self.before, self.after) if is_number(value)]
         show = number_format(sides, self.difference)
         texts = [show(value, "") if is_number(value) else as_text(value) for value in (self.before, self.after)]
@@ -59,9 +59,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class Model:
-    """A model's metrics by name, the one its verdict begins with, and the file its noise is missing from, if any.
+    """A model's metrics by name, and the name of the metric with which its verdict begins.
 
-    ``stale`` says why the stage of its metrics, or one before that, was not rerun, if it was not.
+    ``unmeasured`` is the missing file of the noise, or empty. ``stale`` has the reasons why the stage of the metrics,
+    or a stage before it, was not rerun.
     """
 
     name: str
@@ -73,28 +74,28 @@ class Model:
     @property
     def changed(self) -> list[Metric]:
         """The metrics that are not the same."""
-        return [metric for metric in self.metrics.values() if metric.judgement != "the same"]
+        return [metric for metric in self.metrics.values() if metric.verdict != "the same"]
 
     @property
-    def rest(self) -> list[Metric]:
+    def same(self) -> list[Metric]:
         """The metrics that are the same."""
-        return [metric for metric in self.metrics.values() if metric.judgement == "the same"]
+        return [metric for metric in self.metrics.values() if metric.verdict == "the same"]
 
     @property
     def verdict(self) -> str:
-        """One sentence; of the files' own words it holds none but the name of the headline, which is a setting."""
-        judgements = [metric.judgement for metric in self.metrics.values()]
+        """One sentence. It quotes nothing from the metrics files; the name of the headline is a setting."""
+        verdicts = [metric.verdict for metric in self.metrics.values()]
         head = self.metrics.get(self.headline)
-        if set(judgements) <= {"the same"}:
+        if set(verdicts) <= {"the same"}:
             return "not rerun." if self.stale else "the same in every metric."
-        if set(judgements) == {"gone"}:
+        if set(verdicts) == {"gone"}:
             return "no results in the working tree."
-        if set(judgements) == {"new"}:
+        if set(verdicts) == {"new"}:
             return "new" + (f", {self.headline} {head.shown[1]}." if head and is_number(head.after) else ".")
         if head is None or head.difference is None:
-            rest = f"; {self.headline} is {head.judgement}." if head else "."
-            return f"{len(self.changed)} of {count(len(judgements), 'metric')} changed{rest}"
-        side, _, noise = head.judgement.partition(" ")
+            headline = f"; {self.headline} is {head.verdict}." if head else "."
+            return f"{len(self.changed)} of {count(len(verdicts), 'metric')} changed{headline}"
+        side, _, noise = head.verdict.partition(" ")
         before, after, difference = head.shown
         verb = "rose" if head.difference > 0 else "fell"
         text = f"{self.headline} {verb} from {before} to {after} ({difference})"
@@ -103,7 +104,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page and the comment say of metrics and params. ``params`` holds (name, before, after)."""
+    """All facts about metrics and params that the page and the comment show. ``params`` has (name, before, after)."""
 
     base: str
     head: str
@@ -112,8 +113,9 @@ class Report:
     faults: list[Fault] = field(default_factory=list)
     subject: str = ""  # first line of the base's message
     dirty: bool = False  # the working tree has changes that are not committed
-    upstream: tuple[str, ...] = ()  # why a stage that every model depends on was not rerun
-    unread: bool = False  # the base's pipelines could not be read, so that nothing there is known
+    upstream: tuple[str, ...] = ()  # reasons why a stage that every model depends on was not rerun
+    unread: bool = False  # the base's pipelines could not be read
+    plots: int = 0  # number of plots that changed
 
     @property
     def changed(self) -> list[Model]:
@@ -122,7 +124,7 @@ class Report:
 
     @property
     def stale(self) -> dict[tuple[str, ...], list[Model]]:
-        """Models whose metrics are the same because they were not rerun, by the reasons."""
+        """Models whose metrics are the same because they were not rerun, by the reasons for that."""
         groups: dict[tuple[str, ...], list[Model]] = {}
         for model in self.models:
             if model.stale and not model.changed:
@@ -131,16 +133,16 @@ class Report:
 
     @property
     def same(self) -> list[Model]:
-        """Models that are the same in every metric, and not for want of a run."""
+        """Models that were rerun and are the same in every metric."""
         return [model for model in self.models if not model.changed and not model.stale]
 
     @property
     def title(self) -> str:
-        """A heading: which models changed since the base."""
+        """Heading that names the models that changed since the base."""
         if self.unread:
             return f"Nothing is compared, as {self.base} could not be read"
         stale = [model for models in self.stale.values() for model in models]
-        entirely = {model.name: {metric.judgement for metric in model.metrics.values()} for model in self.changed}
+        entirely = {model.name: {metric.verdict for metric in model.metrics.values()} for model in self.changed}
         groups = {word: [model for model in self.changed if entirely[model.name] == {word}] for word in ("new", "gone")}
         changed = [model for model in self.changed if entirely[model.name] not in ({"new"}, {"gone"})]
         parts = [f"{_subject(changed, self.models)} changed"] if changed else []
@@ -152,28 +154,30 @@ class Report:
         if not parts and self.params:
             but = ", but no metric did" if self.models else ""
             return f"{count(len(self.params), 'param')} changed since {self.base}{but}"
+        if not parts and self.plots:
+            return f"{count(self.plots, 'plot')} changed since {self.base}"
         nothing = "Nothing that could be read changed" if self.faults else "Nothing changed"
         return f"{'; '.join(parts) or nothing} since {self.base}"
 
     @property
     def rule(self) -> str:
-        """Sentence that explains the noise; empty if there is none."""
+        """Sentence that explains the noise; empty if no noise was measured."""
         measured = any(metric.noise is not None for model in self.models for metric in model.metrics.values())
         return RULE if measured else ""
 
     def unchanged(self, name: Callable[[str], str] = str) -> str:
-        """One sentence on all that is the same, with the models' names as ``name`` quotes them; empty if nothing is."""
-        more = sum(len(model.rest) for model in self.changed)
+        """Return a sentence that names all equal metrics, or an empty text. ``name`` quotes the names of models."""
+        more = sum(len(model.same) for model in self.changed)
         stale = [name(model.name) for models in self.stale.values() for model in models]
         parts = []
         if self.same:
             parts.append(f"every metric of {listed([name(model.name) for model in self.same])}")
         if more:
             parts.append(
-                f"{count(more, 'metric')} of {listed([name(model.name) for model in self.changed if model.rest])}"
+                f"{count(more, 'metric')} of {listed([name(model.name) for model in self.changed if model.same])}"
             )
-        said = f"The same{' so far' if self.upstream else ''}: {'; '.join(parts)}." if parts else ""
-        return f"{said} Not rerun: {listed(stale)}.".strip() if stale else said
+        text = f"The same{' so far' if self.upstream else ''}: {'; '.join(parts)}." if parts else ""
+        return f"{text} Not rerun: {listed(stale)}.".strip() if stale else text
 
 
 def _subject(models: list[Model], among: list[Model]) -> str:
@@ -184,7 +188,7 @@ def _subject(models: list[Model], among: list[Model]) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """A number and its noun.
+    """Return a number with its noun in the singular or plural.
 
     >>> count(1, "plot"), count(2, "plot")
     ('1 plot', '2 plots')
@@ -193,7 +197,7 @@ def count(number: int, noun: str) -> str:
 
 
 def listed(names: list[str], most: int = 12) -> str:
-    """Names as a sentence has them.
+    """Join names with commas and *and*, for a sentence.
 
     >>> listed(["a"]), listed(["a", "b", "c"]), listed(["a", "b", "c"], 2)
     ('a', 'a, b and c', 'a, b and 1 more')
@@ -203,12 +207,12 @@ def listed(names: list[str], most: int = 12) -> str:
 
 
 def is_number(value: object) -> bool:
-    """True if a metric can be subtracted: a finite number, and no truth value."""
+    """True for a finite number that is no truth value, so that a difference can be computed."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def number_format(values: list, difference: float | None) -> Callable[[float, str], str]:
-    """Numbers of one row as text: with the digits that tell them apart, and at least four.
+    """Return a function that formats the numbers of one row, with enough digits to show their difference, or four.
 
     >>> show = number_format([0.829829, 0.829841], 0.000012)
     >>> show(0.829829, ""), show(0.000012, "+"), number_format([39053, 40000], 947)(39053, "")
@@ -223,7 +227,7 @@ def number_format(values: list, difference: float | None) -> Callable[[float, st
     if not any(isinstance(value, float) for value in values):
         return lambda value, sign: f"{value:{sign},}"
     largest = max((magnitude(value) for value in values if value), default=0)
-    digits = max(4, largest - magnitude(difference) + 2 if difference else 0)  # two of the difference
+    digits = max(4, largest - magnitude(difference) + 2 if difference else 0)  # shows two digits of the difference
     if not -4 <= largest < 15:
         digits = _fewest(values, min(digits, 17) - 1, lambda value, digits: f"{value:.{digits}e}")
         return lambda value, sign: f"{value:{sign}.{digits}e}"
@@ -233,19 +237,19 @@ def number_format(values: list, difference: float | None) -> Callable[[float, st
 
 
 def magnitude(value: float) -> int:
-    """The power of ten of a number's first digit."""
+    """Return the power of ten of a number's first digit."""
     return math.floor(math.log10(abs(value))) if value else 0
 
 
 def _fewest(numbers: list, digits: int, show: Callable[[float, int], str]) -> int:
-    """The fewest digits, of so many at most, that say each number exactly."""
+    """Return the smallest number of digits, at most ``digits``, that shows each number exactly."""
     while digits and all(float(show(value, digits - 1)) == value for value in numbers):
         digits -= 1
     return digits
 
 
 def as_text(value: object) -> str:
-    """A value as a file of JSON or YAML has it, absence as a dash.
+    """Return a value as JSON or YAML writes it; a missing value is a dash.
 
     >>> as_text(True), as_text(ABSENT), as_text(None), as_text("a"), as_text([1, True]), as_text(float("nan"))
     ('true', '—', 'null', 'a', '[1, true]', 'NaN')
@@ -256,10 +260,10 @@ def as_text(value: object) -> str:
 
 
 def read_noise(open_file: Callable[[str], IO], path: str) -> dict[str, float]:
-    """The largest difference by chance of each metric, from its standard deviation over seeds.
+    """Read the largest difference by chance of each metric, computed from its standard deviation over seeds.
 
     Raises:
-        InputError: The file is of another form: an object for each metric, with its ``std``.
+        InputError: The file does not have an object with ``std`` for each metric.
     """
     try:
         with open_file(path) as file:
@@ -272,7 +276,7 @@ def read_noise(open_file: Callable[[str], IO], path: str) -> dict[str, float]:
 
 
 def name_models(files: list[str]) -> dict[str, str]:
-    """A name for each metrics file: what tells its path from the others'.
+    """Name each metrics file by the part of its path that differs from the other paths.
 
     >>> name_models(["m/small.json", "m/full.json"]), name_models(["a/out/m.json", "b/out/m.json"])
     ({'m/small.json': 'small', 'm/full.json': 'full'}, {'a/out/m.json': 'a', 'b/out/m.json': 'b'})
@@ -292,7 +296,7 @@ def name_models(files: list[str]) -> dict[str, str]:
 
 
 def models_of(files: list[str], settings: Settings) -> dict[str, str]:
-    """A name for each metrics file that the settings do not hide."""
+    """Return the name of the model of each metrics file that the settings do not hide."""
     shown = [file for file in files if not any(fnmatchcase(file, pattern) for pattern in settings.hidden)]
     return dict(sorted(name_models(shown).items(), key=lambda pair: pair[1]))
 
@@ -304,18 +308,18 @@ def compare_metrics(
     open_file: Callable[[str], IO] = open,
     stale: Callable[[str], tuple[str, ...]] = lambda file: (),
 ) -> list[Model]:
-    """Models from the metrics files of both sides, each with the noise that was measured of it, if any was.
+    """Return the models of the metrics files of both sides, each with its measured noise.
 
     Args:
         before: The base.
         after: The working tree.
-        settings: The repository's.
+        settings: The settings of the repository.
         open_file: Opens a file of the working tree.
-        stale: Why the stage that makes a file was not rerun, if it was not.
+        stale: Returns the reasons why the stage that makes a file was not rerun.
     """
     models = []
     broken = {fault.file for fault in after.faults}
-    unknown = {fault.file for fault in before.faults if fault.why != "missing"}  # what is new can't be said
+    unknown = {fault.file for fault in before.faults if fault.why != "missing"}  # which metrics are new is unknown
     files = sorted({*before.metrics, *after.metrics} - unknown)
     for file, name in models_of(files, settings).items():
         measured, noise = settings.noise.replace("{model}", name), None
@@ -335,7 +339,7 @@ def compare_metrics(
 
 
 def compare_params(before: Side, after: Side) -> list[tuple[str, str, str]]:
-    """The params that differ: name, value before and after."""
+    """Return the params that differ: name, value before and value after."""
     changed = []
     unknown = {fault.file for fault in (*before.faults, *after.faults) if fault.why != "missing"}
     for file in sorted({*before.params, *after.params} - unknown):

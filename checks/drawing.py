@@ -1,4 +1,4 @@
-"""Plots as pictures: by the definitions and templates of the repository, in SVG that runs and fetches nothing."""
+"""Drawing of DVC's plots by the repository's definitions and templates, as SVG that runs and fetches nothing."""
 
 import copy
 import errno
@@ -25,13 +25,13 @@ from dvc_render.vega_templates import TEMPLATES, LinearTemplate, SimpleLinearTem
 from .shell import InputError, explain, printable
 from .sides import WORKTREE
 
-FEW = 60  # points of a plot that are drawn as such: one alone makes no line
-MODEL = "model"  # field of a chart of several models
-ADDRESS_SPACE = 72 << 30  # bytes that V8, which draws, reserves and does not use
+FEW = 60  # up to so many points, each is also drawn as a dot, because one point alone makes no line
+MODEL = "model"  # field with the model's name, in a chart of several models
+ADDRESS_SPACE = 72 << 30  # bytes; V8, which draws the plots, reserves them without use
 COLORS = ("#4c78a8", "#f58518", "#e45756", "#2f9e8f", "#54a24b", "#b279a2", "#9d755d", "#d67195", "#8a8a8a", "#b8961f")
 INK = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
-THEME = {  # the ink is the page's, so that one picture serves light and dark
-    "aria": False,  # one label for the picture instead of one for each of its points
+THEME = {  # text and lines have the colour of the page's text, for light and dark pages
+    "aria": False,  # the picture has one label, instead of one for each point
     "background": None,
     "view": {"stroke": None},
     "axis": {**INK, "titleFontWeight": "normal", "gridColor": "currentColor", "gridOpacity": 0.15}
@@ -39,32 +39,29 @@ THEME = {  # the ink is the page's, so that one picture serves light and dark
     | {"domainColor": "currentColor", "domainOpacity": 0.5, "tickColor": "currentColor", "tickOpacity": 0.5},
     "header": {**INK, "title": None},
     "legend": {**INK, "labelLimit": 0, "orient": "bottom", "columns": 1, "symbolSize": 300}
-    | {"gradientDirection": "horizontal"},  # below, so that a picture is no wider than a phone
+    | {"gradientDirection": "horizontal"},  # at the bottom, so that the picture fits a phone
 }
 FAULTS = (DvcException, DvcRenderError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
-"""Errors of a plot whose definition, template or data is not what DVC expects."""
+"""Errors of a plot whose definition, template or data DVC can't use."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot: its title, what it shows, the drawing (empty without data), a remark, and whether both sides agree.
-
-    A plot that is an image has no drawing but ``images``, each with its revision and as an address that holds it.
-    """
+    """A plot as it is shown on the page."""
 
     title: str
-    label: str
-    svg: str
+    label: str  # text for screen readers
+    svg: str  # empty without data, and for an image
     remark: str
-    images: tuple[tuple[str, str], ...] = ()
-    same: bool = False
+    images: tuple[tuple[str, str], ...] = ()  # a revision and a data URL for each
+    same: bool = False  # the data of both sides are equal
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot of DVC's with what it is drawn from, its files, and the faults that keep it from being drawn.
+    """A plot of DVC's, its data files, and the faults because of which it can't be drawn.
 
-    ``renderer`` is None if DVC can't say what to draw.
+    ``renderer`` has the data and the template; it is None if DVC can't match them.
     """
 
     name: str
@@ -78,27 +75,32 @@ class Plot:
         return (self.renderer and self.renderer.properties.get("title")) or self.name
 
     def points(self, revision: str) -> list[dict]:
-        """Its data on one side."""
+        """Return the data of one side."""
         points = self.renderer.datapoints if self.renderer else []
         chosen = [point for point in points if point["rev"] == revision]
         return [{key: value for key, value in point.items() if key != "rev"} for point in chosen]
 
     def same(self, revisions: list[str]) -> bool:
-        """True if both sides have the same data."""
+        """True if both sides have equal data."""
         if self.faults or len(revisions) < 2:
             return False
         first, second = map(self.points, revisions)
         return bool(first) and repr(first) == repr(second)
 
+    def changed(self, revisions: list[str]) -> bool:
+        """True if the two sides have other data."""
+        first, second = map(self.points, revisions)
+        return repr(first) != repr(second)
+
 
 def find_plots(data: dict[str, dict], revisions: list[str], open_file: Callable[[str], IO], folder: str) -> list[Plot]:
-    """The plots of all sides, each matched with its data and template by itself, so that one's faults are its own.
+    """Match each plot of all sides with its data and template, separately, so that a fault concerns one plot only.
 
     Args:
-        data: Of each revision, as DVC collects it.
+        data: Definitions and data of each revision, as DVC collects them.
         revisions: The base first.
         open_file: Opens a file of the working tree, if it may be opened.
-        folder: Where the repository keeps its templates.
+        folder: The folder of the repository's templates.
     """
     plots = []
     for name, group in PlotsData(data).group_definitions().items():
@@ -117,15 +119,15 @@ def find_plots(data: dict[str, dict], revisions: list[str], open_file: Callable[
         renderer = None
         if not faults:
             try:
-                (found,) = match_defs_renderers(sides)
-                renderer = found.renderer
+                (match,) = match_defs_renderers(sides)
+                renderer = match.renderer
                 renderer.datapoints.sort(key=lambda point: revisions.index(point["rev"]))
                 faults = [
                     f"{file} could not be read in {revision}: {_fault(error)}."
-                    for revision, errors in found.source_errors.items()
+                    for revision, errors in match.source_errors.items()
                     for file, error in errors.items()
                     if not isinstance(error, FileNotFoundError) or revision == WORKTREE
-                ] + [f"In {revision}: {_fault(error)}." for revision, error in found.definition_errors.items()]
+                ] + [f"In {revision}: {_fault(error)}." for revision, error in match.definition_errors.items()]
             except FAULTS as error:
                 faults.append(f"Not drawn: {_fault(error)}.")
         plots.append(Plot(name, tuple(files), renderer, tuple(dict.fromkeys(faults))))
@@ -133,11 +135,11 @@ def find_plots(data: dict[str, dict], revisions: list[str], open_file: Callable[
 
 
 def find_template(name: str | None, open_file: Callable[[str], IO], folder: str) -> Template:
-    """A template of the repository's by name or path, or one of DVC's.
+    """Return a template of the repository by name or path, or one of DVC's.
 
     Raises:
-        ValueError: There is none, or it is no JSON.
-        OSError: It can't be opened.
+        ValueError: There is no such template, or it is not JSON.
+        OSError: The file can't be opened.
     """
     for path in (posixpath.join(folder, name), posixpath.join(folder, f"{name}.json"), name) if name else ():
         try:
@@ -150,14 +152,14 @@ def find_template(name: str | None, open_file: Callable[[str], IO], folder: str)
                 continue
             raise
     builtin = {template.DEFAULT_NAME: template for template in TEMPLATES}
-    builtin |= {None: SimpleLinearTemplate, LinearTemplate.DEFAULT_NAME: SimpleLinearTemplate}  # that to smooth by hand
+    builtin |= {None: SimpleLinearTemplate, LinearTemplate.DEFAULT_NAME: SimpleLinearTemplate}  # DVC's own has a slider
     if name in builtin:
         return builtin[name]()
     raise ValueError(f"there is no template {name!r} in {folder}, and DVC has none of that name")
 
 
 def draw(plot: Plot, title: str, revisions: list[str], stale: bool = False) -> Picture:
-    """A plot under a title, of one revision or of two, the first beneath; of one alone where both are the same."""
+    """Draw a plot of one or two revisions, the first below the second; a plot with equal data is drawn once."""
     remarks, same = list(plot.faults), plot.same(revisions)
     shown = [revision for revision in revisions if plot.points(revision)]
     if shown == [WORKTREE] and len(revisions) > 1:
@@ -175,7 +177,7 @@ def draw(plot: Plot, title: str, revisions: list[str], stale: bool = False) -> P
     if isinstance(renderer, VegaRenderer) and shown:
         points, omitted = drop_infinite([point for point in renderer.datapoints if point["rev"] in shown])
         renderer.datapoints[:] = points
-        renderer.properties["revs_with_datapoints"] = shown[::-1]  # DVC's colours are those of the workspace first
+        renderer.properties["revs_with_datapoints"] = shown[::-1]  # DVC assigns its first colour to the workspace
         try:
             svg = to_svg(renderer.get_filled_template(), points)
             remarks.append(omitted)
@@ -191,7 +193,7 @@ def draw(plot: Plot, title: str, revisions: list[str], stale: bool = False) -> P
 
 
 def draw_together(plots: dict[str, Plot], title: str, revisions: list[str]) -> Picture:
-    """One chart of a plot that several models have: a colour for each, the base in dashes."""
+    """Draw the same plot of several models in one chart, with a colour for each model and the base in dashes."""
     points, shown = [], set()
     for name, plot in plots.items():
         same = plot.same(revisions)
@@ -212,12 +214,12 @@ def draw_together(plots: dict[str, Plot], title: str, revisions: list[str]) -> P
 
 
 def to_svg(spec: dict, points: list[dict], models: tuple[str, ...] = (), dashes: bool = False) -> str:
-    """Draw a Vega-Lite plot without its title, which the page has as a caption; nothing if there is nothing to draw.
+    """Draw a Vega-Lite plot without its title, which is the caption on the page; an empty spec gives an empty text.
 
     Args:
-        spec: With its data.
-        points: Its data.
-        models: Names that get a colour each, in place of the revisions.
+        spec: The plot, with its data.
+        points: The data.
+        models: Names of models that get a colour each; otherwise the revisions get colours.
         dashes: Draw all revisions but the working tree in dashes.
 
     Raises:
@@ -229,7 +231,7 @@ def to_svg(spec: dict, points: list[dict], models: tuple[str, ...] = (), dashes:
     spec = {name: copy.deepcopy(part) if name != "data" else part for name, part in spec.items() if name != "title"}
     for parameter in spec.get("params", []):
         if isinstance(parameter.get("bind"), dict) and parameter["bind"].get("input") == "checkbox":
-            parameter.setdefault("value", True)  # nobody can tick it here: it shows the counts of a matrix
+            parameter.setdefault("value", True)  # a picture has no checkbox: always show the counts of a matrix
     lines = '"line"' in json.dumps({name: part for name, part in spec.items() if name != "data"}, default=str)
     symbol = {"symbolType": "stroke"} if lines else {}
     tidy(spec, points, symbol, models, dashes)
@@ -244,12 +246,12 @@ def to_svg(spec: dict, points: list[dict], models: tuple[str, ...] = (), dashes:
 
 
 def check_address_space() -> None:
-    """Refuse a limit of this process's address space under which drawing would abort.
+    """Refuse to draw with a limit of the address space that is too small for V8, which would abort.
 
     Raises:
-        InputError: There is such a limit.
+        InputError: The limit is too small.
     """
-    if sys.platform == "win32":  # which has no such limit
+    if sys.platform == "win32":  # has no such limit
         return
     import resource
 
@@ -262,7 +264,7 @@ def check_address_space() -> None:
 
 
 def drop_infinite(points: list[dict]) -> tuple[list[dict], str]:
-    """Points with null in place of numbers that no axis can show, and a remark on them.
+    """Replace numbers that are not finite by null, and return a remark on them.
 
     >>> drop_infinite([{"x": 1, "y": float("nan")}, {"x": "2", "y": "Infinity"}, {"x": "3", "y": "word"}])
     ([{'x': 1, 'y': None}, {'x': '2', 'y': None}, {'x': '3', 'y': 'word'}], '2 values are not finite, so not drawn.')
@@ -283,14 +285,14 @@ def _is_infinite(value: object) -> bool:
 
 
 def is_whole(value: object) -> bool:
-    """True if a number, or a cell of a table, is an integer."""
+    """True if a number, or the text in a cell of a table, is an integer."""
     return isinstance(value, int) or (isinstance(value, str) and re.fullmatch(r"[-+]?\d+", value) is not None)
 
 
 def tidy(spec: object, points: list[dict], symbol: dict, models: tuple[str, ...], dashes: bool) -> None:
-    """Give axes of integers no fractions, and the legend of revisions, which name themselves, no title but a symbol.
+    """Change a plot in place: no fractions on axes of integers, and no title above the legend of revisions.
 
-    In a chart of ``models`` the colours are theirs.
+    In a chart of ``models`` each model gets a colour.
     """
     if isinstance(spec, list):
         for part in spec:
@@ -298,9 +300,12 @@ def tidy(spec: object, points: list[dict], symbol: dict, models: tuple[str, ...]
     elif isinstance(spec, dict):
         for name, part in list(spec.items()):
             if isinstance(part, dict) and name in ("x", "y") and part.get("type") == "quantitative":
-                if all(is_whole(point.get(part.get("field"))) for point in points):
+                values = [point.get(part.get("field")) for point in points]
+                if all(map(is_whole, values)):
                     whole = {"tickCount": {"expr": f"max(1, min(5, span(domain('{name}'))))"}}
                     part["axis"] = whole | (part.get("axis") or {})
+                elif (value := only_number(values)) is not None:  # which Vega rounds to an integer
+                    part["axis"] = {"values": [value], "format": ".4"} | (part.get("axis") or {})
             elif isinstance(part, dict) and name == "color" and part.get("field") == "rev":
                 several = len({point.get("rev") for point in points}) > 1
                 part |= {"title": None, "legend": symbol if several else None}
@@ -318,8 +323,17 @@ def tidy(spec: object, points: list[dict], symbol: dict, models: tuple[str, ...]
                 tidy(part, points, symbol, models, dashes)
 
 
+def only_number(values: list) -> float | None:
+    """The number that all cells of a column stand for; None if they stand for several, or for none."""
+    try:
+        numbers = {float(value) for value in values}
+    except (TypeError, ValueError):
+        return None
+    return numbers.pop() if len(numbers) == 1 else None
+
+
 def to_image(point: dict) -> tuple[str, str]:
-    """The revision of an image that DVC read, and an address that holds it, of the kind that its name says."""
+    """Return the revision of an image that DVC read, and the image as a data URL."""
     kind = mimetypes.guess_type(point["filename"])[0] or "image/png"
     return point["rev"], f"data:{kind};base64,{point['src'].partition(',')[2]}"
 

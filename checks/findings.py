@@ -19,14 +19,14 @@ class _Absent:
 
 
 ABSENT = _Absent()
-"""In place of the value of a key that one side lacks."""
+"""Stands for the value of a key that one side lacks."""
 
 
 class Kind(Enum):
     """A kind of fault: a word for it, the exit code, and a remedy."""
 
     UNKNOWN = ("unknown", 0, "")
-    STALE = ("stale", 1, "run `dvc repro` and commit what it writes, or `dvc commit` if the results hold as they are")
+    STALE = ("stale", 1, "run `dvc repro` and commit what it writes, or `dvc commit` if the results are still valid")
     LINE_ENDS = (
         "line ends",
         1,
@@ -40,7 +40,7 @@ class Kind(Enum):
         "inconsistent",
         2,
         "run `dvc repro --force STAGE` and commit what it writes; "
-        "an edit that is not committed is taken back by `git checkout HEAD -- FILE`",
+        "`git checkout HEAD -- FILE` undoes an edit that is not committed",
     )
     UNREADABLE = ("unreadable", 3, "")
 
@@ -50,10 +50,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """A stage, one of its files or keys, what is wrong with it, what was recorded and what the tree has."""
+    """One fault: its kind, the stage, a file or key of the stage, the cause, and the recorded and the present value."""
 
     kind: Kind
-    file: str  # that Git keeps: of the pipeline, relative to the checked folder
+    file: str  # of the pipeline, relative to the checked folder
     stage: str
     what: str
     cause: str
@@ -64,7 +64,7 @@ class Finding:
         return self.line(self.stage or self.file, self.what)
 
     def line(self, where: str, what: str) -> str:
-        """One line on a terminal, of stages and files of these names."""
+        """Format one line for a terminal. ``where`` names the stages, ``what`` the files or keys."""
         text = ": ".join(filter(None, (self.kind.word, where, what, self.cause)))
         if self.kind not in (Kind.UNKNOWN, Kind.MISSING) and (self.recorded is not ABSENT or self.found is not ABSENT):
             text += f": recorded {_short(self.recorded)}, found {_short(self.found)}"
@@ -73,10 +73,10 @@ class Finding:
 
 @dataclass
 class Report:
-    """The findings in one folder, how many stages were judged, and what was passed over.
+    """Findings in one folder, the number of checked stages, and notes on what was not checked.
 
-    ``prefix`` is the checked folder's path from the root of the Git repository; ``proofs`` has by stage the kinds of
-    machine on which a rerun found each verdict, where Git keeps a record of them.
+    ``prefix`` is the checked folder's path from the root of the Git repository. ``proofs`` maps each stage to the
+    verdicts in ``proofs.jsonl``, and each verdict to the kinds of machine whose reruns gave it.
     """
 
     stages: int = 0
@@ -86,40 +86,43 @@ class Report:
     proofs: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def code(self, strict: bool = False) -> int:
-        """The exit code; ``strict`` counts the unknown as stale."""
+        """Return the exit code; ``strict`` counts unknown findings as stale."""
         worst = max((finding.kind.code for finding in self.findings), default=0)
         return max(worst, Kind.STALE.code if strict and self.findings else worst)
 
     def groups(self, verbose: bool = False) -> list[tuple[Finding, list[str], list[str]]]:
-        """Findings of one cause together: the first of them, their stages and their files; each alone if ``verbose``.
+        """Group the findings of one cause; ``verbose`` puts each finding in a group of its own.
 
-        Those of several stages that say the same are one, and so are those of one stage that differ in the file alone.
+        A group holds findings that differ in the stage alone, or in the file alone.
+
+        Returns:
+            The first finding of each group, the stages of the group and its files.
         """
         if verbose:
             return [(finding, [finding.stage or finding.file], [finding.what]) for finding in self.findings]
         stages: dict[tuple, list[Finding]] = {}
         for finding in self.findings:
-            stages.setdefault((finding.what, *_said(finding)), []).append(finding)
+            stages.setdefault((finding.what, *_cause(finding)), []).append(finding)
         files: dict[tuple, list[Finding]] = {}
         for group in stages.values():
-            places = tuple(dict.fromkeys(finding.stage or finding.file for finding in group))
-            files.setdefault((places, *_said(group[0])), []).append(group[0])
-        return [(group[0], [*places], [finding.what for finding in group]) for (places, *_), group in files.items()]
+            names = tuple(dict.fromkeys(finding.stage or finding.file for finding in group))
+            files.setdefault((names, *_cause(group[0])), []).append(group[0])
+        return [(group[0], [*names], [finding.what for finding in group]) for (names, *_), group in files.items()]
 
 
 def as_text(report: Report, verbose: bool = False) -> str:
-    """A line for each cause and note, the remedies, and a line to close with."""
+    """A line for each cause and note, the remedies, and the number of findings of each kind."""
     groups = sorted(report.groups(verbose), key=lambda group: group[0].kind is Kind.UNKNOWN)
     lines = [finding.line(_where(stages), few(files)) for finding, stages, files in groups]
     if any(len(stages) > 1 or few(files) != ", ".join(files) for _, stages, files in groups):
         lines.append("note: --verbose names each stage and file")
     lines += [printable(f"note: {note}") for note in report.notes]
     if verbose:
-        lines += [printable(f"proof: {stage}: {_machines(found)}") for stage, found in report.proofs.items()]
+        lines += [printable(f"proof: {stage}: {_machines(verdicts)}") for stage, verdicts in report.proofs.items()]
     counts = {kind: sum(finding.kind is kind for finding in report.findings) for kind in Kind}
     lines += [f"{kind.word}: {kind.remedy}" for kind in Kind if counts[kind] and kind.remedy]
-    said = [f"{count} {kind.word}" for kind, count in counts.items() if count]
-    return "\n".join([*lines, f"{_stages(report)}: {', '.join(said) or f'as {LOCK_FILE} describes them'}"])
+    words = [f"{count} {kind.word}" for kind, count in counts.items() if count]
+    return "\n".join([*lines, f"{_stages(report)}: {', '.join(words) or f'as {LOCK_FILE} describes them'}"])
 
 
 def as_json(report: Report, verbose: bool = False) -> str:
@@ -149,7 +152,7 @@ def as_markdown(report: Report, verbose: bool = False) -> str:
 
 
 def as_annotations(report: Report, verbose: bool = False) -> str:
-    """GitHub's workflow commands, which it shows beside the pipeline's file."""
+    """GitHub's workflow commands, which GitHub shows beside the pipeline's file."""
 
     def quote(text: str, more: str = "") -> str:
         return "".join(f"%{ord(letter):02X}" if letter in "%\r\n" + more else letter for letter in printable(text))
@@ -165,24 +168,23 @@ def as_annotations(report: Report, verbose: bool = False) -> str:
 
 
 def few(names: list[str]) -> str:
-    """The first names of a list, and how many more there are."""
+    """List the first five names, and the number of the others."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _machines(found: dict[str, list[str]]) -> str:
-    said = [f"{verdict} on {' and '.join(machines)}" for verdict, machines in found.items()]
-    return "; ".join(said) or "none"
+def _machines(verdicts: dict[str, list[str]]) -> str:
+    return "; ".join(f"{verdict} on {' and '.join(machines)}" for verdict, machines in verdicts.items()) or "none"
 
 
 def _where(stages: list[str]) -> str:
     return stages[0] if len(stages) == 1 else f"{len(stages)} stages"
 
 
-def _said(finding: Finding) -> tuple:
-    """Whatever two findings on one line have in common; the sides of what can't be judged are not shown."""
+def _cause(finding: Finding) -> tuple:
+    """Return what the findings of a group have in common; the line of an unknown finding shows no values."""
     if finding.kind is Kind.UNKNOWN:
         return finding.kind, finding.cause
-    if finding.kind is Kind.MISSING:  # a line each
+    if finding.kind is Kind.MISSING:  # each has a line of its own
         return finding.kind, finding.cause, finding.what
     return finding.kind, finding.cause, repr(finding.recorded), repr(finding.found)
 
@@ -197,7 +199,7 @@ def _stages(report: Report) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value of a params file in JSON's types; a number that JSON lacks and a date are text."""
+    """Convert a value of a params file to JSON's types; dates and numbers that JSON lacks become text."""
     if isinstance(value, Content):
         return value._asdict()
     if isinstance(value, dict):

@@ -1,11 +1,11 @@
-"""Does every dvc.lock describe this tree? Answered in a fresh clone: no data, cache or network, in seconds.
+"""Does every dvc.lock describe this tree? Works in a fresh clone, without data, cache or network, in seconds.
 
-Exit code 0: it does, or what is left can't be judged here. 1, stale: the tree moved on from a lock. 2, inconsistent:
-a result in Git or a lock was edited by hand, for no run writes such a pair. 3, unreadable: a file that DVC can't read.
-The largest that applies.
+Exit code 0: yes, as far as a clone shows it. 1, stale: params, code, a command or data differ from a lock. 2,
+inconsistent: a result in Git contradicts a lock, so one of the two was edited by hand. 3, unreadable: DVC can't read a
+file. The largest code that applies is returned.
 
-What Git keeps is compared by content, data by what the two sides of it recorded. So a lock forged on both sides passes
-here: only a rerun proves results, which is what ``verify`` does.
+Files in Git are compared by content, data by the hashes that the stage that makes it and the stage that reads it
+recorded. So a lock whose two hashes are both forged passes: only a rerun (``verify``) proves results.
 """
 
 import os
@@ -16,7 +16,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from .findings import Finding, Kind, Report, as_annotations, as_json, as_markdown, as_text
-from .judge import Judge
+from .locks import LockCheck
 from .reading import ReadOnlyRepo
 from .shell import InputError, Parser, command, explain, git
 from .tree import within
@@ -25,23 +25,23 @@ FORMS = {"--json": as_json, "--markdown": as_markdown, "--github": as_annotation
 
 
 def gate(folder: Path, remote: bool = False) -> Report:
-    """Judge every pipeline of the DVC repository around a folder, and of those below it.
+    """Check every pipeline of the DVC repository around a folder, and of the repositories below the folder.
 
     Args:
-        folder: In the repository.
-        remote: Ask the remotes for the data too.
+        folder: A folder in the repository.
+        remote: Also check that the remotes have the data.
 
     Raises:
-        InputError: There is none, or DVC or Git can't open it.
+        InputError: There is no repository, or DVC or Git can't open it.
     """
     report = Report(prefix=prefix(folder))
     for root in repositories(folder):
         try:
             with ReadOnlyRepo(root) as repo:
-                judge = Judge(repo, folder, report)
-                judge.judge()
+                check = LockCheck(repo, folder, report)
+                check.run()
                 if remote:
-                    judge.ask_remotes()
+                    check.check_remotes()
         except (DvcException, OSError, ValueError) as error:
             settings = Path(root, ".dvc/config")
             if root == os.path.realpath(folder) or not within(root, os.path.realpath(folder)):
@@ -53,7 +53,7 @@ def gate(folder: Path, remote: bool = False) -> Report:
 
 
 def prefix(folder: Path) -> str:
-    """The path of a folder from the root of the Git repository around it; empty without one."""
+    """Return the path of a folder from the root of its Git repository; empty without Git."""
     try:
         return git(folder, "rev-parse", "--show-prefix")
     except InputError:
@@ -61,7 +61,7 @@ def prefix(folder: Path) -> str:
 
 
 def repositories(folder: Path) -> list[str]:
-    """The roots of the DVC repository around a folder and of those that Git keeps below it.
+    """Return the roots of the DVC repository around a folder, and of those in Git below the folder.
 
     Raises:
         InputError: There is none.
@@ -87,10 +87,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Print what is wrong in the folder that the command line names, and return the exit code."""
     parser = Parser(prog="dvc-gate", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="in a DVC repository; here by default")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 where something can't be judged")
-    parser.add_argument("--warn", action="store_true", help="exit with 0 whatever is found")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if something is unknown")
+    parser.add_argument("--warn", action="store_true", help="exit with 0 whatever the verdict")
     parser.add_argument("--verbose", action="store_true", help="a line for each stage and file")
-    parser.add_argument("--remote", action="store_true", help="also ask DVC's remotes for every recorded output")
+    parser.add_argument("--remote", action="store_true", help="also check that the remotes have all recorded outputs")
     forms = parser.add_mutually_exclusive_group()
     for option, form in FORMS.items():
         forms.add_argument(option, action="store_const", dest="form", const=form, help=form.__doc__)

@@ -1,4 +1,4 @@
-"""Several recorded runs, each compared with each: which agree, and where two of them first differ."""
+"""Comparison of each pair of several recorded runs: which agree, and where two of them first differ."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -10,7 +10,7 @@ from .values import IDENTICAL, VERDICTS
 
 
 class Run(NamedTuple):
-    """A revision or a folder as the user named it, its commit if it has one, and its stages as they are recorded."""
+    """The name of a revision or folder as the user wrote it, its commit ("" for a folder), and its recorded stages."""
 
     name: str
     commit: str
@@ -18,15 +18,15 @@ class Run(NamedTuple):
 
 
 def compare_each(runs: list[Run], compare: Callable[[dict, dict], list]) -> dict:
-    """Compare each run with each.
+    """Compare each pair of runs.
 
     Args:
-        runs: In the order of the matrix.
-        compare: Returns the rows of the stages of two runs.
+        runs: The runs, in the order of the matrix.
+        compare: Returns the rows for the stages of two runs.
 
     Returns:
-        What ``--json`` prints: the runs, the worst verdict, and for each two runs their verdict and the first output
-        that is not identical, in the order in which the stages run.
+        The object that ``--json`` prints: the runs, the worst verdict, and for each pair of runs the verdict and the
+        first output that is not identical, in the order in which the stages run.
 
     Raises:
         InputError: Two runs have no output that can be compared.
@@ -52,7 +52,7 @@ def compare_each(runs: list[Run], compare: Callable[[dict, dict], list]) -> dict
 
 
 def as_text(report: dict) -> str:
-    """The matrix for a terminal: a verdict for each two runs, and below it where the two first differ."""
+    """The matrix for a terminal: a verdict for each pair of runs, and below it where the two runs first differ."""
     rows = _table(report)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -72,7 +72,7 @@ def _title(report: dict) -> str:
 
 
 def _table(report: dict) -> list[list[str]]:
-    """The cells of the matrix; each run has a letter, which heads its column."""
+    """Return the cells of the matrix; a letter stands for each run and is the title of its column."""
     count = len(report["runs"])
     cells = [["" for _ in range(count)] for _ in range(count)]
     for pair in report["pairs"]:
@@ -94,7 +94,7 @@ def _firsts(report: dict) -> list[str]:
 
 
 def _letter(number: int) -> str:
-    """The name of a run in the matrix.
+    """Return the letter of a run in the matrix.
 
     >>> _letter(0), _letter(25), _letter(26)
     ('a', 'z', 'a2')

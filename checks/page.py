@@ -1,4 +1,4 @@
-"""A report, or the plots of the working tree, as a page that needs nothing else; every word of a file is escaped."""
+"""A report, or the plots of the working tree, as a self-contained page; all text from files is escaped."""
 
 import html
 import re
@@ -15,12 +15,12 @@ PAGE = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-
 
 
 def escape(text: str) -> str:
-    """Text as markup that shows it, and codes that would not show written out."""
+    """Return text as HTML, with invisible characters written out."""
     return html.escape(printable(text))
 
 
 def report_page(report: Report, sections: list[Section]) -> str:
-    """The report: what changed, its numbers, params and pictures; the rest folded away."""
+    """Return the page of a report: verdicts, changed metrics, params and plots; what is the same is folded."""
     changed = [part for part in (section.part(same=False) for section in sections) if part.pictures]
     same = [part for part in (section.part(same=True) for section in sections) if part.pictures]
     pictures = sum(len(section.pictures) for section in sections)
@@ -40,7 +40,7 @@ def report_page(report: Report, sections: list[Section]) -> str:
 
 
 def plots_page(sections: list[Section]) -> str:
-    """The plots of the working tree: a table of contents, then a section for each model."""
+    """Return the page of the working tree's plots: a table of contents, then a section for each model."""
     links = "".join(
         f'<li><a href="#section-{number}">{escape(section.title)}</a></li>'
         for number, section in enumerate(sections, 1)
@@ -52,7 +52,7 @@ def plots_page(sections: list[Section]) -> str:
 
 
 def _verdicts(report: Report) -> str:
-    """A line for each model that changed or was not rerun, and for each fault."""
+    """Return a list of the models that changed or were not rerun, and of the faults."""
     lines = [
         f"<li><strong>{escape(model.name)}</strong>: {escape(model.verdict)}{_reasons(model.stale, 'Not rerun since:')}"
         "</li>"
@@ -71,19 +71,19 @@ def _verdicts(report: Report) -> str:
 
 
 def _reasons(reasons: Iterable[str], ahead: str = "") -> str:
-    """Reasons why something is stale, a line each."""
+    """Return reasons why a model is stale, a line each."""
     lines = "".join(f"<br><span>{escape(reason)}</span>" for reason in reasons)
     return f" {ahead}{lines}" if lines else ""
 
 
 def _metrics(report: Report) -> str:
-    """Tables of the metrics that changed and, folded away, of those that did not."""
+    """Return a table of the metrics that changed and a folded one of those that did not."""
     parts = []
     if report.changed:
         rows = [row for model in report.changed for row in _rows(model, model.changed)]
         parts += ["<h2>Metrics</h2>", _metrics_table(report, rows)]
         parts += [f'<p class="note">{report.rule}</p>'] if report.rule else []
-    rows = [row for model in report.models if model.rest for row in _rows(model, model.rest)]
+    rows = [row for model in report.models if model.same for row in _rows(model, model.same)]
     if rows:
         parts.append(_fold(escape(report.unchanged()), _metrics_table(report, rows)))
     return "\n".join(parts)
@@ -108,9 +108,9 @@ def _rows(model: Model, metrics: list[Metric]) -> list[str]:
             f'<td class="{"word" if word else "number"}">{escape(text)}</td>'
             for text, word in zip([*sides, difference], [*words, False], strict=True)
         )
-        judgement = "not rerun" if model.stale and metric.judgement == "the same" else metric.judgement
-        side = judgement.partition(" ")[0]
-        rows.append(f'<tr><th scope="row">{escape(metric.name)}</th>{cells}<td class="{side}">{judgement}</td></tr>')
+        verdict = "not rerun" if model.stale and metric.verdict == "the same" else metric.verdict
+        side = verdict.partition(" ")[0]
+        rows.append(f'<tr><th scope="row">{escape(metric.name)}</th>{cells}<td class="{side}">{verdict}</td></tr>')
     return [*rows, "</tbody>"]
 
 
@@ -149,7 +149,8 @@ def _sections(sections: list[Section], level: int) -> list[str]:
 def _figure(picture: Picture) -> str:
     title, remark = escape(picture.title), escape(picture.remark)
     width = re.search(r'width="([\d.]+)"', picture.svg)
-    least = f' style="min-width: {0.75 * float(width[1]):.0f}px"' if width else ""  # below that, one scrolls
+    # On a page that is narrower than three quarters of the picture, the picture scrolls.
+    least = f' style="min-width: {0.75 * float(width[1]):.0f}px"' if width else ""
     drawing = picture.svg.replace("<svg ", f'<svg role="img" aria-label="{escape(picture.label)}"{least} ', 1)
     images = "".join(
         f'<div class="image"><span>{escape(revision)}</span>'

@@ -1,4 +1,4 @@
-"""Proofs that last: what reruns found, a JSON object a line, in a file that Git keeps."""
+"""Records of reruns in a file that Git keeps: a JSON object a line, with the verdict on one stage."""
 
 import hashlib
 import json
@@ -29,16 +29,16 @@ _PROOF = Schema(
 
 
 def digest(entry: dict) -> str:
-    """SHA-256 of a stage's entry in a lock: its command, inputs, params and outputs.
+    """Return the SHA-256 of a stage's entry in a lock: its command, inputs, params and outputs.
 
     Args:
-        entry: With its values as text, as ``read_lock`` gives it.
+        entry: The entry, all values as text, as ``read_lock`` returns it.
     """
     return hashlib.sha256(json.dumps(entry, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def append(folder: Path, report: dict, date: str) -> int:
-    """Append what ``verify`` found of each stage to the file in a folder, and return the number of new lines."""
+    """Append the verdicts of a report of ``verify`` to the file in a folder; return the number of new lines."""
     file = folder / FILE
     before = file.read_text("utf-8") if file.exists() else ""
     proofs = [{"commit": report["revision"], "date": date, "machine": report["environment"]} | stage
@@ -52,14 +52,14 @@ def append(folder: Path, report: dict, date: str) -> int:
 
 
 def read(text: str) -> dict[tuple[str, str], dict[str, list[str]]]:
-    """The kinds of machine that found each verdict, by the name of the stage and the digest of its lock entry.
+    """Return the kinds of machine of each verdict, by the name of the stage and the digest of its lock entry.
 
-    A kind of machine is a make of processor and an architecture.
+    A kind of machine is a model of processor and an architecture.
 
     Raises:
-        InputError: A line is no proof.
+        InputError: A line is not a record of ``verify``.
     """
-    found: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    proved: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for number, line in enumerate(text.splitlines(), 1):
         try:
             proof = _PROOF(json.loads(line))
@@ -67,17 +67,17 @@ def read(text: str) -> dict[tuple[str, str], dict[str, list[str]]]:
             reason = "nested too deeply" if isinstance(error, RecursionError) else error
             raise InputError(f"line {number}: expected what `dvc-verify --record` writes, got: {reason}") from None
         machine = f"{proof['machine']['processor']}, {proof['machine']['architecture']}"
-        found[proof["stage"], proof["lock"]][proof["verdict"]].add(machine)
-    return {key: {verdict: sorted(machines) for verdict, machines in one.items()} for key, one in found.items()}
+        proved[proof["stage"], proof["lock"]][proof["verdict"]].add(machine)
+    return {key: {verdict: sorted(machines) for verdict, machines in one.items()} for key, one in proved.items()}
 
 
-def kinds(found: dict[str, list[str]]) -> int:
-    """Number of kinds of machine that proved a stage."""
-    return len({machine for verdict in PROVED for machine in found.get(verdict, [])})
+def kinds(verdicts: dict[str, list[str]]) -> int:
+    """Return the number of kinds of machine that proved a stage."""
+    return len({machine for verdict in PROVED for machine in verdicts.get(verdict, [])})
 
 
 def summary(proofs: dict[str, dict[str, list[str]]]) -> str:
-    """Say in one line what is proved of some stages, each with what ``read`` gives of it.
+    """Say in one line which stages are proved; each stage has what ``read`` returns for it.
 
     >>> summary({"a": {"identical": ["x", "y"]}, "b": {}, "c": {"identical": ["x"], "different": ["z"]}})
     '2 of 3 stages are proved as locked, by 1 to 2 kinds of machine; not proved: b; other results elsewhere: c'
@@ -87,7 +87,7 @@ def summary(proofs: dict[str, dict[str, list[str]]]) -> str:
     if counts:
         span = f"{counts[0]} to {counts[-1]}" if counts[0] < counts[-1] else f"{counts[0]}"
         text += f", by {span} {'kind' if span == '1' else 'kinds'} of machine"
-    unproved = [stage for stage, found in proofs.items() if not kinds(found)]
-    others = [stage for stage, found in proofs.items() if found.keys() - {*PROVED}]
+    unproved = [stage for stage, verdicts in proofs.items() if not kinds(verdicts)]
+    others = [stage for stage, verdicts in proofs.items() if verdicts.keys() - {*PROVED}]
     text += f"; not proved: {few(unproved)}" if unproved else ""
     return text + (f"; other results elsewhere: {few(others)}" if others else "")

@@ -1,4 +1,4 @@
-"""A DVC repository that is only read: nothing of it runs, nothing is written, and every file comes to an end."""
+"""A DVC repository opened read-only: nothing of it runs, nothing is written, and no file is read without end."""
 
 import errno
 import math
@@ -20,24 +20,24 @@ from dvc.scm import NoSCM
 from dvc.stage.loader import StageLoader
 
 LARGEST = 8 << 20
-"""Bytes of the largest pipeline, lock or params file that is parsed, which takes DVC more than a minute."""
+"""Bytes of the largest pipeline, lock or params file that is parsed; DVC needs more than a minute for one."""
 MOST_VALUES = 1_000_000
-"""Values of a YAML file, each counted as often as its aliases repeat it."""
+"""Most values of a YAML file, where a value counts as often as aliases repeat it."""
 MOST_KEYS = 150_000
-"""Keys of a YAML file, of which DVC parses 5,000 a second."""
+"""Most keys of a YAML file; DVC parses 5,000 a second."""
 MOST_STAGES = 20_000
-"""Stages of a pipeline, which a short matrix can stand for."""
+"""Most stages of a pipeline; a short matrix can define any number."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class OpenFile(type(localfs.fs)):
-    """Local files, of which only regular ones are opened: a device or a pipe may have no end."""
+    """Local file system that opens regular files only, because a device or a pipe may have no end."""
 
-    cachable = False  # of its instances, as fsspec calls it
+    cachable = False  # fsspec would reuse an instance
     last = ""
-    """Path of the file that was opened last, so the one that could not be parsed."""
+    """Path of the last opened file, which is the one that could not be parsed."""
     leads_out: Callable[[str], bool] | None = None
-    """True if a path is none of the repository's, so that nobody can show a secret of the machine by a link to it."""
+    """Returns True for a path outside the repository: a link must not show another file of the machine."""
 
     def open(self, path: str, mode: str = "r", **options) -> IO:
         """Open a file.
@@ -51,7 +51,7 @@ class OpenFile(type(localfs.fs)):
             raise OSError(errno.EPERM, "expected a file of this repository, got a link or a path out of it", path)
         check_size(path)
         if "b" not in mode and path.endswith((".yaml", ".yml", ".lock", ".dvc")):
-            with super().open(path, **options) as file, suppress(UnicodeDecodeError):  # DVC says so better
+            with super().open(path, **options) as file, suppress(UnicodeDecodeError):  # DVC's own error is clearer
                 text = file.read()
                 if text.count(":") > MOST_KEYS:
                     raise OSError(errno.EFBIG, f"expected {MOST_KEYS:,} keys at most, got {text.count(':'):,}", path)
@@ -60,7 +60,7 @@ class OpenFile(type(localfs.fs)):
 
 
 class Files(FileSystem):
-    """File system of a repository that is only read: DVC keeps no lock and no database for any but its own class."""
+    """File system of a read-only repository: DVC writes a lock and a database only for its own class of local files."""
 
     protocol, sep, flavour = LocalFileSystem.protocol, LocalFileSystem.sep, LocalFileSystem.flavour
     PARAM_CHECKSUM, PARAM_PATH = LocalFileSystem.PARAM_CHECKSUM, LocalFileSystem.PARAM_PATH
@@ -71,7 +71,7 @@ class Files(FileSystem):
 
 
 class ReadOnlyRepo(Repo):
-    """A DVC repository that is opened without Git, lock, database or temporary folder."""
+    """DVC repository opened without Git, lock, database or temporary folder."""
 
     def __init__(self, root: str, files: OpenFile | None = None):
         for scheme, entry in known_implementations.items():  # DVC refuses remote files whose plugin is missing
@@ -81,7 +81,7 @@ class ReadOnlyRepo(Repo):
 
     @cached_property
     def config(self) -> Config:
-        """DVC's settings without the remotes that it refuses, such as those of a scheme that it does not know."""
+        """DVC's settings, without the remotes that DVC refuses, such as those with an unknown scheme."""
         config = Config(self.dvc_dir, local_dvc_dir=self.dvc_dir, fs=self.fs, validate=False)
         config["remote"] = {name: remote for name, remote in config["remote"].items() if _is_remote(remote)}
         config.update(Config.validate(config))
@@ -97,7 +97,7 @@ class ReadOnlyRepo(Repo):
 
 
 class NotInstalled(FileSystem):
-    """Stands in for the remote file systems whose plugin (``dvc-s3``, ...) is not installed: nothing there is read."""
+    """Replaces each remote file system whose plugin (``dvc-s3``, ...) is not installed; it reads nothing."""
 
     protocol = "elsewhere"
     PARAM_CHECKSUM = "etag"
@@ -107,11 +107,11 @@ def check_regular(file: str) -> None:
     """Refuse a device or a pipe, which may have no end.
 
     Raises:
-        OSError: It is one.
+        OSError: The path is a device or a pipe.
     """
     try:
         mode = os.stat(file).st_mode
-    except OSError:  # whoever opens it says why
+    except OSError:  # opening the file raises the same error
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "expected a file, got a device or a pipe", file)
@@ -121,7 +121,7 @@ def check_size(file: str) -> None:
     """Refuse a file that takes too long to parse.
 
     Raises:
-        OSError: It is too large.
+        OSError: The file is too large.
     """
     if os.path.exists(file) and (size := os.path.getsize(file)) > LARGEST:
         raise OSError(errno.EFBIG, f"expected {LARGEST >> 20} MB at most, got {size >> 20} MB", file)
@@ -135,10 +135,10 @@ def _is_remote(settings: object) -> bool:
 
 
 def check_count(pipeline: StageLoader, path: str) -> None:
-    """Refuse a pipeline whose matrices stand for more stages than DVC reads in a minute.
+    """Refuse a pipeline whose matrices define more stages than DVC reads in a minute.
 
     Raises:
-        OSError: It is such.
+        OSError: The pipeline has too many stages.
     """
     count = 0
     for definition in pipeline.resolver.definitions.values():
@@ -153,18 +153,16 @@ def check_count(pipeline: StageLoader, path: str) -> None:
 
 
 def check_aliases(text: str, path: str) -> None:
-    """Refuse YAML whose aliases of aliases stand for more values than any computer can visit.
+    """Refuse YAML whose nested aliases expand to more values than any computer can visit.
 
     Raises:
-        OSError: It is such.
+        OSError: The aliases expand to too many values.
     """
     if "&" not in text or "*" not in text:
         return
     sizes: dict[str, int] = {}  # values below each anchor
-    around: list[
-        tuple[str | None, int]
-    ] = []  # anchors of the lists and mappings that are open, with their values so far
-    with suppress(yaml.YAMLError):  # DVC says so better
+    around: list[tuple[str | None, int]] = []  # open lists and mappings: the anchor, and the number of values so far
+    with suppress(yaml.YAMLError):  # DVC's own error is clearer
         for event in yaml.parse(text, LOADER):
             if isinstance(event, yaml.CollectionStartEvent):
                 around.append((event.anchor, 1))

@@ -1,4 +1,4 @@
-"""Asks DVC's remotes for the data that the locks and .dvc files record; no data is fetched and nothing is written."""
+"""Search of DVC's remotes for the recorded outputs; no data is fetched and nothing is written."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from .shell import InputError, explain
 
 
 def kept(repo: Repo) -> list[Output]:
-    """The recorded outputs that ``dvc push`` stores in a remote: not those in Git nor those of other repositories."""
+    """Return the recorded outputs that ``dvc push`` stores in a remote: none in Git, none of another repository."""
     outs = [out for stage in repo.index.stages if not stage.is_repo_import for out in stage.outs]
     return [out for out in outs if out.use_cache and out.can_push and out.hash_info and out.protocol == "local"]
 
@@ -24,7 +24,7 @@ def absent(repo: Repo) -> Iterator[tuple[Output, str]]:
     """Yield the outputs that their remote lacks as a whole or in part, each with the reason.
 
     Raises:
-        InputError: There is no such remote, or it can't be asked.
+        InputError: A remote is not defined, or can't be read.
     """
     groups: dict[tuple[str | None, str], list[Output]] = defaultdict(list)
     for out in kept(repo):
@@ -36,13 +36,13 @@ def absent(repo: Repo) -> Iterator[tuple[Output, str]]:
             yield from _absent(repo, name, algorithm, outs)
         except (InputError, KeyboardInterrupt):
             raise
-        except Exception as error:  # each kind of remote has errors of its own
+        except Exception as error:  # each kind of remote has its own errors
             raise InputError(f"remote {name}: {explain(error)}") from error
 
 
 def _absent(repo: Repo, name: str, algorithm: str, outs: list[Output]) -> Iterator[tuple[Output, str]]:
     if name not in repo.config["remote"]:
-        raise InputError(f"remote {name}: expected one of a scheme that DVC knows in .dvc/config, got none")
+        raise InputError(f"remote {name}: expected one in .dvc/config with a scheme that DVC knows, got none")
     cls, config, path = get_cloud_fs(repo.config, name=name)
     if issubclass(cls, NotInstalled):
         scheme = repo.config["remote"][name]["url"].partition("://")[0]
@@ -51,25 +51,25 @@ def _absent(repo: Repo, name: str, algorithm: str, outs: list[Output]) -> Iterat
     if remote.fs.version_aware or remote.worktree:
         raise InputError(f"remote {name}: expected one that stores files by hash, got one with a cloud's versions")
     odb = remote.odb if algorithm == "md5" else remote.legacy_odb
-    there = _there(odb, {out.hash_info.value for out in outs})
+    present = _present(odb, {out.hash_info.value for out in outs})
     files: dict[str, set[str]] = {}
     for out in outs:
-        if out.hash_info.isdir and out.hash_info.value in there:
+        if out.hash_info.isdir and out.hash_info.value in present:
             files[out.hash_info.value] = {item.value for _, _, item in Listing.load(odb, out.hash_info)}
-    there |= _there(odb, set().union(*files.values()))
-    for value in sorted({out.hash_info.value for out in outs} - there)[:1]:
+    present |= _present(odb, set().union(*files.values()))
+    for value in sorted({out.hash_info.value for out in outs} - present)[:1]:
         _reach(odb, value)
     for out in outs:
         value = out.hash_info.value
-        lacking = files.get(value, set()) - there
-        if value not in there:
+        lacking = files.get(value, set()) - present
+        if value not in present:
             yield out, f"not in the remote {name}"
         elif lacking:
             yield out, f"the remote {name} lacks {len(lacking)} of its {len(files[value])} contents"
 
 
 def _reach(odb: HashFileDB, value: str) -> None:
-    """Ask for a file that seems to be missing once more, since a web server that is down lacks every file."""
+    """Read the status of a missing file once more: a web server that is down seems to lack every file."""
     try:
         odb.fs.info(odb.oid_to_path(value))
     except FileNotFoundError as error:
@@ -77,7 +77,7 @@ def _reach(odb: HashFileDB, value: str) -> None:
             raise
 
 
-def _there(odb: HashFileDB, values: set[str]) -> set[str]:
-    """Those of some hashes that a remote has."""
-    local = odb.fs.protocol == "local"  # where DVC's other query removes the files that do not fit their names
+def _present(odb: HashFileDB, values: set[str]) -> set[str]:
+    """Return those of the hashes that a remote has."""
+    local = odb.fs.protocol == "local"  # there, DVC's ``oids_exist`` removes files with a wrong name
     return set((odb.list_oids_exists if local else odb.oids_exist)(sorted(values))) if values else set()

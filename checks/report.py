@@ -1,4 +1,4 @@
-"""The page for a reviewer: metrics, params and plots of the working tree against the merge base, on one page."""
+"""A page for a reviewer: metrics, params and plots of the working tree, compared with the merge base."""
 
 import logging
 import os
@@ -32,10 +32,10 @@ TEMPLATES = ".dvc/plots"
 
 
 def commit(name: str) -> str | None:
-    """The short hash of a commit, if there is one of that name.
+    """Return the short hash of the commit that a name stands for, or None.
 
     Raises:
-        GitError: Git can't look; its own reason.
+        GitError: Git failed; the message is Git's own.
     """
     try:
         return git(Path(), "rev-parse", "--verify", "--quiet", "--short=7", "--end-of-options", f"{name}^{{commit}}")
@@ -46,23 +46,23 @@ def commit(name: str) -> str | None:
 
 
 def is_dirty() -> bool:
-    """True if a file that Git keeps has changes that are not committed; no program that filters it is asked."""
+    """True if a file in Git has changes that are not committed. No filter program of Git runs."""
     options = without_filters(Path())
     return bool(git(Path(), *options, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty"))
 
 
 def find_base(name: str | None) -> str:
-    """The commit to compare with.
+    """Return the commit to compare with.
 
-    The one named; or HEAD where there is uncommitted work; or where HEAD left the remote's default branch; or on that
-    branch itself the commit before.
+    It is the named commit; or HEAD if there is uncommitted work; or the commit where HEAD left the remote's default
+    branch; or, on that branch itself, the commit before HEAD.
 
     Raises:
         InputError: There is no such commit.
     """
     if name is not None:
-        if found := commit(name):
-            return found
+        if named := commit(name):
+            return named
         raise InputError(f"base: expected a commit of this repository, got {name!r}; `git log` lists them")
     head = commit("HEAD")
     if head and is_dirty():
@@ -70,14 +70,14 @@ def find_base(name: str | None) -> str:
     candidates = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
     default = next(filter(commit, candidates), None) if head else None
     fork = merge_base(default) if default else head
-    found = commit("HEAD~1") if head and fork == head else fork
-    if not found:
+    base = commit("HEAD~1") if head and fork == head else fork
+    if not base:
         raise InputError("base: there is no earlier commit here; `git fetch --unshallow`, or name one with --base")
-    return found
+    return base
 
 
 def merge_base(branch: str) -> str | None:
-    """The newest commit that a branch and HEAD share."""
+    """Return the newest commit that a branch and HEAD share, or None."""
     try:
         return commit(git(Path(), "merge-base", "HEAD", branch))
     except GitError as error:
@@ -87,7 +87,7 @@ def merge_base(branch: str) -> str | None:
 
 
 def find_stale(repo: Snapshot, findings: Findings) -> Callable[[str], tuple[str, ...]]:
-    """Reasons why the stage that makes a file was not rerun: the gate's findings on that stage and those before it."""
+    """Return a function of a file: the gate's stale findings on the stage that makes it and on the stages before."""
     causes: dict[str, list[str]] = defaultdict(list)
     for finding in findings.findings:
         if finding.kind is Kind.STALE:
@@ -95,21 +95,21 @@ def find_stale(repo: Snapshot, findings: Findings) -> Callable[[str], tuple[str,
     reasons: dict[str, tuple[str, ...]] = {}
     for stage in repo.index.stages:
         before = [stage, *networkx.descendants(repo.index.graph, stage)] if stage in repo.index.graph else [stage]
-        said = sorted({cause for one in before for cause in causes.get(name_of(one, repo.root_dir), [])})
+        lines = sorted({cause for one in before for cause in causes.get(name_of(one, repo.root_dir), [])})
         for out in stage.outs:
-            reasons[out.fs_path] = tuple(said)
+            reasons[out.fs_path] = tuple(lines)
 
     def stale(file: str) -> tuple[str, ...]:
         path = os.path.join(repo.root_dir, *file.split("/"))
-        return next((reasons[place] for place in (path, *parents(path)) if place in reasons), ())
+        return next((reasons[one] for one in (path, *parents(path)) if one in reasons), ())
 
     return stale
 
 
 def in_common(models: list[Model]) -> tuple[str, ...]:
-    """Reasons why a stage that several models depend on was not rerun; they need not concern every model.
+    """Return the reasons for which every model is stale, such as a param that a stage for all models reads.
 
-    Such is a stage that reads all params, and only checks them.
+    Such a stage can read all params and only check them, so these reasons say nothing about a single model.
     """
     if len(models) < 2:
         return ()
@@ -117,7 +117,7 @@ def in_common(models: list[Model]) -> tuple[str, ...]:
 
 
 def find_faults(findings: Findings, before: Side, after: Side, base: str) -> list[Fault]:
-    """Files that could not be read, or were edited by hand. A file that the base alone lacks is new, and no fault."""
+    """Return the files that could not be read or were edited by hand. A file that only the base lacks is no fault."""
     faults = [Fault(file, f"could not be read in {base}: {why}.") for file, why in before.faults if why != "missing"]
     for file, why in after.faults:
         words = "is missing in" if why == "missing" else "could not be read in"
@@ -129,7 +129,7 @@ def find_faults(findings: Findings, before: Side, after: Side, base: str) -> lis
 
 
 def opener(repo: Snapshot) -> Callable[[str], IO]:
-    """Opens files of the repository by their names in it, if they are its own and come to an end."""
+    """Return a function that opens a regular file of the repository by its path in it."""
     return lambda name: repo.fs.open(os.path.join(repo.root_dir, *name.split("/")), "r", encoding="utf-8")
 
 
@@ -142,7 +142,7 @@ def compare(root: Path, base: str) -> tuple[Report, list[Section]]:
         with tempfile.TemporaryDirectory(prefix="dvc-checks-", ignore_cleanup_errors=True) as scratch:
             before = read_base(root, Path(scratch).resolve(), cache, base)
         unread = any(fault.file == "dvc.yaml" for fault in before.faults)
-        if unread:  # what nothing is known of on one side is neither new nor gone
+        if unread:  # a metric of which one side is unknown is neither new nor gone
             before, after = (Side(faults=side.faults) for side in (before, after))
         models = compare_metrics(before, after, settings, open_file, stale)
         common = in_common(models)
@@ -159,6 +159,7 @@ def compare(root: Path, base: str) -> tuple[Report, list[Section]]:
             unread,
         )
         plots = find_plots({WORKTREE: after.plots, base: before.plots}, [base, WORKTREE], open_file, TEMPLATES)
+        report = replace(report, plots=sum(plot.changed([base, WORKTREE]) for plot in plots))
         names = [model.name for model in models]
         return report, arrange(
             plots, names, settings, after, [base, WORKTREE], lambda file: any(one not in common for one in stale(file))
@@ -166,7 +167,7 @@ def compare(root: Path, base: str) -> tuple[Report, list[Section]]:
 
 
 def read_base(root: Path, folder: Path, cache: Path, base: str) -> Side:
-    """The side of the base; empty if it has no DVC repository there."""
+    """Return the side of the base; empty if the commit has no DVC repository."""
     files = Committed(root, folder, base)
     if not (folder / ".dvc").is_dir():
         return Side()
@@ -175,7 +176,7 @@ def read_base(root: Path, folder: Path, cache: Path, base: str) -> Side:
 
 
 def show_plots(root: Path) -> list[Section]:
-    """The plots of the working tree of a DVC repository."""
+    """Draw the plots of the working tree of a DVC repository."""
     settings = read_settings(root)
     with Snapshot(str(root), cache_folder(root)) as repo:
         side = read_worktree(repo)
@@ -186,7 +187,7 @@ def show_plots(root: Path) -> list[Section]:
 
 
 def add_ranking(sections: list[Section], side: Side, models: dict[str, str], settings: Settings) -> list[Section]:
-    """Begin with a chart of the headline of every model, where there are several."""
+    """Add a chart of the headline metric of every model, if there are several models."""
     values = {name: side.metrics[file].get(settings.headline) for file, name in models.items()}
     values = {name: value for name, value in values.items() if is_number(value)}
     if len(values) < 2:
@@ -199,14 +200,14 @@ def add_ranking(sections: list[Section], side: Side, models: dict[str, str], set
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
-    """Write files to a folder. A link there is replaced or refused, and never followed.
+    """Write files to a folder. A link to a file is replaced, a link to a folder refused.
 
     Raises:
         InputError: The folder is a link.
     """
-    for place in (folder, *folder.parents) if not folder.is_absolute() else (folder,):
-        if place.is_symlink():
-            raise InputError(f"folder: expected one to write to, got {place}, a symbolic link to {os.readlink(place)}")
+    for path in (folder, *folder.parents) if not folder.is_absolute() else (folder,):
+        if path.is_symlink():
+            raise InputError(f"folder: expected one to write to, got {path}, a symbolic link to {os.readlink(path)}")
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8", newline="\n") as file:
@@ -218,13 +219,13 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write ``index.html`` and ``report.md``."""
+    """Write ``index.html`` and ``report.md``, or ``plots.html``."""
     parser = Parser(prog="dvc-report", description=__doc__)
-    parser.add_argument("--base", metavar="REV", help="compare with this; else HEAD or the branch's start")
+    parser.add_argument("--base", metavar="REV", help="commit to compare with; else HEAD or the branch's start")
     parser.add_argument("--plots", action="store_true", help="only draw the plots of the working tree, in plots.html")
-    parser.add_argument("--folder", type=Path, default=Path("report"), help="where to write; report by default")
+    parser.add_argument("--folder", type=Path, default=Path("report"), help="folder to write to; report by default")
     options = parser.parse_args(arguments)
-    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what it could not read is on the page
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # the page names the files that DVC could not read
     check_address_space()
     try:
         root = project()

@@ -1,4 +1,4 @@
-"""Inputs and outputs that a pipeline's locks record, and the files of the outputs, if they are available."""
+"""Inputs and outputs that the locks of a repository record, and the files of the outputs that are available."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from dvc.stage import PipelineStage
 from dvc.stage import Stage as Pipeline
 from dvc.utils.serialize import dump_yaml, load_path
 
-from .judge import MD5, lock_of, read_indexes, read_lock, reason
+from .locks import MD5, lock_of, read_indexes, read_lock, reason
 from .proofs import digest
 from .reading import ReadOnlyRepo, check_regular
 from .scratch import Scratch, keep, project
@@ -31,42 +31,38 @@ TEXT = 2**28  # bytes up to which other line ends are tried, in memory
 
 @dataclass
 class Output:
-    """An output as a lock records it, and its files by their path in it ("" for a file), None where nobody has them."""
+    """A recorded output: its hash, and its files by their path in it ("" for a file), or None if they are missing."""
 
     value: str | None
     files: dict[str, Path] | None = None
-    edited: bool = False  # it is another than the lock records
-    line_ends: bool = False  # nothing but its line ends differs from the run that it is compared with
+    edited: bool = False  # the file is not the one that the lock records
+    line_ends: bool = False  # only its line ends differ from those of the other run
 
 
 @dataclass
 class Stage:
-    """The record of a stage in a lock: params, dependencies and outputs by path, and whether it runs again.
+    """The record of a stage in a lock."""
 
-    ``meta`` is what its definition says there, ``digest`` that of its entry in the lock, and ``line_ends`` are the
-    inputs that differ in their line ends alone from those of the run that it is compared with.
-    """
-
-    inputs: dict[str, object] = field(default_factory=dict)
-    reads: list[str] = field(default_factory=list)
-    outputs: dict[str, Output] = field(default_factory=dict)
-    reruns: bool = True
-    meta: dict[str, object] = field(default_factory=dict)
-    digest: str = ""
-    line_ends: set[str] = field(default_factory=set)
+    inputs: dict[str, object] = field(default_factory=dict)  # command, params, and hashes of files that no stage makes
+    reads: list[str] = field(default_factory=list)  # paths of all dependencies
+    outputs: dict[str, Output] = field(default_factory=dict)  # by path
+    reruns: bool = True  # a frozen stage does not
+    meta: dict[str, object] = field(default_factory=dict)  # from dvc.yaml
+    digest: str = ""  # of the entry in the lock
+    line_ends: set[str] = field(default_factory=set)  # inputs that differ from the other run in their line ends alone
 
 
 @contextmanager
 def opened(folder: Path, alone: bool = False) -> Iterator[tuple[ReadOnlyRepo, Tree]]:
-    """The DVC repository of a checkout, which is only read, and its files; ``alone``, whatever Git says of them.
+    """Open the DVC repository in a folder read-only, with its working tree; ``alone`` ignores Git.
 
     Raises:
-        InputError: DVC can't read it.
+        InputError: DVC can't read the repository.
     """
 
     def fault(file: str, error: Exception) -> None:
-        name, theirs = os.path.relpath(file, folder), os.path.relpath(file)  # as DVC calls it
-        raise InputError(f"{name}: {reason(error, file).replace(theirs, name)}")
+        name, from_here = os.path.relpath(file, folder), os.path.relpath(file)  # DVC prints the latter
+        raise InputError(f"{name}: {reason(error, file).replace(from_here, name)}")
 
     try:
         repo = ReadOnlyRepo(str(folder))
@@ -80,16 +76,16 @@ def opened(folder: Path, alone: bool = False) -> Iterator[tuple[ReadOnlyRepo, Tr
 
 
 def recorded(folder: Path, cache: Path, kept: Path | None = None) -> dict[str, Stage]:
-    """The stages of a DVC repository as its locks record them, and the files of their outputs.
+    """Return the stages of a DVC repository as its locks record them, with the files of their outputs.
 
     Args:
         folder: The repository.
-        cache: Where the files that DVC keeps are looked up.
-        kept: Folder to which the files that Git keeps are copied. None: they are used where they lie, and so are those
-            that DVC keeps and that are as recorded.
+        cache: The cache with the files that DVC keeps.
+        kept: Folder to which the files that Git keeps are copied. None: nothing is copied, and the outputs in the
+            working tree are used, those that DVC keeps included.
 
     Raises:
-        InputError: DVC can't read a file, or would read one without end.
+        InputError: DVC can't read a file, or a file is a device or a pipe.
     """
     with opened(folder, alone=kept is None) as (repo, tree):
         _check_files(repo, tree, folder)
@@ -100,9 +96,9 @@ def recorded(folder: Path, cache: Path, kept: Path | None = None) -> dict[str, S
             if out.use_cache and ((cached := _cached(cache, out)) or kept):
                 output.files = cached
             elif os.path.exists(out.fs_path) and out.hash_name in MD5 and not _leads_out(tree, out.fs_path):
-                found = tree.content(out.fs_path, out.hash_name)
-                partial = out.hash_info.isdir and (out.meta.nfiles or 0) > (found.nfiles or 0)
-                output.edited = found.value != output.value and not partial
+                now = tree.content(out.fs_path, out.hash_name)
+                partial = out.hash_info.isdir and (out.meta.nfiles or 0) > (now.nfiles or 0)
+                output.edited = now.value != output.value and not partial
                 if kept:
                     keep(folder, [path], kept)
                 output.files = None if partial else _files(tree, out.fs_path, (kept or folder) / path)
@@ -110,7 +106,7 @@ def recorded(folder: Path, cache: Path, kept: Path | None = None) -> dict[str, S
 
 
 def rerun(scratch: Scratch, was: dict[str, Stage]) -> dict[str, Stage]:
-    """The stages of a checkout that have run there, to be compared with what was recorded."""
+    """Return the stages that have run in a checkout; ``was`` are the recorded stages that they are compared with."""
     with opened(scratch.folder) as (repo, tree):
         stages = _stages(repo)
         for name, pipeline in _pipelines(repo, scratch.folder).items():
@@ -129,7 +125,7 @@ def rerun(scratch: Scratch, was: dict[str, Stage]) -> dict[str, Stage]:
 
 
 def in_order(stages: dict[str, Stage]) -> list[str]:
-    """The names of stages, each after those whose outputs it reads.
+    """Sort the names of stages so that each comes after the stages whose outputs it reads.
 
     >>> in_order({"b": Stage(reads=["o/x"]), "a": Stage(outputs={"o": Output("1")})})
     ['a', 'b']
@@ -152,12 +148,12 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def named(scratch: Scratch, targets: list[str]) -> list[str]:
-    """The stages that these targets name in the current folder, by their names at the root; others as they are."""
-    here = Path(os.path.relpath(Path.cwd(), project()))
+    """Translate targets, as named in the current folder, to the names of the stages at the root; keep unknown ones."""
+    current = Path(os.path.relpath(Path.cwd(), project()))
     names: dict[str, list[str]] = {}
     with opened(scratch.folder) as (repo, _):
         for stage in repo.index.stages:
-            name, local = (name_of(stage, str(folder)) for folder in (scratch.folder, scratch.folder / here))
+            name, local = (name_of(stage, str(folder)) for folder in (scratch.folder, scratch.folder / current))
             names.setdefault(local, []).append(name)
             if "@" in local:  # every stage of a foreach
                 names.setdefault(local.rpartition("@")[0], []).append(name)
@@ -165,9 +161,9 @@ def named(scratch: Scratch, targets: list[str]) -> list[str]:
 
 
 def needed(scratch: Scratch, targets: list[str]) -> dict[str, list[str]]:
-    """The data that a rerun of some stages, of all where none is named, reads and does not make.
+    """Find the data that a rerun of some stages, or of all if ``targets`` is empty, reads and does not make.
 
-    A .dvc file whose data none of them reads is deleted from the checkout, as DVC looks for the data of all.
+    A .dvc file whose data no such stage reads is deleted from the checkout, because DVC asks for the data of all.
 
     Returns:
         The paths of the data by .dvc file and by frozen stage, as ``dvc pull`` names them.
@@ -176,7 +172,7 @@ def needed(scratch: Scratch, targets: list[str]) -> dict[str, list[str]]:
     with opened(scratch.folder) as (repo, _):
         graph, stages = get_active_graph(repo.index.graph), [*repo.index.stages]
         first = [stage for stage in stages if (name_of(stage, folder) in targets if targets else stage.cmd)]
-        if len(first) < len({*targets}):  # DVC knows more names: of files, of groups
+        if len(first) < len({*targets}):  # DVC accepts more names: of files, of groups
             first = stages
         read = {*first}.union(*(networkx.descendants(graph, stage) for stage in first))
         data = [stage for stage in stages if stage.frozen or not stage.cmd]
@@ -191,7 +187,7 @@ def needed(scratch: Scratch, targets: list[str]) -> dict[str, list[str]]:
 
 
 def freeze_external(scratch: Scratch) -> None:
-    """Freeze the stages that write outside the checkout, where a rerun would overwrite what others made.
+    """Freeze the stages that write outside the checkout, so that a rerun overwrites nothing there.
 
     Raises:
         InputError: DVC can't freeze a stage whose definition holds variables.
@@ -202,13 +198,13 @@ def freeze_external(scratch: Scratch) -> None:
             for name, stage in _pipelines(repo, scratch.folder).items()
             if not stage.frozen
         }
-    for name, places in outside.items():
-        if places:
+    for name, outputs in outside.items():
+        if outputs:
             scratch.dvc("freeze", name)
 
 
 def forget(scratch: Scratch) -> None:
-    """Delete the record of every stage that runs again from the locks, so that DVC takes none as done."""
+    """Delete the entries of all stages that run again from the locks, so that DVC skips none of them."""
     again: dict[str, set[str]] = {}
     with opened(scratch.folder) as (repo, _):
         for stage in repo.index.stages:
@@ -222,7 +218,7 @@ def forget(scratch: Scratch) -> None:
 
 
 def remove_outputs(scratch: Scratch) -> None:
-    """Delete the outputs of every stage that runs again: with ``persist: true`` a stage could keep what Git has."""
+    """Delete the outputs of all stages that run again: a stage with ``persist: true`` could keep the recorded file."""
     with opened(scratch.folder) as (repo, _):
         paths = {out.fs_path for stage in repo.index.stages if stage.cmd and not stage.frozen for out in stage.outs}
     for path in paths:
@@ -233,7 +229,7 @@ def remove_outputs(scratch: Scratch) -> None:
 
 
 def _check_files(repo: ReadOnlyRepo, tree: Tree, folder: Path) -> None:
-    """Refuse a device or a pipe in the place of a file that a stage reads or makes, which DVC reads without end."""
+    """Refuse a device or a pipe where a stage reads or makes a file, because DVC would read it without end."""
     items = [item for stage in repo.index.stages for item in (*stage.deps, *stage.outs) if item.protocol == "local"]
     for path in {item.fs_path for item in items}:
         for file in tree.files(path):
@@ -244,12 +240,12 @@ def _check_files(repo: ReadOnlyRepo, tree: Tree, folder: Path) -> None:
 
 
 def _inside(path: str, folder: str) -> bool:
-    """True if the place of a file is in a folder, and not beyond a link."""
+    """True if a path is in a folder after the links of its parent folders are resolved."""
     return within(os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)), folder)
 
 
 def _leads_out(tree: Tree, path: str) -> bool:
-    """True if a path, or a file below it, is out of the repository, so that no report shows what it holds."""
+    """True if a path, or a file below it, leads out of the repository; a report must not show its content."""
     return tree.leads_out(path) or any(tree.leads_out(file) for file in tree.files(path) if os.path.islink(file))
 
 
@@ -259,7 +255,7 @@ def _pipelines(repo: ReadOnlyRepo, folder: Path) -> dict[str, Pipeline]:
 
 
 def _outputs(repo: ReadOnlyRepo, stages: dict[str, Stage]) -> Iterator[tuple[str, Item]]:
-    """The outputs of the stages that a lock has, each with its stage's name."""
+    """Yield the outputs of the stages that a lock records, each with the name of its stage."""
     for name, pipeline in _pipelines(repo, Path(repo.root_dir)).items():
         if name in stages:
             yield from ((name, out) for out in pipeline.outs)
@@ -282,7 +278,7 @@ def _stages(repo: ReadOnlyRepo) -> dict[str, Stage]:
             if isinstance(dep, ParamsDependency):
                 stage.inputs |= _flat(dep.hash_info.value or {}, f"{path}: ")
                 continue
-            if isinstance(dep, AbstractDependency):  # a dataset or a database, which has no path
+            if isinstance(dep, AbstractDependency):  # a dataset or a database has no path
                 stage.inputs[path] = dep.hash_info.value
                 continue
             stage.reads.append(path)
@@ -293,23 +289,23 @@ def _stages(repo: ReadOnlyRepo) -> dict[str, Stage]:
 
 
 def _cached(user: Path, out: Item) -> dict[str, Path] | None:
-    """The files of an output in the user's cache."""
+    """Return the files of an output in the user's cache; None if one of them is missing."""
     cache = user if out.hash_name == "md5-dos2unix" else user / "files" / "md5"
 
-    def place(value: str) -> Path:
+    def cached(value: str) -> Path:
         return cache / value[:2] / value[2:]
 
-    if not out.hash_info or not place(out.hash_info.value).exists():
+    if not out.hash_info or not cached(out.hash_info.value).exists():
         return None
     if not out.hash_info.isdir:
-        return {"": place(out.hash_info.value)}
-    listing = json.loads(place(out.hash_info.value).read_text("utf-8"))
-    files = {entry["relpath"]: place(entry["md5"]) for entry in listing}
+        return {"": cached(out.hash_info.value)}
+    listing = json.loads(cached(out.hash_info.value).read_text("utf-8"))
+    files = {entry["relpath"]: cached(entry["md5"]) for entry in listing}
     return files if all(file.exists() for file in files.values()) else None
 
 
 def _files(tree: Tree, path: str, copy: Path) -> dict[str, Path]:
-    """The files of an output in a checkout, each in the folder they were copied to."""
+    """Return the files of an output in the working tree by their paths in it, each as its path below ``copy``."""
     if not os.path.isdir(path):
         return {"": copy}
     names = [Path(os.path.relpath(file, path)).as_posix() for file in tree.files(path)]
@@ -317,7 +313,7 @@ def _files(tree: Tree, path: str, copy: Path) -> dict[str, Path]:
 
 
 def _same_lines(tree: Tree, item: Item, value: object) -> bool:
-    """True if a file or folder has not this hash, and would have it with other line ends."""
+    """True if a file or folder does not have a hash, but would have it with other line ends."""
     if value in (None, item.hash_info.value) or (item.meta.size or 0) > TEXT or not os.path.exists(item.fs_path):
         return False
     return any(tree.content(item.fs_path, "md5", ends=ends).value == value for ends in (b"\n", b"\r\n"))

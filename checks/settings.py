@@ -1,4 +1,4 @@
-"""Settings of the checks in a repository: ``checks.yaml`` beside its ``.dvc`` folder. All of it is optional."""
+"""Settings of the checks in a repository: ``checks.yaml`` beside its ``.dvc`` folder. All settings are optional."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def _bound(value: object) -> object:
     number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
     if number or value == "any" or (isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?%", value)):
         return value
-    raise Invalid(f"expected a number from 0, a share of the recorded one such as 1%, or any, got {value!r}")
+    raise Invalid(f"expected a number >= 0, a share of the recorded number such as 1%, or any, got {value!r}")
 
 
 _SCHEMA = Schema(
@@ -42,46 +42,46 @@ _SCHEMA = Schema(
 
 
 class Settings(NamedTuple):
-    """The settings, with what holds where a repository says nothing."""
+    """The settings, with their defaults."""
 
     tolerance: Mapping[str, object] = {"*": LAST_DIGITS}
-    """Largest difference of a number from the recorded one, by a pattern of its key; the first match counts."""
+    """Largest difference of a number from the recorded one, by a pattern of its key; the first match applies."""
     free: tuple[str, ...] = ()
-    """Patterns of outputs whose bytes may be others, as they follow from what is rounded otherwise elsewhere."""
+    """Patterns of outputs whose bytes may differ, because they follow from roundings that machines do differently."""
     accept_same_values: bool = False
-    """Exit with 0 where values are equal and only their form in the file differs."""
+    """Exit with 0 if the values are equal and only their form in the file differs."""
     environment: tuple[str, ...] = ()
-    """Environment variables that the stages need and a rerun does not get otherwise, such as PYTHONPATH."""
+    """Environment variables that a rerun gets although they are withheld by default, such as PYTHONPATH."""
     paths: tuple[str, ...] = ()
-    """Environment variables that name files, which are made absolute for a rerun in another folder."""
+    """Environment variables that name files; they are made absolute, because a rerun runs in another folder."""
     packages: tuple[str, ...] = ()
-    """Packages whose versions a proof names."""
+    """Packages whose versions a report of ``verify`` has."""
     promise: Mapping[str, Mapping[str, str]] = {}
-    """By a key of a stage's ``meta`` in ``dvc.yaml`` and by its value there, the verdict that the stage promises."""
+    """Verdict that a stage promises, by a key of its ``meta`` in ``dvc.yaml`` and by the value of the key."""
     headline: str = ""
-    """The metric that a report's verdict on a model begins with."""
+    """Metric with which a report's verdict on a model begins."""
     noise: str = ""
-    """The file with the spread of a model's metrics over seeds; ``{model}`` stands for the model's name."""
+    """File with the standard deviations of a model's metrics over seeds; ``{model}`` stands for the model's name."""
     hidden: tuple[str, ...] = ()
     """Patterns of metrics files that a report leaves out."""
     together: tuple[str, ...] = ()
-    """Patterns of plots that every model has: all models share one chart of each."""
+    """Patterns of plots that every model has; all models share one chart."""
     apart: str = ""
-    """The param, with ``{model}`` in place of a name, whose value two models must have in common to share a chart."""
+    """Param whose value must be equal for models to share a chart; ``{model}`` stands for the model's name."""
 
     def promised(self, meta: Mapping[str, object]) -> str:
-        """The verdict that a stage promises by its ``meta``; none if it does not say.
+        """Return the verdict that a stage promises by its ``meta``, or an empty text.
 
         >>> Settings(promise={"engine": {"fast": "within tolerance"}}).promised({"engine": "fast"})
         'within tolerance'
         """
-        found = (values.get(str(meta[key])) for key, values in self.promise.items() if key in meta)
-        return next(filter(None, found), "")
+        promises = (values.get(str(meta[key])) for key, values in self.promise.items() if key in meta)
+        return next(filter(None, promises), "")
 
     def tolerated(self, key: str, was: float, whole: bool = False) -> float | None:
-        """Return how far the number of a key may be from ``was``; None for any value.
+        """Return the largest allowed distance of a key's number from ``was``; None if any value is allowed.
 
-        ``whole`` numbers are counts: they are exact unless the repository declares tolerances.
+        ``whole`` numbers are counts: 0 unless the repository declares tolerances.
 
         >>> settings = Settings({"loss": 0.1, "digest": "any", "*": "10%"})
         >>> settings.tolerated("test.loss", 5.0), settings.tolerated("digest", 0), settings.tolerated("x", -5.0)
@@ -98,10 +98,10 @@ class Settings(NamedTuple):
 
 
 def read_settings(folder: Path) -> Settings:
-    """The settings of the repository in a folder.
+    """Read the settings of the repository in a folder.
 
     Raises:
-        InputError: The file is not what it should be.
+        InputError: The file can't be read, or a setting is not valid.
     """
     file = folder / FILE
     if not file.exists():
@@ -116,6 +116,6 @@ def read_settings(folder: Path) -> Settings:
         raise InputError(f"{FILE}: expected YAML, got {' '.join(str(error).split())}") from None
     except MultipleInvalid as error:
         first: Invalid = error.errors[0]
-        place = ".".join(map(str, first.path))
-        raise InputError(f"{FILE}: {place}: {first.msg}; it may have {', '.join(Settings._fields)}") from None
+        key = ".".join(map(str, first.path))
+        raise InputError(f"{FILE}: {key}: {first.msg}; the settings are {', '.join(Settings._fields)}") from None
     return Settings(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

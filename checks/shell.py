@@ -1,4 +1,4 @@
-"""Calls of Git, the command line of a check, and its exit codes."""
+"""Calls of Git, and the command line, messages and exit codes of a check."""
 
 import argparse
 import io
@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import NoReturn
 
 CANNOT_RUN = 3
-"""The exit code of a check that has no verdict, because something it needs is missing or can't be read."""
+"""Exit code of a check without a verdict, because a file or tool that it needs is missing or can't be read."""
 
 CRASHED = 70
-"""The exit code of a fault of the check itself: EX_SOFTWARE of sysexits.h, which is nobody's verdict."""
+"""Exit code of a fault of the check itself: EX_SOFTWARE of sysexits.h, which is no verdict."""
 
 
 class InputError(ValueError):
-    """The user's input is at fault: the message says what, expected, got and remedy, in one line."""
+    """Fault of the user's input. The message says in one line what is wrong, expected and got, and the remedy."""
 
 
 class GitError(InputError):
-    """Git's own reason for not doing what it was asked, and its exit code."""
+    """Failure of a Git command, with Git's own message and its exit code."""
 
     def __init__(self, message: str, code: int):
         super().__init__(message)
@@ -32,15 +32,15 @@ class GitError(InputError):
 
 
 class Parser(argparse.ArgumentParser):
-    """Its own exit code for a wrong command line, 2, is a verdict here; and options are written out."""
+    """Parser that exits with 3 for a wrong command line, as argparse's 2 is a verdict, and refuses abbreviations."""
 
     def __init__(self, *arguments, description: str | None = None, **options):
-        first = (description or "").partition("\n")[0]  # there are no docstrings under PYTHONOPTIMIZE=2
+        first = (description or "").partition("\n")[0]  # PYTHONOPTIMIZE=2 removes docstrings
         super().__init__(*arguments, allow_abbrev=False, description=first, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line."""
-        self.exit(CANNOT_RUN, f"error: {printable(message)}; --help lists what there is\n")
+        """Print the message as one line and exit."""
+        self.exit(CANNOT_RUN, f"error: {printable(message)}; --help lists the options\n")
 
 
 ELSEWHERE = (
@@ -51,45 +51,45 @@ ELSEWHERE = (
 """Variables that point Git at another repository, or that change what its commands mean."""
 
 INERT = (
-    # Ordinary files of a repository can look like a bare one, with settings of its own.
+    # Ordinary files in a repository can look like a bare repository with its own settings.
     ("safe.bareRepository", "explicit"),
     ("core.fsmonitor", "false"),
     ("core.hooksPath", os.devnull),
     ("log.showSignature", "false"),
 )
-"""Settings under which Git starts no program that a repository names."""
+"""Settings with which Git starts no program that a repository names."""
 
 
 LOCAL = ("-c", "protocol.allow=never")
-"""Options under which Git fetches nothing, such as the objects that a partial clone lacks."""
+"""Options with which Git fetches nothing, such as the objects that a partial clone lacks."""
 
 
 def git_environment() -> dict[str, str]:
-    """This process's environment less the variables that point Git at another repository."""
+    """Return this process's environment without the variables that point Git at another repository."""
     return {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Output of ``git`` in a folder, as text, without the last line's end.
+    """Return the output of ``git`` in a folder as text, without the last line end.
 
     Raises:
-        GitError: It failed; its own words.
-        InputError: There is no Git.
+        GitError: Git failed; the message is Git's own.
+        InputError: Git is not installed.
     """
     return git_bytes(folder, *arguments).decode("utf-8", "surrogateescape").removesuffix("\n")
 
 
 def git_bytes(folder: Path, *arguments: str) -> bytes:
-    """Output of ``git`` in a folder, as bytes.
+    """Return the output of ``git`` in a folder as bytes.
 
-    The user's settings count, from files and from the environment, less those that would start a program.
+    The user's settings apply, from files and from the environment, except those that would start a program.
 
     Raises:
-        GitError: It failed; its own words.
-        InputError: There is no Git.
+        GitError: Git failed; the message is Git's own.
+        InputError: Git is not installed.
     """
     inert = [word for name, value in INERT for word in ("-c", f"{name}={value}")]
-    environment = git_environment() | {"GIT_OPTIONAL_LOCKS": "0"}  # the index stays as it is
+    environment = git_environment() | {"GIT_OPTIONAL_LOCKS": "0"}  # Git does not refresh the index
     try:
         run = subprocess.run(
             ["git", *inert, *arguments], cwd=folder, env=environment, capture_output=True, check=False,
@@ -104,28 +104,28 @@ def git_bytes(folder: Path, *arguments: str) -> bytes:
 
 
 def without_filters(folder: Path) -> list[str]:
-    """Options under which Git runs none of its filters, whose commands stand in its settings."""
+    """Return options with which Git runs none of the filters in its settings."""
     try:
-        found = git(folder, "config", "-z", "--name-only", "--get-regexp", r"^filter\..*\.(clean|smudge|process)$")
+        keys = git(folder, "config", "-z", "--name-only", "--get-regexp", r"^filter\..*\.(clean|smudge|process)$")
     except GitError:  # there are none
         return []
-    names = {key.rpartition(".")[0] for key in found.split("\0") if key}
+    names = {key.rpartition(".")[0] for key in keys.split("\0") if key}
     settings = [f"{name}.{key}=" for name in sorted(names) for key in ("clean", "smudge", "process", "required")]
     return [word for setting in settings for word in ("-c", setting)]
 
 
 def repository(folder: Path | None = None) -> Path:
-    """The root of the Git repository around a folder, by default the current one."""
+    """Return the root of the Git repository around a folder, by default the current one."""
     return Path(git(folder or Path.cwd(), "rev-parse", "--show-toplevel"))
 
 
 def without(*prefixes: str) -> dict[str, str]:
-    """This process's environment less the variables whose names begin so."""
+    """Return this process's environment without the variables whose names have one of these prefixes."""
     return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
 
 
 def printable(text: str) -> str:
-    """Text for one line of a terminal: line ends, escape codes and what else does not show are written out.
+    """Return text for one line of a terminal: line ends, escape codes and other invisible characters are written out.
 
     >>> printable("a\\x1b[31m\\nb")
     'a\\\\x1b[31m\\\\nb'
@@ -136,7 +136,7 @@ def printable(text: str) -> str:
 
 
 def markup(text: str) -> str:
-    """Text for one line of Markdown, in which nothing becomes markup.
+    """Return text for one line of Markdown, in which nothing becomes markup.
 
     >>> markup("a|b <img>")
     'a\\\\|b \\\\<img\\\\>'
@@ -145,7 +145,7 @@ def markup(text: str) -> str:
 
 
 def explain(error: BaseException) -> str:
-    """An error and its causes in one line."""
+    """Return the messages of an error and its causes as one line."""
     causes = [error]
     while causes[-1].__cause__:
         causes.append(causes[-1].__cause__)
@@ -153,17 +153,17 @@ def explain(error: BaseException) -> str:
 
 
 def command(main: Callable[[], int], *faults: type[Exception]) -> NoReturn:
-    """Exit with what ``main`` returns, or, where it has no verdict, with a code that is none.
+    """Exit with the code that ``main`` returns, or with one of these.
 
-    Bad input, ``InputError`` or another of the ``faults``, is a line on standard error and ``CANNOT_RUN``; Ctrl-C, a
-    termination and the terminal's end are 130; a reader that went away (``| head``) is 141, as a shell has it; a fault
-    of ours is its traceback and ``CRASHED``.
+    ``CANNOT_RUN``, after one line on standard error: bad input, which is an ``InputError`` or one of the ``faults``.
+    130: Ctrl-C, a termination, or the end of the terminal. 141: the reader of the output stopped (``| head``).
+    ``CRASHED``, after a traceback: a fault of the program.
     """
     for number in _signals():
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks
             signal.signal(number, _interrupt)
-    if isinstance(sys.__stdout__, io.TextIOWrapper):  # not sys.stdout, which colorama wraps for DVC
-        sys.__stdout__.reconfigure(errors="backslashreplace")  # a terminal need not know every letter
+    if isinstance(sys.__stdout__, io.TextIOWrapper):  # not sys.stdout, which DVC wraps with colorama
+        sys.__stdout__.reconfigure(errors="backslashreplace")  # for letters that the terminal's encoding lacks
     try:
         code = main()
         sys.stdout.flush()
@@ -173,10 +173,10 @@ def command(main: Callable[[], int], *faults: type[Exception]) -> NoReturn:
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
         code = 141
     except MemoryError:
-        print("error: expected more memory than there is", file=sys.stderr)
+        print("error: out of memory", file=sys.stderr)
         code = CANNOT_RUN
     except Exception:
         traceback.print_exc()
@@ -185,12 +185,12 @@ def command(main: Callable[[], int], *faults: type[Exception]) -> NoReturn:
 
 
 def _signals() -> list[int]:
-    """The signals that end a command: Windows has no SIGHUP."""
+    """Return the signals that end a command; Windows has no SIGHUP."""
     return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def _interrupt(*_) -> NoReturn:
-    """End the command; a second Ctrl-C does not stop it from removing what it wrote."""
+    """End the command; a second Ctrl-C does not stop it from removing its temporary files."""
     for number in _signals():
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

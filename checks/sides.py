@@ -1,4 +1,4 @@
-"""The two sides of a report: metrics, params and plots of the working tree, and of a commit. Nothing of them runs."""
+"""Metrics, params and plots of the two sides of a report, the working tree and a commit. No code of either runs."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from dvc.config import Config
 from dvc.fs.dvc import DVCFileSystem
 from dvc_data.index import DataIndex, DataIndexDirError
 
-from .judge import FAULTS
+from .locks import FAULTS
 from .reading import LARGEST, Files, OpenFile, ReadOnlyRepo
 from .shell import INERT, GitError, explain, git, git_environment, printable
 from .tree import LFS_POINTER, Tree, within
@@ -23,7 +23,7 @@ WORKTREE = "workspace"
 
 
 class Fault(NamedTuple):
-    """A file that can't be read, and why."""
+    """A file that can't be read, and the reason."""
 
     file: str
     why: str
@@ -31,7 +31,7 @@ class Fault(NamedTuple):
 
 @dataclass
 class Side:
-    """Metrics and params by file and by dotted key, and plots as DVC reads them; empty where there is no pipeline."""
+    """Metrics and params by file and by dotted key, and plots as DVC reads them; empty without a pipeline."""
 
     metrics: dict[str, dict[str, object]] = field(default_factory=dict)
     params: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -40,17 +40,17 @@ class Side:
 
 
 class Snapshot(ReadOnlyRepo):
-    """A DVC repository of which only what Git and the given cache have is read: nothing is fetched from a remote."""
+    """DVC repository of which only files in Git and in a given cache are read; nothing is fetched from a remote."""
 
     def __init__(self, root: str, cache: Path, files: OpenFile | None = None):
         self._cache_folder = str(cache)
         super().__init__(root, files)
-        for name in ("local", "legacy"):  # a link in the cache can lead to a device too
+        for name in ("local", "legacy"):  # a link in the cache can also lead to a device
             getattr(self.cache, name).fs = Files()
 
     @cached_property
     def config(self) -> Config:
-        """DVC's settings, less the remotes and with the cache of the working tree."""
+        """DVC's settings, without remotes and with the cache of the working tree."""
         config = super().config
         config["remote"].clear()
         config["core"].pop("remote", None)
@@ -59,26 +59,26 @@ class Snapshot(ReadOnlyRepo):
 
     @cached_property
     def data_index(self) -> DataIndex:
-        """DVC's list of outputs, in memory: its own is a database in a folder of the system's."""
+        """DVC's list of outputs, in memory instead of a database in a folder of the system."""
         return DataIndex()
 
     @cached_property
     def dvcfs(self) -> DVCFileSystem:
-        """Files of Git and of DVC's cache, named from the root of the repository wherever the command runs."""
+        """Files of Git and of DVC's cache; relative paths start at the root of the repository."""
         files = super().dvcfs
         files.fs.getcwd = lambda: files.fs.root_marker
         return files
 
     @contextmanager
     def switch(self, revision: str) -> Iterator[str]:
-        """Stay: DVC would replace the file system by one that follows every link."""
+        """Do nothing: DVC would replace the file system by one that follows every link."""
         yield revision
 
 
 class Committed(OpenFile):
-    """Files of a commit in a folder. All are there by name; one has its content after it is opened, not before.
+    """Files of a commit in a folder. All files exist, but are empty until they are opened.
 
-    So a clone without content (``--filter=blob:none``) fetches from its origin what a report shows, and no more.
+    So a clone without contents (``--filter=blob:none``) fetches from its origin only what a report shows.
     """
 
     def __init__(self, top: Path, folder: Path, commit: str):
@@ -88,33 +88,33 @@ class Committed(OpenFile):
         for entry in filter(None, git(top, "ls-tree", "-r", "-z", commit).split("\0")):
             head, _, name = entry.partition("\t")
             mode, _, blob = head.split(" ")
-            place = os.path.join(folder, *name.split("/"))
+            path = os.path.join(folder, *name.split("/"))
             # No links, whose targets can be anywhere, and no names that leave the folder.
-            if mode.startswith("100") and within(os.path.abspath(place), str(folder)) and ".." not in name.split("/"):
-                os.makedirs(os.path.dirname(place), exist_ok=True)
-                with open(place, "xb"):
-                    self._blobs[place] = blob
+            if mode.startswith("100") and within(os.path.abspath(path), str(folder)) and ".." not in name.split("/"):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "xb"):
+                    self._blobs[path] = blob
         self.leads_out = lambda path: not within(os.path.realpath(path), os.path.realpath(folder))
 
     def open(self, path: str, mode: str = "r", **options) -> IO:
-        """Open a file with the content that Git has.
+        """Open a file with its content in Git.
 
         Raises:
-            OSError: It is too large, or it is kept by Git LFS.
-            GitError: Git does not have it and can't fetch it.
+            OSError: The file is too large, or Git LFS keeps it.
+            GitError: Git has no content of the file and can't fetch it.
         """
         blob = self._blobs.pop(os.path.abspath(path), None)
         if blob is not None:
             try:
                 Path(path).write_bytes(_blob(self._top, blob))
             except GitError as error:
-                self.error = error  # DVC takes it for a fault of the file
+                self.error = error  # DVC would report it as a fault of the file
                 raise
         return super().open(path, mode, **options)
 
 
 def _blob(top: Path, blob: str) -> bytes:
-    """The content of a file in Git."""
+    """Return the content of a file in Git."""
     inert = [word for name, value in INERT for word in ("-c", f"{name}={value}")]
     with subprocess.Popen(
         ["git", *inert, "cat-file", "blob", blob], cwd=top, env=git_environment(),
@@ -135,10 +135,10 @@ def _blob(top: Path, blob: str) -> bytes:
 
 
 def read_worktree(repo: Snapshot) -> Side:
-    """The working tree. A pipeline that can't be read is an error here.
+    """Read the working tree. A pipeline that can't be read is an error.
 
     Raises:
-        DvcException: DVC's own reason.
+        DvcException: DVC can't read a pipeline.
     """
     repo.fs.fs.leads_out = Tree(repo).leads_out
     repo.index.check_graph()
@@ -146,7 +146,7 @@ def read_worktree(repo: Snapshot) -> Side:
 
 
 def read_commit(repo: Snapshot) -> Side:
-    """A commit. A pipeline that can't be read is a fault among the others.
+    """Read a commit. A pipeline that can't be read is one of the side's faults.
 
     Raises:
         GitError: Git lacks a file and can't fetch it.
@@ -163,24 +163,22 @@ def read_commit(repo: Snapshot) -> Side:
 
 
 def _read(repo: Snapshot) -> Side:
-    """All that a report shows of a side."""
+    """Read the metrics, params and plots of one side."""
     side = Side()
     for values, show in ((side.metrics, repo.metrics.show), (side.params, repo.params.show)):
-        found = show(hide_workspace=False).get("", {})
-        if "error" in found:
-            side.faults.append(Fault("dvc.yaml", _why(found["error"], repo)))
-        for file, result in found.get("data", {}).items():
+        read = show(hide_workspace=False).get("", {})
+        if "error" in read:
+            side.faults.append(Fault("dvc.yaml", _why(read["error"], repo)))
+        for file, result in read.get("data", {}).items():
             if "error" in result:
                 side.faults.append(Fault(file, _why(result["error"], repo)))
             else:
                 values[file] = flatten(result["data"])
     for collected in repo.plots.collect(revs=[WORKTREE], onerror=_collect):
         side.plots = collected.get(WORKTREE, {})
-        for file, source in sorted(
-            side.plots.get("sources", {}).get("data", {}).items()
-        ):  # DVC's order is that of a set
+        for file, source in sorted(side.plots.get("sources", {}).get("data", {}).items()):  # DVC's order is a set's
             source.update(source.pop("data_source")(cache=True))
-            if "error" in source and not repo.dvcfs.exists(file):  # of a folder DVC says that it is no table
+            if "error" in source and not repo.dvcfs.exists(file):  # DVC's error would say that a folder is no table
                 source["error"] = FileNotFoundError(file)
             if "error" in source:
                 side.faults.append(Fault(file, _why(source["error"], repo)))
@@ -188,15 +186,13 @@ def _read(repo: Snapshot) -> Side:
 
 
 def _collect(result: dict, error: Exception, *_, **__) -> None:
-    """Keep an error of DVC's beside what could be read."""
+    """Store an error of DVC's beside the plots that could be read."""
     result["error"] = error
 
 
 def _why(error: BaseException, repo: Snapshot) -> str:
-    """An error in one line that names no folder of this machine."""
-    if isinstance(
-        error, FileNotFoundError | DataIndexDirError
-    ):  # the latter of a folder whose data is not in the cache
+    """Return an error as one line without the folders of this machine."""
+    if isinstance(error, FileNotFoundError | DataIndexDirError):  # the latter: the cache lacks a folder's data
         return "missing"
     text = "nested too deeply" if isinstance(error, RecursionError) else _short(error)
     return printable(relative(relative(text, repo.root_dir), repo.cache.local.path)).rstrip(".")
@@ -207,12 +203,12 @@ def _short(error: BaseException) -> str:
 
 
 def relative(text: str, root: str) -> str:
-    """A text without the folders of this machine, for others to read.
+    """Remove the folders of this machine from a text.
 
     >>> relative("/home/me/project/dvc.yaml: no such file", "/home/me/project")
     'dvc.yaml: no such file'
     """
-    from_here = os.path.relpath(root)  # as DVC names a folder that the command does not run in
+    from_here = os.path.relpath(root)  # DVC's name of a folder outside the current one
     if from_here.startswith(os.pardir) and os.path.basename(from_here) != os.pardir:
         text = text.replace(from_here + os.sep, "")
     for folder in (root, os.path.realpath(root)):
@@ -222,7 +218,7 @@ def relative(text: str, root: str) -> str:
 
 
 def flatten(values: object, key: str = "") -> dict[str, object]:
-    """Values by dotted key; a list is one value.
+    """Return values by dotted key; a list is one value.
 
     >>> flatten({"train": {"epochs": 5, "sizes": [1, 2]}})
     {'train.epochs': 5, 'train.sizes': [1, 2]}

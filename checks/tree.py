@@ -1,4 +1,4 @@
-"""A working tree: its files as DVC hashes them, and what Git keeps or ignores of them."""
+"""A working tree: DVC's hashes of its files, and which of them Git keeps or ignores."""
 
 import hashlib
 import os
@@ -22,12 +22,12 @@ from .shell import LOCAL, GitError, git, without_filters
 
 LINK, SUBMODULE = "120000", "160000"  # Git's modes
 LFS_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:[0-9a-f]{64}\nsize (\d+)\n")
-FEW_BYTES = 1024  # no pointer of Git LFS has more
-BINARY_BY = 8000  # a file with a zero byte among so many has no lines, as Git has it
+FEW_BYTES = 1024  # a pointer of Git LFS has fewer
+BINARY_BY = 8000  # a file with a zero byte in so many first bytes is binary, as in Git
 
 
 class Content(NamedTuple):
-    """A file or folder: DVC's hash of it, its bytes, and for a folder the number of its files; None of what is not."""
+    """DVC's hash of a file or folder, its size in bytes, and the number of files of a folder; None if not known."""
 
     value: str | None = None
     size: int | None = None
@@ -43,10 +43,10 @@ class Content(NamedTuple):
 class Tree:
     """The working tree around a DVC repository.
 
-    Git's view is asked of ``git`` itself, once; without Git (``dvc init --no-scm``) everything on disk counts as kept.
+    ``git`` is asked once for each list. Without Git (``dvc init --no-scm``) every file on disk counts as kept.
     """
 
-    SEVERAL = -1
+    SEVERAL = -1  # size of a folder with pointers of Git LFS
 
     def __init__(self, repo: Repo):
         self.repo = repo
@@ -56,18 +56,18 @@ class Tree:
 
     @cached_property
     def tracked(self) -> dict[str, str]:
-        """Git's mode of each file it keeps, by path."""
+        """Git's mode of each file that Git keeps, by path."""
         return {path: mode for path, (_, mode) in self._index.items()}
 
     @cached_property
     def sparse(self) -> set[str]:
-        """Files that Git keeps and a sparse checkout leaves out, with the folders they are in."""
+        """Files that Git keeps and a sparse checkout leaves out, and the folders around them."""
         files = {path for path, (tag, _) in self._index.items() if tag == "S" and not os.path.lexists(path)}
         return files | {parent for path in files for parent in parents(path)}
 
     @cached_property
     def _index(self) -> dict[str, tuple[str, str]]:
-        """Git's tag and mode of each file it keeps, by path."""
+        """Git's tag and mode of each file that Git keeps, by path."""
         if self.root is None:
             return {}
         lines = filter(None, git(Path(self.root), "ls-files", "-z", "-t", "--stage").split("\0"))
@@ -81,11 +81,11 @@ class Tree:
 
     @cached_property
     def ignored(self) -> set[str]:
-        """Paths on disk that Git ignores; of a folder that it ignores as a whole, the folder alone."""
+        """Paths on disk that Git ignores; a folder that is ignored as a whole is one path."""
         return self._ignored("--others", "--directory")
 
     def untracked_in(self, path: str) -> str | None:
-        """A file of a path that Git neither keeps nor ignores, if there is one."""
+        """Return the first file of a path that Git neither keeps nor ignores, or None."""
         around = [path, *parents(path)]
         if path in self.tracked or not (self._untracked.intersection(around) or path in self._untracked_holders):
             return None
@@ -112,41 +112,47 @@ class Tree:
     def _ignored_though_kept(self) -> set[str]:
         return self._ignored("--cached")
 
+    @cached_property
+    def hidden(self) -> list[str]:
+        """Pipelines and .dvc files that Git keeps and ignores, so that DVC does not read them."""
+        names = (path for path in self._ignored_though_kept if is_valid_filename(path))
+        return sorted(path for path in names if within(path, self.repo.root_dir))
+
     def pipelines(self, outs: Collection[str]) -> Iterator[str]:
-        """Files that define stages, as DVC finds them: not those that it or Git ignores, and none in ``outs``.
+        """Yield the files that define stages, without those that DVC or Git ignores and those in ``outs``.
 
         Args:
-            outs: Folders that stages make. The caller may add to it between two files.
+            outs: Outputs of stages. The caller may add outputs between two files.
         """
         for folder, names, files in self.repo.dvcignore.walk(localfs, self.repo.root_dir):
             for path in (os.path.join(folder, name) for name in sorted(files) if is_valid_filename(name)):
                 if path not in self.ignored and path not in self._ignored_though_kept:
                     yield path
-            places = {name: os.path.join(folder, name) for name in names}
-            names[:] = [name for name in names if places[name] not in self.ignored and places[name] not in outs]
+            paths = {name: os.path.join(folder, name) for name in names}
+            names[:] = [name for name in names if paths[name] not in self.ignored and paths[name] not in outs]
 
     def ignores(self, path: str) -> bool:
-        """True if Git leaves a path to others: it ignores it, there or not, or it is none of this repository's."""
+        """True if Git ignores a path, which need not exist, or if the path is outside the repository."""
         if self.root is None:
             return not within(path, self.repo.root_dir)
-        if not within(path, self.root) or any(place in self.ignored for place in (path, *parents(path))):
+        if not within(path, self.root) or any(one in self.ignored for one in (path, *parents(path))):
             return True
         return not os.path.lexists(path) and path not in self.tracked and self._ignores_absent(path)
 
     def borrowed(self, path: str) -> bool:
-        """True if Git keeps of a path no more than a link or the address of a submodule."""
-        return any(self.tracked.get(place) in (LINK, SUBMODULE) for place in (path, *parents(path)))
+        """True if Git keeps only a link or the commit of a submodule for a path or for a folder around it."""
+        return any(self.tracked.get(one) in (LINK, SUBMODULE) for one in (path, *parents(path)))
 
     def keeps(self, path: str) -> bool:
-        """True if Git has a path or something in it, or if another DVC repository may have it."""
+        """True if Git has a path or a file in it, or if another DVC repository may have it."""
         top = self.repo.root_dir
-        inside = [place for place in (path, *parents(path)) if within(place, top) and place != top]
-        if self.root is None or not inside or any(os.path.isdir(os.path.join(place, ".dvc")) for place in inside):
+        inside = [one for one in (path, *parents(path)) if within(one, top) and one != top]
+        if self.root is None or not inside or any(os.path.isdir(os.path.join(one, ".dvc")) for one in inside):
             return True
         return path in self.tracked or path in self.folders or self.borrowed(path)
 
     def leads_out(self, path: str) -> bool:
-        """True if a path is outside the repository, or in it by name and out of it by a link that Git keeps."""
+        """True if a path is outside the repository, or leads out of it through a link that Git keeps."""
         root = self.root or self.repo.root_dir
         if not within(os.path.abspath(path), root):
             return True
@@ -154,28 +160,28 @@ class Tree:
         return links and not within(os.path.realpath(path), os.path.realpath(root))
 
     def files(self, path: str, kept: bool = False) -> Iterator[str]:
-        """The files of a file or folder, less what DVC ignores and, if ``kept``, what Git ignores."""
+        """Yield the files of a path, without those that DVC ignores and, if ``kept``, those that Git ignores."""
         if not os.path.isdir(path):
             yield path
             return
         for folder, names, files in self.repo.dvcignore.walk(localfs, path):
-            places = {name: os.path.join(folder, name) for name in (*names, *files)}
+            paths = {name: os.path.join(folder, name) for name in (*names, *files)}
             if kept:
-                names[:] = [name for name in names if places[name] not in self.ignored]
-                files = [name for name in files if places[name] not in self.ignored]
-            yield from (places[name] for name in files)
+                names[:] = [name for name in names if paths[name] not in self.ignored]
+                files = [name for name in files if paths[name] not in self.ignored]
+            yield from (paths[name] for name in files)
 
     def content(self, path: str, algorithm: str, kept: bool = False, ends: bytes | None = None) -> Content:
-        """The hash that DVC would record of a path now.
+        """Return the hash that DVC would record for a path now.
 
         Args:
-            path: Of a file or folder.
+            path: A file or folder.
             algorithm: ``md5``, or ``md5-dos2unix`` of DVC 2.
-            kept: Without the files of a folder that Git ignores.
-            ends: Hash texts as if their lines ended so.
+            kept: Leave out the files of a folder that Git ignores.
+            ends: Hash texts as if their lines ended with these bytes.
 
         Raises:
-            OSError: It is neither, or can't be read.
+            OSError: A file is a device or a pipe, or can't be read.
         """
         if not os.path.exists(path):
             return Content()
@@ -183,7 +189,7 @@ class Tree:
             return Content(self.digest(path, algorithm, ends), os.path.getsize(path))
         listing, size = Listing(), 0
         for file in self.files(path, kept):
-            if os.path.exists(file):  # a link to nothing is no content
+            if os.path.exists(file):  # a broken link has no content
                 key = Path(file).relative_to(path).parts
                 listing.add(key, Meta(), HashInfo(algorithm, self.digest(file, algorithm, ends)))
                 size += os.path.getsize(file)
@@ -191,7 +197,7 @@ class Tree:
         return Content(listing.hash_info.value, size, len(listing))
 
     def digest(self, file: str, algorithm: str, ends: bytes | None = None) -> str:
-        """DVC's hash of one file, as it is or with other line ends, of which a binary file has none."""
+        """Return DVC's hash of one file, as it is or with other line ends; a binary file has no line ends."""
         key = (file, algorithm, ends)
         if key not in self._digests:
             check_regular(file)
@@ -205,16 +211,16 @@ class Tree:
         return self._digests[key]
 
     def pointer(self, path: str) -> int | None:
-        """Size of the file that a pointer of Git LFS stands for, or ``SEVERAL`` for a folder; None without any."""
+        """Return the size that a pointer of Git LFS names, ``SEVERAL`` for a folder with pointers, or else None."""
         if not os.path.isdir(path):
             with open(path, "rb") as file:
-                found = LFS_POINTER.match(file.read(FEW_BYTES))
-            return int(found[1]) if found else None
+                match = LFS_POINTER.match(file.read(FEW_BYTES))
+            return int(match[1]) if match else None
         files = (file for file in self.files(path) if os.path.exists(file) and os.path.getsize(file) < FEW_BYTES)
         return self.SEVERAL if any(self.pointer(file) is not None for file in files) else None
 
     def changed_since(self, file: str, text: str, path: str) -> str | None:
-        """The commit that wrote a text to a file, if Git keeps another path now; None where it can't say."""
+        """Return the commit that wrote a text to a file, if ``path`` has changed since that commit; else None."""
         if self.root is None:
             return None
         root = Path(self.root)
@@ -236,11 +242,11 @@ class Tree:
         try:  # with a slash, since a pattern of folders may be meant
             return bool(git(Path(self.root), "check-ignore", "--", path, path + os.sep))
         except GitError as error:
-            return error.code != 1  # which is no; any other is said of paths beyond a link or in a submodule
+            return error.code != 1  # 1 is no; Git has other codes for a path beyond a link or in a submodule
 
 
 def parents(path: str) -> Iterator[str]:
-    """The folders around a path, nearest first."""
+    """Yield the folders around a path, nearest first."""
     while (parent := os.path.dirname(path)) != path:
         yield (path := parent)
 
@@ -251,7 +257,7 @@ def within(path: str, folder: str, separator: str = os.sep) -> bool:
 
 
 def name_of(stage: Stage, folder: str) -> str:
-    """A stage as ``dvc repro`` in a folder takes it."""
+    """Return the name of a stage as ``dvc repro`` takes it in a folder."""
     file = Path(os.path.relpath(stage.path, folder)).as_posix()
     if not isinstance(stage, PipelineStage):
         return file

@@ -1,4 +1,4 @@
-"""Comparison of two versions of a file: by value where the file holds values, else as text or as bytes."""
+"""Comparison of two versions of a file: by value for JSON, YAML, CSV and TSV, else as text or as bytes."""
 
 import csv
 import io
@@ -27,18 +27,18 @@ IDENTICAL, SAME, WITHIN, NOT_PROVED, DIFFERENT = VERDICTS = (
 CODES = dict(zip(VERDICTS, (0, 1, 1, 2, 2), strict=True))
 """The exit code of each verdict."""
 
-DEPTH = 200  # levels of a JSON or YAML file; Python's own stack ends at about 1,000
+DEPTH = 200  # most levels of a JSON or YAML file; Python's recursion limit is 1,000
 NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan)", re.ASCII | re.IGNORECASE)
 INTEGER = re.compile(r"[+-]?\d{1,4000}", re.ASCII)  # Python refuses to print an int of more than 4,300 digits
 EXACT = Context(prec=50, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
-CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")  # in no text but UTF-16's and UTF-32's
+CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")  # not in text, except in UTF-16 and UTF-32
 
 
 class Value(NamedTuple):
-    """A value of a file, its place as a reader knows it, and the key that selects its tolerance."""
+    """A value of a file, its location in words, and the key that selects its tolerance."""
 
     value: Any
-    place: str
+    location: str
     key: str
 
 
@@ -47,7 +47,7 @@ Values = dict[tuple, Value]
 
 
 def compare(name: str, was: bytes, now: bytes, settings: Settings) -> tuple[str, list[str]]:
-    """Return the verdict on two versions of a file, and their differences, one a line.
+    """Return the verdict on two versions of a file, and a line for each difference.
 
     >>> compare("m.json", b'{"loss": 0.5}', b'{"loss": 0.6}', Settings({"loss": 0.2}))
     ('within tolerance', ['loss: recorded 0.5, found 0.6, off by 0.1 (tolerance 0.2)'])
@@ -61,7 +61,7 @@ def compare(name: str, was: bytes, now: bytes, settings: Settings) -> tuple[str,
     try:
         before, after = values(name, was), values(name, now)
     except (ValueError, yaml.YAMLError, csv.Error, RecursionError):
-        before = after = None  # the file is not what its name says
+        before = after = None  # a file that does not have the format of its suffix
     if before is None or after is None:
         return DIFFERENT, [first_array(was, now) or first_difference(was, now)]
     verdict, lines = compare_values(before, after, settings)
@@ -74,31 +74,31 @@ def values(name: str, content: bytes) -> Values | None:
     """Return the values of a JSON, YAML, CSV or TSV file; None for any other file.
 
     Raises:
-        ValueError, yaml.YAMLError, csv.Error: The file is not what its name says, or too deep.
+        ValueError, yaml.YAMLError, csv.Error: The file does not have the format of its suffix, or is nested too deeply.
     """
     suffix = name.rpartition(".")[2].lower()
     if suffix == "json":
         readers = dict.fromkeys(("parse_float", "parse_int", "parse_constant"), number)
-        found = _leaves(json.loads(content, object_pairs_hook=_Pairs, **readers))
+        pairs = _leaves(json.loads(content, object_pairs_hook=_Pairs, **readers))
     elif suffix in ("yaml", "yml"):
-        found = _leaves(_parse_yaml(content))
+        pairs = _leaves(_parse_yaml(content))
     elif suffix in ("csv", "tsv"):
         return _table(content.decode("utf-8-sig"), "\t" if suffix == "tsv" else ",")
     else:
         return None
-    limit = 10_000 + 10 * len(content)  # only aliases of aliases give more
-    leaves = dict(islice(found, limit + 1))
+    limit = 10_000 + 10 * len(content)  # only nested aliases give more
+    leaves = dict(islice(pairs, limit + 1))
     if len(leaves) > limit:
         raise ValueError(f"expected at most {limit} values")
     return leaves
 
 
 def compare_values(was: Values, now: Values, settings: Settings) -> tuple[str, list[str]]:
-    """Return the verdict on the values of a file, and for each key the place with the largest difference."""
+    """Return the verdict on the values of a file, and for each key a line on the largest difference."""
     verdict, worst = IDENTICAL, {}
     for path in was | now:
         key = (was.get(path) or now[path]).key
-        one, distance, bound = judge(was.get(path), now.get(path), settings)
+        one, distance, bound = compare_value(was.get(path), now.get(path), settings)
         if one == IDENTICAL:
             continue
         verdict = max(verdict, one, key=VERDICTS.index)
@@ -109,7 +109,7 @@ def compare_values(was: Values, now: Values, settings: Settings) -> tuple[str, l
     lines = []
     for (_, distance), path, bound, count in worst.values():
         before, after = (_show(side[path].value) if path in side else "nothing" for side in (was, now))
-        text = f"{(was.get(path) or now[path]).place}: recorded {before}, found {after}"
+        text = f"{(was.get(path) or now[path]).location}: recorded {before}, found {after}"
         text += f", off by {distance:.3g} (tolerance {bound:.3g})" if bound is not None and distance < math.inf else ""
         lines.append(text + (f"; {count - 1} more of this key" if count > 1 else ""))
     return verdict, lines
@@ -124,7 +124,7 @@ def form(was: bytes, now: bytes, before: Values, after: Values) -> str:
 
 
 def rows(was: Values, now: Values) -> list[str]:
-    """Name the first row of two tables that differs, if its first cell does not; or say that only the order differs."""
+    """Name the first row that differs, if its first cell does not; or say that only the order of rows differs."""
     tables = [_rows(side) for side in (was, now)]
     if not all(tables):
         return []
@@ -140,8 +140,8 @@ def rows(was: Values, now: Values) -> list[str]:
     return []
 
 
-def judge(was: Value | None, now: Value | None, settings: Settings) -> tuple[str, float, float | None]:
-    """Return the verdict on one value, the distance of its two versions, and the tolerance."""
+def compare_value(was: Value | None, now: Value | None, settings: Settings) -> tuple[str, float, float | None]:
+    """Return the verdict on one value, the distance between its two versions, and the tolerance."""
     if was is None or now is None:
         return DIFFERENT, math.inf, None
     before, after = was.value, now.value
@@ -166,7 +166,7 @@ def judge(was: Value | None, now: Value | None, settings: Settings) -> tuple[str
 
 
 def number(text: str) -> Any:
-    """Return the number that a text is, without rounding, or else the text.
+    """Convert a text to a number without rounding, or return the text if it is no number.
 
     >>> number("0.50"), number("12"), number("007"), number("1e400")
     (Decimal('0.50'), 12, '007', Decimal('1E+400'))
@@ -181,7 +181,7 @@ def number(text: str) -> Any:
 
 
 def first_difference(was: bytes, now: bytes) -> str:
-    """Name the first line of two texts that differs, or the first byte of other files."""
+    """Name the first line that differs in two texts, or the first byte that differs in other files."""
     try:
         texts = was.decode().splitlines(), now.decode().splitlines()
     except UnicodeDecodeError:
@@ -189,8 +189,8 @@ def first_difference(was: bytes, now: bytes) -> str:
     for line, (before, after) in enumerate(zip_longest(*texts), 1):
         if before != after:
             return f"line {line}: recorded {before!r:.200}, found {after!r:.200}"
-    place = next((i for i, (one, other) in enumerate(zip(was, now, strict=False)) if one != other), None)
-    where = f"byte {place} is the first that differs" if place is not None else "one is the other's beginning"
+    offset = next((i for i, (one, other) in enumerate(zip(was, now, strict=False)) if one != other), None)
+    where = f"byte {offset} is the first that differs" if offset is not None else "one is the beginning of the other"
     return f"{len(was)} and {len(now)} bytes, {where}"
 
 
@@ -199,7 +199,7 @@ class _Pairs(list):
 
 
 def _leaves(value: Any, path: tuple = (), names: tuple = ()) -> Iterator[tuple[tuple, Value]]:
-    """Yield the path and value of each leaf; a path tells keys of other types, indices and repeated keys apart."""
+    """Yield the path and value of each leaf. Paths of indices, repeated keys and keys of other types differ."""
     if len(path) > DEPTH:
         raise ValueError(f"expected at most {DEPTH} levels")
     if isinstance(value, _Pairs) and value:
@@ -217,20 +217,20 @@ def _leaves(value: Any, path: tuple = (), names: tuple = ()) -> Iterator[tuple[t
 
 
 def _parse_yaml(content: bytes) -> Any:
-    """Return the nodes of a YAML file as lists, pairs and scalars, an alias as the very object that it names."""
+    """Return the nodes of a YAML file as lists, pairs and scalars; an alias is the object that it names."""
     Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     depth = 0
-    for event in yaml.parse(content, Loader):  # the composer in C does not stop at any depth
+    for event in yaml.parse(content, Loader):  # the composer in C has no limit of depth
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEPTH:
             raise ValueError(f"expected at most {DEPTH} levels")
-    found = {}
+    converted = {}  # by the node's identity
 
     def convert(node: yaml.Node) -> Any:
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)
-        if id(node) not in found:
-            found[id(node)] = items = _Pairs() if isinstance(node, yaml.MappingNode) else []
+        if id(node) not in converted:
+            converted[id(node)] = items = _Pairs() if isinstance(node, yaml.MappingNode) else []
             for item in node.value:
                 if isinstance(item, tuple):
                     if not isinstance(item[0], yaml.ScalarNode):
@@ -238,7 +238,7 @@ def _parse_yaml(content: bytes) -> Any:
                     items.append((_scalar(item[0]), convert(item[1])))
                 else:
                     items.append(convert(item))
-        return found[id(node)]
+        return converted[id(node)]
 
     root = yaml.compose(content, Loader)
     return None if root is None else convert(root)
@@ -256,7 +256,7 @@ def _scalar(node: yaml.ScalarNode) -> Any:
 
 
 def _table(text: str, delimiter: str) -> Values:
-    """Return the cells of a table by line and column; each has the name of its column if the first line has names."""
+    """Return the cells of a table by line and column, with the names of the columns if the first line has names."""
     header, table = [], {}
     for line, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 1):
         cells = [number(cell) for cell in row]
@@ -269,19 +269,19 @@ def _table(text: str, delimiter: str) -> Values:
             table[line, 0] = Value("", f"line {line}", "")
         for i, cell in enumerate(cells, 1):
             name = header[i - 1] if line > 1 and i <= len(header) else ""
-            place = name if name in alone else f"column {i}"
-            table[line, i] = Value(cell, f"line {line}, {place}", name)
+            column = name if name in alone else f"column {i}"
+            table[line, i] = Value(cell, f"line {line}, {column}", name)
     return table
 
 
 def _rows(table: Values) -> list[tuple[str, ...]]:
-    """Return the rows of a table as text; none for other files."""
-    found = {}
+    """Return the rows of a table as text; an empty list for other files."""
+    lines = {}
     for path, value in table.items():
         if len(path) != 2 or not all(isinstance(step, int) for step in path):
             return []
-        found.setdefault(path[0], []).append(_show(_plain(value.value)))
-    return [tuple(row) for row in found.values()]
+        lines.setdefault(path[0], []).append(_show(_plain(value.value)))
+    return [tuple(row) for row in lines.values()]
 
 
 def _plain(value: Any) -> Any:

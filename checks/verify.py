@@ -1,8 +1,8 @@
 """Is this result real? Runs a revision again in an isolated clone and compares every output with the recorded one.
 
 Exit code 0: every byte is the recorded one. 1: the same values in another form, or numbers within the tolerances that
-checks.yaml declares. 2: something is different, or not proved. 3: there is no verdict. An input that a lock records
-otherwise is named as stale: harmless if the bytes are the recorded ones, beyond any tolerance if not.
+checks.yaml declares. 2: something is different, or not proved. 3: there is no verdict. An input that differs from the
+lock is printed as stale. The outputs made from it must be the recorded bytes; no tolerance applies to them.
 """
 
 import filecmp
@@ -30,7 +30,7 @@ from .matrix import as_markdown as matrix_as_markdown
 from .matrix import as_text as matrix_as_text
 from .runs import Output, Stage, forget, freeze_external, named, needed, recorded, remove_outputs, rerun
 from .scratch import Scratch, bring_data, cache_folder, checkout, find_commit, project
-from .settings import Settings, read_settings
+from .settings import FILE, Settings, read_settings
 from .shell import InputError, Parser, command, git, markup, printable
 from .tree import within
 from .values import CODES, DIFFERENT, IDENTICAL, NOT_PROVED, SAME, VERDICTS, WITHIN, compare
@@ -40,9 +40,9 @@ LARGE = 2**30  # bytes of a file up to which values are compared, in memory
 
 
 class Row(NamedTuple):
-    """The verdict on an output of a stage, the differences it was found by, and the SHA-256 of what the rerun made.
+    """The verdict on an output of a stage, the differences, and the SHA-256 of each file that the rerun made.
 
-    ``promised`` is the verdict that the stage promises, if it says.
+    ``promised`` is the verdict that the stage promises; empty if it promises none.
     """
 
     stage: str
@@ -54,53 +54,53 @@ class Row(NamedTuple):
 
 
 def stale(was: dict[str, Stage], now: dict[str, Stage], line_ends: bool = False) -> dict[str, list[str]]:
-    """By stage, the inputs that the locks record otherwise: the revision's results were made from something else.
+    """Return the inputs of each stage that differ between two runs: the recorded result was made from other inputs.
 
     Args:
         was: The recorded run.
-        now: The other.
-        line_ends: Those that differ in their line ends alone, and else all others.
+        now: The other run.
+        line_ends: Return the inputs that differ in their line ends alone, instead of the others.
     """
-    found = {}
+    changes = {}
     for name, stage in now.items():
         before = was[name].inputs if name in was else {}
         keys = sorted(key for key in before | stage.inputs if str(before.get(key)) != str(stage.inputs.get(key)))
         keys = [key for key in keys if (key in stage.line_ends) is line_ends]
-        found[name] = [f"{key}: recorded {before.get(key)}, found {stage.inputs.get(key)}" for key in keys]
-    return {name: changes for name, changes in found.items() if changes}
+        changes[name] = [f"{key}: recorded {before.get(key)}, found {stage.inputs.get(key)}" for key in keys]
+    return {name: lines for name, lines in changes.items() if lines}
 
 
 def downstream(names: set[str], stages: dict[str, Stage]) -> set[str]:
-    """These stages and all that read what they made."""
-    found, before = set(names), None
-    while found != before:
-        before = set(found)
-        made = [path for name in found if name in stages for path in stages[name].outputs]
+    """Return these stages and all stages that read their outputs, directly or through other stages."""
+    reached, before = set(names), None
+    while reached != before:
+        before = set(reached)
+        made = [path for name in reached if name in stages for path in stages[name].outputs]
         for name, stage in stages.items():
             if any(within(path, out) or within(out, path) for path in stage.reads for out in made):
-                found.add(name)
-    return found
+                reached.add(name)
+    return reached
 
 
 def compare_runs(was: dict[str, Stage], now: dict[str, Stage], settings: Settings) -> list[Row]:
-    """A row for each output of each stage that ran again."""
+    """Return a row for each output of each stage; stages that did not run again are *not rerun*."""
     rows, exact = [], downstream(set(stale(was, now)), now)
     for name, stage in now.items():
         outputs = was[name].outputs if name in was else {}
         for path in sorted(outputs.keys() | stage.outputs.keys()):
             after, verdict, differences = stage.outputs.get(path), NOT_RERUN, []
             if stage.reruns:
-                verdict, differences = judge(path, outputs.get(path), after, settings)
+                verdict, differences = compare_output(path, outputs.get(path), after, settings)
             if verdict in (SAME, WITHIN) and name in exact:
                 verdict, differences = DIFFERENT, [*differences, "it was made from other inputs: nothing may differ"]
             files = (after and after.files) or {} if stage.reruns else {}
-            digests = {place: _sha256(files[place]) for place in files if files[place].is_file()}
+            digests = {file: _sha256(files[file]) for file in files if files[file].is_file()}
             rows.append(Row(name, path, verdict, differences, digests, settings.promised(stage.meta)))
     return rows
 
 
-def judge(path: str, was: Output | None, now: Output | None, settings: Settings) -> tuple[str, list[str]]:
-    """The verdict on one output and the differences; None of an output that a side lacks."""
+def compare_output(path: str, was: Output | None, now: Output | None, settings: Settings) -> tuple[str, list[str]]:
+    """Return the verdict on the two versions of one output, and the differences; a missing version is None."""
     if was is None or was.value is None:
         return DIFFERENT, ["no lock records it"]
     if now is None or now.value is None:
@@ -108,27 +108,26 @@ def judge(path: str, was: Output | None, now: Output | None, settings: Settings)
     if was.value == now.value and not (was.edited or now.edited):
         return IDENTICAL, []
     if was.files is None and now.line_ends and not now.edited:
-        return SAME, ["only line ends differ: with the others it has the recorded hash"]
+        return SAME, ["only line ends differ: with other line ends it has the recorded hash"]
     if was.files is None or now.files is None:
         verdict, differences = NOT_PROVED, [f"recorded {was.value}, found {now.value}; the recorded file is not here"]
     else:
         verdict, differences = compare_files(was.files, now.files, settings, path)
     if was.edited or now.edited:
-        return DIFFERENT, ["the file is another than the lock records", *differences]
+        return DIFFERENT, ["the file is not the one that the lock records", *differences]
     if verdict in (NOT_PROVED, DIFFERENT) and any(fnmatchcase(path, pattern) for pattern in settings.free):
-        return WITHIN, [*differences, "its bytes are free"]
+        return WITHIN, [*differences, f"{FILE} lets its bytes differ"]
     return verdict, differences
 
 
 def compare_files(was: dict, now: dict, settings: Settings, path: str) -> tuple[str, list[str]]:
-    """The verdict on the files of an output, and how each that differs does."""
+    """Return the verdict on the files of an output, and the differences of each file."""
     worst, lines = IDENTICAL, []
     for name in sorted(was.keys() | now.keys()):
         if name not in was or name not in now:
             verdict, differences = DIFFERENT, [f"only the {'rerun' if name in now else 'revision'} has it"]
         else:
-            place = name or Path(path).name
-            verdict, differences = _compare_paths(place, was[name], now[name], settings)
+            verdict, differences = _compare_paths(name or Path(path).name, was[name], now[name], settings)
         worst = max(worst, verdict, key=VERDICTS.index)
         lines += [f"{name}: {difference}" if name else difference for difference in differences]
     return worst, lines
@@ -136,7 +135,7 @@ def compare_files(was: dict, now: dict, settings: Settings, path: str) -> tuple[
 
 def _compare_paths(name: str, was: Path, now: Path, settings: Settings) -> tuple[str, list[str]]:
     if not was.is_file() or not now.is_file():  # a link to a device has no end
-        return DIFFERENT, ["it is no ordinary file"]
+        return DIFFERENT, ["it is not a regular file"]
     if max(was.stat().st_size, now.stat().st_size) > LARGE:
         if filecmp.cmp(was, now, shallow=False):
             return IDENTICAL, []
@@ -145,7 +144,7 @@ def _compare_paths(name: str, was: Path, now: Path, settings: Settings) -> tuple
 
 
 def environment(packages: tuple[str, ...], scratch: Scratch) -> dict[str, str]:
-    """Facts that could change the bits: the machine, and the Python that the stages find, with some of its packages."""
+    """Return facts that could change the bits: the machine, the Python that the stages use, and package versions."""
     code = (
         "import platform, sys; from importlib.metadata import version\nprint('python', platform.python_version())\n"
         "for name in sys.argv[1:]:\n    try: print(name, version(name))\n    except ImportError: print(name, 'missing')"
@@ -155,25 +154,25 @@ def environment(packages: tuple[str, ...], scratch: Scratch) -> dict[str, str]:
             ["python", "-c", code, *packages],
             cwd=scratch.folder, env=scratch.environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
-        found = dict(line.split(" ", 1) for line in run.stdout.splitlines())
-    except (OSError, subprocess.CalledProcessError):  # a pipeline need not be Python's
-        found = {}
+        versions = dict(line.split(" ", 1) for line in run.stdout.splitlines())
+    except (OSError, subprocess.CalledProcessError):  # a pipeline may use no Python
+        versions = {}
     machine = {"processor": processor(), "architecture": platform.machine(), "cores": str(os.cpu_count())}
-    return machine | {"system": platform.platform()} | found
+    return machine | {"system": platform.platform()} | versions
 
 
 def processor() -> str:
-    """The processor's model, as Linux or else Python calls it."""
+    """Return the model of the processor as Linux names it, or else as Python does."""
     info = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*: (.*)", info.read_text() if info.exists() else "", re.MULTILINE)
-    return found[1] if found else platform.processor() or "unknown"
+    match = re.search(r"^model name\s*: (.*)", info.read_text() if info.exists() else "", re.MULTILINE)
+    return match[1] if match else platform.processor() or "unknown"
 
 
 def read_run(name: str, kept: Path) -> Run:
-    """The recorded run of a revision, or of a folder that is none, whose files are taken as they lie there.
+    """Return the recorded run of a revision, or of a folder that is not a revision; ``kept`` gets the files in Git.
 
     Raises:
-        InputError: It has no result.
+        InputError: The run has no result.
     """
     folder = Path(name).resolve()
     if find_commit(name) is None and folder.is_dir():
@@ -189,10 +188,10 @@ def read_run(name: str, kept: Path) -> Run:
 
 
 def matrix(names: list[str]) -> dict:
-    """Compare several recorded runs, each with each; what ``--json`` prints.
+    """Compare each pair of several recorded runs; return the object that ``--json`` prints.
 
     Raises:
-        InputError: One has no result, or there is nothing to compare.
+        InputError: A run has no result, or there is nothing to compare.
     """
     settings = read_settings(project())
     with TemporaryDirectory(prefix="dvc-checks-") as kept:
@@ -201,19 +200,19 @@ def matrix(names: list[str]) -> dict:
 
 
 def with_missing(stages: dict[str, Stage], others: dict[str, Stage]) -> dict[str, Stage]:
-    """These stages and those that only another run has, which here have no outputs."""
+    """Add the stages that only another run has, without outputs."""
     missing = {name: stage for name, stage in others.items() if name not in stages}
     return stages | {name: replace(stage, outputs={}) for name, stage in missing.items()}
 
 
 def verify(revision: str, targets: list[str], against: str | None = None, variables: tuple[str, ...] = ()) -> dict:
-    """Run a revision again, or take another in place of that, and report on it.
+    """Run a revision again, or read the recorded run ``against`` instead, and compare the outputs.
 
     Returns:
-        What ``--json`` prints: the commit, what was run, the verdict, its rows, stale inputs and the environment.
+        The object that ``--json`` prints: the commit, the target, the verdict, its rows, stale inputs and environment.
 
     Raises:
-        InputError: It has no result, its data is not to be had, or a stage failed.
+        InputError: The revision has no result, its data is not available, or a stage failed.
     """
     settings = read_settings(project())
     with ExitStack() as stack:
@@ -235,15 +234,17 @@ def verify(revision: str, targets: list[str], against: str | None = None, variab
             now = rerun(scratch, was)
         rows = compare_runs(was, now, settings)
         machine = environment(settings.packages, scratch)
-    judged = [row.verdict for row in rows if row.verdict != NOT_RERUN]
-    if not judged:
-        raise InputError(f"revision: nothing of {scratch.commit[:10]} ran again, so nothing is compared")
+    verdicts = [row.verdict for row in rows if row.verdict != NOT_RERUN]
+    if not verdicts:
+        ran = any(stage.reruns for stage in now.values())
+        reason = "no stage that ran again has an output" if ran else "no stage ran again"
+        raise InputError(f"revision: {scratch.commit[:10]}: {reason}, so nothing is compared")
     return {
         "revision": scratch.commit,
         "target": f"against {other.commit or other.name}"
         if against is not None
         else " ".join(targets) or "every pipeline",
-        "verdict": max(judged, key=VERDICTS.index),
+        "verdict": max(verdicts, key=VERDICTS.index),
         "results": [row._asdict() for row in rows],
         "stages": proofs_of(was, now, rows),
         "stale": stale(was, now),
@@ -253,7 +254,7 @@ def verify(revision: str, targets: list[str], against: str | None = None, variab
 
 
 def proofs_of(was: dict[str, Stage], now: dict[str, Stage], rows: list[Row]) -> list[dict]:
-    """The verdict on each stage as its lock records it; none on what was made from other inputs than those."""
+    """Return the verdict on each stage that was made from the recorded inputs, for ``proofs.jsonl``."""
     verdicts: dict[str, list[str]] = {}
     for row in rows:
         if row.verdict != NOT_RERUN and row.stage in was and was[row.stage].digest:
@@ -261,14 +262,14 @@ def proofs_of(was: dict[str, Stage], now: dict[str, Stage], rows: list[Row]) -> 
     for name in downstream({*stale(was, now), *stale(was, now, line_ends=True)}, now):
         verdicts.pop(name, None)
     return [
-        {"stage": name, "lock": was[name].digest, "verdict": max(found, key=VERDICTS.index)}
+        {"stage": name, "lock": was[name].digest, "verdict": max(of_outputs, key=VERDICTS.index)}
         | {"outputs": {path: f"{output.value}" for path, output in was[name].outputs.items()}}
-        for name, found in verdicts.items()
+        for name, of_outputs in verdicts.items()
     ]
 
 
 def as_text(report: dict) -> str:
-    """The report for a terminal: a table, the differences under their rows."""
+    """The report for a terminal: a table with the differences below each row."""
     widths = [max(len(row[key]) for row in report["results"]) for key in ("stage", "output")]
     lines = [f"{report['target']} of {report['revision']}: {report['verdict']}", ""]
     for row in report["results"]:
@@ -280,7 +281,7 @@ def as_text(report: dict) -> str:
 
 
 def as_json(report: dict) -> str:
-    """All of it as one object."""
+    """The whole report as one object."""
     return json.dumps(report, indent=2)
 
 
@@ -298,19 +299,19 @@ def as_markdown(report: dict) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Verify what the command line names; print the report; give the exit code."""
+    """Verify the revision that the command line names, print the report, and return the exit code."""
     parser = Parser(prog="dvc-verify", description=__doc__)
-    parser.add_argument("targets", nargs="*", help="stages, with all they depend on; every pipeline by default")
-    parser.add_argument("--rev", default="HEAD", help="the commit to prove; HEAD by default")
+    parser.add_argument("targets", nargs="*", help="stages, with all that they depend on; every pipeline by default")
+    parser.add_argument("--rev", default="HEAD", help="the commit to verify; HEAD by default")
     parser.add_argument(
         "--against", metavar="REV", nargs="+", action="extend",
-        help="compare with what other commits, or folders, record, running nothing; several make a matrix",
+        help="compare with the recorded runs of commits or folders, and run nothing; several give a matrix",
     )  # fmt: skip
-    parser.add_argument("--attest", metavar="FILE", type=Path, help="write what was proved as an in-toto statement")
+    parser.add_argument("--attest", metavar="FILE", type=Path, help="write the verdicts as an in-toto statement")
+    parser.add_argument("--record", action="store_true", help=f"append the verdicts to {proofs.FILE}, for Git to keep")
     parser.add_argument(
-        "--record", action="store_true", help=f"append what was proved to {proofs.FILE}, for Git to keep"
+        "--date", type=_day, help="day of the record, such as 2026-11-29; that of the commit by default"
     )
-    parser.add_argument("--date", type=_day, help="of the record, such as 2026-11-29; the commit's by default")
     parser.add_argument(
         "--env", metavar="NAME", action="append", default=[], help="a variable that the stages need, such as PYTHONPATH"
     )
@@ -320,7 +321,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.set_defaults(form=as_text)
     options = parser.parse_args(arguments)
     if options.against is not None and (options.targets or options.attest or options.record):
-        raise InputError("--against: expected it alone, for nothing is run; leave targets, --attest and --record out")
+        raise InputError("--against: expected no targets, --attest or --record beside it, because it runs nothing")
     if options.date and not options.record:
         raise InputError("--date: expected --record beside it")
     if options.against and len(options.against) > 1:
@@ -363,8 +364,10 @@ def _sha256(file: Path) -> str:
 
 def _stale_lines(report: dict) -> list[str]:
     lines = [f"stale: {stage}: {change}" for stage, changes in report["stale"].items() for change in changes]
-    found = [f"line ends: {stage}: {change}" for stage, changes in report["line_ends"].items() for change in changes]
-    return [*lines, *found, *([f"line ends: {Kind.LINE_ENDS.remedy}"] if found else [])]
+    line_ends = [
+        f"line ends: {stage}: {change}" for stage, changes in report["line_ends"].items() for change in changes
+    ]
+    return [*lines, *line_ends, *([f"line ends: {Kind.LINE_ENDS.remedy}"] if line_ends else [])]
 
 
 def run() -> None:

@@ -1,1 +1,1 @@
-"""Look at labelled texts, and write the sections of `params.yaml` that train a model of them: `python -m corpora`."""
+"""Inspect labelled texts and write sections of `params.yaml` that train a model on them: `python -m corpora`."""

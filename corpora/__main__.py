@@ -1,6 +1,6 @@
-"""Look at a file or folder of labelled texts, and write the sections of params.yaml that train a model of them.
+"""Inspect a file or folder of labelled texts and write sections of params.yaml that train a model on them.
 
-The model is chosen on folds of the training split. Nothing is overwritten: the same command again says what would
+The model is chosen on folds of the training split. Nothing is overwritten: the same command again prints what would
 change.
 """
 
@@ -9,10 +9,12 @@ import json
 import re
 import sys
 import time
+from array import array
 from collections import Counter
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,62 +27,64 @@ from sentiment.schema import check
 from stages.common.files import write_text
 from stages.common.reader import load
 from stages.corpus import find_parts, split_read
-from stages.params import Corpus, parse, read_text
+from stages.params import IMDB, TAKEN, Corpus, parse, read_text
 
 SEPARATORS = {"tab": "\t", "space": " "}
-"""Words for separators that make does not pass on."""
+"""Names of separators that make does not pass on."""
 
 SHOWN = 10
-"""Rows shown, from the first to the last."""
+"""Number of example rows and of candidates that are printed."""
 
 
 def main() -> None:
-    """Look, say what was found, choose, and write."""
+    """Inspect the texts, print a report, choose a model, and write the sections."""
     parser = argparse.ArgumentParser(prog="python -m corpora", description=__doc__, allow_abbrev=False)
     parser.add_argument("file", type=Path, help="a file or folder below the current folder")
-    parser.add_argument("--name", help="of the corpus and of the model; by default the file's")
+    parser.add_argument("--name", help="name of the corpus and of the model; by default that of the file")
     for option in (*Options._fields, "language", "license"):
-        parser.add_argument(f"--{option}", help=f"{option.upper()}= of `make corpus`")
+        parser.add_argument(f"--{option}", help=f"the same as {option.upper()}= of `make corpus`")
     parser.add_argument("--compare", action="store_true", help="compare with scikit-learn's logistic regression")
     options = parser.parse_args()
     path = relative(options.file)
     name = options.name or re.sub(r"[^a-z0-9_-]+", "-", path.name.partition(".")[0].lower()).strip("-_0123456789")
     if not re.fullmatch("[a-z][a-z0-9_-]{0,63}", name):
         raise InputError(f"NAME={name}: expected small letters, digits, - and _, a letter first")
+    if name in (IMDB, *TAKEN):
+        raise InputError(f"NAME={name}: the name is taken; add NAME= with another one")
     text = read_text()
     params, before = parse(text), load(text)
+    if (name in params.corpora) != (name in params.models):
+        there = "models" if name in params.models else "corpora"
+        raise InputError(f"NAME={name}: params.yaml has this name under {there} alone; add NAME= with another one")
     options.separator = SEPARATORS.get(options.separator, options.separator)
     keys = look(path, Options(*(getattr(options, key) for key in Options._fields)))
-    found = [*values_in(keys)]
-    counts = Counter(value for value, _ in found)
-    keys |= label_keys(counts, keys, Options(labels=options.labels))
+    rows = count(values_in(keys))
+    keys |= label_keys(rows.values, keys, Options(labels=options.labels))
     keys |= {} if "splits" in keys else {"test_fraction": 0.2, "seed": 1}
-    texts = [each for _, each in found if isinstance(each, str)]
-    scripts = recommend.scripts_of(texts)
-    language = options.language or recommend.language_of(scripts)
-    report(keys, found, counts, scripts)
-    del found
+    language = options.language or recommend.language_of(rows.scripts)
+    report(keys, rows)
     keys |= {"bad_rows": 0, "tokens": "words", "lowercase": True, "symbols": True}
     settings = check(Corpus, keys, "corpora", name)
-    training = [*recommend.training_texts(settings)]
+    training = recommend.some(recommend.training_texts(settings))
     if not training:
         raise InputError(f"{path}: no text of the training split has a label; add LABEL=column or LABELS=")
     start = time.monotonic()
-    each, labels = [text for text, _ in training], np.array([label for _, label in training])
-    candidates = recommend.choose(each, labels)
+    texts, labels = recommend.sample([text for text, _ in training], np.array([label for _, label in training]))
+    print(f"\nchoosing a model on {len(texts):,} texts of the training split")
+    candidates = recommend.choose(texts, labels)
     best = candidates[0]
-    print(f"\naccuracy on {recommend.FOLDS} folds of the training split ({time.monotonic() - start:.0f} s):")
+    print(f"accuracy on {recommend.FOLDS} folds of the training split ({time.monotonic() - start:.0f} s):")
     for candidate in candidates[:SHOWN]:
         print(f"  {candidate.accuracy:.4f}  {candidate}")
     print(f"  {np.bincount(labels).max() / len(labels):.4f}  always the commonest label")
     if options.compare:
         start = time.monotonic()
-        found = recommend.references(each, labels)
+        references = recommend.references(texts, labels)
         seconds = time.monotonic() - start
         print(f"reference on these folds, scikit-learn's LogisticRegression on tf-idf ({seconds:.0f} s):")
-        for what, accuracy in found.items():
-            print(f"  {accuracy:.4f}  {what}")
-    del training, each
+        for model, accuracy in references.items():
+            print(f"  {accuracy:.4f}  {model}")
+    del training, texts
     keys |= {"tokens": best.tokens.unit, "symbols": best.tokens.symbols}
     seen = survey(split_read(find_parts(settings), check(Corpus, keys, "corpora", name))())
     keys["bad_rows"] = seen.kinds.total()
@@ -94,16 +98,16 @@ def main() -> None:
         print("then:")
         if has_crlf(path):
             pattern = json.dumps(f"{path.as_posix()}{'/**' if path.is_dir() else ''}", ensure_ascii=False)
-            print(f"  echo '{pattern} -text' >> .gitattributes    # or Git would change its line ends, which are CRLF")
+            print(f"  echo '{pattern} -text' >> .gitattributes    # otherwise Git changes its CRLF line ends")
         print(f"  git add {path}    # or, if it is large: dvc add {path}\n  make repro MODEL={name}")
 
 
 def has_crlf(path: Path) -> bool:
-    """True if Git would change line ends of a file, or of one below a folder: a text file, where some are CRLF."""
+    """True if a file, or a file below a folder, is a text file with CRLF line ends, which Git would change."""
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
             with file.open("rb") as opened:
-                if b"\0" not in opened.read(8000):  # by which Git knows a text file
+                if b"\0" not in opened.read(8000):  # Git's rule for a text file
                     opened.seek(0)
                     if any(line.endswith(b"\r\n") for line in opened):
                         return True
@@ -111,10 +115,10 @@ def has_crlf(path: Path) -> bool:
 
 
 def relative(path: Path) -> Path:
-    """The path from the current folder, in which the repository is.
+    """Return a path relative to the current folder, the root of the repository.
 
     Raises:
-        InputError: It is outside.
+        InputError: The path is outside the repository.
     """
     absolute = path.resolve()
     if not absolute.is_relative_to(Path.cwd().resolve()):
@@ -122,8 +126,29 @@ def relative(path: Path) -> Path:
     return absolute.relative_to(Path.cwd().resolve())
 
 
-def report(keys: dict[str, Any], found: list, counts: Counter, scripts: list) -> None:
-    """Print what was found, and some rows."""
+class Counts(NamedTuple):
+    """Counts over all rows: values of the label column, lengths of the texts, and scripts of the first texts."""
+
+    values: Counter[str]
+    lengths: array
+    scripts: list[tuple[str, float]]
+
+
+def count(rows: Iterable[tuple[str, object]]) -> Counts:
+    """Count rows as they are read; four bytes are held of each."""
+    values, lengths, first = Counter(), array("I"), []
+    for value, text in rows:
+        values[value] += 1
+        if isinstance(text, str):
+            lengths.append(len(text))
+            if len(first) < recommend.SCRIPT_TEXTS:
+                first.append(text)
+    return Counts(values, lengths, recommend.scripts_of(first))
+
+
+def report(keys: dict[str, Any], rows: Counts) -> None:
+    """Print the keys, the labels, the lengths of the texts, and some rows."""
+    counts = rows.values
     for key, value in keys.items():
         if key not in ("labels", "leave_out"):
             print(f"{key}: {value!r}" if key != "reviews" else str(value))
@@ -138,17 +163,16 @@ def report(keys: dict[str, Any], found: list, counts: Counter, scripts: list) ->
     used = {*chain(*labels.values())} if isinstance(labels, dict) else {*labels}
     if set(used) == {*"1245"}:
         print("stars: 1 and 2 are one label, 4 and 5 the other; LABELS=1,2,3,4,5 makes five of them")
-    lengths = [len(text) for _, text in found if isinstance(text, str)]
-    low, middle, high = np.percentile(lengths or [0], [5, 50, 95]).astype(int)
-    print(f"{len(found):,} rows; characters: median {middle:,}, 90% of texts {low:,} to {high:,}")
-    print(f"script: {', '.join(f'{script.title()} {share:.0%}' for script, share in scripts[:3])}\n")
-    for at in np.unique(np.linspace(0, len(found) - 1, SHOWN).astype(int)):
-        label, text = found[at]
+    low, middle, high = np.percentile(rows.lengths or [0], [5, 50, 95]).astype(int)
+    print(f"{counts.total():,} rows; characters: median {middle:,}, 90% of texts {low:,} to {high:,}")
+    print(f"script: {', '.join(f'{script.title()} {share:.0%}' for script, share in rows.scripts[:3])}\n")
+    shown = {*np.linspace(0, counts.total() - 1, SHOWN).astype(int).tolist()}
+    for label, text in (row for number, row in enumerate(values_in(keys)) if number in shown):
         print(f"  {label[:20]:20}  {str(text)[:90]!r}")
 
 
 def facts(seen, settings: Corpus) -> list[str]:
-    """Lines on the size of the splits, on duplicates, contradictions and faults."""
+    """Return lines on the sizes of the splits, duplicates, contradicting labels and faulty rows."""
     train, test = (len(seen.labels[split]) for split in ("train", "test"))
     lines = [f"\n{train:,} texts to train on, {test:,} to test on, {len(seen.words):,} different tokens"]
     if seen.repeated:
@@ -157,15 +181,15 @@ def facts(seen, settings: Corpus) -> list[str]:
         lines.append(f"{seen.contradicting:,} of these copies and their originals have different labels")
     if seen.kinds:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in seen.kinds.most_common())
-        lines += [f"{seen.kinds.total():,} rows are no texts with a label and are left out ({kinds}):", *seen.faults]
+        lines += [f"{seen.kinds.total():,} rows have no text or no label and are left out ({kinds}):", *seen.faults]
     return lines
 
 
 def write(text: str, before: dict, name: str, keys: dict[str, Any], model: dict[str, Any]) -> None:
-    """Add the sections, or say what would change where they are there.
+    """Add the sections to params.yaml, or print what would change if it has them already.
 
     Raises:
-        InputError: One of the two is there, but not the other.
+        InputError: The new params.yaml is not valid.
     """
     corpora, models = before.get("corpora") or {}, before.get("models") or {}
     if name in corpora or name in models:

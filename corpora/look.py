@@ -1,6 +1,6 @@
-"""Find how a file or folder of labelled texts is written: format, encoding, separator, header, quoting, labels.
+"""Detection of the form of labelled texts: format, encoding, separator, header, quoting and labels.
 
-Everything found becomes a key of the corpus in ``params.yaml``, so that the pipeline itself guesses nothing.
+Each result becomes a key of the corpus in ``params.yaml``, so that the pipeline itself guesses nothing.
 """
 
 import codecs
@@ -17,16 +17,16 @@ from typing import Any, NamedTuple
 import charset_normalizer
 
 from sentiment import InputError
-from sentiment.data.labelled import LONGEST_LINE, Fault, Form, as_label, format_of, open_file, rows
+from sentiment.data.labelled import MAX_LINE_CHARACTERS, Fault, Form, as_label, format_of, open_file, rows
 
 SAMPLE = 1 << 20
-"""Characters looked at to find the form; the rows are then counted in the whole file."""
+"""Characters read to detect the form; the rows are then counted in the whole file."""
 
 ROWS = 2000
-"""Rows looked at to find the columns."""
+"""Rows read to detect the columns."""
 
 MOST = 100
-"""Different values of a label column that is found; LABEL= names one that has more."""
+"""Most different values of a column that is detected as the label; LABEL= names a column with more."""
 
 SEPARATORS = ("\t", ",", ";", "|")
 ENCODINGS = (
@@ -47,15 +47,15 @@ NAMES = {
     "label": ("label", "sentiment", "polarity", "class", "category", "target", "airline_sentiment", "stars", "rating",
               "score", "overall", "y"),
 }  # fmt: skip
-"""Usual names of columns, which decide between several that could be it."""
+"""Usual names of columns, which decide if several columns could be the text or the label."""
 
 STARS = ("star", "rating", "score", "overall")
 FIRST = re.compile("(?i)^(-1|0|n|neg.*|bad|no|not.*|non.*|false|ham|contra?|dislike|unfavou?rable)$")
-"""Values that are label 0 of two."""
+"""Values that become label 0 of two labels."""
 
 
 class Options(NamedTuple):
-    """Options of the user, for facts that cannot be known or that are to be different."""
+    """Options of the user, which replace what would be detected."""
 
     text: str | None = None
     label: str | None = None
@@ -66,10 +66,10 @@ class Options(NamedTuple):
 
 
 def look(path: Path, options: Options) -> dict[str, Any]:
-    """The keys of the corpus that a file or folder is, in their order, without ``labels``: ``label_keys`` adds them.
+    """Detect the keys of the corpus, in their order and without ``labels``, which ``label_keys`` adds.
 
     Raises:
-        InputError: It cannot be known; the message names the option to add.
+        InputError: A key cannot be detected; the message names the option to add.
     """
     if path.is_dir():
         return look_at_folder(path, options)
@@ -79,14 +79,14 @@ def look(path: Path, options: Options) -> dict[str, Any]:
 
 
 def look_at_folder(path: Path, options: Options) -> dict[str, Any]:
-    """As ``look``, of a folder: of splits, or of a folder or file for each label."""
+    """Detect the keys of a folder, which has splits, or a folder or file for each label."""
     entries = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".")]
     splits: dict[str, list[Path]] = {}
     for entry in entries:
-        word = re.split(r"[._-]", entry.name.lower())
-        for split, called in (("train", ("train", "training")), ("dev", ("dev", "val", "valid", "validation")),
-                              ("test", ("test",))):  # fmt: skip
-            if set(word) & {*called}:
+        words = re.split(r"[._-]", entry.name.lower())
+        for split, names in (("train", ("train", "training")), ("dev", ("dev", "val", "valid", "validation")),
+                             ("test", ("test",))):  # fmt: skip
+            if set(words) & {*names}:
                 splits.setdefault(split, []).append(entry)
     keys: dict[str, Any] = {"reviews": path.as_posix()}
     if "train" in splits and (splits.keys() & {"dev", "test"}):
@@ -97,8 +97,8 @@ def look_at_folder(path: Path, options: Options) -> dict[str, Any]:
             form = {"format": "folder", "encoding": encoding_of(first_file(train[0]), options)}
         else:
             form = look_at_file(train[0], options)
-        named = {"train": [each.name for each in train], "test": [each.name for each in test]}
-        return keys | form | {"splits": named}
+        files = {"train": [each.name for each in train], "test": [each.name for each in test]}
+        return keys | form | {"splits": files}
     parts = [entry for entry in entries if entry.is_dir() or entry.suffix == ".txt" or not format_of(entry)]
     if len(parts) < 2:
         raise InputError(
@@ -109,33 +109,34 @@ def look_at_folder(path: Path, options: Options) -> dict[str, Any]:
 
 
 def first_file(path: Path) -> Path:
-    """The first file below a folder."""
+    """Return the first file below a folder, or the path itself if it is a file."""
     return path if path.is_file() else next((file for file in sorted(path.rglob("*")) if file.is_file()), path)
 
 
 def look_at_file(path: Path, options: Options) -> dict[str, Any]:
-    """The keys that say how the rows of one file are read."""
-    named = options.format or format_of(path)
-    if named in ("excel", "parquet"):
-        return {"format": named} | columns_of(path, Form(named), options)
+    """Detect the keys that say how the rows of one file are read."""
+    suffix = options.format or format_of(path)
+    if suffix in ("excel", "parquet"):
+        return {"format": suffix} | columns_of(path, Form(suffix), options)
     encoding = encoding_of(path, options)
     keys: dict[str, Any] = {"encoding": encoding}
     with open_file(path) as file, io.TextIOWrapper(file, _codec(encoding), "replace", newline="\n") as lines:
         sample = lines.read(SAMPLE)
-    if len(sample) == SAMPLE and named != "json":
+    if len(sample) == SAMPLE and suffix != "json":
         sample = sample[: sample.rfind("\n") + 1] or sample
     begins = sample.lstrip()[:1]
-    if named in ("json", "jsonl") or (not options.format and begins in ("{", "[") and _is_json(sample)):
-        kind = options.format or ("json" if begins == "[" or not _is_json(sample) else "jsonl")
+    if suffix in ("json", "jsonl") or (not options.format and begins in ("{", "[") and _is_json(sample)):
+        one = begins == "[" or not _is_json(sample) or _has_array(_json(sample))
+        kind = options.format or ("json" if one else "jsonl")
         return {"format": kind} | keys | columns_of(path, Form(kind, encoding), options)
-    found = [line for line in sample.split("\n") if line.strip()]
-    if not found:
+    filled = [line for line in sample.split("\n") if line.strip()]
+    if not filled:
         raise InputError(f"FILE={path}: the file is empty")
-    if named not in ("csv",) and (form := label_form(found, options)):
+    if suffix not in ("csv",) and (form := label_form(filled, options)):
         return {"format": form.format} | keys | {"separator": form.separator}
-    separator, quoting = table_form(path, found, encoding, options)
+    separator, quoting = table_form(path, filled, encoding, options)
     if separator is None:
-        if form := label_form(found, options):
+        if form := label_form(filled, options):
             return {"format": form.format} | keys | {"separator": form.separator}
         raise InputError(f"FILE={path}: no separator splits its lines into a text and a label; add SEPARATOR=")
     form = Form("csv", encoding, separator, quoting=quoting)
@@ -143,7 +144,7 @@ def look_at_file(path: Path, options: Options) -> dict[str, Any]:
 
 
 def encoding_of(path: Path, options: Options) -> str:
-    """The encoding of a file: UTF-16 or UTF-8 if it is, else the likeliest other one."""
+    """Return the encoding of a file: UTF-16 or UTF-8 if the file is valid, else the most likely other encoding."""
     if options.encoding:
         try:
             codecs.lookup(options.encoding)
@@ -171,11 +172,11 @@ def encoding_of(path: Path, options: Options) -> str:
 
 LATIN = ("cp1250", "cp1252", "cp1254")
 TURKISH, CENTRAL = bytes([0xD0, 0xDD, 0xDE, 0xF0, 0xFD, 0xFE]), "ąćęłńśźżčďěňřšťůžőű"
-"""Bytes of letters of Turkish alone in Windows-1254, rare ones in Windows-1252; letters of Central Europe."""
+"""Bytes of Turkish letters in Windows-1254 that are rare in Windows-1252; letters of Central European languages."""
 
 
 def western(sample: bytes) -> str:
-    """The likeliest encoding of text in Latin letters: Windows' of Turkey, of Central or of Western Europe.
+    """Return the most likely encoding of text in Latin letters: Turkish, Central or Western European.
 
     >>> western("\u015f\u0131k".encode("cp1254")), western("\xa35 caf\xe9".encode("cp1252"))
     ('cp1254', 'cp1252')
@@ -194,9 +195,9 @@ def western(sample: bytes) -> str:
 
 
 def label_form(lines: list[str], options: Options) -> Form | None:
-    """The form of lines of a label and a text, or a text and a label, without a table's columns; ``None`` if none fits.
+    """Return the form of lines that each have a label and a text, or a text and a label; ``None`` if none fits.
 
-    The part that is the label has few values, each without a space, and the other one many.
+    The label has few different values without spaces, the text many.
     """
     lines = [line.strip() for line in lines[:ROWS]]
     if lines[0].startswith("__label__"):
@@ -217,9 +218,9 @@ def label_form(lines: list[str], options: Options) -> Form | None:
 
 
 def table_form(path: Path, lines: list[str], encoding: str, options: Options) -> tuple[str | None, bool]:
-    """The separator of a table, and whether its fields are quoted: what gives most rows the same number of fields."""
+    """Return the separator and the quoting with which most rows of a table have the same number of fields."""
     best: tuple[float, int, str | None, bool] = (0.0, 0, None, True)
-    csv.field_size_limit(LONGEST_LINE)
+    csv.field_size_limit(MAX_LINE_CHARACTERS)
     for separator in [options.separator] if options.separator else SEPARATORS:
         for quoting in (True, False) if len(separator) == 1 else (False,):
             counts: Counter[int] = Counter()
@@ -242,22 +243,38 @@ def table_form(path: Path, lines: list[str], encoding: str, options: Options) ->
 
 
 def merges(lines: list[str], separator: str, width: int) -> bool:
-    """True if quotation marks merge lines that look like rows of their own: then they are part of the texts."""
+    """True if quotation marks merge lines that look like rows of their own: then they are part of the texts.
+
+    Such a line has as many fields as a row, and a field outside the quotation is a value that its column has in several
+    rows.
+
+    >>> merges(['"a,good', 'b",bad', "c,good", "d,good"], ",", 2), merges(['"a, b', 'c",bad', "d,bad"], ",", 2)
+    (True, False)
+    """
     table, before = csv.reader((f"{line}\n" for line in lines), delimiter=separator), 0
-    for _ in table:
-        inner = lines[before : table.line_num]
+    rows, quoted = [], []
+    for row in table:
+        if len(row) == width:
+            rows.append(row)
+            quoted.append(lines[before : table.line_num])
         before = table.line_num
-        whole = [line for line in inner if line.count(separator) + 1 == width]
-        if len(inner) > 1 and len(whole) > 1:
-            return True
+    columns = [Counter(column) for column in zip(*rows, strict=True)]
+    for inner in quoted:
+        for number, line in enumerate(inner if len(inner) > 1 else ()):
+            fields = line.rstrip("\r").split(separator)
+            opens = [at + 1 for at, field in enumerate(fields) if field.startswith('"') and number == 0]
+            closes = [at for at, field in enumerate(fields) if field.endswith('"') and number == len(inner) - 1]
+            outside = range(*opens[-1:] or [0], *closes[:1] or [width])
+            if len(fields) == width and any(fields[at] and columns[at][fields[at].strip('"')] > 1 for at in outside):
+                return True
     return False
 
 
 def columns_of(path: Path, form: Form, options: Options) -> dict[str, Any]:
-    """The keys ``header``, ``text`` and ``label`` of a table, or of JSON objects.
+    """Detect the keys ``header``, ``text`` and ``label`` of a table, or of JSON objects.
 
     Raises:
-        InputError: Several columns, or none, could be it.
+        InputError: Several columns, or none, could be the text or the label.
     """
     table = [*itertools.islice(raw_rows(path, form), ROWS)]
     if not table:
@@ -270,18 +287,20 @@ def columns_of(path: Path, form: Form, options: Options) -> dict[str, Any]:
         header = None
     else:
         table = [row for row in table if len(row) == width]
-        first, rest = table[0], table[1:] or table
-        named = {name for names in NAMES.values() for name in names}
-        values = [{as_label(row[at]) for row in rest} for at in range(width)]
-        labels = [at for at in range(width) if 2 <= len(values[at]) <= min(MOST, max(2, len(rest) // 2))]
+        first, others = table[0], table[1:] or table
+        usual = {name for names in NAMES.values() for name in names}
+        values = [{as_label(row[at]) for row in others} for at in range(width)]
+        labels = [at for at in range(width) if 2 <= len(values[at]) <= min(MOST, max(2, len(others) // 2))]
         strings = all(isinstance(cell, str) and cell.strip() and len(cell) < 60 for cell in first)
-        header = bool({str(cell).strip().lower() for cell in first} & named) or (
+        header = bool({str(cell).strip().lower() for cell in first} & usual) or (
             strings and bool(labels) and all(as_label(first[at]) not in values[at] for at in labels)
         )
         if options.label and options.label in map(str, first):
             header = True
+        if header and len(table) == 1:
+            raise InputError(f"FILE={path}: no rows below the header")
         names = [str(as_label(cell)) for cell in first] if header else [str(at + 1) for at in range(width)]
-        body = rest if header else table
+        body = others if header else table
         columns = {name: [row[at] for row in body] for at, name in enumerate(names)}
     text = options.text or find_text(columns, path)
     label = options.label or find_label(columns, text, path)
@@ -292,7 +311,7 @@ def columns_of(path: Path, form: Form, options: Options) -> dict[str, Any]:
 
 
 def find_text(columns: dict[str, list], path: Path) -> str:
-    """The column of the texts: the usual name, or else the one of the longest and most different strings."""
+    """Return the column of the texts: one with a usual name, or else the one with the longest strings."""
     lengths = {}
     for name, cells in columns.items():
         strings = [cell for cell in cells if isinstance(cell, str)]
@@ -307,29 +326,32 @@ def find_text(columns: dict[str, list], path: Path) -> str:
 
 
 def find_label(columns: dict[str, list], text: str, path: Path) -> str:
-    """The column of the labels: the usual name, or else the only one of few different values."""
-    found = []
+    """Return the column of the labels: one with a usual name, or else the only one with few different values."""
+    candidates = []
     for name, cells in columns.items():
         counts = Counter(label for cell in cells if (label := as_label(cell)))
         few = 2 <= len(counts) <= min(MOST, max(2, counts.total() // 2))
         if name != text and few and all(len(label) < 60 for label in counts):
-            found.append(name)
+            candidates.append(name)
     usual = sorted(
-        (name for name in found if name.lower() in NAMES["label"]), key=lambda name: NAMES["label"].index(name.lower())
+        (name for name in candidates if name.lower() in NAMES["label"]),
+        key=lambda name: NAMES["label"].index(name.lower()),
     )
     if not usual:  # star_rating, class_id
-        some = [name for name in found if {*re.split(r"[^a-z]+", name.lower())} & {*NAMES["label"]} - {"y"}]
+        some = [name for name in candidates if {*re.split(r"[^a-z]+", name.lower())} & {*NAMES["label"]} - {"y"}]
         usual = some if len(some) == 1 else []
-    if usual or len(found) == 1:
-        return (usual or found)[0]
-    several = f"several columns could be the label: {', '.join(found)}" if found else "no column has few values"
+    if usual or len(candidates) == 1:
+        return (usual or candidates)[0]
+    several = (
+        f"several columns could be the label: {', '.join(candidates)}" if candidates else "no column has few values"
+    )
     raise InputError(
         f"{path}: {several}; add LABEL=column, one of {', '.join(name for name in columns if name != text)}"
     )
 
 
 def raw_rows(path: Path, form: Form) -> Iterator[Any]:
-    """The rows of a file with all their columns: lists of cells, or objects."""
+    """Yield the rows of a file with all columns: lists of cells, or objects."""
     with open_file(path) as file:
         if form.format == "excel":
             import openpyxl
@@ -352,10 +374,10 @@ def raw_rows(path: Path, form: Form) -> Iterator[Any]:
         else:
             with io.TextIOWrapper(file, _codec(form.encoding), "replace", newline="\n") as lines:
                 if form.format == "json":
-                    found = _json(lines.read())
-                    if isinstance(found, dict):
-                        found = next((value for value in found.values() if isinstance(value, list)), [])
-                    yield from (row for row in found or [] if isinstance(row, dict))
+                    items = _json(lines.read())
+                    if isinstance(items, dict):
+                        items = next((value for value in items.values() if isinstance(value, list)), [])
+                    yield from (row for row in items or [] if isinstance(row, dict))
                 elif form.format == "jsonl":
                     yield from (row for line in lines if isinstance(row := _json(line), dict))
                 elif form.quoting:
@@ -365,42 +387,49 @@ def raw_rows(path: Path, form: Form) -> Iterator[Any]:
 
 
 def label_keys(counts: Counter[str], keys: dict[str, Any], options: Options) -> dict[str, Any]:
-    """The keys ``labels`` and ``leave_out``.
+    """Return the keys ``labels`` and ``leave_out``.
 
     Args:
-        counts: How often each value stands in the label column.
-        keys: What ``look`` gave.
-        options: The user's; LABELS=neg,pos names values, LABELS=negative=1+2,positive=4+5 names several for a label.
+        counts: Number of rows with each value of the label column.
+        keys: The keys that ``look`` returned.
+        options: The user's options. LABELS=neg,pos names values, LABELS=negative=1+2,positive=4+5 several for a label.
 
     Raises:
-        InputError: Fewer than two labels, or a value that is not there.
+        InputError: There are fewer than two labels, or no row has a named value.
     """
     labels: dict[str, list[str]]
     if options.labels:
         labels = {}
         for part in options.labels.split(","):
-            name, given, values = part.partition("=")
-            labels[name.strip()] = [value.strip() for value in values.split("+")] if given else [name.strip()]
+            name, sign, values = part.partition("=")
+            labels[name.strip()] = [value.strip() for value in values.split("+")] if sign else [name.strip()]
         for value in itertools.chain(*labels.values()):
             if value not in counts:
-                raise InputError(f"LABELS={options.labels}: {value!r} is no value; expected some of {_some(counts)}")
+                raise InputError(
+                    f"LABELS={options.labels}: {value!r} is not in the label column; expected some of {_some(counts)}"
+                )
     else:
-        values = [value for value in counts if value.strip() and counts[value] > 1]
-        named = str(keys.get("label", "")).lower()
-        if {*values} == {*"12345"} and any(word in named for word in STARS):
+        totals: Counter[str] = Counter()
+        for value, number in counts.items():
+            totals[value.strip()] += number
+        values = [value for value in counts if value.strip() and totals[value.strip()] > 1]
+        column = str(keys.get("label", "")).lower()
+        if {*values} == {*"12345"} and any(word in column for word in STARS):
             labels = {"negative": ["1", "2"], "positive": ["4", "5"]}
         else:
-            labels = {value.removeprefix("__label__") or value: [value] for value in sorted(values, key=_order)}
+            labels = {}
+            for value in sorted(values, key=_order):
+                labels.setdefault(value.strip().removeprefix("__label__") or value, []).append(value)
     if len(labels) < 2:
         raise InputError(f"fewer than two labels: {_some(counts)}; LABEL=column names another column")
     used = {*itertools.chain(*labels.values())}
-    rest = sorted((value for value in counts if value.strip() and value not in used), key=_order)
+    unused = sorted((value for value in counts if value.strip() and value not in used), key=_order)
     plain = all([name] == values for name, values in labels.items())
-    return {"labels": [*labels] if plain else labels} | ({"leave_out": rest} if rest else {})
+    return {"labels": [*labels] if plain else labels} | ({"leave_out": unused} if unused else {})
 
 
 def values_in(keys: dict[str, Any]) -> Iterator[tuple[str, object]]:
-    """The label, as text, and the text of every row, over all splits; "" for what is no label."""
+    """Yield the label, as text, and the text of every row of all splits; a row without a label has ""."""
     path = Path(keys["reviews"])
     splits = keys.get("splits")
     parts = [path / name for name in itertools.chain(*splits.values())] if splits else [path]
@@ -423,9 +452,9 @@ def values_in(keys: dict[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _order(value: str) -> tuple:
-    """Usual names of label 0 first, then numbers, then text."""
+    """Return a sort key: usual names of label 0 first, then numbers, then text."""
     number = re.fullmatch(r"-?\d+(\.\d+)?", value)
-    plain = value.removeprefix("__label__")
+    plain = value.strip().removeprefix("__label__")
     return (not number and not FIRST.match(plain), float(value) if number else 0.0, plain)
 
 
@@ -442,9 +471,15 @@ def _json(text: str) -> Any:
 
 
 def _is_json(sample: str) -> bool:
-    """True if the first line of a text is a JSON object by itself, or the text begins as an array of objects."""
+    """True if the first line of a text is a JSON object, or if the text begins like an array of objects."""
     first = sample.lstrip()
     return isinstance(_json(first.partition("\n")[0]), dict) or bool(re.match(r"\[\s*\{", first))
+
+
+def _has_array(value: Any) -> bool:
+    """True for an object with an array of objects."""
+    arrays = [each for each in value.values() if isinstance(each, list)] if isinstance(value, dict) else []
+    return any(isinstance(row, dict) for array in arrays for row in array[:1])
 
 
 def _codec(encoding: str) -> str:

@@ -1,8 +1,9 @@
-"""The n-gram model to recommend for a corpus: chosen on folds of its training split alone."""
+"""Choice of an n-gram model for a corpus, on folds of its training split alone."""
 
+import random
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,23 +18,24 @@ from stages.corpus import WHOLE, find_parts, read_file, read_folder, read_rows, 
 from stages.params import Corpus
 
 TEXTS, CHARACTERS = 10_000, 2_000_000
-"""Texts and characters of the training split that the folds have at most, a random part of it."""
+"""Most texts and characters in the folds, a random part of the training split."""
 
 FOLDS = 3
+SCRIPT_TEXTS = 2000  # texts whose letters show the script
 PARAMETERS = 50_000_000
-"""Weights of a model, at most: those of all labels, 200 MB."""
+"""Most weights of a model, of all labels together: 200 MB."""
 
 LANGUAGES = {"HANGUL": "ko", "HIRAGANA": "ja", "KATAKANA": "ja", "CJK": "zh", "THAI": "th", "GREEK": "el",
              "HEBREW": "he", "GEORGIAN": "ka", "ARMENIAN": "hy"}  # fmt: skip
-"""The language of a script that has one; others are for the user to name."""
+"""Languages of the scripts that only one language uses; for other scripts the user names the language."""
 
 
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
-"""Scripts without spaces between words, in which characters alone are tokens to try."""
+"""Scripts without spaces between words; only characters are tried as tokens."""
 
 
 class Candidate(NamedTuple):
-    """A model, and its mean accuracy over the folds."""
+    """Settings of a model, and its mean accuracy over the folds."""
 
     tokens: Normal
     longest: int
@@ -42,24 +44,24 @@ class Candidate(NamedTuple):
     accuracy: float = 0.0
 
     def __str__(self) -> str:
-        """One line."""
+        """Return the settings as one line."""
         loss = f"{self.train.loss} c {self.train.c:g}"
         symbols = " and symbols" if self.tokens.symbols else ""
         return f"{self.tokens.unit}{symbols}, 1 to {self.longest}, {self.weighting}, {loss}"
 
 
 def logistic(c: float) -> Logistic:
-    """Settings of logistic regression."""
+    """Return settings of logistic regression."""
     return Logistic(engine="scikit-learn", loss="log_loss", c=c, seed=1)
 
 
 def svm(c: float, interpolation: float) -> Svm:
-    """Settings of a support vector machine."""
+    """Return settings of a support vector machine."""
     return Svm(engine="scikit-learn", loss="squared_hinge", c=c, interpolation=interpolation, seed=1)
 
 
 def training_texts(settings: Corpus) -> Iterator[tuple[str, int]]:
-    """The texts of the training split, and the numbers of their labels; the test split is not looked at."""
+    """Yield the texts of the training split and the numbers of their labels; the test split is not used."""
     parts = find_parts(settings)
     values, tokens, cuts = settings.values, tokens_of(settings), []
     if WHOLE in parts:
@@ -72,8 +74,23 @@ def training_texts(settings: Corpus) -> Iterator[tuple[str, int]]:
                 yield cells[0], row.label
 
 
+def some(rows: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """At most ``TEXTS`` rows, each as likely as any other (reservoir sampling), in little memory.
+
+    >>> len(some((str(number), 0) for number in range(TEXTS + 5))) == TEXTS
+    True
+    """
+    kept, drawn = [], random.Random(1)
+    for number, row in enumerate(rows):
+        if number < TEXTS:
+            kept.append(row)
+        elif (at := drawn.randrange(number + 1)) < TEXTS:
+            kept[at] = row
+    return kept
+
+
 def sample(texts: list[str], labels: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """At most ``TEXTS`` texts, and about ``CHARACTERS`` characters, drawn at random."""
+    """Draw at most ``TEXTS`` texts, with about ``CHARACTERS`` characters, at random."""
     most = min(TEXTS, int(CHARACTERS / max(1, np.mean([*map(len, texts)]))))
     if len(texts) <= most:
         return texts, labels
@@ -82,13 +99,12 @@ def sample(texts: list[str], labels: np.ndarray) -> tuple[list[str], np.ndarray]
 
 
 def choose(texts: list[str], labels: np.ndarray) -> list[Candidate]:
-    """Models and their accuracy on folds, the best first.
+    """Return models and their accuracies on folds, the best first.
 
-    First what the tokens are is chosen, with one kind of model, and then, of the best two, features and strength.
+    All kinds of tokens are tried with one model. The two best are tried with other features and regularisations.
     """
-    texts, labels = sample(texts, labels)
     folds, several = fold_of(labels), len(np.unique(labels)) > 10
-    found, counted = [], {}
+    candidates, counted = [], {}
     scripts = scripts_of(texts)
     units = ("characters",) if scripts and scripts[0][0] in UNSPACED else ("words", "characters")
     variants = [(unit, symbols) for unit in units for symbols in (False, True)]
@@ -99,50 +115,49 @@ def choose(texts: list[str], labels: np.ndarray) -> list[Candidate]:
         for longest in lengths if scripts and scripts[0][0] not in UNSPACED else (2, lengths[1]):
             counted[tokens, longest] = counts = ngrams.learn(reviews, longest=longest, min_df=1, max_features=10**7)[1]
             first = Candidate(tokens, longest, "tfidf", logistic(10.0))
-            found.append(first._replace(accuracy=accuracy(first, counts, labels, folds)))
-    found.sort(key=lambda each: -each.accuracy)
+            candidates.append(first._replace(accuracy=accuracy(first, counts, labels, folds)))
+    candidates.sort(key=lambda each: -each.accuracy)
     others: list[tuple[str, Logistic | Svm]] = [("tfidf", logistic(1.0)), ("tfidf", logistic(64.0))]
     if not several:
         others += [("tfidf", svm(0.3, 1.0)), ("naive-bayes", svm(0.1, 0.25)), ("naive-bayes", logistic(0.3))]
-    for best in found[:2]:
+    for best in candidates[:2]:
         counts = counted[best.tokens, best.longest]
         for weighting, train in others:
             other = best._replace(weighting=weighting, train=train)
-            found.append(other._replace(accuracy=accuracy(other, counts, labels, folds)))
-    return sorted(found, key=lambda each: -each.accuracy)
+            candidates.append(other._replace(accuracy=accuracy(other, counts, labels, folds)))
+    return sorted(candidates, key=lambda each: -each.accuracy)
 
 
 REFERENCES: dict[str, dict[str, Any]] = {
     "words, 1 to 2": {"ngram_range": (1, 2)},
     "characters, 1 to 4": {"ngram_range": (1, 4), "analyzer": "char"},
 }
-"""Settings of scikit-learn's ``TfidfVectorizer`` in the models to compare with."""
+"""Settings of scikit-learn's ``TfidfVectorizer`` in the models for comparison."""
 
 
 def references(texts: list[str], labels: np.ndarray) -> dict[str, float]:
-    """Accuracy of scikit-learn's logistic regression on tf-idf, on the folds of ``choose``, the best first.
+    """Return accuracies of scikit-learn's logistic regression on tf-idf, on the folds of ``choose``, the best first.
 
-    All settings but ``REFERENCES`` and the number of iterations are scikit-learn's defaults. A model that no fold has
-    words or labels enough for is NaN.
+    All settings but ``REFERENCES`` and the number of iterations are scikit-learn's defaults. The accuracy is NaN if a
+    fold has too few words or labels.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.pipeline import make_pipeline
 
-    texts, labels = sample(texts, labels)
-    folds, found = PredefinedSplit(fold_of(labels)), {}
+    folds, accuracies = PredefinedSplit(fold_of(labels)), {}
     for name, options in REFERENCES.items():
         model = make_pipeline(TfidfVectorizer(**options), LogisticRegression(max_iter=1000))
         try:
-            found[name] = float((cross_val_predict(model, texts, labels, cv=folds) == labels).mean())
+            accuracies[name] = float((cross_val_predict(model, texts, labels, cv=folds) == labels).mean())
         except ValueError:
-            found[name] = float("nan")
-    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+            accuracies[name] = float("nan")
+    return dict(sorted(accuracies.items(), key=lambda pair: -pair[1]))
 
 
 def encode(texts: list[str], tokens: Normal) -> tuple[Ragged, int]:
-    """The ids of texts, and the highest of them."""
+    """Return the ids of texts, and a number above all of them."""
     split = [words(clean(text, tokens=tokens), tokens) for text in texts]
     index = make_index(Counter(word for text in split for word in text))
     ids = np.array([index[word] + FIRST_WORD for text in split for word in text], np.uint32)
@@ -150,7 +165,7 @@ def encode(texts: list[str], tokens: Normal) -> tuple[Ragged, int]:
 
 
 def fold_of(labels: np.ndarray) -> np.ndarray:
-    """The fold of each text, int [texts], the labels spread evenly.
+    """Return the fold of each text, int [texts]; each fold has the same share of each label.
 
     >>> fold_of(np.array([0, 0, 0, 1, 1, 1])).reshape(2, 3).sum(axis=1).tolist()
     [3, 3]
@@ -162,7 +177,7 @@ def fold_of(labels: np.ndarray) -> np.ndarray:
 
 
 def accuracy(candidate: Candidate, counts, labels: np.ndarray, folds: np.ndarray) -> float:
-    """The mean accuracy over the folds; n-grams that the other folds lack are unknown."""
+    """Return the mean accuracy over the folds; n-grams that only the test fold has are unknown."""
     right = 0
     for fold in range(FOLDS):
         train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
@@ -186,12 +201,12 @@ def accuracy(candidate: Candidate, counts, labels: np.ndarray, folds: np.ndarray
 
 
 def scripts_of(texts: list[str]) -> list[tuple[str, float]]:
-    """The scripts of the letters of texts, and the share of each, the commonest first.
+    """Return the scripts of the letters of texts, with the share of each, the commonest first.
 
     >>> scripts_of(["ab", "cd 가"])
     [('LATIN', 0.8), ('HANGUL', 0.2)]
     """
-    counts = Counter(letter for text in texts[:2000] for letter in text[:2000] if letter.isalpha())
+    counts = Counter(letter for text in texts[:SCRIPT_TEXTS] for letter in text[:2000] if letter.isalpha())
     scripts: Counter[str] = Counter()
     for letter, number in counts.items():
         scripts[unicodedata.name(letter, "UNKNOWN").split()[0].partition("-")[0]] += number
@@ -199,7 +214,7 @@ def scripts_of(texts: list[str]) -> list[tuple[str, float]]:
 
 
 def language_of(scripts: list[tuple[str, float]]) -> str | None:
-    """The language that the script shows; kana mean Japanese, however few."""
+    """Return the language of the commonest script, or None; a few kana are enough for Japanese."""
     shares = dict(scripts)
     if shares.get("HIRAGANA", 0) > 0.05:
         return "ja"
@@ -207,13 +222,13 @@ def language_of(scripts: list[tuple[str, float]]) -> str | None:
 
 
 def model_keys(best: Candidate, corpus: str, labels: int, different: int) -> dict[str, Any]:
-    """The section of the model.
+    """Return the section of the model in ``params.yaml``.
 
     Args:
-        best: What was chosen.
+        best: The chosen model.
         corpus: Name of the corpus.
-        labels: The number of labels.
-        different: The number of different tokens of the training split.
+        labels: Number of labels.
+        different: Number of different tokens in the training split.
     """
     limit = 1 << ngrams.bits_for(best.longest)
     return {

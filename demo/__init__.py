@@ -3,5 +3,5 @@
 import signal
 import sys
 
-if sys.argv[0] == "-m":  # a command is starting: Ctrl-C while it imports ends it without a traceback
+if sys.argv[0] == "-m":  # a command is starting: Ctrl-C during its imports ends it without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)

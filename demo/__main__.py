@@ -20,8 +20,8 @@ def main(folder: Path, reviews: int, *, kept: bool, keras: bool = False) -> None
     Args:
         folder: Folder of the project.
         reviews: Number of reviews in each split.
-        kept: Whether the folder stays after the run.
-        keras: Whether models that Keras trains are among the models.
+        kept: True if the folder stays after the run.
+        keras: True to include the models that Keras trains.
     """
     environment = write_project(folder, reviews, keras=keras)
     params = parse((folder / "params.yaml").read_text(encoding="utf-8"))
@@ -33,10 +33,10 @@ def main(folder: Path, reviews: int, *, kept: bool, keras: bool = False) -> None
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    """Run a command there. Ctrl-C kills it with all processes that it started; they have nothing to save.
+    """Run a command in a folder. Ctrl-C kills it with all its processes, which have nothing to save.
 
     Raises:
-        subprocess.CalledProcessError: It failed, after printing its own error.
+        subprocess.CalledProcessError: The command failed, after printing its own error.
     """
     with subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True) as process:
         try:
@@ -58,7 +58,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="an empty or new folder to keep; by default a scratch one")
     parser.add_argument("--reviews", type=int, default=4000, help="reviews in each split; 4000 by default")
-    parser.add_argument("--keras", action="store_true", help="also train a model by Keras, whose import takes seconds")
+    parser.add_argument(
+        "--keras", action="store_true", help="also train a model with Keras, whose import takes seconds"
+    )
     options = parser.parse_args()
     if options.reviews < 20:
         parser.error(f"--reviews: expected at least 20, got {options.reviews}")
@@ -68,7 +70,7 @@ if __name__ == "__main__":
             with tempfile.TemporaryDirectory(prefix="imdb-demo-", ignore_cleanup_errors=True) as scratch:
                 main(Path(scratch), options.reviews, kept=False, keras=options.keras)
         elif kept.exists() and (not kept.is_dir() or any(kept.iterdir())):
-            sys.exit(f"error: {kept} is not an empty folder; name one, or none to use a scratch folder")
+            sys.exit(f"error: {kept} is not an empty folder; name an empty one, or none for a scratch folder")
         else:
             main(kept.resolve(), options.reviews, kept=True, keras=options.keras)
     except InputError as error:

@@ -21,7 +21,7 @@ NEUTRAL, PRAISE, BLAME = map(
 
 
 def make_corpus(reviews: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reviews with a sentiment to learn, in the order of the real file: positive first.
+    """Generate reviews with a sentiment to learn, in the order of the real file: positive ones first.
 
     Nine of ten words are neutral, the n-th most frequent with weight 1 / n (G. Zipf, 1935). One of ten has a
     sentiment: that of the review, or, one time in five, the opposite one.
@@ -48,7 +48,7 @@ def make_corpus(reviews: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def word_index() -> dict[str, int]:
-    """Rank of each word of the generated reviews. Words of blame have odd ranks and words of praise even ones."""
+    """Return the rank of each word of the generated reviews; words of blame have odd ranks, of praise even ones."""
     telling = [word for pair in zip(BLAME, PRAISE, strict=True) for word in pair]
     return {word: rank for rank, word in enumerate(telling + NEUTRAL, start=1)}
 

@@ -1,4 +1,4 @@
-"""The pipeline in a folder of its own: a Git repository with a generated corpus, and small models."""
+"""The pipeline in a separate Git repository, with a generated corpus and small models."""
 
 import hashlib
 import os
@@ -30,15 +30,15 @@ EPOCHS = 4
 
 
 def write_project(folder: Path, reviews: int, *, keras: bool = False) -> dict[str, str]:
-    """Set up the pipeline in ``folder``, with a repository of its own, on a generated corpus.
+    """Set up the pipeline in ``folder``, with a new Git repository, on a generated corpus.
 
     Args:
         folder: An empty or new folder.
         reviews: Number of reviews in each split.
-        keras: Whether models that Keras trains are among the models.
+        keras: True to include the models that Keras trains.
 
     Returns:
-        See ``environment_of``.
+        The environment variables of ``environment_of``.
     """
     for name in PIPELINE:
         source, target = ROOT / name, folder / name
@@ -51,15 +51,18 @@ def write_project(folder: Path, reviews: int, *, keras: bool = False) -> dict[st
     adapt(folder / "params.yaml", folder / "corpus", keras=keras)
     (folder / ".gitignore").write_text("/corpus/\n/exported/\n/.checkpoints/\n__pycache__/\n*.tmp\n")
     environment = environment_of(folder)
-    own = ("user.name=demo", "user.email=demo@example.org", "commit.gpgsign=false", f"core.hooksPath={os.devnull}")
-    git = ["git", *(word for setting in own for word in ("-c", setting))]  # whatever the user's Git settings are
+    settings = ("user.name=demo", "user.email=demo@example.org", "commit.gpgsign=false", f"core.hooksPath={os.devnull}")
+    git = [
+        "git",
+        *(word for setting in settings for word in ("-c", setting)),
+    ]  # take precedence over the user's Git settings
     for command in (["init", "--quiet", "--template="], ["add", "."], ["commit", "--quiet", "--message", "Pipeline"]):
         subprocess.run([*git, *command], cwd=folder, env=environment, check=True)
     return environment
 
 
 def environment_of(folder: Path) -> dict[str, str]:
-    """The environment variables under which ``dvc`` runs in a project that ``write_project`` has made.
+    """Return the environment variables for ``dvc`` in a project that ``write_project`` has made.
 
     Compiled code is shared with this checkout, which has the same code.
     """
@@ -71,8 +74,8 @@ def environment_of(folder: Path) -> dict[str, str]:
 
 
 def adapt(params: Path, corpus: Path, *, keras: bool) -> None:
-    """Pin the generated corpus in ``params.yaml``, keep the models ``shown``, train them on it, and make them small."""
-    yaml = YAML()  # which keeps the comments
+    """Pin the generated corpus in ``params.yaml``, keep the models that ``shown`` names, and make them small."""
+    yaml = YAML()  # keeps the comments
     values = yaml.load(params)
     for key, name in {"reviews": REVIEWS, "word_index": WORD_INDEX}.items():
         content = (corpus / name).read_bytes()
@@ -86,7 +89,7 @@ def adapt(params: Path, corpus: Path, *, keras: bool) -> None:
 
 
 def shown(models: dict, *, keras: bool) -> list[str]:
-    """The names of the models that the demo has: the first of each kind and engine, with or without ``keras``."""
+    """Return the names of the demo's models: the first of each kind and engine; the engine Keras only if ``keras``."""
     first = {}
     for name, model in models.items():
         first.setdefault((model["architecture"]["kind"], model["train"]["engine"]), name)
@@ -94,7 +97,7 @@ def shown(models: dict, *, keras: bool) -> list[str]:
 
 
 def shrink(model: dict) -> None:
-    """Make a model small: a third of its length, vocabulary and LSTM, no size above ``LARGEST``, ``EPOCHS`` epochs."""
+    """Make a model small: a third of its length, vocabulary and LSTM units, ``LARGEST`` sizes and ``EPOCHS`` epochs."""
     pad, architecture = model["pad"], model["architecture"]
     deep = architecture.get("deep", architecture)
     for section in (pad, deep):

@@ -1,11 +1,11 @@
 """`make compare`: accuracy of each model by training time and by number of training reviews.
 
-Every model of params.yaml is trained and scored by the stages' own commands, each in turn, in a scratch copy of this
-commit, under several seeds: on all training reviews, timed; then on fewer, drawn for each seed, as many of either
-label. Writes experiments/comparison.md, .svg and .png; and experiments/mistakes.md, with a paired test of the models,
-from the probabilities that `make repro` left.
+The commands of the stages train and score every model of params.yaml in turn, in a scratch copy of this commit, with
+several seeds. They train on all training reviews, which is timed, and on fewer reviews. These are drawn with each seed,
+equally many of each label. The results are experiments/comparison.md, .svg and .png. experiments/mistakes.md has a
+paired test of the models, from the probabilities in data/<model>/predicted.npy.
 
-The test split is read by the stage `evaluate` alone; `mistakes` prints texts of it, and decides nothing.
+Only the stage `evaluate` reads the test split to score. `mistakes` prints texts of it; no choice depends on them.
 """
 
 import argparse
@@ -37,13 +37,13 @@ from stages.params import IMDB, Params, read
 
 RAW = Path("data/raw")
 SIZES = (1000, 2500, 5000, 10_000, 25_000)
-SHOWN, WORDS = 20, 60  # mistakes of each kind, and words of each that are shown
-GROUPS = {"ngrams": "n-grams", "wide_deep": "both"}  # by kind; all others are networks
+SHOWN, WORDS = 20, 60  # most mistakes of each kind, and most words of each
+GROUPS = {"ngrams": "n-grams", "wide_deep": "both"}  # by kind; all other kinds are networks
 SIZE, LETTER, LINE = 330, 5.5, 11  # pixels: side of a chart, width and height of a label's characters
 
 
 class Run(NamedTuple):
-    """One training: the model, number of reviews, seed, seconds and test accuracy."""
+    """One training: model, group, number of reviews, seed, seconds and test accuracy."""
 
     name: str
     group: str
@@ -54,7 +54,7 @@ class Run(NamedTuple):
 
 
 def groups(params: Params) -> dict[str, str]:
-    """The group, ``network``, ``n-grams`` or ``both``, of each model of the IMDB reviews."""
+    """Return the group, ``network``, ``n-grams`` or ``both``, of each model of the IMDB reviews."""
     return {
         name: GROUPS.get(model.architecture.kind, "network")
         for name, model in params.models.items()
@@ -63,14 +63,14 @@ def groups(params: Params) -> dict[str, str]:
 
 
 def draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """``count`` reviews, int [count], ascending, drawn from uint8 [reviews]: as many of either label, or one more."""
+    """Draw ``count`` rows, int [count], ascending, from labels, uint8 [reviews]: equally many of each, or one more."""
     random = np.random.default_rng([seed, count])
     halves = [random.permutation(np.flatnonzero(labels == label)) for label in (1, 0)]
     return np.sort(np.concatenate([halves[0][: count - count // 2], halves[1][: count // 2]]))
 
 
 def write_raw(source: Path, folder: Path, count: int, seed: int) -> int:
-    """Write the raw files with ``count`` of the training reviews at most, all test reviews; how many there are."""
+    """Write raw files with at most ``count`` training reviews and all test reviews; return the number of the former."""
     splits = {split: read_raw(source, split) for split in ("train", "test")}
     lists, labels = splits["train"]
     if count < len(labels):
@@ -84,7 +84,7 @@ def write_raw(source: Path, folder: Path, count: int, seed: int) -> int:
 
 
 def read_raw(source: Path, split: str) -> tuple[list[list[int]], np.ndarray]:
-    """The reviews of a split, lists of word ranks, and their labels, uint8 [reviews]."""
+    """Read the reviews of a split, lists of word ranks, and their labels, uint8 [reviews]."""
     with source.open("rb") as file:
         lists = [
             review.tolist()
@@ -95,7 +95,7 @@ def read_raw(source: Path, split: str) -> tuple[list[list[int]], np.ndarray]:
 
 
 def pin(scratch: Scratch, folder: Path, seed: int) -> None:
-    """Take the raw files of a folder for the data set of the scratch copy, and a seed for all that is trained on it."""
+    """Set the raw files and the seed of all models in the scratch copy, and run its stage ``download``."""
     yaml, path = YAML(), scratch.folder / "params.yaml"
     params = yaml.load(path)
     for model in params["models"].values():
@@ -108,7 +108,7 @@ def pin(scratch: Scratch, folder: Path, seed: int) -> None:
 
 
 def stage(scratch: Scratch, *arguments: str, **environment: str) -> float:
-    """Run a stage in the scratch copy, its output going to standard error; seconds from its start to its end."""
+    """Run a stage in the scratch copy, with its output on standard error; return its seconds."""
     start = time.perf_counter()
     run = subprocess.run(
         [sys.executable, "-E", "-m", f"stages.{arguments[0]}", *arguments[1:]],
@@ -120,67 +120,67 @@ def stage(scratch: Scratch, *arguments: str, **environment: str) -> float:
 
 
 def train(scratch: Scratch, name: str) -> tuple[float, float]:
-    """Train from nothing and score: seconds of ``pad`` and ``train``, and the accuracy."""
+    """Train and score a model; return the seconds of ``pad`` and ``train``, and the accuracy."""
     seconds = sum(stage(scratch, step, name) for step in ("pad", "train"))
     stage(scratch, "evaluate", name)
     return seconds, json.loads((scratch.folder / "metrics" / f"{name}.json").read_text())["accuracy"]
 
 
 def measure(names: dict[str, str], source: Path, sizes: list[int], seeds: int) -> Iterator[Run]:
-    """All runs: for each size and seed, each name in turn."""
+    """Yield all runs: for each size and seed, each model in turn."""
     with checkout() as scratch:
         folder = scratch.folder.parent / "raw"
-        scratch.environment.pop(launcher.NAME, None)  # side by side, each in one process
+        scratch.environment.pop(launcher.NAME, None)  # each run is one process
         stage(scratch, "environment")
         for size in sorted(set(sizes), reverse=True):
             for seed in range(1, 1 + seeds):
-                found = write_raw(source, folder, size, seed)
+                reviews = write_raw(source, folder, size, seed)
                 pin(scratch, folder, seed)
                 for name, group in names.items():
-                    yield Run(name, group, found, seed, *train(scratch, name))
+                    yield Run(name, group, reviews, seed, *train(scratch, name))
 
 
 class Point(NamedTuple):
-    """Results of a model on a number of reviews, over the seeds."""
+    """Results of a model trained on a number of reviews, over the seeds."""
 
     name: str
     group: str
     reviews: int
     seconds: float  # the median
     accuracy: float  # the mean
-    noise: float  # the standard deviation of the accuracy; 0 if there is one seed
+    noise: float  # the standard deviation of the accuracy; 0 for a single seed
 
 
 def summarize(runs: list[Run]) -> dict[str, list[Point]]:
-    """The points of each name, from the fewest reviews to the most."""
+    """Return the points of each model, from the fewest reviews to the most."""
     points = {}
     for name in dict.fromkeys(run.name for run in runs):
         for size in sorted({run.reviews for run in runs if run.name == name}):
-            own = [run for run in runs if (run.name, run.reviews) == (name, size)]
-            seconds, accuracy = statistics.median(run.seconds for run in own), [run.accuracy for run in own]
-            noise = statistics.stdev(accuracy) if len(own) > 1 else 0.0
+            same = [run for run in runs if (run.name, run.reviews) == (name, size)]
+            seconds, accuracy = statistics.median(run.seconds for run in same), [run.accuracy for run in same]
+            noise = statistics.stdev(accuracy) if len(same) > 1 else 0.0
             points.setdefault(name, []).append(
-                Point(name, own[0].group, size, seconds, statistics.mean(accuracy), noise)
+                Point(name, same[0].group, size, seconds, statistics.mean(accuracy), noise)
             )
     return points
 
 
 def table(points: dict[str, list[Point]], parameters: dict[str, int]) -> str:
-    """Markdown: a line per name with its parameters, the seconds on most reviews, and the accuracy at each size."""
+    """Return a Markdown table: parameters, seconds on the most reviews, and accuracy at each size, a line per model."""
     head = ["", "parameters", "seconds", *(f"{point.reviews:,} reviews" for point in next(iter(points.values())))]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, own in points.items():
-        cells = [f"`{name}`", f"{parameters[name]:,}", f"{own[-1].seconds:.0f}"]
-        cells += [f"{point.accuracy:.4f} ± {point.noise:.4f}".removesuffix(" ± 0.0000") for point in own]
+    for name, row in points.items():
+        cells = [f"`{name}`", f"{parameters[name]:,}", f"{row[-1].seconds:.0f}"]
+        cells += [f"{point.accuracy:.4f} ± {point.noise:.4f}".removesuffix(" ± 0.0000") for point in row]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def label_heights(points: list[Point]) -> dict[str, float]:
-    """The accuracy at which the name of each point is written, so that no two names overlap, by name.
+    """Return the accuracy at which each point's name is written, so that no two names overlap.
 
-    A name is written to the right of its point, from the most accurate one down: at the point, or as far below it as
-    names that are there demand.
+    Names are placed from the most accurate point down. A name is to the right of its point, or below that if another
+    name is there already.
     """
 
     def pixels(values: list[float]) -> np.ndarray:
@@ -191,7 +191,7 @@ def label_heights(points: list[Point]) -> dict[str, float]:
     lefts, heights = pixels([math.log(point.seconds) for point in points]), pixels(accuracy)
     unit = (max(accuracy) - min(accuracy) or 1) / SIZE
     placed: list[tuple[float, float, float]] = []  # left end, right end, height
-    found = {}
+    labels = {}
     for at in np.argsort(-heights, kind="stable"):
         name, left, height = points[at].name, lefts[at], heights[at]
         right = left + LETTER * len(name) + 12
@@ -199,15 +199,15 @@ def label_heights(points: list[Point]) -> dict[str, float]:
             if left < other_right and other_left < right and abs(other - height) < LINE:
                 height = other - LINE
         placed.append((left, right, height))
-        found[name] = min(accuracy) + height * unit
-    return found
+        labels[name] = min(accuracy) + height * unit
+    return labels
 
 
 def chart(points: dict[str, list[Point]]) -> dict:
-    """Vega-Lite: accuracy by seconds on most reviews, beside accuracy by reviews; bars reach as far as the noise."""
-    every = [point for own in points.values() for point in own]
+    """Return a Vega-Lite chart: accuracy by seconds on the most reviews, and by reviews, with bars of the noise."""
+    every = [point for row in points.values() for point in row]
     most, sizes = max(point.reviews for point in every), sorted({point.reviews for point in every})
-    label = label_heights([own[-1] for own in points.values()])
+    label = label_heights([row[-1] for row in points.values()])
     rows = [
         point._asdict()
         | {"low": point.accuracy - point.noise, "high": point.accuracy + point.noise, "label": label[point.name]}
@@ -251,39 +251,39 @@ def chart(points: dict[str, list[Point]]) -> dict:
 
 
 def read_predicted(names: Iterable[str], order: np.ndarray) -> dict[str, np.ndarray]:
-    """The probabilities that `make repro` left, in the order of the raw file, by model.
+    """Read the probabilities that the stage ``evaluate`` wrote, in the order of the raw file, by model.
 
     Args:
         names: The models.
-        order: See ``padding.orders``.
+        order: Row of each review, see ``padding.orders``.
 
     Raises:
-        InputError: Those of a model are not there, or not of the raw file's reviews.
+        InputError: The file of a model is missing, or has another number of reviews than the raw file.
     """
     predicted = {}
     for name in names:
         path = Path("data", name, "predicted.npy")
-        if not path.exists() or len(found := np.load(path)) != len(order):
-            raise InputError(f"{path}: not there, or not of these reviews; `make repro` makes it")
+        if not path.exists() or len(probabilities := np.load(path)) != len(order):
+            raise InputError(f"{path}: missing, or made from other reviews; `make repro` makes it")
         predicted[name] = np.empty(len(order))
-        predicted[name][order] = found
+        predicted[name][order] = probabilities
     return predicted
 
 
 def paired(right: dict[str, np.ndarray]) -> str:
-    """Markdown: how the accuracy of each model differs from that of the most accurate one, and whether by chance.
+    """Return a Markdown table of the differences from the most accurate model, and their probabilities by chance.
 
-    The standard error of a difference and the exact test of Q. McNemar (1947) are of the reviews that one of the two
-    models alone has right: they say what another test split might have given, with the same weights.
+    The standard error of the difference and the exact test of Q. McNemar (1947) use the reviews that exactly one of the
+    two models has right. They estimate the result of the same weights on another test split.
 
     Args:
-        right: By model, bool [reviews].
+        right: For each model, True for each review that it has right, bool [reviews].
     """
     from scipy.stats import binomtest
 
     best = max(right, key=lambda name: right[name].mean())
     lines = [
-        f"| | right | `{best}` alone right | it alone right | difference | standard error | p (McNemar, exact) |",
+        f"| | right | only `{best}` right | only this model right | difference | standard error | p (McNemar, exact) |",
         "|---" * 7 + "|",
     ]
     for name in sorted(right, key=lambda name: -right[name].mean()):
@@ -300,7 +300,7 @@ def paired(right: dict[str, np.ndarray]) -> str:
 
 
 def seeds(names: Iterable[str]) -> str:
-    """Markdown: the standard deviation of the accuracy over seeds, as `make noise` measured it."""
+    """Return a Markdown table of the standard deviation of the accuracy over seeds, from metrics/noise."""
     lines = ["| | seeds | standard deviation of the accuracy |", "|---|---|---|"]
     for name in names:
         path = Path("metrics/noise", f"{name}.json")
@@ -311,10 +311,10 @@ def seeds(names: Iterable[str]) -> str:
 
 
 def mistakes(names: dict[str, str], source: Path) -> str:
-    """Markdown: a paired test of the models, the mistakes that all of a group share, and those of one group alone.
+    """Return a Markdown page: a paired test of the models, the mistakes of all groups, and the mistakes of one group.
 
     Raises:
-        InputError: See ``read_predicted``.
+        InputError: A file of probabilities is missing or does not fit, see ``read_predicted``.
     """
     with source.open("rb") as file:
         order = padding.orders(*(raw.count(file, split) for split in ("train", "test")))[1]
@@ -325,9 +325,9 @@ def mistakes(names: dict[str, str], source: Path) -> str:
     right = {name: (positive > 0.5) == labels for name, positive in predicted.items()}
     wrong, sure = {}, {}
     for group in ("network", "n-grams"):
-        own = [name for name in names if names[name] == group]
-        wrong[group] = ~np.stack([right[name] for name in own])
-        sure[group] = np.mean([np.abs(predicted[name] - labels) for name in own], axis=0)
+        models = [name for name in names if names[name] == group]
+        wrong[group] = ~np.stack([right[name] for name in models])
+        sure[group] = np.mean([np.abs(predicted[name] - labels) for name in models], axis=0)
     networks, grams = wrong["network"], wrong["n-grams"]
     chapters = {
         "Wrong by every network and every n-gram model": (networks.all(0) & grams.all(0), sum(sure.values())),
@@ -335,17 +335,17 @@ def mistakes(names: dict[str, str], source: Path) -> str:
         "Right by every network, wrong by every n-gram model": (grams.all(0) & ~networks.any(0), sure["n-grams"]),
     }
     parts = [
-        f"# Mistakes\n\nOf {len(labels):,} test reviews. `make compare` writes this page.\n\n"
+        f"# Mistakes\n\nMistakes on {len(labels):,} test reviews. `make compare` writes this page.\n\n"
         "## Which differences are real\n\n"
-        "Two kinds of noise are apart here. The first table is about the test split: whether other reviews might have"
-        " ordered the same trained models otherwise. The second one is about seeds: how far the accuracy moves on these"
-        " reviews when the same model is trained again.\n",
+        "There are two kinds of noise. The first table is about the test split: could other reviews rank the same"
+        " trained models differently? The second table is about seeds: how much does the accuracy on these reviews"
+        " change when the same model is trained again?\n",
         paired(right),
         seeds(names),
     ]
     for title, (chosen, weight) in chapters.items():
         rows = np.flatnonzero(chosen)
-        shown = f"{SHOWN} of them, which these models are surest of" if len(rows) > SHOWN else "the surest ones first"
+        shown = f"the {SHOWN} with the surest wrong answers" if len(rows) > SHOWN else "the surest wrong answers first"
         parts.append(f"## {title}\n\n{len(rows):,} reviews; {shown}.\n")
         for row in rows[np.argsort(-weight[rows], kind="stable")][:SHOWN]:
             words = decode([rank + padding.FIRST_WORD for rank in lists[row]], index).split(" ")
@@ -357,12 +357,16 @@ def mistakes(names: dict[str, str], source: Path) -> str:
 
 
 def main() -> int:
-    """Measure and write."""
+    """Measure, and write the tables, the picture and the mistakes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="training reviews, comma-separated")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each on each number; 3 by default")
+    parser.add_argument(
+        "--sizes", default=",".join(map(str, SIZES)), help="numbers of training reviews, comma-separated"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="trainings of each model on each number of reviews; 3 by default"
+    )
     parser.add_argument("--names", default="", help="models, comma-separated; all by default")
-    parser.add_argument("--only-mistakes", action="store_true", help="write mistakes.md alone: nothing is trained")
+    parser.add_argument("--only-mistakes", action="store_true", help="only write mistakes.md, and train nothing")
     arguments = parser.parse_args()
     os.chdir(project())
     every, source, target = groups(read()), RAW / REVIEWS, Path("experiments")

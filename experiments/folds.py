@@ -1,13 +1,13 @@
-"""Try values of params of models on folds of the training reviews; the test split is not read.
+"""Try other params of models on folds of the training reviews; the test split is not read.
 
-`python -m experiments.folds --films FILE` tries each n-gram model, and values near each of its numbers. FILE has a line
-per training review, in the order of the raw file, with the name of its film. With names, only these models are tried;
-with `--try`, other values of any params:
+`python -m experiments.folds --films FILE` tries each n-gram model, and values near each of its numbers. FILE has the
+name of the film of each training review, one a line, in the order of the raw file. Names of models restrict the trials
+to these models. `--try` tries other values of any params:
 `... best --films FILE --try train.batch=64 --try architecture.kernel=5,architecture.pool=2`.
 
 Reviews of one film share names and words that no other film has, and no film of the test split is in the training
-split. On folds that separate reviews of a film, accuracies are too high, so choices are made on folds that keep films
-whole.
+split. Folds that separate reviews of a film give accuracies that are too high, so choices are made on folds that keep
+films whole.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from stages.params import check_model, read
 from stages.train import fingerprint
 
 STEPS = (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)  # of `train.c`
-NEAR = {  # the other values that a number of an n-gram model is tried at
+NEAR = {  # other values to try for a number of an n-gram model
     ("train", "c"): lambda c: [step for step in STEPS if c / 4 < step < c * 4 and step != c],
     ("train", "interpolation"): lambda share: sorted({0.25, 0.5, 1.0} - {share}),
     ("train", "epochs"): lambda epochs: [epochs - 1, epochs + 1],
@@ -42,7 +42,7 @@ NEAR = {  # the other values that a number of an n-gram model is tried at
 
 
 def tried(settings: ModelSettings, changes: list[str], name: str) -> Iterator[tuple[str, ModelSettings]]:
-    """The model without and with each of ``changes``; without changes, an n-gram model with values ``near`` its own."""
+    """Yield the model and each of its ``changes``; an n-gram model without changes has those of ``near``."""
     yield "as it is", settings
     if not changes and settings.architecture.kind == "ngrams":
         yield from near(settings)
@@ -51,7 +51,7 @@ def tried(settings: ModelSettings, changes: list[str], name: str) -> Iterator[tu
 
 
 def near(settings: ModelSettings) -> Iterator[tuple[str, ModelSettings]]:
-    """Each n-gram model that differs from this one in one number, with the name of the difference."""
+    """Yield each n-gram model that differs from this one in one number, with the name of the difference."""
     for (section, key), others in NEAR.items():
         values = settings.model_dump()
         if key in values[section]:
@@ -60,7 +60,7 @@ def near(settings: ModelSettings) -> Iterator[tuple[str, ModelSettings]]:
 
 
 def changed(settings: ModelSettings, changes: str, *at: str) -> ModelSettings:
-    """The model with other values, ``train.batch=64,architecture.kernel=5``; ``at`` is where it stands in the file.
+    """Return the model with other values, ``train.batch=64,architecture.kernel=5``; ``at`` are its keys in the file.
 
     Raises:
         InputError: There is no such key, or the value is not allowed.
@@ -80,15 +80,15 @@ def changed(settings: ModelSettings, changes: str, *at: str) -> ModelSettings:
 
 
 def keys_of(values: dict) -> list[str]:
-    """The keys of values in sections, those of a section behind its name: ``train.batch``."""
-    found = []
+    """Return all keys, those of a section with its name in front: ``train.batch``."""
+    keys = []
     for key, value in values.items():
-        found += [f"{key}.{inner}" for inner in keys_of(value)] if isinstance(value, dict) else [key]
-    return found
+        keys += [f"{key}.{inner}" for inner in keys_of(value)] if isinstance(value, dict) else [key]
+    return keys
 
 
-def deal(films: np.ndarray, folds: int, seed: int) -> dict[str, np.ndarray]:
-    """The fold of each review, int [reviews], of two kinds: ``whole`` keeps the reviews of a film together."""
+def assign_folds(films: np.ndarray, folds: int, seed: int) -> dict[str, np.ndarray]:
+    """Return the fold of each review, int [reviews]: ``whole`` keeps the reviews of a film together, ``cut`` not."""
     random = np.random.default_rng(seed)
     _, number = np.unique(films, return_inverse=True)
     return {
@@ -98,7 +98,7 @@ def deal(films: np.ndarray, folds: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def read_films(path: Path) -> np.ndarray:
-    """The film of each training review, str [reviews].
+    """Read the film of each training review, str [reviews].
 
     Raises:
         InputError: The file can't be read.
@@ -106,11 +106,11 @@ def read_films(path: Path) -> np.ndarray:
     try:
         return np.array(path.read_text(encoding="utf-8").split("\n")[:-1])
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"films: {error}; name a text file, a film's name per line") from None
+        raise InputError(f"films: {error}; name a text file with the name of a film on each line") from None
 
 
 def positive(settings: ModelSettings, held: np.ndarray) -> np.ndarray:
-    """The probabilities of the reviews that are held out, bool [reviews], by a model that is trained on the others."""
+    """Return the probabilities of the reviews where ``held``, bool [reviews], by a model trained on the others."""
     reviews, labels = read_reviews(settings.corpus, settings.pad.max_length, settings.pad.vocabulary)
     if hasattr(settings.train, "validation_fraction"):  # a schedule counts all updates
         train = settings.train.model_copy(update={"validation_fraction": 0.0})
@@ -125,7 +125,7 @@ def positive(settings: ModelSettings, held: np.ndarray) -> np.ndarray:
 
 
 class Run(NamedTuple):
-    """One training: the model, what differs from params.yaml, and the fold that is held out."""
+    """One training: the model, its difference from params.yaml, its settings, and the fold that is held out."""
 
     name: str
     what: str
@@ -139,7 +139,7 @@ class Run(NamedTuple):
 
 @lru_cache(maxsize=1)
 def read_reviews(corpus: str, max_length: int | None, vocabulary: int | None) -> tuple[padding.Reviews, np.ndarray]:
-    """The training reviews of a corpus in the order of its file, as ``pad`` makes them, and labels."""
+    """Read the training reviews of a corpus in the order of its file, padded as ``pad`` does, and their labels."""
     with Path("data/raw", f"{corpus}.npz").open("rb") as file:
         ranks, lengths = (np.concatenate(parts) for parts in zip(*raw.reviews(file, "train"), strict=True))
         labels = raw.labels(file, "train")
@@ -149,15 +149,19 @@ def read_reviews(corpus: str, max_length: int | None, vocabulary: int | None) ->
 
 
 def main() -> int:
-    """Print a line per name and change. Under a LAUNCHER each of its processes trains some of the n-gram models."""
+    """Print a line per model and change. The processes of a LAUNCHER share the n-gram models."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="under `models` in params.yaml; all n-gram models by default")
-    parser.add_argument("--films", type=Path, required=True, help="a text file, a film's name per training review")
-    parser.add_argument("--folds", type=int, default=5, help="parts the reviews are dealt into; 5 by default")
-    parser.add_argument("--held", type=int, default=5, help="of these, how many are held out, one at a time")
-    parser.add_argument("--seed", type=int, default=1, help="of the dealing")
+    parser.add_argument("names", nargs="*", help="models in params.yaml; all n-gram models by default")
     parser.add_argument(
-        "--try", dest="tries", action="append", default=[], help="SECTION.KEY=VALUE[,...], again for more"
+        "--films", type=Path, required=True, help="text file with the film of each training review on a line"
+    )
+    parser.add_argument("--folds", type=int, default=5, help="number of folds; 5 by default")
+    parser.add_argument(
+        "--held", type=int, default=5, help="number of folds that are held out, one at a time; 5 by default"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the folds")
+    parser.add_argument(
+        "--try", dest="tries", action="append", default=[], help="SECTION.KEY=VALUE[,...]; may be repeated"
     )
     arguments = parser.parse_args()
     every = read().models
@@ -174,10 +178,10 @@ def main() -> int:
             if (reviews := raw.count(file, "train")) != len(films):
                 raise InputError(f"{arguments.films}: expected a line for each of {reviews} reviews, got {len(films)}")
     if launcher.requested() and (networks := [name for name in names if name not in linear]):
-        raise InputError(f"LAUNCHER: {networks[0]} is a network, and those are tried in one process; unset it")
+        raise InputError(f"LAUNCHER: {networks[0]} is a network, which is trained in one process; unset LAUNCHER")
     if launcher.launch():
         return 0
-    folds = deal(films, arguments.folds, arguments.seed)
+    folds = assign_folds(films, arguments.folds, arguments.seed)
     rows = {}
     for name in names:
         for what, settings in tries[name]:
@@ -192,16 +196,16 @@ def main() -> int:
         right = training.called(positive(settings, held)) == labels[held]
         return {"accuracy": float(right.mean())}
 
-    runs = [run for dealings in rows.values() for fits in dealings for run in fits]
+    runs = [run for kinds_of_fold in rows.values() for fits in kinds_of_fold for run in fits]
     files = sorted({Path("data/raw", f"{every[name].corpus}.npz") for name in names})
-    dealing = f"{[*films]} {arguments.folds} {arguments.seed}"
-    kept = Path(".checkpoints/folds", fingerprint(dealing, *(np.fromfile(file, np.uint8) for file in files))[:12])
+    division = f"{[*films]} {arguments.folds} {arguments.seed}"
+    kept = Path(".checkpoints/folds", fingerprint(division, *(np.fromfile(file, np.uint8) for file in files))[:12])
     accuracies = {str(run): result["accuracy"] for run, result in zip(runs, sweep(runs, make, kept), strict=True)}
     if shards.processes().rank:  # the first process writes
         return 0
     print("| | | films whole | films cut |\n|---|---|---|---|")
-    for (name, what), dealings in rows.items():
-        cells = [f"{np.mean([accuracies[str(run)] for run in fits]):.4f}" for fits in dealings]
+    for (name, what), kinds_of_fold in rows.items():
+        cells = [f"{np.mean([accuracies[str(run)] for run in fits]):.4f}" for fits in kinds_of_fold]
         print(f"| `{name}` | {what} | {' | '.join([*cells, ''][:2])} |")
     shutil.rmtree(kept)
     return 0

@@ -1,1 +1,1 @@
-"""A trained model as one folder for people without this project: `python -m export`."""
+"""Export of a trained model as one folder that works without this project: `python -m export`."""

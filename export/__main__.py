@@ -1,4 +1,4 @@
-"""Write a trained model as one folder for people without this project: exported/<model>/."""
+"""Write a trained model to exported/<model>/, a folder that works without this project."""
 
 import tempfile
 from pathlib import Path
@@ -39,15 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def check(name: str) -> None:
-    """Check that the commit records the model and everything above it in the pipeline as they are in the working tree.
+    """Check that the working tree has the model, data and code that the commit records.
 
     Raises:
-        InputError: The tree is dirty, the model or anything above it in the pipeline is stale or edited, or there is no
-            such model.
+        InputError: There is no such model, a file is not committed, or the model or its inputs are stale or edited.
     """
     if changed := git(Path(), "status", "--porcelain").splitlines():
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        raise InputError(f"tree: {changed[0][3:]}{more} is not as committed; commit it or take it back")
+        raise InputError(f"tree: {changed[0][3:]}{more} is not as committed; commit it or `git restore` it")
     with Repo() as repo:
         stages = {stage.addressing: stage for stage in repo.index.stages}
         last = stages.get(f"evaluate@{name}")
@@ -58,7 +57,7 @@ def check(name: str) -> None:
         names = {"", *(stage.addressing for stage in needed)}
         wrong = [finding for finding in gate(Path()).findings if finding.kind.code and finding.stage in names]
         if wrong:
-            raise InputError(f"{wrong[0]}; `make gate` tells all, `make repro` mends it")
+            raise InputError(f"{wrong[0]}; `make gate` lists all, `make repro` repairs it")
         for out in {str(out): out for stage in needed for out in (*stage.outs, *stage.deps)}.values():
             if str(out).startswith(("models", "metrics", "data")) and (state := out.workspace_status()):
                 state = (

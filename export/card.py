@@ -31,9 +31,9 @@ A model of kind `{kind}` with {parameters:,} parameters that says whether {subje
 
 A SavedModel is a program: TensorFlow runs its graph, which may read and write files, with your rights. Load it only
 from someone you trust, or after `make verify-export` (below), which compares every file without running any. Start
-Python beside the folder `{name}` and not in it, as Python imports what lies where it starts.
+Python beside the folder `{name}` and not in it, because Python imports files from the folder where it starts.
 
-With TensorFlow alone, from text, cleaned and split into words inside the graph; TensorFlow Serving takes it too:
+With TensorFlow alone. The graph cleans the text and splits it into words; TensorFlow Serving accepts it too:
 
 ```python
 import tensorflow as tf
@@ -44,8 +44,9 @@ for label, probability in zip(answer["label"].numpy(), answer["probability"].num
     print(label.decode(), probability)
 ```
 
-`probability` is {probability}; a text without any {unit} that the model knows has none (NaN), and the label "".
-With the package of the project that made it, without TensorFlow, and with the words that moved an answer:
+`probability` is {probability}. For a text without any {unit} that the model knows it is NaN, and the label is "".
+
+With the package of the project that made the model, without TensorFlow, and with the words that decide an answer:
 
 ```python
 import sentiment
@@ -57,12 +58,12 @@ print(model.explain({example}))
 {keras}
 ## Data and protocol
 
-Corpus `{corpus}`, the files whose hashes `reproduce.json` has. Trained on the training split, with the parameters that
-`reproduce.json` has and without looking at the test split, which was read once, to score.
+Corpus `{corpus}`; `reproduce.json` has the hashes of its files and all parameters. The model was trained on the
+training split. The test split was read once, to compute the results.
 
 ## Results
 
-On the test split. The deviation is the standard deviation over random seeds, all else equal, where it was measured.
+On the test split. The deviation is the standard deviation over random seeds; it is empty if it was not measured.
 
 | metric | value | deviation |
 |---|---|---|
@@ -70,11 +71,11 @@ On the test split. The deviation is the standard deviation over random seeds, al
 
 ## Limits
 
-It was trained on the reviews of its corpus alone: of other texts it will be as sure, and less often right. Irony, a
-plot told at length and rare words mislead it{end}. It has whatever prejudice those reviews have; decide nothing about
-people by it.
+The model was trained on the reviews of its corpus alone. Of other texts it is as sure, and less often right. Irony, a
+plot told at length and rare words mislead it{end}. It has the prejudices of those reviews: do not use it for decisions
+about people.
 
-## Make it again
+## Reproduce it
 
 `reproduce.json` names the commit, parameters, data, weights and versions. In a clone of the project that made it,
 
@@ -82,8 +83,7 @@ people by it.
 {command}
 ```
 
-makes these files again, and `make verify-export FOLDER=<this folder>` does so in a scratch folder and says whether they
-are identical.
+makes these files again. `make verify-export FOLDER=<this folder>` makes them in a scratch folder and compares them.
 """
 
 KERAS = """
@@ -129,28 +129,26 @@ def card(
     corpus: dict,
     index: dict[str, int],
 ) -> str:
-    """The card, Markdown.
+    """Return the model card in Markdown.
 
     Args:
         name: Name of the model.
         about: Values of ``model.json``.
         recipe: Values of ``reproduce.json``.
         metrics: Metrics by name.
-        noise: Spread of the metrics over seeds by name, each with ``std``; empty if it was not measured.
+        noise: For each metric an object with ``std``, the standard deviation over seeds; empty if not measured.
         layers: The table of layers.
         corpus: Values of ``data/raw/<corpus>_about.json``.
         index: The rank of each token.
     """
     scores = {key: value for key, value in metrics.items() if key not in ("parameters", "weights")}
     deviations = {key: f"{noise[key]['std']:.4f}" if key in noise else "" for key in scores}
-    length, vocabulary, is_keras = (
-        about["pad"]["max_length"],
-        about["pad"]["vocabulary"],
-        "model.keras" in recipe["files"],
-    )
+    length, vocabulary = about["pad"]["max_length"], about["pad"]["vocabulary"]
+    is_keras = "model.keras" in recipe["files"]
     is_imdb, several = about["corpus"] == "imdb", len(about["labels"]) > 2
     tokens = from_dict(about["tokens"])
     texts = ["A wonderful film.", "The worst acting I have seen."] if is_imdb else _examples(index, tokens)
+    unit = "character" if isinstance(tokens, Normal) and tokens.unit == "characters" else "word"
     return CARD.format(
         examples=", ".join(json.dumps(text, ensure_ascii=False) for text in texts),
         example=json.dumps(texts[0], ensure_ascii=False),
@@ -160,7 +158,7 @@ def card(
         if several
         else f"that of `{about['labels'][1]}`",
         text="review" if is_imdb else "text",
-        unit="character" if isinstance(tokens, Normal) and tokens.unit == "characters" else "word",
+        unit=unit,
         name=name,
         kind=about["kind"],
         library="keras" if is_keras else "numpy",
@@ -174,14 +172,14 @@ def card(
         layers=layers.rstrip(),
         length=f"the last {length} words" if length else "all words",
         parameters=metrics["parameters"],
-        rare=" by name; all rarer ones are one to it" if vocabulary and about["words"] > vocabulary - 3 else "",
+        rare=f"; all rarer ones count as one unknown {unit}" if vocabulary and about["words"] > vocabulary - 3 else "",
         subject="an English film review" if is_imdb else "a text",
         table="\n".join(f"| {key} | {value:.4f} | {deviations[key]} |" for key, value in scores.items()),
     )
 
 
 def _keras(name: str, text: str, tokens: AnyTokens, several: bool) -> str:
-    """How to use a network without this project, for text that needs no cleaning."""
+    """Return the code that uses a network with plain Keras, for text that needs no cleaning."""
     code = KERAS.replace("ANSWER", EACH if several else ONE)
     if isinstance(tokens, Tokens):
         code = code.replace("WORDS", SPLIT)
@@ -192,6 +190,6 @@ def _keras(name: str, text: str, tokens: AnyTokens, several: bool) -> str:
 
 
 def _examples(index: dict[str, int], tokens: AnyTokens) -> list[str]:
-    """Two example texts of common tokens of the corpus."""
+    """Return two example texts of common tokens of the corpus."""
     common = sorted(index, key=index.__getitem__)
     return [join(some, tokens).replace(SPACE, " ").strip() for some in (common[:12:2], common[1:12:2])]

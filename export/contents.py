@@ -1,4 +1,4 @@
-"""Files of an exported folder, whose bytes follow from a commit and the outputs of its pipeline."""
+"""Files of an exported folder. Their bytes depend only on a commit and the outputs of its pipeline."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ GRAPH = "saved_model/saved_model.pb"
 
 
 def made(root: Path, name: str) -> dict[str, bytes]:
-    """The pipeline's files of a model, by their names in the exported folder; ``sentiment.load`` reads them.
+    """Return the pipeline's files of a model, by their names in the exported folder; ``sentiment.load`` reads them.
 
     Args:
         root: Root of a checkout in which the pipeline has run.
@@ -38,15 +38,15 @@ def made(root: Path, name: str) -> dict[str, bytes]:
 
 
 def graph_files(files: dict[str, bytes]) -> dict[str, bytes]:
-    """The files of the SavedModel of a model, by their names in the exported folder.
+    """Return the files of the SavedModel of a model, by their names in the exported folder.
 
-    They are made in a process of their own, because TensorFlow numbers the functions that a process makes.
+    A separate process makes them, because TensorFlow numbers the functions that a process makes.
 
     Args:
-        files: As ``made`` gives them.
+        files: The files that ``made`` returns.
 
     Raises:
-        InputError: Its predictions differ from the model's.
+        InputError: The predictions of the SavedModel differ from the model's.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder, target = Path(scratch, "model"), Path(scratch, "saved_model")
@@ -65,7 +65,7 @@ def graph_files(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def operations(content: bytes) -> set[str]:
-    """The names of all operations in the bytes of ``saved_model.pb``, which is parsed and not loaded.
+    """Return the names of all operations in the bytes of ``saved_model.pb``, which is parsed and not loaded.
 
     Raises:
         ValueError: The bytes are not a SavedModel.
@@ -85,11 +85,11 @@ def operations(content: bytes) -> set[str]:
 
 
 def described(files: dict[str, bytes], root: Path, name: str, commit: str) -> dict[str, bytes]:
-    """Files that describe the others: the model card, and the recipe that makes them again.
+    """Return the files that describe the others: the model card, and the recipe that reproduces them.
 
     Args:
-        files: As ``made`` gives them.
-        root: As for ``made``.
+        files: The files that ``made`` and ``graph_files`` return.
+        root: Root of a checkout in which the pipeline has run.
         name: Name of the model.
         commit: Full hash of the checkout's commit.
     """
@@ -113,15 +113,13 @@ def described(files: dict[str, bytes], root: Path, name: str, commit: str) -> di
 
 
 def _recorded(root: Path, name: str, corpus: str) -> dict[str, dict]:
-    """The params that the model's stages ran with, and the MD5 of its raw data, as dvc.lock has them."""
+    """Return the params of the model's stages and the MD5 of its raw data, as dvc.lock records them."""
     params, data = {}, {}
     raw = [f"data/raw/{corpus}{end}" for end in (".npz", "_about.json", "_word_index.json")]
     with Repo(str(root)) as repo:
         for stage in repo.index.stages:
-            called = (
-                getattr(stage, "name", None) or ""
-            )  # the stage's address also has the folder, unless it is the current one
-            if called.partition("@")[2] == name and called != f"corpus@{name}":
+            stage_name = getattr(stage, "name", None) or ""  # unlike the stage's address, without the folder
+            if stage_name.partition("@")[2] == name and stage_name != f"corpus@{name}":
                 for dep in stage.deps:
                     if isinstance(dep, ParamsDependency):
                         params |= dep.hash_info.value or {}

@@ -1,4 +1,4 @@
-"""A SavedModel that takes strings: cleaning, ids and model in one TensorFlow graph, as TensorFlow Serving runs it."""
+"""A SavedModel of strings: cleaning, ids and model in one TensorFlow graph, which TensorFlow Serving can run."""
 
 import re
 import sys
@@ -24,10 +24,10 @@ from sentiment.model import TextModel
 if TYPE_CHECKING:
     import keras
 
-CHARACTERS = 0x110000  # of Unicode
+CHARACTERS = 0x110000  # code points of Unicode
 SIGNATURE = tf.TensorSpec([None], tf.string, name="text")
 TOLERANCE = 1e-5
-"""Largest difference between two probabilities that count as equal, because TensorFlow sums in another order."""
+"""Largest difference of two probabilities that count as equal; TensorFlow sums in another order."""
 
 TEXTS = (
     "A wonderful film.",
@@ -48,25 +48,25 @@ TEXTS = (
 
 
 class Network(tf.Module):
-    """A Keras network of padded ids."""
+    """Keras network that reads padded ids."""
 
     def __init__(self, model: "keras.Model"):
         super().__init__()
         self.model = model
 
     def probability(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
-        """The probability of label 1 of each review, float32 [n], or of each of several labels, [n, labels].
+        """Return the probability of label 1 of each review, float32 [n], or of each of several labels, [n, labels].
 
         Args:
             ids: Word ids of each review, ragged.
-            rows: The same ids, padded in front.
+            rows: The same ids with zeros in front, int32 [n, length].
         """
-        found = self.model(rows, training=False)
-        return found[:, 0] if found.shape[1] == 1 else found
+        probability = self.model(rows, training=False)
+        return probability[:, 0] if probability.shape[1] == 1 else probability
 
 
 class NGrams(tf.Module):
-    """A linear model of n-grams: lookups and a sum; see ``kinds.ngrams.Linear``."""
+    """Linear model of n-grams, as lookups and a sum; see ``kinds.ngrams.Linear``."""
 
     def __init__(self, model: Linear):
         super().__init__()
@@ -77,49 +77,49 @@ class NGrams(tf.Module):
         self.weights = tf.Variable(model.weights.astype(np.float64), trainable=False)
 
     def probability(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
-        """As ``Network``."""
+        """Return the probabilities, as ``Network.probability`` does."""
         return tf.cast(tf.sigmoid(self.logit(ids)), tf.float32)
 
     def logit(self, ids: tf.RaggedTensor) -> tf.Tensor:
-        """The log-odds of label 1 of each review, float64 [n]."""
+        """Return the log-odds of label 1 of each review, float64 [n]."""
         words = tf.ragged.boolean_mask(ids, ids > START)
         flat, review = tf.cast(words.flat_values, tf.int64), words.value_rowids()
-        grams, known, found, of = flat, flat != UNKNOWN, [], []
+        grams, known, keys, rows = flat, flat != UNKNOWN, [], []
         for n in range(self.longest):
             if n:
                 grams = grams[:-1] + tf.bitwise.left_shift(flat[n:], tf.constant(self.bits * n, tf.int64))
                 known = known[:-1] & (flat[n:] != UNKNOWN) & (review[n:] == review[:-n])
-            found.append(tf.boolean_mask(grams, known))
-            of.append(tf.boolean_mask(review[: tf.size(review) - n], known))
-        found, of, size = tf.concat(found, 0), tf.concat(of, 0), tf.size(self.grams, tf.int64)
-        column = tf.minimum(tf.searchsorted(self.grams, found, out_type=tf.int64), size - 1)
-        there = tf.gather(self.grams, column) == found
-        pair, _, count = tf.unique_with_counts(tf.boolean_mask(of * size + column, there))
-        of, column = pair // size, pair % size
+            keys.append(tf.boolean_mask(grams, known))
+            rows.append(tf.boolean_mask(review[: tf.size(review) - n], known))
+        keys, rows, size = tf.concat(keys, 0), tf.concat(rows, 0), tf.size(self.grams, tf.int64)
+        column = tf.minimum(tf.searchsorted(self.grams, keys, out_type=tf.int64), size - 1)
+        in_model = tf.gather(self.grams, column) == keys
+        pair, _, count = tf.unique_with_counts(tf.boolean_mask(rows * size + column, in_model))
+        row, column = pair // size, pair % size
         times = tf.cast(count, tf.float64) if self.weighting in ("counts", "tfidf") else tf.constant(1.0, tf.float64)
         feature = times * tf.gather(self.scale, column)
         if self.weighting == "tfidf":
-            length = tf.sqrt(tf.math.unsorted_segment_sum(feature * feature, of, words.nrows()))
-            feature /= tf.gather(length, of)
-        logit = tf.math.unsorted_segment_sum(feature * tf.gather(self.weights, column), of, words.nrows())
+            length = tf.sqrt(tf.math.unsorted_segment_sum(feature * feature, row, words.nrows()))
+            feature /= tf.gather(length, row)
+        logit = tf.math.unsorted_segment_sum(feature * tf.gather(self.weights, column), row, words.nrows())
         return logit + self.weights[-1]
 
 
 class Several(tf.Module):
-    """A linear model of n-grams for each label; see ``kinds.ngrams.OneVersusRest``."""
+    """One linear model of n-grams for each label; see ``kinds.ngrams.OneVersusRest``."""
 
     def __init__(self, model: OneVersusRest):
         super().__init__()
         self.models = [NGrams(each) for each in model.models]
 
     def probability(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
-        """As ``Network``."""
+        """Return the probabilities, as ``Network.probability`` does."""
         scores = tf.stack([model.probability(ids, rows) for model in self.models], axis=1)
         return scores / tf.reduce_sum(scores, axis=1, keepdims=True)
 
 
 class Added(tf.Module):
-    """N-grams and a network, logits added; see ``kinds.wide_deep.WideDeep``."""
+    """Sum of the logits of n-grams and of a network; see ``kinds.wide_deep.WideDeep``."""
 
     def __init__(self, model: WideDeep, network: "keras.Model"):
         super().__init__()
@@ -127,7 +127,7 @@ class Added(tf.Module):
         self.reads, self.weight = model.added, tf.Variable(np.float64(model.weight), trainable=False)
 
     def probability(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
-        """As ``Network``."""
+        """Return the probabilities, as ``Network.probability`` does."""
         known = tf.ragged.map_flat_values(lambda flat: tf.where(flat < self.reads.vocabulary, flat, UNKNOWN), ids)
         length = self.reads.max_length
         positive = self.deep.probability(known, padded(known[:, -length:], length))
@@ -137,20 +137,20 @@ class Added(tf.Module):
 
 
 def padded(ids: tf.RaggedTensor, max_length: int | None) -> tf.Tensor:
-    """Ids padded in front, int32 [n, max_length]; ``None``: to the longest of them."""
+    """Pad ids with zeros in front, int32 [n, max_length], or to the longest review if ``max_length`` is ``None``."""
     length = max_length or tf.cast(ids.bounding_shape()[1], tf.int64)
-    before = length - ids.row_lengths()  # rows of padding alone
-    place = tf.range(length, dtype=tf.int64) - before[:, None]
-    dense = tf.gather(ids.to_tensor(shape=[None, max_length]), tf.maximum(place, 0), batch_dims=1)
-    return tf.where(place < 0, 0, dense)
+    before = length - ids.row_lengths()  # zeros in front of each review
+    index = tf.range(length, dtype=tf.int64) - before[:, None]
+    dense = tf.gather(ids.to_tensor(shape=[None, max_length]), tf.maximum(index, 0), batch_dims=1)
+    return tf.where(index < 0, 0, dense)
 
 
 class Served(tf.Module):
-    """A model together with the conversion of text to its ids.
+    """A model with the conversion of text to ids, as a graph.
 
     Args:
         text: The model of texts in Python.
-        model: The same model of ids, as a graph.
+        model: The graph of the same model, from ids.
     """
 
     def __init__(self, text: TextModel, model: Network | NGrams | Several | Added):
@@ -168,10 +168,10 @@ class Served(tf.Module):
 
     @tf.function(input_signature=[SIGNATURE], autograph=False)
     def serve(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The label of each text, string [n], and the probability of the second of two labels, float32 [n].
+        """Return the label of each text, string [n], and the probability of the second of two labels, float32 [n].
 
-        With more labels, the probabilities are [n, labels]. Label and probability are "" and NaN if no word that the
-        model reads is in its vocabulary.
+        With more than two labels the probabilities are [n, labels]. Label and probability are "" and NaN if no word
+        that the model reads is in its vocabulary.
         """
         ids = self._ids(text)
         known = tf.reduce_any(ids > UNKNOWN, axis=1)
@@ -184,11 +184,11 @@ class Served(tf.Module):
 
     @tf.function(input_signature=[SIGNATURE], autograph=False)
     def tokens(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The ids of each text, int32 [n, length], padded in front: ``text.clean``, ``text.encode`` and ``pad``."""
+        """Return the ids of each text, int32 [n, length], as ``text.clean``, ``text.encode`` and ``pad`` make them."""
         return {"ids": padded(self._ids(text), self.max_length)}
 
     def _ids(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """The ids that the model reads of each text, without padding."""
+        """Return the ids of each text, without padding."""
         if self.normal:
             ids = tf.ragged.map_flat_values(self.ids.lookup, self._normal_tokens(text))
             return self._cut(ids)
@@ -204,18 +204,18 @@ class Served(tf.Module):
         return self._cut(tf.ragged.map_flat_values(self.ids.lookup, words.merge_dims(1, 2)))
 
     def _cut(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        """The last ids that the model reads, with the start id in front, and without -1, the id of unknown words."""
+        """Remove -1, the id of unknown words, put the start id in front, and keep the last ``max_length`` ids."""
         ids = tf.ragged.boolean_mask(ids, ids >= 0)
         ids = tf.concat([tf.fill([ids.nrows(), 1], START), ids], axis=1)
         return ids if self.max_length is None else ids[:, -self.max_length :]
 
     def _split(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """The words of each text, as ``text.words`` has them."""
-        lower = tf.strings.lower(text) if self.rules.lowercase else text  # in ASCII alone
+        """Return the words of each text, as ``text.words`` does."""
+        lower = tf.strings.lower(text) if self.rules.lowercase else text  # of ASCII letters only
         return tf.strings.split(tf.strings.regex_replace(lower, f"[{re.escape(self.rules.separators)}]", " "), " ")
 
     def _normal_tokens(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """The tokens of each text, as ``text.clean`` and ``text.words`` find them with ``Normal`` tokens."""
+        """Return the tokens of each text, as ``text.clean`` and ``text.words`` do with ``Normal`` tokens."""
         text = self._compose(text)
         for pattern, replacement in MARKUP:
             text = tf.strings.regex_replace(text, pattern, replacement)
@@ -229,14 +229,14 @@ class Served(tf.Module):
         return tf.strings.unicode_split(tf.strings.regex_replace(around, " ", SPACE), "UTF-8")
 
     def _fold(self, words: tf.Tensor) -> tf.Tensor:
-        """``text.fold`` of each word, or each text with the characters that ``text.normalise`` puts; composed."""
+        """Apply ``text.fold`` to each word, or ``text.normalise`` to each text, and compose the result."""
         return self._compose(_put(words, self.folded))
 
     def _compose(self, text: tf.Tensor) -> tf.Tensor:
-        """Unicode's normal form C of each text: decomposed, marks in canonical order, and composed again.
+        """Return Unicode's normal form C of each text: decompose it, sort the marks canonically, and compose it again.
 
-        The algorithm: The Unicode Standard, 3.11, D117. In each round each letter takes the first mark that it
-        composes with and that no mark of the same class stands before.
+        The algorithm is that of The Unicode Standard, 3.11, D117. In each round each letter is composed with its first
+        mark that composes with it and is not preceded by a mark of the same class.
         """
         points = tf.strings.unicode_decode(_put(text, self.decomposed), "UTF-8")
         flat, row = points.flat_values, points.value_rowids()
@@ -248,47 +248,47 @@ class Served(tf.Module):
         return tf.strings.unicode_encode(tf.RaggedTensor.from_value_rowids(flat, row, points.nrows()), "UTF-8")
 
     def _compose_once(self, _, flat: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One round of ``_compose``: whether anything was composed; code points, int32 [n]; the text of each."""
-        classes, place = self.classes.lookup(tf.cast(flat, tf.int64)), tf.range(tf.size(flat, tf.int64))
+        """Run one round of ``_compose``; return a flag of change, the code points, int32 [n], and the text of each."""
+        classes, index = self.classes.lookup(tf.cast(flat, tf.int64)), tf.range(tf.size(flat, tf.int64))
         begins = _begins(classes, row)
         run = tf.cumsum(begins) - 1  # a letter and its marks
         runs = tf.reduce_sum(begins)
-        first = tf.gather(tf.math.unsorted_segment_min(place, run, runs), run)
-        before = tf.maximum(place - 1, 0)
-        follows = (place > 0) & (tf.gather(row, before) == row)
+        first = tf.gather(tf.math.unsorted_segment_min(index, run, runs), run)
+        before = tf.maximum(index - 1, 0)
+        follows = (index > 0) & (tf.gather(row, before) == row)
         starter = tf.where(classes > 0, first, before)  # a letter composes with the previous one, as in Hangul
         blocked = (classes > 0) & (before != first) & (tf.gather(classes, before) == classes)
         pair = tf.cast(tf.gather(flat, starter), tf.int64) * 2**21 + tf.cast(flat, tf.int64)
         composed = tf.where(
-            follows & ~blocked & (starter < place) & (tf.gather(classes, starter) == 0), self.pairs.lookup(pair), 0
+            follows & ~blocked & (starter < index) & (tf.gather(classes, starter) == 0), self.pairs.lookup(pair), 0
         )
-        mine = tf.where(composed > 0, place, tf.size(flat, tf.int64))
-        taken = (composed > 0) & (mine == tf.gather(tf.math.unsorted_segment_min(mine, run, runs), run))
-        taken &= ~(tf.gather(taken, before) & (before < place))
+        candidate = tf.where(composed > 0, index, tf.size(flat, tf.int64))
+        taken = (composed > 0) & (candidate == tf.gather(tf.math.unsorted_segment_min(candidate, run, runs), run))
+        taken &= ~(tf.gather(taken, before) & (before < index))
         flat = tf.tensor_scatter_nd_update(flat, starter[taken][:, None], composed[taken])
         return tf.reduce_any(taken), flat[~taken], row[~taken]
 
 
 def _begins(classes: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
-    """Flags of the first letters, or of the first letters of texts: int64 [n], 0 or 1."""
+    """Return 1 for each letter and each first character of a text, 0 for other marks: int64 [n]."""
     same = tf.concat([tf.zeros([tf.minimum(tf.size(row), 1)], tf.bool), row[1:] == row[:-1]], 0)
     return tf.cast((classes == 0) | ~same, tf.int64)
 
 
 def _put(text: tf.Tensor, table: tf.lookup.StaticHashTable) -> tf.Tensor:
-    """Texts with each character replaced by the table's entry."""
+    """Replace each character of texts by the table's entry, if it has one."""
     letters = tf.strings.unicode_split(text, "UTF-8")
-    put = tf.ragged.map_flat_values(table.lookup, letters)
-    letters = tf.ragged.map_flat_values(lambda old, new: tf.where(new == "\0", old, new), letters, put)
+    entries = tf.ragged.map_flat_values(table.lookup, letters)
+    letters = tf.ragged.map_flat_values(lambda old, new: tf.where(new == "\0", old, new), letters, entries)
     return tf.strings.reduce_join(letters, axis=1)
 
 
 def served(text: TextModel, content: bytes) -> Served:
-    """A model that reads text, as a graph.
+    """Return a model of texts as a graph.
 
     Args:
         text: The model.
-        content: Of its model file.
+        content: Bytes of the model file.
     """
     use_no_gpu()
     if isinstance(text.model, WideDeep):
@@ -299,10 +299,10 @@ def served(text: TextModel, content: bytes) -> Served:
 
 
 def differences(folder: Path, text: TextModel) -> list[str]:
-    """Description of how a SavedModel's answers differ from those of its model; empty if they do not.
+    """Compare the answers of a SavedModel with those of its model; return a line for each text with another answer.
 
-    The SavedModel is executed, so it must come from this process. It predicts ``TEXTS``, and texts of words of the
-    model's index, including words with letters beyond ASCII.
+    The SavedModel is executed, so it must come from this process. It predicts ``TEXTS`` and texts made of words of the
+    model's index, including words with letters that are not ASCII.
 
     Args:
         folder: Folder of the SavedModel.
@@ -314,10 +314,10 @@ def differences(folder: Path, text: TextModel) -> list[str]:
     texts += [unicodedata.normalize("NFD", each) for each in texts if not each.isascii()]
     texts += [each.upper() for each in texts[len(TEXTS) :: 5]]
     try:
-        found = tf.saved_model.load(str(folder)).signatures["serving_default"](text=tf.constant(texts))
-        probabilities, labels = found["probability"].numpy(), [label.decode() for label in found["label"].numpy()]
+        outputs = tf.saved_model.load(str(folder)).signatures["serving_default"](text=tf.constant(texts))
+        probabilities, labels = outputs["probability"].numpy(), [label.decode() for label in outputs["label"].numpy()]
     except (OSError, KeyError, ValueError) as error:
-        return [f"it does not answer: {error}"]
+        return [f"it does not run: {error}"]
     answers = text.predict(texts)
     several = len(text.labels) > 2
     expected = np.array(
@@ -329,7 +329,7 @@ def differences(folder: Path, text: TextModel) -> list[str]:
     )  # fmt: skip
     probabilities = probabilities.reshape(len(texts), -1)
     top = np.sort(expected, axis=1) if several else np.hstack([np.full_like(expected, 0.5), expected])
-    even = np.abs(top[:, -1] - top[:, -2]) <= TOLERANCE  # either label is right
+    even = np.abs(top[:, -1] - top[:, -2]) <= TOLERANCE  # both labels are accepted
     same = probabilities.shape[1] == expected.shape[1]
     same &= np.isclose(probabilities, expected, rtol=0, atol=TOLERANCE, equal_nan=True).all(axis=1)
     same &= even | (np.array([answer.label for answer in answers]) == np.array(labels))
@@ -341,22 +341,22 @@ def differences(folder: Path, text: TextModel) -> list[str]:
 
 
 def _texts(some: list[str], tokens: AnyTokens) -> list[str]:
-    """Texts of tokens of the index, 20 in each."""
+    """Join tokens of the index to texts of 20 tokens each."""
     return [join(some[at : at + 20], tokens).replace(SPACE, " ") for at in range(0, len(some), 20)]
 
 
 def save(served: Served, folder: Path) -> None:
-    """Write a SavedModel: signature ``serving_default``, from ``text``; and ``ids``, the ids that the model reads."""
+    """Write a SavedModel with the signatures ``serving_default`` and ``ids``, which returns the ids of each text."""
     signatures = {"serving_default": served.serve, "ids": served.tokens}
     tf.saved_model.save(served, str(folder), signatures=signatures)
-    (folder / "fingerprint.pb").unlink()  # a random number that no reader needs; other bytes don't change
+    (folder / "fingerprint.pb").unlink()  # has a random number, which no reader needs
 
 
 def main(source: Path, folder: Path) -> None:
-    """Write the SavedModel of a model's folder into a new one.
+    """Write the SavedModel of the model in a folder to another folder.
 
     Raises:
-        InputError: It does not answer as the model does.
+        InputError: The answers of the SavedModel differ from the model's.
     """
     model = load(source)
     save(served(model, (source / find(model.about["kind"]).FILE).read_bytes()), folder)
@@ -366,42 +366,42 @@ def main(source: Path, folder: Path) -> None:
 
 @cache
 def _folded() -> dict[str, str]:
-    """The replacement of each character that ``text.fold`` changes."""
+    """Return the replacement of each character that ``text.fold`` changes."""
     letters = (chr(point) for point in range(CHARACTERS) if not 0xD800 <= point < 0xE000)
     return {letter: put for letter in letters if (put := fold_character(letter)) != letter}
 
 
 @cache
 def _normal(tokens: Normal) -> dict[str, str]:
-    """The replacement of each character that ``text.normalise`` changes."""
+    """Return the replacement of each character that ``text.normalise`` changes."""
     letters = (chr(point) for point in range(CHARACTERS) if not 0xD800 <= point < 0xE000)
     return {letter: put for letter in letters if (put := normal_character(letter, tokens)) != letter}
 
 
 @cache
 def _decomposed() -> dict[str, str]:
-    """The canonical decomposition of each character that has one."""
+    """Return the canonical decomposition of each character that has one."""
     letters = (chr(point) for point in range(CHARACTERS) if not 0xD800 <= point < 0xE000)
     return {letter: put for letter in letters if (put := unicodedata.normalize("NFD", letter)) != letter}
 
 
 @cache
 def _classes() -> dict[int, int]:
-    """Unicode's canonical combining class of each mark; letters have 0."""
+    """Return Unicode's canonical combining class of each mark; letters have class 0."""
     return {point: number for point in range(CHARACTERS) if (number := unicodedata.combining(chr(point)))}
 
 
 @cache
 def _pairs() -> dict[int, int]:
-    """Unicode's canonical compositions: both code points in one number -> the one that stands for the two."""
-    found = {}
+    """Return Unicode's canonical compositions: from two code points, as one number, to the composed code point."""
+    pairs = {}
     for letter, parts in _decomposed().items():
         whole = unicodedata.normalize("NFC", parts)
         if whole == letter and len(parts) > 1:
             first, mark = unicodedata.normalize("NFC", parts[:-1]), parts[-1]
             if len(first) == 1 and unicodedata.normalize("NFC", first + mark) == letter:
-                found[ord(first) * 2**21 + ord(mark)] = ord(letter)
-    return found
+                pairs[ord(first) * 2**21 + ord(mark)] = ord(letter)
+    return pairs
 
 
 def _table(values: dict, key: tf.DType, value: tf.DType, default: object) -> tf.lookup.StaticHashTable:

@@ -2,7 +2,7 @@
 
 Exit codes are those of ``checks.verify``: 0 identical, 1 the same values or within tolerance, 2 different, 3 could not
 run. The folder may come from anyone, so nothing in it is executed. A new SavedModel is made from the compared weights,
-and the files of both are compared.
+and its files are compared with those of the folder.
 """
 
 import hashlib
@@ -28,27 +28,27 @@ from sentiment.kinds import NAMES, find
 from sentiment.model import ABOUT, INDEX, LAYERS
 
 MODEL = {ABOUT, INDEX, LAYERS, *(find(name).FILE for name in NAMES)}
-"""Files of the folder that `train` writes."""
+"""Files of an exported folder that the stage `train` writes."""
 
-SHOWN = 5  # differences, each on a line
+SHOWN = 5  # most differences of a file, each on a line
 MOST_FILES = 1000
-LARGEST = 2**24  # bytes read of a file, in addition to four times the expected number
+LARGEST = 2**24  # most bytes read of a file, plus four times the expected number
 SHOWN_VALUE = Repr()
 SHOWN_VALUE.maxstring = SHOWN_VALUE.maxother = 80
 
 
 def verify(folder: Path) -> tuple[list[tuple[str, str, list[str]]], dict]:
-    """A row for each file with its verdict and its differences; and the environment of the rerun.
+    """Return a row for each file (name, verdict, differences), and the environment of the rerun.
 
-    Nothing in the folder is run, loaded or imported: its bytes are compared with those of the rerun.
+    Nothing in the folder is run, loaded or imported. Its bytes are compared with those of the rerun.
 
     Raises:
-        InputError: There is no recipe, or it can't be run.
+        InputError: The folder has no recipe, or the recipe can't be run.
     """
     commit, name = read_recipe(folder)
     settings = read_settings(project())
-    here = files_of(folder)
-    if ABOUT not in here:
+    actual = files_of(folder)
+    if ABOUT not in actual:
         raise InputError(f"{folder}: expected {ABOUT}, which {REPRODUCE} names, got none; export it again")
     with checkout(commit) as scratch:
         freeze_external(scratch)
@@ -59,17 +59,17 @@ def verify(folder: Path) -> tuple[list[tuple[str, str, list[str]]], dict]:
         forget(scratch)
         scratch.repro(f"evaluate@{name}")
         again = made(scratch.folder, name)
-        own = {file: read_bounded(here[file]) for file in MODEL if file in here}
-        is_recorded = tree_hash(own) in recorded
-        again |= graph_files(own if is_recorded else again)
-        found = {file: read_bounded(path, len(again.get(file, b""))) for file, path in here.items()}
-        expected = again | described({file: found.get(file, b"") for file in again}, scratch.folder, name, commit)
+        train_files = {file: read_bounded(actual[file]) for file in MODEL if file in actual}
+        is_recorded = tree_hash(train_files) in recorded
+        again |= graph_files(train_files if is_recorded else again)
+        contents = {file: read_bounded(path, len(again.get(file, b""))) for file, path in actual.items()}
+        expected = again | described({file: contents.get(file, b"") for file in again}, scratch.folder, name, commit)
         machine = environment(settings.packages, scratch)
-    return compare_files(found, expected, settings, is_recorded=is_recorded), machine
+    return compare_files(contents, expected, settings, is_recorded=is_recorded), machine
 
 
 def read_recipe(folder: Path) -> tuple[str, str]:
-    """The commit and the model that a folder's recipe names.
+    """Return the commit and the model that a folder's recipe names.
 
     Raises:
         InputError: There is no recipe, or it does not name a commit and a model.
@@ -87,10 +87,10 @@ def read_recipe(folder: Path) -> tuple[str, str]:
 
 
 def files_of(folder: Path) -> dict[str, Path]:
-    """All entries in and below a folder except folders, by relative path; links are not followed.
+    """Return all files and links in and below a folder by relative path; links are not followed.
 
     Raises:
-        InputError: There are more than ``MOST_FILES``.
+        InputError: The folder has more than ``MOST_FILES`` files.
     """
     inside = (
         Path(parent, name)
@@ -104,8 +104,9 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 
 def read_bounded(path: Path, expected: int = 0) -> bytes:
-    """The bytes of a file, or only its beginning if it is too long to have the same values as ``expected`` bytes. Links
-    and devices are not opened and give no bytes.
+    """Read a file, or only its beginning if it is much longer than ``expected`` bytes.
+
+    A file that is too long cannot have the expected values. Links and devices are not opened and give no bytes.
     """
     if not stat.S_ISREG(path.lstat().st_mode):
         return b""
@@ -114,42 +115,45 @@ def read_bounded(path: Path, expected: int = 0) -> bytes:
 
 
 def compare_files(
-    here: dict[str, bytes], expected: dict[str, bytes], settings: Settings, *, is_recorded: bool
+    actual: dict[str, bytes], expected: dict[str, bytes], settings: Settings, *, is_recorded: bool
 ) -> list[tuple[str, str, list[str]]]:
-    """A row for each file of the folder and of the rerun: its name, its verdict and its differences.
+    """Return a row for each file of the folder and of the rerun: name, verdict and differences.
 
     Args:
-        here: Files of the folder by name.
+        actual: Files of the folder by name.
         expected: Files of the rerun by name.
         settings: Tolerances.
-        is_recorded: Whether the folder's model is the one whose hash the commit recorded.
+        is_recorded: True if the folder's model has the hash that the commit recorded.
     """
     rows = []
-    for file in sorted(expected.keys() | here.keys()):
-        if file not in expected or file not in here:
+    for file in sorted(expected.keys() | actual.keys()):
+        if file not in expected or file not in actual:
             rows.append((file, DIFFERENT, [f"only the {'rerun' if file in expected else 'folder'} has it"]))
             continue
-        verdict, differences = compare(file, here[file], expected[file], settings)
+        verdict, differences = compare(file, actual[file], expected[file], settings)
         if verdict == DIFFERENT and file in MODEL and is_recorded:
-            verdict, differences = WITHIN, [*differences, "it is what the commit recorded, whose bytes are free"]
+            verdict, differences = (
+                WITHIN,
+                [*differences, "it is the file that the commit recorded; the bytes of a rerun may differ"],
+            )
         if verdict == DIFFERENT and file == GRAPH:
-            differences = [*differences, *foreign(here[file], expected[file])]
+            differences = [*differences, *foreign(actual[file], expected[file])]
         rows.append((file, verdict, differences[:SHOWN]))
     return rows
 
 
-def foreign(here: bytes, expected: bytes) -> list[str]:
-    """One line on operations of a SavedModel that the rerun's lacks, for example to write files or run Python."""
+def foreign(actual: bytes, expected: bytes) -> list[str]:
+    """Name operations of a SavedModel that the rerun's lacks, for example to write files or run Python."""
     try:
-        found = sorted(operations(here) - operations(expected))
+        names = sorted(operations(actual) - operations(expected))
     except ValueError as error:
         return [f"not a SavedModel ({error})"]
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return [f"it has operations that the rerun's lacks: {', '.join(found[:SHOWN])}{more}"] if found else []
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return [f"it has operations that the rerun's lacks: {', '.join(names[:SHOWN])}{more}"] if names else []
 
 
 def tree_hash(files: dict[str, bytes]) -> str:
-    """DVC's hash of a folder of files: MD5 of its listing, and ".dir" (``dvc_data.hashfile.tree.Tree``)."""
+    """Return DVC's hash of a folder of files: the MD5 of its listing, and ".dir" (``dvc_data.hashfile.tree.Tree``)."""
     listing = [{"md5": hashlib.md5(files[name]).hexdigest(), "relpath": name} for name in sorted(files)]
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
 
@@ -157,13 +161,13 @@ def tree_hash(files: dict[str, bytes]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Verify the folder that the command line names, print a line for each file, and return the exit code."""
     parser = Parser(prog="python -m export.verify", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="of `make export`")
+    parser.add_argument("folder", type=Path, help="a folder that `make export` made")
     folder = parser.parse_args(arguments).folder
     rows, machine = verify(folder)
     verdict = max((verdict for _, verdict, _ in rows), key=VERDICTS.index)
     lines = [f"{folder}: {verdict}", ""]
-    for file, found, differences in rows:
-        lines += [f"{printable(file):16}  {found}"]
+    for file, of_file, differences in rows:
+        lines += [f"{printable(file):16}  {of_file}"]
         lines += [f"{'':16}    {printable(difference)}" for difference in differences]
     print("\n".join([*lines, "", *(f"{key:12}  {value}" for key, value in machine.items())]))
     return CODES[verdict]

@@ -1,1 +1,1 @@
-"""Faults injected into a real `dvc repro`, and what the next one makes of them: `python -m faults`."""
+"""Faults injected into a real `dvc repro`, each followed by a run that must repair the results: `python -m faults`."""

@@ -1,7 +1,7 @@
 """Break `dvc repro` in many ways, run the next obvious command, and compare every byte with an undisturbed run.
 
-A fault survives if that command ends well, all results are those of the undisturbed run, nothing of the user's is lost,
-nothing is left behind, and no traceback was shown meanwhile.
+A project survives a fault if that command succeeds, all results have the bytes of the undisturbed run, no file of the
+user is lost, nothing is left behind, and no traceback is printed.
 """
 
 import argparse
@@ -34,11 +34,11 @@ NEXT = "make repro"
 
 
 class Project:
-    """A copy of the finished project in a folder of its own, in which one fault happens."""
+    """A copy of the finished project, in which one fault is injected."""
 
     def __init__(self, folder: Path, source: Path):
         shutil.copytree(source, folder, symlinks=True)
-        self.folder, self.environment, self.said = folder, environment_of(folder), ""
+        self.folder, self.environment, self.output = folder, environment_of(folder), ""
 
     def run(
         self,
@@ -47,15 +47,15 @@ class Project:
         stop: tuple[int, float | Path] | None = None,
         **environment,
     ) -> int:
-        """Run a command to its end, or till a signal; what it says is kept. The exit code.
+        """Run a command, add its output to ``output``, and return its exit code.
 
         Args:
-            command: The command.
+            command: The command and its arguments.
             prepare: Called in the new process before the command.
-            stop: A signal that all processes get, and when: after some seconds, or when a file is there.
+            stop: A signal for all processes, and its moment: after some seconds, or when a file exists.
             environment: More environment variables; None removes one.
         """
-        assert sys.platform != "win32"  # as `main` says
+        assert sys.platform != "win32"  # `main` refuses it
         changed = self.environment | environment
         with subprocess.Popen(
             command, cwd=self.folder, env={name: value for name, value in changed.items() if value is not None},
@@ -70,12 +70,12 @@ class Project:
                     time.sleep(0.01)
                 if process.poll() is None:
                     os.killpg(process.pid, number)
-            said, _ = process.communicate(timeout=600)
-        self.said += said
+            output, _ = process.communicate(timeout=600)
+        self.output += output
         return process.returncode
 
     def repro(self, *arguments: str, **options) -> int:
-        """`dvc repro`."""
+        """Run `dvc repro`."""
         return self.run("dvc", "repro", *arguments, **options)
 
     def again(self) -> int:
@@ -83,12 +83,12 @@ class Project:
         return self.run(sys.executable, "-E", "-m", "stages.common.leftovers") or self.repro()
 
     def files(self) -> dict[str, bytes]:
-        """Everything in it but caches, by path."""
+        """Return the contents of all files but caches, by path."""
         names = {path.relative_to(self.folder).as_posix(): path for path in self.folder.rglob("*") if path.is_file()}
         return {name: path.read_bytes() for name, path in names.items() if not HIDDEN.search(name)}
 
     def without_run_cache(self) -> None:
-        """Make DVC run a stage that it has run before."""
+        """Delete DVC's run cache, so that DVC runs a stage that it has run before."""
         shutil.rmtree(self.folder / ".dvc/cache/runs", ignore_errors=True)
 
 
@@ -96,20 +96,20 @@ class Fault(NamedTuple):
     """A way to break a run.
 
     Attributes:
-        name: In the table.
-        places: Where, one a try, in turn.
-        inject: Breaks the project at a place; what is wrong with that, or "".
+        name: Name in the table.
+        targets: The stages, files, folders or settings to break; each try breaks the next one.
+        inject: Breaks a target of the project; returns "", or a line if the injection itself shows an error.
         then: The next command.
     """
 
     name: str
-    places: tuple[str, ...]
+    targets: tuple[str, ...]
     inject: Callable[[Project, str, random.Random], str]
     then: str = NEXT
 
 
 def kill(number: int, seconds: dict[str, float], **environment: str) -> Callable:
-    """Send a signal to `dvc repro` and all that it started, at a random moment of a stage."""
+    """Return an injection that sends a signal to `dvc repro` and its processes, at a random moment of a stage."""
 
     def inject(project: Project, stage: str, choose: random.Random) -> str:
         project.without_run_cache()
@@ -121,7 +121,7 @@ def kill(number: int, seconds: dict[str, float], **environment: str) -> Callable
 
 
 def full_disk(project: Project, stage: str, choose: random.Random) -> str:
-    """No file may grow beyond a random size, as on a full disk."""
+    """Limit the size of files to a random number of bytes, as on a full disk."""
     assert sys.platform != "win32"
     import resource
 
@@ -132,37 +132,37 @@ def full_disk(project: Project, stage: str, choose: random.Random) -> str:
     return ""
 
 
-def full_file_system(project: Project, place: str, choose: random.Random) -> str:
-    """A folder is a file system of its own, which is full."""
+def full_file_system(project: Project, target: str, choose: random.Random) -> str:
+    """Mount a small file system on a folder, so that it is full."""
     project.without_run_cache()
-    (project.folder / place).mkdir(exist_ok=True)
-    mount = f"mount -t tmpfs -o size=4k tmpfs '{place}' && exec dvc repro --force --single-item pad@{MODEL}"
+    (project.folder / target).mkdir(exist_ok=True)
+    mount = f"mount -t tmpfs -o size=4k tmpfs '{target}' && exec dvc repro --force --single-item pad@{MODEL}"
     code = project.run("unshare", "--mount", "sh", "-c", mount)
-    return "" if code and "No space left" in project.said else "nothing was full"
+    return "" if code and "No space left" in project.output else "nothing was full"
 
 
-def no_permission(project: Project, place: str, choose: random.Random) -> str:
-    """A folder that can't be written, or a file that can't be read."""
-    path = project.folder / place
+def no_permission(project: Project, target: str, choose: random.Random) -> str:
+    """Remove the permission to write a folder, or to read a file."""
+    path = project.folder / target
     project.without_run_cache()
     before = path.stat().st_mode
     path.chmod(0o555 if path.is_dir() else 0o000)
     try:
-        stage = f"{'pad' if place.startswith('data/') else 'train'}@{MODEL}"
+        stage = f"{'pad' if target.startswith('data/') else 'train'}@{MODEL}"
         code = project.repro("--force", "--single-item", stage, prepare=without_privileges)
     finally:
         path.chmod(before)
-    return "" if code and place.rpartition("/")[2] in project.said else "no line names it"
+    return "" if code and target.rpartition("/")[2] in project.output else "no line names it"
 
 
 def without_privileges() -> None:
-    """Take the right of root to read and write everything from this process and those that it starts."""
+    """Remove root's right to read and write every file from this process and its children."""
     for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
         ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 
 
-def damage_checkpoint(project: Project, place: str, choose: random.Random) -> str:
-    """A run is killed after an epoch, and what it kept of it is damaged: the next run names it."""
+def damage_checkpoint(project: Project, target: str, choose: random.Random) -> str:
+    """Kill a run after an epoch and damage its checkpoint; the next run must name the file."""
     assert sys.platform != "win32"
     name = f".checkpoints/{MODEL}.npz"
     project.without_run_cache()
@@ -171,16 +171,16 @@ def damage_checkpoint(project: Project, place: str, choose: random.Random) -> st
     if not (project.folder / name).exists():
         return "no checkpoint is left"
     damage(project, name, choose)
-    project.said = ""
+    project.output = ""
     if project.again():
-        if name not in project.said:
+        if name not in project.output:
             return "no line names the checkpoint"
         (project.folder / name).unlink()
     return ""
 
 
-def damage_compiled(project: Project, place: str, choose: random.Random) -> str:
-    """Files of compiled code are damaged."""
+def damage_compiled(project: Project, target: str, choose: random.Random) -> str:
+    """Damage files of compiled code."""
     copy = Path(shutil.copytree(project.environment["NUMBA_CACHE_DIR"], project.folder / "__pycache__"))
     for path in choose.sample([path for path in sorted(copy.rglob("*")) if path.is_file()], 8):
         damage(project, path.relative_to(project.folder).as_posix(), choose)
@@ -189,16 +189,16 @@ def damage_compiled(project: Project, place: str, choose: random.Random) -> str:
     return "" if project.repro("--force", "--single-item", f"train@{MODEL}") == 0 else "the stage fails"
 
 
-def other_times(project: Project, place: str, choose: random.Random) -> str:
-    """The clock was wrong: all files are of another year."""
+def other_times(project: Project, target: str, choose: random.Random) -> str:
+    """Give all files times of another year, as from a clock that was wrong."""
     for path in project.folder.rglob("*"):
-        moment = time.mktime((int(place), 1, 1, 0, 0, 0, 0, 0, 0)) + choose.uniform(0, 1e6)
+        moment = time.mktime((int(target), 1, 1, 0, 0, 0, 0, 0, 0)) + choose.uniform(0, 1e6)
         os.utime(path, (moment, moment), follow_symlinks=False)
     return ""
 
 
-def shallow(project: Project, place: str, choose: random.Random) -> str:
-    """A shallow clone of the project, without its data."""
+def shallow(project: Project, target: str, choose: random.Random) -> str:
+    """Replace the project by a shallow clone of it, without its data."""
     git = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org")
     for command in (("add", "."), ("commit", "--quiet", "--message", "Results")):
         project.run(*git, *command)
@@ -211,7 +211,7 @@ def shallow(project: Project, place: str, choose: random.Random) -> str:
 
 
 def damage(project: Project, name: str, choose: random.Random) -> str:
-    """Flip a bit of a file, or cut its tail."""
+    """Flip a random bit of a file, or cut its end at a random byte."""
     path = project.folder / name
     content = bytearray(path.read_bytes())
     at = choose.randrange(len(content))
@@ -225,7 +225,7 @@ def damage(project: Project, name: str, choose: random.Random) -> str:
 
 
 def damage_cache(project: Project, name: str, choose: random.Random) -> str:
-    """Damage the cache object of an output, which is lost, too."""
+    """Damage the cache object of an output, and delete the output."""
     md5 = re.search(
         rf"path: {re.escape(name)}\n\s+hash: md5\n\s+md5: (\w+)\n", (project.folder / "dvc.lock").read_text()
     )
@@ -234,8 +234,8 @@ def damage_cache(project: Project, name: str, choose: random.Random) -> str:
     return ""
 
 
-def cut_lock(project: Project, place: str, choose: random.Random) -> str:
-    """The lock of DVC and its record, and files that it had not finished."""
+def cut_lock(project: Project, target: str, choose: random.Random) -> str:
+    """Cut `dvc.lock` and DVC's `rwlock`, and leave an unfinished file."""
     (project.folder / "dvc.lock").write_text("")
     (project.folder / ".dvc/tmp/rwlock").write_text('{"read": {')
     (project.folder / "data/raw/imdb.npz.AAAAAAAAAAAAAAAAAAAAAA.tmp").write_text("half")
@@ -243,7 +243,7 @@ def cut_lock(project: Project, place: str, choose: random.Random) -> str:
 
 
 def network(project: Project, fault: str, choose: random.Random) -> str:
-    """The address of the reviews fails; then it is right again."""
+    """Run the download with an address that fails, and restore the right address."""
     params, yaml = project.folder / "params.yaml", YAML()
     before, values = params.read_text(), yaml.load(params)
     corpus = project.folder / "corpus"
@@ -257,17 +257,17 @@ def network(project: Project, fault: str, choose: random.Random) -> str:
         yaml.dump(values, params)
         begun = time.monotonic()
         if project.repro("--force", "--single-item", "download", **none) == 0:
-            raise AssertionError("a source that failed was taken")
+            raise AssertionError("a download that failed was accepted")
         if (elapsed := time.monotonic() - begun) > 60:
             raise AssertionError(f"it took {elapsed:.0f} s to give up")
-        if "error: " not in project.said:
+        if "error: " not in project.output:
             raise AssertionError("no line says why")
     params.write_text(before)
     return ""
 
 
 def twice(project: Project, stage: str, choose: random.Random) -> str:
-    """Two `dvc repro` at once."""
+    """Run two `dvc repro` at once."""
     project.without_run_cache()
     command = ["dvc", "repro", "--force", "--single-item", stage]
     with subprocess.Popen(
@@ -277,16 +277,16 @@ def twice(project: Project, stage: str, choose: random.Random) -> str:
     return ""
 
 
-def surroundings(project: Project, place: str, choose: random.Random) -> str:
-    """Another folder name, locale, home or umask."""
+def surroundings(project: Project, target: str, choose: random.Random) -> str:
+    """Run with another folder name, locale, home or umask."""
     project.without_run_cache()
     environment: dict[str, str | None] = {}
-    match place:
+    match target:
         case "umask 077":
             command = ["sh", "-c", "umask 077; exec dvc repro --force --single-item pad@" + MODEL]
             return "" if project.run(*command) == 0 else "nothing helped"
         case "no home" | "a home that can't be written":
-            environment = {"HOME": None if place == "no home" else "/proc"}
+            environment = {"HOME": None if target == "no home" else "/proc"}
         case "a link to the project":
             link = project.folder.with_name("link")
             link.symlink_to(project.folder)
@@ -294,17 +294,17 @@ def surroundings(project: Project, place: str, choose: random.Random) -> str:
             link.unlink()
             return "" if code == 0 else "nothing helped"
         case "Turkish" | "C":
-            environment = {"LC_ALL": "tr_TR.UTF-8" if place == "Turkish" else "C", "PYTHONUTF8": "0"}
+            environment = {"LC_ALL": "tr_TR.UTF-8" if target == "Turkish" else "C", "PYTHONUTF8": "0"}
         case _:
-            moved = project.folder.with_name(place)
-            project.folder.rename(moved)
-            project.folder, project.environment = moved, environment_of(moved)
+            folder = project.folder.with_name(target)
+            project.folder.rename(folder)
+            project.folder, project.environment = folder, environment_of(folder)
     code = project.repro("--force", "--single-item", f"pad@{MODEL}", **environment)
     return "" if code == 0 else "nothing helped"
 
 
 def faults(seconds: dict[str, float], outputs: tuple[str, ...]) -> Iterator[Fault]:
-    """All faults, by the seconds that each stage takes and the outputs there are."""
+    """Yield all faults, for a pipeline with these seconds of each stage and these outputs."""
     assert sys.platform != "win32"
     for name in ("SIGKILL", "SIGTERM", "SIGINT"):
         yield Fault(f"kill: {name} at a random moment of a stage", STAGES, kill(getattr(signal, name), seconds))
@@ -312,53 +312,54 @@ def faults(seconds: dict[str, float], outputs: tuple[str, ...]) -> Iterator[Faul
         processes = kill(signal.SIGKILL, seconds, LAUNCHER="mpiexec -n 2")
         yield Fault("kill: SIGKILL of two processes of mpiexec", (f"train@{MODEL}",), processes)
     yield Fault("disk: no file may grow beyond a random size", STAGES, full_disk)
-    if sys.platform == "linux" and os.geteuid() == 0:  # who may mount
-        places = (f"data/{MODEL}", ".dvc/cache", ".dvc/tmp")
-        yield Fault("disk: a file system that is full", places, full_file_system)
+    if sys.platform == "linux" and os.geteuid() == 0:  # only root may mount
+        folders = (f"data/{MODEL}", ".dvc/cache", ".dvc/tmp")
+        yield Fault("disk: a file system that is full", folders, full_file_system)
     if sys.platform == "linux":
         yield Fault("permission: a folder, a file", (f"data/{MODEL}", f"models/{MODEL}", "params.yaml"), no_permission)
     yield Fault("damage: a bit or the tail of an output", outputs, damage)
     yield Fault("damage: a checkpoint", ("",), damage_checkpoint, "rm what is named, " + NEXT)
     yield Fault("damage: compiled code", ("",), damage_compiled)
-    cached = tuple(name for name in outputs if name.startswith("data/") and name != "data/environment.json")
+    in_git = ("data/environment.json", "data/parts/")
+    cached = tuple(name for name in outputs if name.startswith("data/") and not name.startswith(in_git))
     yield Fault("damage: the same of its cache object, output lost", cached, damage_cache)
     yield Fault("leftovers: cut rwlock, dvc.lock, unfinished files", ("",), cut_lock)
     yield Fault("network: 12 failures of a server", FAULTS, network)
     yield Fault("two at once", STAGES, twice)
-    places = ('sp ace\'s "q"', "naïve-日本", "umask 077", "no home", "a home that can't be written", "Turkish", "C")
-    yield Fault("surroundings: folder, umask, home, locale", (*places, "a link to the project"), surroundings)
+    settings = ('sp ace\'s "q"', "naïve-日本", "umask 077", "no home", "a home that can't be written", "Turkish", "C")
+    yield Fault("surroundings: folder, umask, home, locale", (*settings, "a link to the project"), surroundings)
     yield Fault("surroundings: a clock that jumps", ("1971", "2199"), other_times)
     yield Fault("surroundings: a shallow clone", ("",), shallow)
 
 
-def survives(project: Project, fault: Fault, place: str, expected: dict[str, bytes], choose: random.Random) -> str:
-    """Inject a fault and run the next command: "" if all is as in the undisturbed run, or else what is not."""
+def survives(project: Project, fault: Fault, target: str, expected: dict[str, bytes], choose: random.Random) -> str:
+    """Inject a fault and run the next command; return "" if the project survives, or else the first difference."""
     notes = project.folder / NOTES
     notes.write_text("mine")
     try:
-        if besides := fault.inject(project, place, choose):
-            return f"{besides}: {_last(project.said)}"
+        if problem := fault.inject(project, target, choose):
+            return f"{problem}: {_last(project.output)}"
         if project.again():
-            return f"the next command fails: {_last(project.said)}"
+            return f"the next command fails: {_last(project.output)}"
     except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    found = project.files()
-    if found.pop(NOTES, b"") != b"mine":
-        return "a file of the user's is lost"
-    if "Traceback" in project.said:
-        return f"a traceback: {_last(project.said)}"
-    wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-    return f"{wrong[0]} is another than without the fault" if wrong else ""
+    files = project.files()
+    if files.pop(NOTES, b"") != b"mine":
+        return "a file of the user is lost"
+    if "Traceback" in project.output:
+        return f"a traceback: {_last(project.output)}"
+    wrong = sorted(name for name in files.keys() | expected.keys() if files.get(name) != expected.get(name))
+    return f"{wrong[0]} differs from the run without a fault" if wrong else ""
 
 
-def _last(said: str) -> str:
-    """The last line that names an error."""
-    lines = [line for line in said.splitlines() if "rror" in line] or said.splitlines() or [""]
+def _last(output: str) -> str:
+    """Return the last line that names an error, or the last line."""
+    lines = [line for line in output.splitlines() if "rror" in line] or output.splitlines() or [""]
     return lines[-1].strip()[:160]
 
 
 def prepare(folder: Path, reviews: int) -> tuple[dict[str, float], dict[str, bytes]]:
-    """Run the pipeline undisturbed in a folder: the seconds of each stage, and its files."""
+    """Run the pipeline without a fault in a folder; return the seconds of each stage, and the files."""
     write_project(folder, reviews)
     params, yaml = folder / "params.yaml", YAML()
     values = yaml.load(params)
@@ -375,11 +376,13 @@ def prepare(folder: Path, reviews: int) -> tuple[dict[str, float], dict[str, byt
 
 
 def main() -> int:
-    """Print the table; the exit code is 1 if anything was lost."""
+    """Print the table; return 1 if the project did not survive a fault."""
     parser = argparse.ArgumentParser(prog="python -m faults", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--tries", type=int, default=1, help="of each fault, at its places in turn; 1 by default")
-    parser.add_argument("--only", default="", help="faults whose name begins so; several, comma-separated")
-    parser.add_argument("--seed", type=int, default=1, help="of the random moments, sizes and bits")
+    parser.add_argument(
+        "--tries", type=int, default=1, help="tries of each fault, each with the next target; 1 by default"
+    )
+    parser.add_argument("--only", default="", help="beginning of the names of faults to try; several, comma-separated")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random moments, sizes and bits")
     options = parser.parse_args()
     if sys.platform == "win32":
         parser.error("expected a system with POSIX signals and limits; there are none on Windows")
@@ -392,14 +395,14 @@ def main() -> int:
         for fault in faults(seconds, outputs):
             if not fault.name.startswith(tuple(options.only.split(","))):
                 continue
-            places = choose.sample(fault.places, len(fault.places))
+            targets = choose.sample(fault.targets, len(fault.targets))
             failures = []
             for number in range(options.tries):
-                place = places[number % len(places)]
+                target = targets[number % len(targets)]
                 with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
                     project = Project(Path(folder, "project"), Path(scratch, "reference"))
-                    if wrong := survives(project, fault, place, expected, choose):
-                        failures.append(f"{place}: {wrong}")
+                    if wrong := survives(project, fault, target, expected, choose):
+                        failures.append(f"{target}: {wrong}")
             lost += len(failures)
             print(f"{fault.name:52}  {options.tries:5}  {options.tries - len(failures):8}  {fault.then}", flush=True)
             for failure in failures:

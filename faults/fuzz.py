@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzers of what reads strangers' bytes: `python -m faults.fuzz raw -max_total_time=600`.
+"""Coverage-guided fuzzers of the readers of unknown bytes: `python -m faults.fuzz raw -max_total_time=600`.
 
 They need atheris, which is not among the locked packages; its options are those of libFuzzer.
 """
@@ -19,10 +19,10 @@ VOCABULARY = 95
 
 
 class Plain(pickle.Unpickler):
-    """NumPy's own reading of a pickled array, which may call nothing else."""
+    """Unpickler that calls only the functions that NumPy needs for a pickled array."""
 
     def find_class(self, module: str, name: str) -> object:
-        """Find one of the few functions that make an array."""
+        """Return a function of NumPy that makes an array, and refuse all others."""
         if f"{module}.{name}" not in raw._GLOBALS:
             raise pickle.UnpicklingError
         return super().find_class(module, name)
@@ -33,7 +33,7 @@ np.lib.format.write_array_header_1_0(HEADER, {"descr": "|O", "fortran_order": Fa
 
 
 def read_raw(data: bytes) -> None:
-    """Read bytes as an archive, as a pickled array or as its items; what is accepted is what NumPy would read."""
+    """Read bytes as an archive, a pickled array or its items; accepted reviews must equal those that NumPy reads."""
     kind, data = data[:1], data[1:]
     file = io.BytesIO(data)
     pickled = raw._BEFORE[0] + b"K\x02" + raw._BEFORE[1] + data if kind < b"\x80" else data
@@ -41,19 +41,19 @@ def read_raw(data: bytes) -> None:
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("x_train.npy", HEADER.getvalue() + pickled)
     with suppress(InputError):
-        found = [review for ranks, lengths in raw.reviews(file, "train") for review in split(ranks, lengths)]
+        reviews = [review for ranks, lengths in raw.reviews(file, "train") for review in split(ranks, lengths)]
         if kind < b"\xf0":
-            assert found == [*Plain(io.BytesIO(pickled)).load()]
+            assert reviews == [*Plain(io.BytesIO(pickled)).load()]
 
 
 def split(ranks, lengths) -> list[list[int]]:
-    """Reviews from their ranks behind each other."""
+    """Split concatenated ranks into reviews."""
     ends = [*lengths.cumsum()]
     return [[*map(int, ranks[begin:end])] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def read_text(data: bytes) -> None:
-    """Clean and encode text: ids of the vocabulary behind the start, and none lost by cleaning what is clean."""
+    """Clean and encode text: the start id must be first, and all other ids must be below the vocabulary."""
     written = data.decode("utf-8", "surrogateescape")
     ids = text.encode(text.clean(written, INDEX, VOCABULARY), INDEX, VOCABULARY)
     assert ids[0] == 1

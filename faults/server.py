@@ -1,4 +1,4 @@
-"""A server of this machine that fails in all the ways of a network."""
+"""A local server that fails in the ways in which a network can fail."""
 
 import threading
 from contextlib import suppress
@@ -8,7 +8,7 @@ FAULTS = ("404", "500", "cut", "endless", "drip", "redirect", "scheme", "wrong",
 
 
 class Server:
-    """Serves a file by the path `/right`, and a fault by each path of ``FAULTS``."""
+    """Serves a file at the path `/right`, and a fault at each path of ``FAULTS``."""
 
     def __init__(self, content: bytes):
         over = threading.Event()
@@ -44,7 +44,7 @@ class Server:
         self.http.server_close()
 
     def url(self, fault: str) -> str:
-        """The address of a fault; of no server, of no name, or by TLS from one that speaks none."""
+        """Return the address of a fault. Three have an address without server, without name, or with TLS."""
         host = f"127.0.0.1:{self.http.server_port}"
         special = {
             "closed": "http://127.0.0.1:9/x",

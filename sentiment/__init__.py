@@ -1,4 +1,4 @@
-"""Models of labelled text: train, predict, explain. Pure functions of arrays, which know no pipeline.
+"""Models of labelled text: train, predict, explain. Functions of arrays, which do not depend on the pipeline.
 
 >>> import sentiment
 >>> model = sentiment.load("models/nb-adam")  # doctest: +SKIP
@@ -15,7 +15,7 @@ __all__ = ["InputError", "load"]
 
 
 class InputError(ValueError):
-    """The user's input is at fault: the message says what, expected, got and remedy, in one line."""
+    """An error in the user's input. The message is one line per fault: where, expected, got and remedy."""
 
 
 def load(path: "str | Path") -> "TextModel":

@@ -1,6 +1,7 @@
 """Predict the label of texts with a trained model: texts, files or standard input, one review a line."""
 
 import argparse
+import gc
 import json
 import os
 import select
@@ -19,24 +20,24 @@ MODELS, ABOUT = Path("models"), "model.json"
 BATCH = 512
 """Maximum number of reviews predicted together."""
 
-LONGEST = 2**20
+MAX_TEXT_BYTES = 2**20
 """Maximum number of bytes of a review, which limits the memory."""
 
 MOST_WORDS = 10**6
 
 ADDRESS_SPACE = 512 << 20
-"""Bytes with fewer of which the libraries' native code hangs or aborts while it is loaded."""
+"""Minimum number of bytes: with fewer, the libraries' native code hangs or aborts while it is loaded."""
 
 
 class Text(NamedTuple):
-    """A text: its origin for messages, such as ``line 3``, and its bytes, or None if they are too many."""
+    """A text: its origin for messages, such as ``line 3``, and its bytes, or None if it has too many bytes."""
 
     origin: str
     content: bytes | None
 
 
 def main() -> int:
-    """Print the prediction of each text; the exit code is 1 if a text got none."""
+    """Print the prediction of each text. The exit code is 1 if a text has no prediction."""
     parser = argparse.ArgumentParser(prog="python -m sentiment", description=__doc__, allow_abbrev=False)
     parser.add_argument("text", nargs="*", help="a review; without any, standard input or --file is read")
     parser.add_argument("--file", action="append", default=[], type=Path, help="file with a review a line; repeatable")
@@ -74,16 +75,17 @@ def main() -> int:
         asked, failed = asked + len(texts), failed + len(errors)
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         streams.flush()
+        gc.enable()
     if failed:
-        print(f"error: {failed} of {asked} texts got no answer; the lines in their place say why", file=sys.stderr)
+        print(f"error: {failed} of {asked} texts got no answer; their output lines give the reasons", file=sys.stderr)
     return int(failed > 0)
 
 
 def find(name: str | None) -> Path:
-    """The folder of a model, by its name or path; without either, of the only model.
+    """The folder of a model, by its name or path. Without a name, it is the folder of the only model.
 
     Raises:
-        InputError: There is no such model; or no name, and several models.
+        InputError: There is no such model; or no name is given and there are several models.
     """
     names = sorted(path.parent.name for path in MODELS.glob(f"*/{ABOUT}"))
     if name is None:
@@ -101,7 +103,7 @@ def find(name: str | None) -> Path:
 
 
 def batches(texts: list[str], files: list[Path]) -> Iterator[list[Text]]:
-    """The texts of the command line in batches; without any, those of standard input."""
+    """The texts of the command line and of files in batches; without any, the lines of standard input."""
     named = [Text(f"text {number}", os.fsencode(text)) for number, text in enumerate(texts, 1)]
     for begin in range(0, len(named), BATCH):
         yield named[begin : begin + BATCH]
@@ -117,7 +119,8 @@ def lines(file: BinaryIO, origin: str) -> Iterator[list[Text]]:
     """The lines of an unbuffered file in batches of at most ``BATCH``, without waiting for more to fill a batch."""
     batch, partial, number, skipping = [], bytearray(), 0, False
     while True:
-        if batch and (sys.platform == "win32" or not select.select([file], [], [], 0)[0]):  # takes only sockets
+        # On Windows, select works only with sockets.
+        if batch and (sys.platform == "win32" or not select.select([file], [], [], 0)[0]):
             yield batch
             batch = []
         chunk = file.read(1 << 16)
@@ -125,7 +128,8 @@ def lines(file: BinaryIO, origin: str) -> Iterator[list[Text]]:
         for line in ended if chunk else [b""] if partial or skipping else []:
             number += 1
             content = partial + line
-            batch.append(Text(f"{origin} {number}", None if skipping or len(content) > LONGEST else bytes(content)))
+            too_long = skipping or len(content) > MAX_TEXT_BYTES
+            batch.append(Text(f"{origin} {number}", None if too_long else bytes(content)))
             partial, skipping = bytearray(), False
             if len(batch) == BATCH:
                 yield batch
@@ -133,7 +137,7 @@ def lines(file: BinaryIO, origin: str) -> Iterator[list[Text]]:
         if not chunk:
             break
         partial += last
-        if len(partial) > LONGEST:
+        if len(partial) > MAX_TEXT_BYTES:
             partial, skipping = bytearray(), True
     if batch:
         yield batch
@@ -145,8 +149,10 @@ def decode(text: Text) -> str:
     Raises:
         InputError: It has too many bytes, or bytes that are not UTF-8.
     """
-    if text.content is None or len(text.content) > LONGEST:
-        raise InputError(f"{text.origin}: longer than {LONGEST:,} bytes; expected one review, as a line of its own")
+    if text.content is None or len(text.content) > MAX_TEXT_BYTES:
+        raise InputError(
+            f"{text.origin}: longer than {MAX_TEXT_BYTES:,} bytes; expected one review, as a line of its own"
+        )
     if (at := text.content.find(0)) >= 0:
         raise InputError(f"{text.origin}: byte {at + 1} is NUL; expected text")
     try:
@@ -173,7 +179,7 @@ KEYS = ("label", "probability", "words", "unknown", "truncated")
 
 
 def as_json(answer: "Answer | str") -> str:
-    """A prediction or an error as a JSON object; ``probability`` is that of the second of two labels, unrounded."""
+    """A prediction or an error as a JSON object; for ``probability`` see ``Answer``, here it is not rounded."""
     if error := answer if isinstance(answer, str) else answer.error:
         values = {"error": error}
     else:
@@ -183,10 +189,11 @@ def as_json(answer: "Answer | str") -> str:
 
 
 def run() -> None:
-    """The command line: bad input is one line on standard error and exit code 1."""
+    """Run the command line: bad input ends in one line on standard error and exit code 1."""
     for name in ("SIGINT", "SIGPIPE"):  # Ctrl-C and a closed pipe end the process without a message
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
+    gc.disable()  # until the first predictions: modules are no garbage, and looking for it takes a sixth of the time
     streams.prepare()
     sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")
     try:
@@ -198,7 +205,7 @@ def run() -> None:
     except OSError as error:
         code = f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}"
     except MemoryError as error:
-        code = f"error: out of memory ({error or 'no more to be had'}); give it fewer texts or more memory"
+        code = f"error: out of memory ({error or 'no more is available'}); predict fewer texts at once"
     except ImportError as error:  # also raised if there is too little memory for a library
         code = f"error: {error}; expected the packages of .venv, no others on PYTHONPATH, and memory for them"
     streams.discard()
@@ -206,27 +213,29 @@ def run() -> None:
 
 
 def check_limits() -> None:
-    """Have the libraries load under limits of processes and memory.
+    """Check the limit of memory, and keep OpenBLAS from starting threads, which a limit of processes could forbid.
 
     Raises:
         InputError: The address space is too small.
     """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no prediction asks it; its threads could be one too many
-    if sys.platform == "win32":  # which has no such limit
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # predictions do not use it
+    if sys.platform == "win32":  # Windows has no such limit
         return
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY and limit < ADDRESS_SPACE:
-        least, found = ADDRESS_SPACE >> 20, limit >> 20
-        raise InputError(f"address space: expected {least} MiB at least, got {found}; `ulimit -v unlimited` lifts it")
+        least, available = ADDRESS_SPACE >> 20, limit >> 20
+        raise InputError(
+            f"address space: expected {least} MiB at least, got {available}; `ulimit -v unlimited` lifts it"
+        )
 
 
 def start_numba() -> None:
-    """Import Numba, which fails under some settings of its own.
+    """Import Numba, whose import fails with some of the user's settings of Numba.
 
     Raises:
-        InputError: It fails.
+        InputError: The import fails.
     """
     from yaml import YAMLError
 

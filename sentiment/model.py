@@ -1,4 +1,4 @@
-"""Texts -> predictions of a trained model, of any kind, with the effects of words."""
+"""Texts -> predictions of a trained model of any kind, and the effects of words."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ BATCH = 512
 """Maximum number of reviews predicted at once."""
 
 ABOUT, INDEX, LAYERS = "model.json", "word_index.json", "layers.txt"
-"""Files of a model's folder beside the model file: settings from text to ids and from predictions to labels; layers."""
+"""Files of a model's folder beside the model file: settings of text and labels, word index, and table of layers."""
 
 REMEDY = "`make repro MODEL=<name>` makes it again"
 
@@ -52,10 +52,10 @@ class Answer(NamedTuple):
         probability: Probability of the second of two labels, or of ``label`` of more; NaN if there is no label.
         words: Words or n-grams with the largest effects, and the effect of each; empty unless asked for.
         unknown: Number of words of the text that are not in the vocabulary.
-        truncated: Whether the text is longer than the model reads; it reads the end.
+        truncated: True if the text is longer than the model reads. The model reads the end of the text.
         error: Reason why there is no label; "" if there is one.
         probabilities: Probability of each label, if there are more than two.
-        probability_of: Name of the label that ``probability`` is the probability of; "" if there is no label.
+        probability_of: Name of the label whose probability ``probability`` is; "" if there is no label.
     """
 
     label: str
@@ -80,15 +80,15 @@ class Answer(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """A prediction and what each word of the text contributed to it; shows itself in a notebook and on a terminal.
+    """A prediction and the effect of each word of the text on it, with displays for notebooks and terminals.
 
     Attributes:
         text: The text as the model reads it.
         answer: The prediction, with all words or n-grams that have an effect, the largest effect first.
         unit: Unit of the effects: ``probability`` or ``log-odds``.
-        labels: The labels that negative and positive effects favour, in this order.
-        shades: Each word of the text, and the sum of the effects of the n-grams that it is part of, each divided by
-            its number of words.
+        labels: The label that negative effects favour, and the label that positive effects favour.
+        shades: Each word of the text with its share of the effects: the effect of each n-gram is divided equally among
+            its words.
     """
 
     text: str
@@ -98,7 +98,7 @@ class Explanation(NamedTuple):
     shades: list[tuple[str, float]]
 
     def __str__(self) -> str:
-        """One line without colours: that of the prediction."""
+        """One line without colours: the prediction."""
         return str(self.answer)
 
     def colored(self) -> str:
@@ -126,7 +126,7 @@ class Explanation(NamedTuple):
         return f'<div>{head}<p style="line-height:1.8">{" ".join(parts)}</p><small>{legend}</small></div>'
 
     def _shares(self) -> list[tuple[str, float]]:
-        """Words with their effect divided by the largest one."""
+        """Words with their effects, divided by the largest absolute effect."""
         largest = max((abs(effect) for _, effect in self.shades), default=0) or 1
         return [(word, effect / largest) for word, effect in self.shades]
 
@@ -135,7 +135,7 @@ class TextModel:
     """A trained model that reads text.
 
     Args:
-        model: Model of word ids.
+        model: Model whose inputs are word ids.
         index: Rank of each word, from 1.
         about: Values of ``model.json``: ``labels``, ``pad`` and ``tokens``.
     """
@@ -153,7 +153,7 @@ class TextModel:
         """The prediction of each text.
 
         Args:
-            texts: One text, or any number of them, which are predicted in batches of ``BATCH``.
+            texts: One text or any number of texts, which are predicted in batches of ``BATCH``.
             words: Maximum number of words or n-grams to name for each label, those with the largest effects.
 
         Returns:
@@ -182,7 +182,7 @@ class TextModel:
     def _explanation(self, text: str, answer: Answer, effects: list) -> Explanation:
         text = self.clean(text)
         shown, by_gram = words(text, self.tokens), {tuple(gram): effect for gram, effect in effects}
-        positions = [at for at, word in enumerate(shown) if word in self.index]  # the model skips the others
+        positions = [at for at, word in enumerate(shown) if word in self.index]  # the model skips all other words
         ids = encode(text, self.index, self.vocabulary, self.tokens)[1:]
         shades = np.zeros(len(shown))
         for length in {len(gram) for gram in by_gram}:
@@ -193,17 +193,20 @@ class TextModel:
         return Explanation(text, answer, self.model.unit, labels, [*zip(shown, shades.tolist(), strict=True)])
 
     def clean(self, text: str) -> str:
-        """The text in the form in which its words are looked up; see ``data.text.clean``."""
+        """The text whose words are looked up in the index; see ``data.text.clean``."""
         return clean(text, self.index, self.vocabulary, self.tokens)
 
     def encode(self, texts: Iterable[str]) -> Reviews:
-        """Word ids of cleaned texts, as ``pad`` made them for training."""
+        """Word ids of cleaned texts, in the form that the stage ``pad`` writes."""
         ranks, counts = self._look_up([*texts])
         return self._rows(ranks[ranks > 0], _sums(ranks > 0, counts))
 
     @cached_property
     def _look_up(self) -> Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]:
-        """Gives the ranks of the words of cleaned texts, 0 where the index lacks one, and the words per text."""
+        """A function from cleaned texts to the ranks of their words, and the number of words of each text.
+
+        The rank is 0 for a word that is not in the index.
+        """
         if not isinstance(self.tokens, Normal) or self.tokens.unit == "words":
             from sentiment.engine.lookup import Lookup
 
@@ -222,7 +225,7 @@ class TextModel:
         return padding.pad(ranks, lengths, self.max_length, self._limit)
 
     def _predict(self, texts: Sequence[str], count: int) -> tuple[list[Answer], list[list]]:
-        """Answers, and the effects of all words of each text if ``count`` is not 0; -1 names all words."""
+        """Answers with ``count`` words, or all if it is -1; and the effects of each text's words, unless it is 0."""
         if others := [text for text in texts if not isinstance(text, str)]:
             raise TypeError(f"texts: expected strings, got {type(others[0]).__name__}")
         cleaned = [self.clean(text) for text in texts]
@@ -232,7 +235,7 @@ class TextModel:
         read = words_of(reviews)
         known = np.flatnonzero(_sums(read.ids > UNKNOWN, read.lengths))
         unknown = _sums((ranks == 0) | (ranks + FIRST_WORD >= self.vocabulary), counts).tolist()
-        truncated = (lengths >= (self.max_length or np.inf)).tolist()  # with the start id
+        truncated = (lengths >= (self.max_length or np.inf)).tolist()  # the start id is one more
         answers: list = [None] * len(texts)
         effects: list[list] = [[] for _ in texts]
         for at in {*range(len(texts))}.difference(known.tolist()):
@@ -246,7 +249,8 @@ class TextModel:
             for at, label, probability, pairs in zip(
                 known.tolist(), called(positive).tolist(), positive, all_effects, strict=True
             ):
-                named = [(join((self._word[id] for id in gram), self.tokens), effect) for gram, effect in pairs]
+                chosen = pairs if count < 0 else _candidates(pairs, count)
+                named = [(join((self._word[id] for id in gram), self.tokens), effect) for gram, effect in chosen]
                 named = strongest(named, len(named) if count < 0 else count) if named else []
                 each, name, of = None, self.labels[label], self.labels[1]
                 if positive.ndim == 2:
@@ -258,7 +262,7 @@ class TextModel:
 
 
 def _sums(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The sum of each run of values, int64 [runs], of runs of these lengths, end to end."""
+    """The sum of each group of successive values, int64 [groups]; ``lengths`` are the sizes of the groups."""
     totals, ends = np.append(0, np.cumsum(values)), np.cumsum(lengths)
     return totals[ends] - totals[ends - lengths]
 
@@ -269,8 +273,17 @@ def _refusal(text: str) -> str:
     return "no word of it that the model reads is in its vocabulary; expected text with words as in its corpus"
 
 
+def _candidates(effects: list, count: int) -> list:
+    """The effects that ``strongest`` may choose, whatever their names: the ``count`` lowest and highest, and ties."""
+    if len(effects) <= 2 * count or not count:
+        return effects
+    ordered = sorted(effect for _, effect in effects)
+    low, high = ordered[count - 1], ordered[-count]
+    return [pair for pair in effects if pair[1] <= low or pair[1] >= high]
+
+
 def strongest(effects: list[tuple[str, float]], count: int) -> list[tuple[str, float]]:
-    """The ``count`` largest effects above 0 and below 0, in order of size; equal effects in the order of their words.
+    """The ``count`` largest effects above 0 and below 0, the largest first, and equal effects in the order of words.
 
     >>> strongest([("a", 0.1), ("b", -0.3), ("c", 0.2), ("d", 0.0)], 1)
     [('b', -0.3), ('c', 0.2)]
@@ -309,7 +322,7 @@ def describe(
 
 
 def read(folder: Path) -> tuple[Model, dict[str, Any], bytes]:
-    """A model's folder, as ``train`` or an export wrote it: the model of ids, ``model.json``, and the word index.
+    """The model of word ids, the values of ``model.json`` and the word index in the folder of a model or an export.
 
     Raises:
         InputError: A file is missing or damaged, or the files do not belong together.
@@ -327,14 +340,14 @@ def read(folder: Path) -> tuple[Model, dict[str, Any], bytes]:
         kind = find(about["kind"])
         path = folder / kind.FILE
         model = kind.open_model(_bytes(path), about["weights"])
-        if (found := digest(model.weights)) != about["weights"]:
-            raise InputError(f"expected the weights {about['weights']} that {ABOUT} names, found {found}")
+        if (actual := digest(model.weights)) != about["weights"]:
+            raise InputError(f"expected the weights {about['weights']} that {ABOUT} names, found {actual}")
         if not np.isfinite(model.weights).all():
             raise InputError("expected finite weights, got NaN or infinity")
         path = folder / INDEX
         index = _bytes(path)
-        if (found := hashlib.sha256(index).hexdigest()) != about["word_index"]:
-            raise InputError(f"expected the word index {about['word_index']} that {ABOUT} names, found {found}")
+        if (actual := hashlib.sha256(index).hexdigest()) != about["word_index"]:
+            raise InputError(f"expected the word index {about['word_index']} that {ABOUT} names, found {actual}")
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing; {REMEDY}") from None
     except InputError as error:
@@ -346,7 +359,7 @@ def read(folder: Path) -> tuple[Model, dict[str, Any], bytes]:
 
 
 def _bytes(path: Path) -> bytes:
-    """The bytes of a regular file; reading a pipe or device might never end."""
+    """The bytes of a regular file; a pipe or device is refused, because reading it might never end."""
     if path.exists() and not path.is_file():
         raise InputError("expected an ordinary file")
     return path.read_bytes()

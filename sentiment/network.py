@@ -1,12 +1,12 @@
 """Code that all kinds of Keras networks share: their schema of ``train``, their trainers, and prediction.
 
-A kind's file adds ``Architecture`` and ``build(pad, architecture, keras, labels)``, which gives a ``keras.Model`` from
-word ids, int32 [reviews, max_length], to probabilities, float32 [reviews, 1], or [reviews, labels] of more than two
-labels. ``keras`` is Keras, or for the compiled trainer ``sentiment.keras.plain``, which describes the same network
-without Keras.
+The file of a kind adds ``Architecture`` and ``build(pad, architecture, keras, labels)``, which returns a
+``keras.Model``. Its inputs are word ids, int32 [reviews, max_length], and its outputs are probabilities, float32
+[reviews, 1], or [reviews, labels] for more than two labels. ``keras`` is Keras, or ``sentiment.keras.plain`` for the
+compiled trainer, which describes the same network without Keras.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from types import ModuleType
@@ -29,14 +29,14 @@ FILE = "model.keras"
 PARALLEL = True
 
 TOGETHER = 4096
-"""Maximum number of reviews made at once to find effects: memory against speed."""
+"""Maximum number of changed reviews in memory at once; more would need more memory and be faster."""
 
 MORE = 8
-"""Words tried beside those wanted, in either direction: `docs/performance.md` says how many of these are found."""
+"""Number of further words whose effects above 0 and below 0 are computed exactly; see `docs/performance.md`."""
 
 
 class NetworkPad(Pad):
-    """A network reads reviews of one length and words of a limited vocabulary."""
+    """``Pad`` of a network, which needs reviews of one length and a limited vocabulary."""
 
     max_length: Annotated[int, Field(ge=1, le=10_000)]
     vocabulary: Annotated[int, Field(ge=4, le=10**6)]
@@ -62,7 +62,7 @@ class Descent(Section):
 
 
 class Train(Descent):
-    """How a network is trained."""
+    """Parameters of the training of a network."""
 
     engine: Literal["compiled", "keras"]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
@@ -82,7 +82,7 @@ class NetworkSettings(ModelSettings[Architecture, Train]):
 
 
 def output(keras: ModuleType, labels: int) -> Any:
-    """The last layer: the probability of label 1 of two labels, or of each of several."""
+    """The last layer. Its output is the probability of label 1, or with more than two labels, of each label."""
     if labels == 2:
         return keras.layers.Dense(1, activation="sigmoid", name="positive")
     return keras.layers.Dense(labels, activation="softmax", name="labels")
@@ -98,7 +98,7 @@ def make_trainer(
     """The trainer that ``train.engine`` names.
 
     Args:
-        build: Makes the network of ``settings.pad`` and ``settings.architecture``.
+        build: Makes the network from ``settings.pad`` and ``settings.architecture``.
         settings: Settings of the model.
         reviews: Unsigned int [reviews, max_length].
         labels: Unsigned int [reviews], from 0, each label at least once.
@@ -152,7 +152,7 @@ class _Saving:
 
 
 class CompiledSaving(_Saving):
-    """A compiled trainer, whose ``network`` is a ``plain.Sequential``."""
+    """A compiled trainer. ``network`` is the ``plain.Sequential`` that it trains."""
 
     def __init__(self, trainer: "CompiledTrainer", network: plain.Sequential, epochs: int):
         super().__init__(trainer, epochs)
@@ -168,7 +168,7 @@ class CompiledSaving(_Saving):
 
 
 class KerasSaving(_Saving):
-    """A trainer by Keras's ``fit``. ``make`` makes its network again, without the optimizer."""
+    """A trainer by Keras's ``fit``. ``make`` makes a new network of the same layers, without the optimizer."""
 
     def __init__(self, trainer: "KerasTrainer", make: Callable[[], Any], epochs: int):
         super().__init__(trainer, epochs)
@@ -193,7 +193,7 @@ class KerasSaving(_Saving):
 
 
 def open_model(content: bytes, expected: str) -> "CompiledModel | KerasModel":
-    """The network in a ``.keras`` file, predicted by compiled blocks if all its layers have one, else by Keras.
+    """The network in a ``.keras`` file. If a compiled block is missing for one of its layers, Keras predicts.
 
     Args:
         content: Bytes of the file.
@@ -218,35 +218,52 @@ def occlusion(
     reviews: np.ndarray,
     positive: np.ndarray,
     batch: int,
-    words: Iterable[np.ndarray] | None = None,
+    words: Sequence[np.ndarray] | None = None,
 ) -> list[list[tuple[tuple[int], float]]]:
     """The effect of each word of each review: the probability less that of the review without the word.
 
-    The word is made unknown, wherever it stands (M. Zeiler and R. Fergus, 2014; J. Li, W. Monroe and D. Jurafsky, 2016,
-    for words). A word that stands there twice counts once: with one of the two left, the review would still have said
-    it. Each word takes a prediction.
+    Every occurrence of the word is made unknown (M. Zeiler and R. Fergus, 2014; for words, J. Li, W. Monroe and D.
+    Jurafsky, 2016). All occurrences are removed together, because with one of them left, the review would still have
+    the word. Each word needs one prediction.
 
     Args:
-        predict: Gives ``positive`` for ``reviews``.
+        predict: Function from reviews to the values of ``positive``.
         reviews: Word ids.
-        positive: The probability of label 1, or of each of more labels, of which the predicted one counts.
+        positive: The probability of label 1 of each review. With more than two labels, the probabilities of all; the
+            effects are on the probability of the predicted label.
         batch: Maximum number of reviews predicted at once.
-        words: Ids of the words of each review whose effects are wanted; by default of all that are known.
+        words: Ids of the words of each review whose effects are computed, ascending; by default ``known_words``.
     """
-    words = (np.unique(row[row > UNKNOWN]) for row in reviews) if words is None else words
-    pairs = ((review, id) for review, ids in enumerate(words) for id in ids)
-    effects: list[list[tuple[tuple[int], float]]] = [[] for _ in reviews]
-    while part := [*islice(pairs, TOGETHER)]:
-        rows, ids = np.array(part).T
-        without = reviews[rows]
-        without[without == ids[:, None]] = UNKNOWN
-        before, after = positive[rows], predict(without, batch=batch)
+    words = known_words(reviews) if words is None else words
+    ids, counts = np.concatenate([np.empty(0, reviews.dtype), *words]), [*map(len, words)]
+    rows, effects = np.repeat(np.arange(len(reviews)), counts), np.empty(len(ids), positive.dtype)
+    for begin in range(0, len(ids), TOGETHER):
+        part = slice(begin, begin + TOGETHER)
+        without, chosen = reviews[rows[part]], ids[part, None]
+        there = without == chosen
+        without[there] = UNKNOWN
+        # In this order neighbours are alike the longest, and what is alike is computed once: ``engine.blocks.lstm``.
+        order = np.lexsort((there.argmax(axis=1), rows[part]))
+        before, after = positive[rows[part]], np.empty_like(positive, shape=(len(order), *positive.shape[1:]))
+        after[order] = predict(without[order], batch=batch)
         if positive.ndim == 2:
             labels = before.argmax(axis=1)[:, None]
             before, after = (np.take_along_axis(each, labels, 1)[:, 0] for each in (before, after))
-        for row, id, effect in zip(rows, ids, before - after, strict=True):
-            effects[row].append(((int(id),), float(effect)))
-    return effects
+        effects[part] = before - after
+    pairs = iter(zip(zip(ids.tolist()), effects.tolist(), strict=True))
+    return [[*islice(pairs, count)] for count in counts]
+
+
+def known_words(reviews: np.ndarray) -> list[np.ndarray]:
+    """Ids of the different words of each review that are in the vocabulary, ascending.
+
+    >>> [ids.tolist() for ids in known_words(np.array([[0, 1, 9, 2, 4, 9], [0, 0, 0, 0, 1, 2]]))]
+    [[4, 9], []]
+    """
+    ordered = np.sort(reviews, axis=1)
+    new = ordered > UNKNOWN
+    new[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+    return np.split(ordered[new], np.cumsum(new.sum(axis=1)))[:-1]
 
 
 def likely(words: np.ndarray, estimates: np.ndarray, count: int) -> np.ndarray:
@@ -254,8 +271,8 @@ def likely(words: np.ndarray, estimates: np.ndarray, count: int) -> np.ndarray:
 
     Args:
         words: Ids of a review's words, int [n], ascending.
-        estimates: Estimated effect of each, float [n].
-        count: How many effects are wanted.
+        estimates: Estimated effect of each word, float [n].
+        count: Number of effects above 0, and number of effects below 0.
 
     >>> likely(np.arange(30), np.linspace(-1, 1, 30), 2).tolist() == [*range(10), *range(20, 30)]
     True
@@ -265,7 +282,7 @@ def likely(words: np.ndarray, estimates: np.ndarray, count: int) -> np.ndarray:
 
 
 class CompiledModel:
-    """A network that the compiled blocks predict with; a ``kinds.Model``."""
+    """A network whose predictions the compiled blocks compute; a ``kinds.Model``."""
 
     unit, parallel = "probability", True
 
@@ -283,7 +300,10 @@ class CompiledModel:
         return self._predictors[explains]
 
     def estimates(self, reviews, *, batch: int) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-        """What ``predict`` gives, and the words of each review with their estimated effects; see ``engine.trainer``."""
+        """The result of ``predict``, and the words of each review with their estimated effects.
+
+        See ``engine.trainer.CompiledPredictor.explain``.
+        """
         return self._predictor(batch, explains=True).explain(reviews)
 
     def predict(self, reviews, *, batch: int, progress=lambda reviews: None) -> np.ndarray:
@@ -292,16 +312,17 @@ class CompiledModel:
 
     def explain(self, reviews, *, batch: int, count: int) -> tuple[np.ndarray, list]:
         """As ``kinds.Model``, by ``occlusion`` of the words whose estimated effects are the largest."""
-        if count < 0:
-            positive, words = self.predict(reviews, batch=batch), None
-        else:
-            positive, estimates = self.estimates(reviews, batch=batch)
-            words = [likely(*each, count) for each in estimates]
+        positive, words = self.predict(reviews, batch=batch), known_words(reviews)
+        many = [at for at, ids in enumerate(words) if len(ids) > 2 * (count + MORE)]
+        if count >= 0 and many:  # of fewer words, all are likely
+            _, estimates = self.estimates(reviews[many], batch=batch)
+            for at, each in zip(many, estimates, strict=True):
+                words[at] = likely(*each, count)
         return positive, occlusion(self.predict, reviews, positive, batch, words)
 
 
 class KerasModel:
-    """A network that Keras predicts with; a ``kinds.Model``."""
+    """A network whose predictions Keras computes; a ``kinds.Model``."""
 
     unit, parallel = "probability", False
 
@@ -319,6 +340,6 @@ class KerasModel:
         return trainer.predict(self.model, reviews, batch=batch, progress=progress)
 
     def explain(self, reviews, *, batch: int, count: int) -> tuple[np.ndarray, list]:
-        """As ``kinds.Model``, of all words whatever the ``count``, by ``occlusion``."""
+        """As ``kinds.Model``, by ``occlusion`` of all words, for any ``count``."""
         positive = self.predict(reviews, batch=batch)
         return positive, occlusion(self.predict, reviews, positive, batch)

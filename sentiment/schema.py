@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sentiment import InputError
 
 SHORT = Repr()
-"""Short form of values of any size: a few YAML aliases can make a value larger than any memory."""
+"""Short text of a value of any size: a few YAML aliases can make a value that is larger than any memory."""
 SHORT.maxlevel = SHORT.maxdict = SHORT.maxlist = 3
 SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 200
 
-Size = Annotated[int, Field(ge=1, le=4096)]  # of a layer; larger ones need more memory than machines have
+Size = Annotated[int, Field(ge=1, le=4096)]  # size of a layer; a larger one needs more memory than machines have
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Batch = Annotated[int, Field(ge=1, le=100_000)]
@@ -20,15 +20,15 @@ Rate = Annotated[float, Field(ge=1e-30, le=1e38)]  # in float32 it is neither 0 
 
 
 class Section(BaseModel):
-    """Unknown keys, missing keys and values of another type are errors; values never change."""
+    """Base of all schemas: unknown keys, missing keys and values of another type are errors; fields are read-only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Pad(Section):
-    """Review length in words, and number of word ids, 3 of which are special; ``None`` keeps whole reviews, all words.
+    """Review length in words, and number of word ids, of which 3 are special; ``None`` means no limit.
 
-    The longest IMDB review has 2,494 words; its index has 88,584.
+    The longest IMDB review has 2,494 words; the word index has 88,584 words.
     """
 
     max_length: Annotated[int, Field(ge=1, le=10_000)] | None
@@ -39,7 +39,7 @@ Architecture, Train = TypeVar("Architecture"), TypeVar("Train")
 
 
 class ModelSettings(Section, Generic[Architecture, Train]):
-    """Sections of a model in ``params.yaml`` on which its weights depend."""
+    """Sections of a model in ``params.yaml`` that determine its weights."""
 
     pad: Pad
     architecture: Architecture
@@ -56,7 +56,7 @@ Checked = TypeVar("Checked", bound=BaseModel)
 
 
 def check(schema: type[Checked], values: object, *at: str) -> Checked:
-    """Values checked and converted by a schema.
+    """The section as an object of its schema, after a check of the values.
 
     Args:
         schema: Schema of the section.
@@ -90,7 +90,7 @@ def _one_line(at: tuple[str, ...], fault) -> str:
 
 
 def shown(key: object) -> str:
-    """A key in one line of a terminal, at most 100 characters of it.
+    """A key as printable text of at most 100 characters.
 
     >>> shown("a\\x1b[31m\\nb")
     'a\\\\x1b[31m\\\\nb'

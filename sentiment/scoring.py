@@ -1,4 +1,4 @@
-"""Metrics of probabilities by scikit-learn's definitions, rounded where processors may differ in the last bits."""
+"""Metrics of probabilities by scikit-learn's definitions, rounded because processors may differ in the last bits."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,15 +10,15 @@ from sklearn.calibration import calibration_curve
 from sentiment import InputError
 from sentiment.training import DECIMALS, called
 
-THRESHOLD = 0.5  # a review is called positive above it, as in Keras's binary accuracy
+THRESHOLD = 0.5  # the prediction is label 1 above it, as in Keras's binary accuracy
 POINTS = 201  # maximum per curve: more are not visible on a screen, and make diffs long
 
 
 class Metric(NamedTuple):
     """A metric: its range, its description, and the function that computes it.
 
-    ``score(labels, positive, called)`` takes uint8, float64 and bool [reviews]: the labels, the probabilities of 1, and
-    which reviews are called positive.
+    The arguments of ``score(labels, positive, called)`` are the labels, uint8 [reviews], the probabilities of label 1,
+    float64 [reviews], and the predicted labels, bool [reviews].
     """
 
     lowest: float
@@ -53,15 +53,15 @@ METRICS = {
         lambda labels, positive, _: metrics.roc_auc_score(labels, positive),
     ),
 }  # fmt: skip
-"""The table of metrics: a further row appears in metrics/*.json, in `make noise` and in the report."""
+"""The metrics by name. A new row appears in metrics/*.json, in `make noise` and in the report."""
 
 
 def figures(labels: np.ndarray, positive: np.ndarray) -> dict[str, float]:
-    """Every one of ``METRICS``, rounded to ``DECIMALS``.
+    """All ``METRICS``, rounded to ``DECIMALS``.
 
     Args:
         labels: uint8 [reviews], 0 or 1, both present.
-        positive: float32 [reviews], the probability of 1.
+        positive: float32 [reviews], the probability of label 1.
 
     Raises:
         InputError: All labels are equal.
@@ -76,16 +76,16 @@ def figures(labels: np.ndarray, positive: np.ndarray) -> dict[str, float]:
 
 
 AVERAGES = ("f1", "precision", "recall", "roc_auc")
-"""Metrics of one label, which of several labels are also the unweighted mean over them (macro)."""
+"""Metrics that are computed for each of several labels, and averaged over the labels without weights (macro)."""
 
 
 def figures_of_several(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    """The metrics of more than two labels: those of ``METRICS``, and ``AVERAGES`` of each label, as ``recall/bad``.
+    """The metrics for more than two labels: those of ``METRICS``, and ``AVERAGES`` of each label, as ``recall/bad``.
 
     Args:
         labels: Unsigned int [reviews], from 0, each label at least once.
         probabilities: float32 [reviews, labels].
-        names: Of the labels.
+        names: Names of the labels.
     """
     probabilities = probabilities.astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
@@ -108,7 +108,7 @@ def figures_of_several(labels: np.ndarray, probabilities: np.ndarray, names: Seq
 
 
 def chance(labels: np.ndarray, accuracy: float) -> dict[str, float]:
-    """The accuracy of always giving the commonest label, and the 95% interval of an accuracy on so many reviews.
+    """The accuracy of always predicting the commonest label, and the 95% interval of an accuracy on these reviews.
 
     The interval is E. Wilson's (Probable inference, the law of succession, and statistical inference, 1927).
 
@@ -126,13 +126,16 @@ def chance(labels: np.ndarray, accuracy: float) -> dict[str, float]:
 def curves_of_several(
     labels: np.ndarray, probabilities: np.ndarray, calibration_bins: int, names: Sequence[str]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """As ``curves``, for more than two labels: ROC and precision of each label, in a column ``label``; one calibration.
+    """As ``curves``, for more than two labels.
+
+    ROC and precision-recall have the curves of all labels and a column ``label``. There is one calibration of all
+    labels.
 
     Args:
         labels: As for ``figures_of_several``.
         probabilities: float32 [reviews, labels].
         calibration_bins: As for ``curves``.
-        names: Of the labels.
+        names: Names of the labels.
     """
     each = [curves(labels == number, probabilities[:, number], calibration_bins) for number in range(len(names))]
     tables = {}
@@ -148,7 +151,7 @@ def curves_of_several(
 
 
 def _confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The number of reviews of each pair of an actual and a predicted label."""
+    """The number of reviews with each pair of an actual and a predicted label."""
     counts = metrics.confusion_matrix(labels, predicted, labels=np.arange(len(names)))
     named = np.array([*names])
     return {
@@ -163,13 +166,13 @@ def curves(
 
     Args:
         labels: uint8 [reviews], 0 or 1, both present.
-        positive: float32 [reviews], the probability of 1.
-        calibration_bins: Equal-width bins of probability; empty ones leave no row.
-        names: Of the labels.
+        positive: float32 [reviews], the probability of label 1.
+        calibration_bins: Number of bins of equal width; an empty bin has no row.
+        names: Names of the labels.
 
     Returns:
-        ``roc``, ``precision_recall`` (at most ``POINTS`` of the curve's own points), ``confusion`` (counts) and
-        ``calibration`` (mean prediction and share of positives per bin).
+        ``roc`` and ``precision_recall`` (at most ``POINTS`` points of each curve), ``confusion`` (counts) and
+        ``calibration`` (mean prediction and fraction of positive reviews per bin).
     """
     false_positive, true_positive, _ = metrics.roc_curve(labels, positive, drop_intermediate=False)
     precision, recall, _ = metrics.precision_recall_curve(labels, positive)
@@ -183,7 +186,7 @@ def curves(
 
 
 def _thin(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """At most ``POINTS`` rows, evenly spaced, first and last among them, rounded."""
+    """At most ``POINTS`` rows, evenly spaced and rounded. The first and the last row are among them."""
     length = len(next(iter(columns.values())))
     rows = np.unique(np.linspace(0, length - 1, POINTS).round().astype(int))
     return {name: values[rows].round(DECIMALS) for name, values in columns.items()}

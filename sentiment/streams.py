@@ -1,11 +1,11 @@
-"""Standard input and output of a command: open, blocking, and written whole or with an error."""
+"""Standard input and output of a command: open, blocking, and without output that is lost silently."""
 
 import io
 import os
 import sys
 
 OPENED = {0: os.O_WRONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
-"""Mode in which the null device replaces each closed stream: reading stdin and writing to stdout are then errors."""
+"""Mode of the null device that replaces a closed stream: reading stdin or writing to stdout is then an error."""
 
 
 def prepare() -> None:
@@ -18,7 +18,7 @@ def prepare() -> None:
         try:
             os.fstat(number)
         except OSError:
-            null = os.open(os.devnull, flags)  # it may get another number, if a lower one is free
+            null = os.open(os.devnull, flags)  # this has another number if a lower one is free
             if null != number:
                 os.dup2(null, number)
                 os.close(null)
@@ -37,7 +37,7 @@ def flush() -> None:
     """Write the buffer of standard output.
 
     Raises:
-        OSError: Standard output can't be written.
+        OSError: Standard output cannot be written.
     """
     try:
         sys.stdout.flush()

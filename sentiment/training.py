@@ -17,40 +17,40 @@ from sentiment.data.padding import Reviews
 DECIMALS = 6
 """Decimals of every tracked metric: NumPy's exp and log differ between instruction sets in the last bits."""
 
-ORDER, WORDS = 2, 4  # numbers of the random streams of the order and of the dropped words
-SMALLEST = np.float32(1e-7)  # probability whose logarithm is taken, as in Keras's binary cross-entropy
+ORDER, WORDS = 2, 4  # numbers of the random streams of the order of reviews and of word dropout
+SMALLEST = np.float32(1e-7)  # lower limit of a probability in the loss, as in Keras's binary cross-entropy
 
 
 class Trainer(Protocol):
     """Trains a model, epoch by epoch."""
 
-    promise: str  # one line that says what computes, and on which machines the bits are the same
+    promise: str  # one line that names the trainer and the machines on which the bits are the same
     epochs: int  # number of epochs to train
 
     def epoch(
         self, ids: Reviews, labels: np.ndarray, order: np.ndarray, epoch: int, progress: Callable[[int], None]
     ) -> dict[str, float]:
-        """Train on each review once, in batches of ``order``, and give the epoch's ``loss`` and ``accuracy``.
+        """Train on each review once, in batches of ``order``, and return the epoch's ``loss`` and ``accuracy``.
 
-        A model of several parts gives those of each, ``<part>_loss`` and ``<part>_accuracy``.
+        A model of several parts returns ``<part>_loss`` and ``<part>_accuracy`` of each part.
 
         Args:
             ids: Word ids of all reviews; a memory map is read batch by batch.
             labels: Unsigned int [reviews], from 0.
             order: int [n]: the reviews to train on.
-            epoch: The number of epochs before this one.
-            progress: To be called with the number of reviews each batch adds.
+            epoch: Number of earlier epochs.
+            progress: Called after each batch with the number of reviews in it.
         """
 
     def predict(self, ids: Reviews) -> np.ndarray:
-        """The probability that each review is positive, float32 [reviews]; of each of several labels, [reviews, n]."""
+        """The probability of label 1 of each review, float32 [reviews]; of more labels, of each, [reviews, labels]."""
 
     def state(self) -> dict[str, np.ndarray]:
-        """The state from one epoch to the next: "weights", flat float32 in Keras's order, and arrays of the trainer."""
+        """The state after an epoch: "weights", flat float32 in Keras's order, and further arrays of the trainer."""
 
 
 class Epoch(NamedTuple):
-    """One finished epoch: the trainer's state after it, and its figures, fractions and mean losses."""
+    """One finished epoch: the state of the trainer after it, and its metrics, which are mean losses and fractions."""
 
     state: dict[str, np.ndarray]
     metrics: dict[str, float]
@@ -62,10 +62,10 @@ def digest(weights: np.ndarray) -> str:
 
 
 def split(reviews: int, validation_fraction: float) -> tuple[int, int]:
-    """Numbers of reviews to train on, which come first, and to hold out, which come last as in Keras.
+    """The number of reviews to train on, and the number of held-out reviews, which are the last ones, as in Keras.
 
     Raises:
-        InputError: The fraction leaves none to train on, or is too small to hold one out.
+        InputError: There is no review to train on, or the fraction is too small for one held-out review.
 
     >>> split(10, 0.25)
     (8, 2)
@@ -74,7 +74,7 @@ def split(reviews: int, validation_fraction: float) -> tuple[int, int]:
     if held == reviews or (validation_fraction and not held):
         raise InputError(
             f"train.validation_fraction = {validation_fraction} of {reviews} reviews leaves {reviews - held} to train"
-            f" on and {held} to watch; at least one of each is needed"
+            f" on and {held} to validate; at least one of each is needed"
         )
     return reviews - held, held
 
@@ -94,21 +94,21 @@ def fit(
     Args:
         trainer: The trainer, in the state after the earlier epochs.
         ids: Word ids of the reviews.
-        labels: uint8 [reviews], 0 or 1.
+        labels: Unsigned int [reviews], from 0.
         epochs: Numbers of the epochs to train, from 0.
         validation_fraction: Fraction of the reviews that is held out; see ``split``.
-        seed: Seed of the order.
-        progress: Called with the number of reviews each batch adds.
+        seed: Seed of the order of reviews.
+        progress: Called after each batch with the number of reviews in it.
 
     Raises:
-        InputError: See ``split``; or the loss or a weight is no longer finite.
+        InputError: See ``split``; or the loss or a weight is not finite.
     """
     count, held = split(len(ids), validation_fraction)
     for epoch in epochs:
         order = np.random.default_rng([seed, ORDER, epoch]).permutation(count)
         metrics = trainer.epoch(ids, labels, order, epoch, progress)
         state = trainer.state()
-        # Both are checked: relu turns NaN of a convolution into 0, so the loss can be finite with NaN in the weights.
+        # Both are checked: relu of NaN is 0 here, so the loss can be finite although weights are NaN.
         losses = [value for name, value in metrics.items() if name.endswith("loss")]
         if not all(map(math.isfinite, losses)) or not np.isfinite(state["weights"]).all():
             raise InputError(
@@ -125,7 +125,7 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Mean cross-entropy and accuracy.
 
     Args:
-        probabilities: float32 [n], of label 1; or [n, labels], of each label.
+        probabilities: float32 [n], the probability of label 1; or [n, labels], that of each label.
         labels: [n], from 0.
     """
     if probabilities.ndim == 2:
@@ -139,7 +139,7 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def called(probabilities: np.ndarray) -> np.ndarray:
-    """The predicted label: the most probable one, and the first of equals; with two labels, label 1 above one half.
+    """The predicted label: the most probable one, the first of equals. With two labels, it is 1 above one half.
 
     Args:
         probabilities: As for ``measure``.

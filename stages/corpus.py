@@ -1,8 +1,8 @@
-"""Turn labelled texts of your own into the format of the IMDB reviews: data/raw/<corpus>.npz, and its word index.
+"""Turn your labelled texts into the format of the IMDB reviews: data/raw/<corpus>.npz, and its word index.
 
 data/raw/<corpus>_about.json has the names of the labels and the rules that split a text into tokens. The files are read
-once to draw the test split, if they have none, once to find all faults and to count, and once for each split, which is
-written while it is read.
+once to draw the test split, if they have none, once to count words and find all faults, and once for each split, which
+is written while it is read.
 """
 
 import json
@@ -31,7 +31,7 @@ from sentiment.data.labelled import (
     plain_lines,
     rows,
 )
-from sentiment.data.survey import Placed, Survey, survey
+from sentiment.data.survey import LocatedRow, Survey, survey
 from sentiment.data.text import Normal, make_index
 from stages.common.command import command
 from stages.common.files import replacing, write_json, write_text
@@ -40,14 +40,14 @@ from stages.params import Corpus, read_corpus
 RAW = Path("data/raw")
 SPLITS = ("train", "test")
 WHOLE = "train and test"
-"""Name of the split of reviews that come without splits: the splits are drawn."""
+"""Name of the only split of files without splits, from which train and test are drawn."""
 
 Parts = dict[str, list[Path]]
 """The files or folders of each split."""
 
 
 def main(settings: Corpus, name: str) -> None:
-    """Write the corpus called ``name`` row by row; no split is ever in memory as a whole."""
+    """Write the corpus called ``name`` row by row, so that no split is in memory as a whole."""
     parts = find_parts(settings)
     check_keys(settings, name, parts)
     read = split_read(parts, settings)
@@ -74,8 +74,8 @@ def tokens_of(settings: Corpus) -> Normal:
     return Normal(settings.tokens, settings.lowercase, settings.symbols)
 
 
-def split_read(parts: Parts, settings: Corpus) -> Callable[[], Iterator[Placed]]:
-    """A function that reads every row with its split. If the reviews have no splits, the test split is drawn here."""
+def split_read(parts: Parts, settings: Corpus) -> Callable[[], Iterator[LocatedRow]]:
+    """A function that yields every row with its split. If the reviews have no splits, the test split is drawn here."""
     read = partial(read_rows, parts, settings)
     if WHOLE not in parts:
         return read
@@ -88,7 +88,7 @@ def find_parts(settings: Corpus) -> Parts:
     """The files or folders of each split, or of ``WHOLE`` alone if the reviews have no splits.
 
     Raises:
-        InputError: There is no file, or one that no function in ``READERS`` reads.
+        InputError: There is no file, or a file has a format that is not in ``READERS``.
     """
     path = Path(settings.reviews)
     parts: Parts = {WHOLE: [path]}
@@ -96,18 +96,18 @@ def find_parts(settings: Corpus) -> Parts:
         parts = {split: [path / name for name in settings.splits[split]] for split in SPLITS}
     elif path.is_dir():
         splits = {split: [entry for entry in sorted(path.iterdir()) if is_part(entry, split)] for split in SPLITS}
-        if many := next((found for found in splits.values() if len(found) > 1), None):
+        if many := next((entries for entries in splits.values() if len(entries) > 1), None):
             raise InputError(f"{path}: expected one {many[0].stem} split, got {' and '.join(map(str, many))}")
         if all(splits.values()):
             parts = splits
     if path.is_dir():
         read = {part.relative_to(path).parts[0] for part in chain(*parts.values()) if part != path}
         if read and (others := [name for name in sorted(os.listdir(path)) if name not in read]):
-            print(f"{path}: not read: {', '.join(others)}; `splits` names what is read")
+            print(f"{path}: not read: {', '.join(others)}; `splits` in params.yaml names the files to read")
     for part in chain(*parts.values()):
         if part.is_dir():
             names = sorted(os.listdir(part))
-            read = {found.name for value in settings.values if (found := labelled_part(part, value))}
+            read = {entry.name for value in settings.values if (entry := labelled_part(part, value))}
             if not all(labelled_part(part, value) for value, number in settings.values.items() if number is not None):
                 raise InputError(
                     f"{part}: expected a folder or file for each label, {' and '.join(settings.values)}, or train and"
@@ -152,26 +152,26 @@ def check_keys(settings: Corpus, name: str, parts: Parts) -> None:
 
 
 def is_part(path: Path, split: str) -> bool:
-    """True if an entry of a folder is a split: a folder or a file with its name."""
+    """True if a path is a folder or a file with the name of a split."""
     return path.name == split if path.is_dir() else path.name.partition(".")[0] == split and bool(format_of(path))
 
 
-def read_rows(parts: Parts, settings: Corpus) -> Iterator[Placed]:
-    """Every row with the split of its file, which may be ``WHOLE``, without the rows that are left out."""
+def read_rows(parts: Parts, settings: Corpus) -> Iterator[LocatedRow]:
+    """Every row with the split of its file, which may be ``WHOLE``. Rows with a label to leave out are skipped."""
     values, tokens = settings.values, tokens_of(settings)
     for split, paths in parts.items():
         for path in paths:
-            for place, cells in (read_folder if path.is_dir() else read_file)(path, settings):
+            for position, cells in (read_folder if path.is_dir() else read_file)(path, settings):
                 row = cells if isinstance(cells, Fault) else as_row(*cells, values, tokens)
                 if row is not None:
-                    yield place, split, row
+                    yield position, split, row
 
 
-def split_rows(read: Callable[[], Iterable[Placed]], cuts: list[int], seed: int) -> Iterator[Placed]:
-    """Rows that come without splits, each with the split that was drawn for it."""
-    for place, whole, row in read():
+def split_rows(read: Callable[[], Iterable[LocatedRow]], cuts: list[int], seed: int) -> Iterator[LocatedRow]:
+    """The rows of files without splits, each with the split that was drawn for it."""
+    for position, whole, row in read():
         split = whole if isinstance(row, Fault) else "test" if is_test(row, cuts, seed) else "train"
-        yield place, split, row
+        yield position, split, row
 
 
 def read_file(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Fault]]:
@@ -182,7 +182,7 @@ def read_file(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Fault
 
 
 def read_folder(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Fault]]:
-    """The reviews of the folder or file of each label, one per file or line, in the order of names.
+    """The reviews of the folder or file of each label: one per file or one per line, in the order of names.
 
     Hidden files are skipped.
     """
@@ -210,7 +210,7 @@ def check_rows(settings: Corpus, name: str, totals: Survey) -> None:
     """Print warnings about the texts.
 
     Raises:
-        InputError: More bad rows than are allowed, or a split that lacks a label.
+        InputError: There are more bad rows than allowed, or a split has no review with a label.
     """
     bad, shown = totals.kinds.total(), totals.faults
     if bad > len(shown):
@@ -229,7 +229,7 @@ def check_rows(settings: Corpus, name: str, totals: Survey) -> None:
     if totals.common:
         warnings.append(
             f"{totals.common:,} of {len(totals.labels['test']):,} test reviews are in the training split too, word for"
-            " word: scores will flatter the model"
+            " word: the metrics will be too high"
         )
     if totals.contradicting:
         warnings.append(f"{totals.contradicting:,} reviews have the words of another one with another label")
@@ -242,7 +242,7 @@ def check_rows(settings: Corpus, name: str, totals: Survey) -> None:
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def encode(rows: Iterable[Placed], split: str, index: dict[str, int]) -> Iterator[list[int]]:
+def encode(rows: Iterable[LocatedRow], split: str, index: dict[str, int]) -> Iterator[list[int]]:
     """The ranks of the words of each review of a split; words that the index lacks are dropped."""
     for _, drawn, row in rows:
         if drawn == split and isinstance(row, Row):

@@ -1,7 +1,7 @@
-"""Fill data/raw with the two raw files, from the first source that has the pinned bytes, and name their labels.
+"""Get the two raw files from the first source with the pinned bytes, and write the names of their labels.
 
-The sources: the file or folder that the environment variable ``IMDB_SOURCE`` names (if set, the only source); the
-object in DVC's cache that dvc.lock records; the Keras cache; the public addresses in ``params.yaml``.
+The sources are the object in DVC's cache that dvc.lock records, the Keras cache, and the public addresses in
+``params.yaml``. If the environment variable ``IMDB_SOURCE`` names a file or folder, it is the only source.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from stages.params import Download, Source, read_download
 RAW = Path("data/raw")
 REVIEWS, WORD_INDEX = "imdb.npz", "imdb_word_index.json"
 ABOUT = {"labels": ["negative", "positive"], "tokens": IMDB._asdict(), "language": "en"}
-"""Names of labels 0 and 1, rules that split a text into words, and language."""
+"""Names of labels 0 and 1, rules that split a text into words, and language of the reviews."""
 
 REMEDY = "set IMDB_SOURCE to a local copy, or run `make demo`, which needs none of the data"
 
@@ -51,15 +51,15 @@ def take_named(source: str, target: Path, pinned: Source) -> Path:
     """Copy ``target`` from the source that the user names, and return its path there.
 
     Raises:
-        InputError: It is not there, or has other bytes. No other source is tried, because the user named this one.
+        InputError: The file is missing, or has other bytes. No other source is tried, because the user named this one.
     """
     path = locate(source, target.name)
     try:
         take(target, pinned, partial(copy, path))
     except InputError as error:
-        remedy = "it is another file than params.yaml pins; bring the official one, or unset IMDB_SOURCE"
+        remedy = "params.yaml pins another file; use the official one, or unset IMDB_SOURCE"
         raise InputError(f"IMDB_SOURCE={source}: {path}: {error}; {remedy}") from None
-    except (OSError, ValueError) as error:  # the latter of a null byte in the path
+    except (OSError, ValueError) as error:  # a null byte in the path is a ValueError
         if getattr(error, "errno", None) in FULL:
             raise
         remedy = f"name a folder that holds {target.name}, or unset IMDB_SOURCE"
@@ -71,16 +71,16 @@ def take_first(target: Path, pinned: Source, settings: Download) -> str:
     """Copy ``target`` from DVC's cache, the Keras cache or the first address with the pinned bytes; return its name.
 
     Raises:
-        InputError: No source has them. The message has a line for each source, and the remedy.
+        InputError: No source has the pinned bytes. The message has a line for each source, and the remedy.
     """
     end, failures = time.monotonic() + settings.deadline, []
     for path in (dvc_cache(target), keras_cache() / target.name):
-        if path is not None and (place := _tried(target, pinned, str(path), partial(copy, path), failures)):
-            return place
+        if path is not None and (origin := _tried(target, pinned, str(path), partial(copy, path), failures)):
+            return origin
     for url in pinned.urls:
         fetch = partial(download, url, pinned.size, settings.timeout, settings.retries, end)
-        if place := _tried(target, pinned, url, fetch, failures):
-            return place
+        if origin := _tried(target, pinned, url, fetch, failures):
+            return origin
     raise InputError("\n".join([f"{target}: no source gave it", *failures, REMEDY]))
 
 
@@ -99,35 +99,35 @@ def _tried(target: Path, pinned: Source, origin: str, write: Callable[[Path], ob
 
 
 def take(target: Path, pinned: Source, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file, which is moved to ``target`` only if its bytes are the pinned ones.
+    """Call ``write`` with a temporary file, and move it to ``target`` if its bytes are the pinned ones.
 
     Raises:
         InputError: The bytes are not the pinned ones.
-        OSError: They could not be read or written; the errors of ``requests`` are among these.
+        OSError: The bytes could not be read or written; errors of ``requests`` are ``OSError`` too.
     """
     with replacing(target) as path:
         write(path)
         if (size := path.stat().st_size) != pinned.size:
             raise InputError(f"expected {pinned.size:,} bytes, found {size:,}")
-        if (found := sha256(path)) != pinned.sha256:
-            raise InputError(f"expected SHA-256 {pinned.sha256}, found {found}")
+        if (digest := sha256(path)) != pinned.sha256:
+            raise InputError(f"expected SHA-256 {pinned.sha256}, found {digest}")
 
 
 def download(url: str, size: int, timeout: float, retries: int, end: float, path: Path) -> None:
-    """Download ``url`` to ``path``. Temporary failures are followed by further tries, with growing pauses.
+    """Download ``url`` to ``path``. After a temporary failure it tries again, with growing pauses.
 
     Args:
         url: An address, http or https.
-        size: Number of bytes expected.
-        timeout: Seconds without a byte that count as a failure.
-        retries: Further tries after the first.
-        end: When to give up, however many bytes have come, by ``time.monotonic``.
+        size: Expected number of bytes.
+        timeout: Number of seconds without a byte after which a try has failed.
+        retries: Maximum number of further tries.
+        end: Time, by ``time.monotonic``, at which the download is given up.
         path: The file to write.
 
     Raises:
-        requests.RequestException: The last failure. After a refusal of the server there is no further try.
+        requests.RequestException: The last try failed, or the server refused a try, after which there is no other.
         InputError: The server sends more bytes than expected.
-        TimeoutError: The time is up.
+        TimeoutError: The time ``end`` has passed.
     """
     import requests  # here, so that a run that needs no network starts at once
 
@@ -154,21 +154,21 @@ def _body(url: str, size: int, timeout: float) -> bytes:
         response.raise_for_status()
         declared = response.headers.get("Content-Length", "")
         if declared.isdecimal() and "Content-Encoding" not in response.headers and int(declared[:20]) != size:
-            raise InputError(f"expected {size:,} bytes, and it declares {int(declared[:20]):,}")
+            raise InputError(f"expected {size:,} bytes, and the server declares {int(declared[:20]):,}")
         with tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar:
             for chunk in response.iter_content(1 << 16):
                 content += chunk
                 bar.update(len(chunk))
                 if len(content) > size:
-                    raise InputError(f"expected {size:,} bytes, and it gives more")
+                    raise InputError(f"expected {size:,} bytes, and the server sends more")
     return bytes(content)
 
 
 def _within(seconds: float, make: Callable[[], bytes]) -> bytes:
-    """Result of ``make()``, which runs in a thread, because a timeout of a socket starts again with each byte.
+    """The result of ``make()``, which runs in a thread, because the timeout of a socket restarts with each byte.
 
     Raises:
-        TimeoutError: It takes longer; its thread ends with the process.
+        TimeoutError: ``make()`` needs more time. Its thread ends with the process.
     """
     outcome = queue.SimpleQueue()
 
@@ -191,16 +191,16 @@ def _within(seconds: float, make: Callable[[], bytes]) -> bytes:
 
 
 def copy(source: Path, path: Path) -> None:
-    """Copy an ordinary file: a device or a pipe may never end."""
+    """Copy an ordinary file. A device or a pipe is refused, because it may have no end."""
     if source.exists() and not source.is_file():
         raise InputError("expected an ordinary file")
     copyfile(source, path)
 
 
 def locate(source: str, name: str) -> Path:
-    """Path of the file ``name``; ``source`` is its folder, the file or the other file, as a path or a file:// URL.
+    """Path of the file ``name``. ``source`` is its folder, or one of the two files, as a path or a file:// URL.
 
-    A relative path starts at the root of the user's repository, also if ``dvc exp run --temp`` runs in a copy of it.
+    A relative path is relative to the root of the user's repository, also if ``dvc exp run --temp`` runs in a copy.
 
     Raises:
         InputError: The URL does not name a file of this machine.
@@ -211,19 +211,19 @@ def locate(source: str, name: str) -> Path:
     if re.match("[a-z][a-z0-9+.-]+://", source, re.IGNORECASE):
         remedy = "name a folder, a file or a file:// URL, or unset IMDB_SOURCE to download"
         try:
-            scheme, host, place, *_ = urlsplit(source)
+            scheme, host, url_path, *_ = urlsplit(source)
         except ValueError as error:
             raise InputError(f"IMDB_SOURCE={source}: {error}; {remedy}") from None
         if scheme != "file" or host.lower() not in ("", "localhost"):
-            raise InputError(f"IMDB_SOURCE={source}: expected a place on this machine, got {scheme}://{host}; {remedy}")
-        source = url2pathname(place)
+            raise InputError(f"IMDB_SOURCE={source}: expected a path on this machine, got {scheme}://{host}; {remedy}")
+        source = url2pathname(url_path)
     path = Path(os.environ.get("DVC_ROOT", ""), os.path.expanduser(source))
     folder = path.parent if path.name in (REVIEWS, WORD_INDEX) and not path.is_dir() else path
     return folder / name
 
 
 def dvc_cache(target: Path) -> Path | None:
-    """The object in DVC's cache that dvc.lock records for ``target``; None where there is none."""
+    """The object in DVC's cache that dvc.lock records for ``target``, or ``None`` if there is none."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -259,7 +259,7 @@ def sha256(path: Path) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The innermost cause of a failure, shortened; ``requests`` wraps it in three other errors."""
+    """The message of the innermost cause of an error, shortened; ``requests`` wraps it in three other errors."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).split(" for url")[0]

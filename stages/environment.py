@@ -1,7 +1,7 @@
-"""Write data/environment.json: the architecture, and the versions of the locked packages that compute.
+"""Write data/environment.json: the architecture, and the locked versions of the packages that can change results.
 
-An upgrade of the compiler therefore makes training stale, and an upgrade of the linter makes only this stage stale.
-Another architecture should give the same bits; training runs again there to show it.
+So an upgrade of the compiler makes training stale, and an upgrade of the linter makes only this stage stale. Training
+runs again on another architecture, to show that the bits are the same there.
 """
 
 import platform
@@ -16,12 +16,12 @@ from stages.common.files import write_json
 COMPUTING = (
     "h5py",  # writes the weights
     "keras",  # writes the model file
-    "llvmlite",  # compiles, under numba
+    "llvmlite",  # compiles for numba
     "numba",  # compiles the arithmetic
-    "numpy",  # draws the first weights, the order of reviews and the dropout
-    "scikit-learn",  # trains n-gram models, scores
-    "scipy",  # counts n-grams; scores, under scikit-learn
-    "tensorflow",  # under Keras
+    "numpy",  # draws the initial weights, the order of reviews and dropout
+    "scikit-learn",  # trains n-gram models and computes metrics
+    "scipy",  # counts n-grams, and computes for scikit-learn
+    "tensorflow",  # computes for keras
 )
 
 
@@ -48,10 +48,10 @@ def installed_version(name: str) -> str:
 
 
 def locked_version(lock: str, name: str) -> str:
-    """The one version a requirements file pins a package to.
+    """The version of a package in a requirements file.
 
     Raises:
-        InputError: There is none, or one per Python: then bits could differ between Pythons.
+        InputError: There is no version, or there are several: bits could then differ between versions of Python.
 
     >>> locked_version("numpy==2.2.6 \\\\\\n    --hash=sha256:00\\n", "numpy")
     '2.2.6'

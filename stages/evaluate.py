@@ -17,10 +17,10 @@ from stages.common.splits import read_split
 from stages.params import IMDB, read_model
 
 WIDE = 0.2
-"""Width of the accuracy's interval above which the stage warns that the test split is too small."""
+"""Width of the 95% interval of the accuracy above which the stage warns that the test split is too small."""
 
 HARDLY = 0.1
-"""Share of the errors of always giving the commonest label that a model which has learned something avoids."""
+"""Minimum relative reduction of the error of always predicting the commonest label, below which the stage warns."""
 
 UPDATES = "a network may need more updates of its weights: raise train.epochs or lower train.batch"
 
@@ -31,7 +31,7 @@ def main(settings: ModelSettings, name: str) -> None:
         trained, about, _ = model.read(Path("models", name))
     except InputError as error:
         raise InputError(str(error).replace(model.REMEDY, f"`dvc repro train@{name}` makes it again")) from None
-    names, own = about["labels"], about["corpus"] != IMDB
+    names, own_corpus = about["labels"], about["corpus"] != IMDB
     reviews, labels = read_split(name, "test", len(names))
     if trained.parallel and launch():
         return
@@ -51,7 +51,7 @@ def main(settings: ModelSettings, name: str) -> None:
         curves = scoring.curves(labels, positive, bins, names)
     chance = scoring.chance(labels, figures["accuracy"])
     lines = remarks(figures | chance, reviews, called(positive), names)
-    if own:
+    if own_corpus:
         figures |= chance
     for curve, columns in curves.items():
         write_csv(Path("plots", name, f"{curve}.csv"), columns)
@@ -60,7 +60,7 @@ def main(settings: ModelSettings, name: str) -> None:
     write_json(Path("metrics", f"{name}.json"), figures | weights)
     print(" ".join(f"{figure} {value:.4f}" for figure, value in figures.items() if "/" not in figure))
     for line in lines:
-        if own or line.startswith("warning"):
+        if own_corpus or line.startswith("warning"):
             print(line)
 
 
@@ -70,7 +70,7 @@ def remarks(figures: dict[str, float], reviews: Reviews, predicted: np.ndarray, 
     Args:
         figures: Metrics by name, including those of ``scoring.chance``.
         reviews: The test reviews.
-        predicted: [reviews], the number of each predicted label.
+        predicted: [reviews], the predicted labels, from 0.
         names: Names of the labels.
     """
     low, high, commonest = (figures[f"accuracy_{name}"] for name in ("low", "high", "commonest"))

@@ -1,7 +1,7 @@
 """Turn raw reviews into arrays of word ids: data/<model>/{x,y,lengths}_{train,test}.npy.
 
-x has rows of ``pad.max_length`` ids. If that is null, x has all reviews end to end. lengths has the number of ids of
-each review, without padding.
+x has rows of ``pad.max_length`` ids. If ``pad.max_length`` is null, x has all reviews end to end. lengths has the
+number of ids of each review, without padding.
 """
 
 from pathlib import Path
@@ -19,14 +19,14 @@ SPLITS = ("train", "test")
 
 
 def main(settings: ModelSettings, name: str) -> None:
-    """Write the arrays of the model called ``name`` in blocks, so that no split is ever in memory as a whole."""
+    """Write the arrays of the model called ``name`` in blocks, so that no split is in memory as a whole."""
     labels = 2 if settings.corpus == IMDB else raw.MOST_LABELS
     folder, (max_length, vocabulary) = Path("data", name), (settings.pad.max_length, settings.pad.vocabulary)
     with (RAW / f"{settings.corpus}.npz").open("rb") as file:
         orders = padding.orders(*(raw.count(file, split) for split in SPLITS))
         for split, order in zip(SPLITS, orders, strict=True):
             blocks = (lengths for _, lengths in raw.reviews(file, split))
-            lengths = np.concatenate([np.zeros(0, np.int64), *blocks])[order] + 1  # the start id is one
+            lengths = np.concatenate([np.zeros(0, np.int64), *blocks])[order] + 1  # 1 for the start id
             kept = lengths if max_length is None else np.minimum(lengths, max_length)
             write_array(folder / f"y_{split}.npy", raw.labels(file, split, labels)[order])
             write_array(folder / f"lengths_{split}.npy", kept.astype(np.uint32))

@@ -1,7 +1,10 @@
 """Check params.yaml before any stage runs: DVC deletes a stage's outputs before it runs the stage's command.
 
-The output is the same for every valid file, so that no stage is stale because another's params changed. All stages
+``CHECKED`` is the same for every valid file, so that no stage is stale because another's params changed. All stages
 read their settings through this module, but only this stage depends on it: a schema cannot change a value.
+
+``PARTS`` has a text for each kind of model: the kinds that it is made of, and the digests of their files. So a change
+of a kind makes the models of kinds that are made of it stale, too.
 """
 
 import codecs
@@ -22,8 +25,8 @@ from stages.common.command import command
 from stages.common.files import write_text
 from stages.common.reader import load
 
-CHECKED = Path("data/params-checked.txt")
-TAKEN = ("raw", "noise")  # other folders beside those of the models have these names
+CHECKED, PARTS = Path("data/params-checked.txt"), Path("data/parts")
+TAKEN = ("raw", "parts", "noise")  # other folders beside those of the models have these names
 IMDB = "imdb"  # the corpus that the download stage makes
 REMEDY = "`git restore params.yaml` takes it back from Git"
 
@@ -144,7 +147,7 @@ class Evaluate(Section):
 def free(name: str) -> str:
     """Check the name of a model, which names folders and files too."""
     if name in TAKEN:
-        raise ValueError(f"no model can be called {name!r}, as data/raw and metrics/noise are folders; rename it")
+        raise ValueError(f"no model can be called {name!r}, as a folder in data or metrics has this name; rename it")
     return name
 
 
@@ -208,7 +211,9 @@ def _of_others(kind: str, line: re.Match) -> str:
     others = [other for other in kinds.NAMES if line[1] in keys_of(other)]
     if not others or kind in others:
         return line[0]
-    return f"{line[1]} is a key of kind {' and '.join(others)}, and this is kind {kind}; remove it"
+    *most, last = others
+    owners = f"the kinds {', '.join(most)} and {last}" if most else f"kind {last}"
+    return f"{line[1]} is a key of {owners}, and this is kind {kind}; remove it"
 
 
 def renamed(values: object, *at: str) -> list[str]:
@@ -344,28 +349,23 @@ def check_blocks(models: dict[str, ModelSettings]) -> None:
                 raise InputError(f"params.yaml: models.{name}: {error}") from None
 
 
-def check_parts(kind: str) -> None:
-    """Refuse a kind that is made of other kinds, one of which has changed since; see ``kinds.wide_deep.PARTS``.
-
-    Raises:
-        InputError: What its ``PARTS`` must say.
-    """
-    for part, written in getattr(kinds.find(kind), "PARTS", {}).items():
-        digest = sha256(Path(kinds.find(part).__file__).read_bytes()).hexdigest()[:16]
-        if digest != written:
-            raise InputError(
-                f"sentiment/kinds/{kind}.py: PARTS: expected {part!r}: {digest!r}, as {part}.py has changed, got"
-                f" {written!r}; write the new digest there, which makes the models of this kind stale"
-            )
+def write_parts(used: set[str]) -> None:
+    """Write to ``PARTS``, for each kind in use, the digests of its parts, as ``sha256sum`` does; delete other files."""
+    for kind in used:
+        digests = {part: sha256(file.read_bytes()).hexdigest() for part, file in kinds.parts(kind).items()}
+        lines = [f"{digest}  sentiment/kinds/{part}.py\n" for part, digest in digests.items()]
+        write_text(PARTS / f"{kind}.txt", "".join(lines) or "made of no other kind\n")
+    for path in PARTS.iterdir():
+        if path.name not in {f"{kind}.txt" for kind in used}:
+            path.unlink()
 
 
 def main(model: str | None) -> None:
-    """Check the file, and that it has the named model."""
+    """Check the file, and that it has the named model; write what a kind is made of."""
     params = read()
     models = params.models if model is None else {model: params.model(model)}
     check_blocks(models)
-    for kind in sorted({settings.architecture.kind for settings in models.values()}):
-        check_parts(kind)
+    write_parts({settings.architecture.kind for settings in params.models.values()})
     write_text(CHECKED, "params.yaml has every key, and each a value in its range\n")
 
 

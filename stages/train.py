@@ -1,7 +1,7 @@
-"""Train a model. models/<model>/ gets the model file, the settings that turn text into ids, and the table of layers.
+"""Train a model. Write the model file, the settings of its text, and the table of layers to models/<model>/.
 
-plots/<model>/history gets the metrics of each epoch, and plots/<model>/weights.csv a digest of the weights after each
-epoch, which shows in which epoch two trainings first differ.
+plots/<model>/history has the metrics of each epoch. plots/<model>/weights.csv has a digest of the weights after each
+epoch, which shows the first epoch in which two trainings differ.
 """
 
 import hashlib
@@ -34,13 +34,13 @@ ZIP = (zipfile.BadZipFile, zlib.error)
 
 
 class Checkpoint:
-    """The state after the last finished epoch in one file, which is used only with the inputs that it was made from."""
+    """A file with the state after the last finished epoch, used only if the inputs of the training are the same."""
 
     def __init__(self, path: Path, fingerprint: str):
         self.path, self.fingerprint = path, fingerprint
 
     def load(self) -> tuple[dict[str, np.ndarray] | None, list[dict]]:
-        """The state and the history so far; ``None`` and an empty list if there is no checkpoint to resume from."""
+        """The state and the history; ``None`` and an empty list if there is no checkpoint of the same inputs."""
         if not self.path.exists():
             return None, []
         try:
@@ -55,18 +55,18 @@ class Checkpoint:
             ) from None
 
     def save(self, state: dict[str, np.ndarray], history: list[dict]) -> None:
-        """Replace the checkpoint, whole or not at all."""
+        """Replace the checkpoint; the file is never half-written."""
         arrays = {f"state/{name}": array for name, array in state.items()}
         with replacing(self.path) as path, path.open("wb") as file:
             np.savez(file, fingerprint=self.fingerprint, history=json.dumps(history), **arrays)
 
     def remove(self) -> None:
-        """Delete the checkpoint: training has ended."""
+        """Delete the checkpoint after the end of the training."""
         self.path.unlink(missing_ok=True)
 
 
 def main(settings: ModelSettings, name: str) -> None:
-    """Train the model called ``name``; an interrupted run is resumed after its last finished epoch."""
+    """Train the model called ``name``. An interrupted training is resumed after its last finished epoch."""
     kind, train = kinds.find(settings.architecture.kind), settings.train
     if train.engine == "compiled" and kind.PARALLEL:
         if launch():
@@ -146,7 +146,7 @@ def train_on(
 
 
 def fingerprint(settings: str, *arrays: np.ndarray) -> str:
-    """A hash of everything that a training depends on: settings, data, the project's imported code, and packages."""
+    """A hash of everything that a training depends on: settings, data, the project's code, and packages."""
     versions = [version(name) for name in COMPUTING]
     seen = hashlib.sha256(f"{versions} {settings}".encode())
     for array in arrays:
@@ -158,7 +158,7 @@ def fingerprint(settings: str, *arrays: np.ndarray) -> str:
 
 
 def write_history(folder: Path, history: list[dict]) -> None:
-    """Write the metrics of the epochs as DVCLive's callbacks do; to import DVCLive takes longer than an epoch may."""
+    """Write the metrics of the epochs in DVCLive's format. Importing DVCLive can take longer than an epoch."""
     last: dict[str, dict[str, float]] = {}
     for key in dict.fromkeys(key for epoch in history for key in epoch["metrics"]):
         split, name = ("eval", key[4:]) if key.startswith("val_") else ("train", key)

@@ -49,7 +49,7 @@ def main(name: str, run: Run) -> None:
     ids = reviews(network.length, network.words.vocabulary, max(run.batch * run.updates, run.predictions))
     say(name, "first", digest(trainer.state()["weights"]))
     for number, rows in enumerate(np.split(ids[: run.batch * run.updates], run.updates)):
-        groups = network.deal(rows, run.shards, own=shards.own)
+        groups = network.deal(rows, run.shards, tasks_of=shards.tasks_of)
         positive = trainer.find_gradient(groups, groups.order % labels, number)
         trainer.update(number)
         say(name, number, digest(trainer.state()["weights"]), digest(positive))

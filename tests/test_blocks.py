@@ -13,11 +13,11 @@ from numba.core.dispatcher import Dispatcher
 
 from benchmarks import cases
 from benchmarks.cases import CASES, EDGES, Sizes, cnn_lstm_of, plain, reviews, to_layers
-from sentiment import InputError
+from sentiment import InputError, network
 from sentiment.engine import shards as module
 from sentiment.engine.blocks import lstm
 from sentiment.engine.blocks.dropout import Dropout, factors
-from sentiment.engine.matrices import product
+from sentiment.engine.matrices import continue_product, product
 from sentiment.engine.network import Network
 from sentiment.engine.trainer import DRAWS, CompiledPredictor, CompiledTrainer, predict
 from sentiment.keras import archive, backend
@@ -134,6 +134,18 @@ def test_the_bits_of_a_prediction_depend_on_no_other_review(case):
     np.testing.assert_array_equal(together, predict(plain_layers, weights, ids, batch=33))
 
 
+@every_case
+@pytest.mark.parametrize("sizes", [Sizes(), EDGES[2], EDGES[8]], ids=str)
+def test_reviews_that_are_alike_have_the_bits_of_each_alone(case, sizes):
+    """Some are the same, some have one word made unknown; what is the same in neighbours is computed once."""
+    plain_layers, ids = plain(case, sizes), np.repeat(reviews(sizes, 6), 12, axis=0)
+    for at, row in enumerate(ids):
+        row[row == row[-1 - at % 9]] = min(2, row[-1 - at % 9])
+    model = CompiledModel(plain_layers, Network(plain_layers).first_weights(2) * 3)
+    alone = [predict(plain_layers, model.weights, row[None], batch=1) for row in ids]
+    np.testing.assert_array_equal(model.predict(ids, batch=64), np.concatenate(alone))
+
+
 def keras_effects(model, row, words):
     """The effect of each word in float64: Keras's slope of the log-odds times the change of the pooled outputs."""
     x = tf.constant(np.concatenate([row[None], np.where(row == words[:, None], 2, row)]).astype("i4"))
@@ -164,6 +176,30 @@ def test_the_estimated_effect_of_a_word_is_keras_s_slope_times_the_change_of_the
         np.testing.assert_allclose(found, keras_effects(model, row, words), atol=3e-6)
     _, alone = CompiledPredictor(plain_layers, weights, batch=1, explains=True).explain(ids[-1:])
     np.testing.assert_array_equal(alone[0], effects[-1])
+
+
+@pytest.mark.parametrize("case", ["lstm", "bidirectional, maximum", "softmax"])
+def test_an_effect_is_the_fall_of_the_probability_without_the_word_in_a_review_of_few_words_of_each(case, monkeypatch):
+    plain_layers, ids = plain(case, Sizes()), reviews(Sizes(), 40)
+    ids[5, -3:] = ids[6, -3:] = 44, 9, 44  # a word that stands there twice
+    monkeypatch.setattr(network, "MORE", 2)
+    monkeypatch.setattr(network, "TOGETHER", 50)  # reviews of which some words are in the next part
+    model = CompiledModel(plain_layers, Network(plain_layers).first_weights(2) * 3)
+
+    def effect(row, word):
+        before, after = (model.predict(each[None], batch=1)[0] for each in (row, np.where(row == word, 2, row)))
+        label = before.argmax() if before.shape else ()
+        return float(before[label] - after[label])
+
+    expected = [{(word,): effect(row, word) for word in np.unique(row[row > 2]).tolist()} for row in ids]
+    positive, every = model.explain(ids, batch=7, count=-1)
+    np.testing.assert_array_equal(positive, model.predict(ids, batch=40))
+    assert [dict(effects) for effects in every] == expected
+    _, some = model.explain(ids, batch=7, count=1)
+    assert {len(effects) for effects in some} == {0, 1, 2, 3, 4, 5, 6}
+    for effects, right in zip(some, expected, strict=True):
+        assert dict(effects).items() <= right.items()
+        assert len(effects) == min(len(right), 6)
 
 
 def test_where_the_rest_of_the_network_is_linear_the_estimate_is_the_effect():
@@ -204,10 +240,11 @@ def test_the_number_of_threads_leaves_the_bits_alone(case, monkeypatch):
 
 
 def test_no_kernel_is_compiled_twice(monkeypatch):
-    """But the product, whose matrices lie in memory in three ways."""
+    """But the products, whose matrices lie in memory in three ways."""
     monkeypatch.setattr(lstm._backward, "_cache", NullCache())  # or the kernels that it calls are not compiled
     modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
-    kernels = {kernel for names in modules for kernel in names.values() if isinstance(kernel, Dispatcher)} - {product}
+    kernels = {kernel for names in modules for kernel in names.values() if isinstance(kernel, Dispatcher)}
+    kernels -= {product, continue_product}
     for kernel in kernels:
         kernel._reset_overloads()  # of other tests
     for case in ("dense", "softmax"):

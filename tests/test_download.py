@@ -247,7 +247,7 @@ def test_a_drip_ends_at_the_deadline_and_no_byte_of_it_is_kept(server):
 @pytest.mark.parametrize("body", ["endless", CONTENT["imdb.npz"] + b"x", CONTENT["imdb.npz"][:-1], b"<html>"], ids=len)
 def test_a_body_of_another_length_is_given_up_at_once_and_asked_for_once(server, body):
     server.scripts = {"/a": [body]}
-    with pytest.raises(InputError, match=r"expected 140,000 bytes, and it (gives more|declares )"):
+    with pytest.raises(InputError, match=r"expected 140,000 bytes, and the server (sends more|declares )"):
         run(server.url("/a"))
     assert server.requests == ["/a"]
     assert raw_lacks_reviews()
@@ -358,7 +358,7 @@ def test_a_named_source_elsewhere_is_told_what_it_may_be(monkeypatch, source):
     assert (
         str(caught.value)
         .lower()
-        .startswith(f"imdb_source={source.lower()}: expected a place on this machine, got {host.lower()}")
+        .startswith(f"imdb_source={source.lower()}: expected a path on this machine, got {host.lower()}")
     )
     assert "name a folder, a file or a file:// URL, or unset IMDB_SOURCE" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -381,7 +381,7 @@ def test_a_named_source_with_other_bytes_is_an_error_and_stays_as_it_is(tmp_path
     monkeypatch.setenv("IMDB_SOURCE", str(mine))
     with pytest.raises(InputError) as caught:
         run()
-    for part in (str(mine), SHA256["imdb.npz"], hashlib.sha256(OTHER).hexdigest(), "bring the official one"):
+    for part in (str(mine), SHA256["imdb.npz"], hashlib.sha256(OTHER).hexdigest(), "use the official one"):
         assert part in str(caught.value)
     assert "name a folder" not in str(caught.value)
     assert "\n" not in str(caught.value)

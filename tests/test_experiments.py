@@ -11,7 +11,7 @@ import pytest
 
 from experiments import compare, folds
 from experiments.compare import LINE, SIZE, Point, Run, chart, draw, label_heights, mistakes, paired, summarize, table
-from experiments.folds import deal, near
+from experiments.folds import assign_folds, near
 from sentiment import InputError
 from sentiment.data import padding, raw
 from stages.params import parse
@@ -130,7 +130,7 @@ def test_a_launcher_is_for_the_folds_of_n_gram_models(project, tmp_path):
     films.write_text("".join(f"{number}\n" for number in range(300)))
     done = run(project, "folds", NAMES[0], "--films", str(films), **on(2))
     assert done.returncode == 3
-    assert done.stderr == f"error: LAUNCHER: {NAMES[0]} is a network, and those are tried in one process; unset it\n"
+    assert done.stderr == f"error: LAUNCHER: {NAMES[0]} is a network, which is trained in one process; unset LAUNCHER\n"
 
 
 @NEEDS_MPI
@@ -174,12 +174,12 @@ def test_a_wrong_request_is_refused_in_one_line(project, monkeypatch, module, ar
     assert "\n" not in str(refused.value)
 
 
-def test_folds_keep_films_whole_or_cut_them_and_deal_out_every_review():
+def test_folds_keep_films_whole_or_cut_them_and_have_every_review():
     films = np.arange(600) // 5
-    dealt = deal(films, 4, seed=1)
-    assert all(len(set(dealt["whole"][films == film])) == 1 for film in range(120))
-    assert any(len(set(dealt["cut"][films == film])) > 1 for film in range(120))
-    assert all(set(kind) == {0, 1, 2, 3} for kind in dealt.values())
+    assigned = assign_folds(films, 4, seed=1)
+    assert all(len(set(assigned["whole"][films == film])) == 1 for film in range(120))
+    assert any(len(set(assigned["cut"][films == film])) > 1 for film in range(120))
+    assert all(set(kind) == {0, 1, 2, 3} for kind in assigned.values())
 
 
 def test_what_is_held_out_is_not_trained_on(monkeypatch):

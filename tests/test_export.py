@@ -266,7 +266,7 @@ def test_a_file_is_the_reruns_or_what_the_commit_recorded_of_the_model_or_differ
     ]  # fmt: skip
     found = {name: found[-1] for name, _, found in rows if found}
     assert (found["less"], found["keras/__init__.py"]) == ("only the rerun has it", "only the folder has it")
-    assert found["model.keras"] == "it is what the commit recorded, whose bytes are free"
+    assert found["model.keras"] == "it is the file that the commit recorded; the bytes of a rerun may differ"
     rows = compare_files(here, again, Settings({"*": 0.01}), is_recorded=False)
     assert dict((name, verdict) for name, verdict, _ in rows)["model.keras"] == DIFFERENT
     assert compare_files(here, here, Settings(), is_recorded=False) == [(name, IDENTICAL, []) for name in sorted(here)]
@@ -281,9 +281,9 @@ def test_the_card_says_what_the_model_is_and_does():
     recipe = {"command": "make tea", "files": {"model.keras": ""}}
     said = card("tiny", about, recipe, metrics, {"loss": {"std": 0.01239}}, layers="one layer\n", **more)
     plain = " ".join(said.split())
-    assert "`probability` is that of `good`; a text without" in plain
+    assert "`probability` is that of `good`. For a text without any word" in plain
     assert "`cnn_lstm` with 12,345 parameters that says whether a text is bad or good. It reads the last 70" in plain
-    assert "knows 500 words by name" in plain
+    assert "knows 500 words; all rarer ones count as one unknown word." in plain
     assert "| accuracy | 0.7500 |  |\n| loss | 0.5000 | 0.0124 |\n\n" in said
     assert "\none layer\n" in said
     front = yaml.safe_load(said.split("---")[1])

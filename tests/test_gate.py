@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Thread
+from typing import IO, ClassVar
 
 import pytest
+from checks.judge import Judge
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from checks import tree
 from checks.findings import Finding, Kind, Report, as_annotations, as_json, as_markdown, as_text, few
 from checks.gate import gate, main
+from checks.reading import OpenFile, ReadOnlyRepo
 from tests.repositories import Change, call, clone, commit, create, git, inside, repro, run, surrounded, write
 
 PROJECT = {
@@ -313,7 +316,7 @@ CASES = {
         [],
         {"i": "1\n"},
         after=later(edit("dvc.yaml", "a: {cmd", "a: {frozen: true, cmd"), put("i", "2\n")),
-        notes=["frozen, so not judged: a"],
+        notes=["frozen, so not checked: a"],
     ),
     "a stage that always runs": Case(
         "stages: {a: {cmd: cp i o, always_changed: true, deps: [i], outs: [o]}, b: {cmd: echo}}\n", [], {"i": "1\n"}
@@ -470,6 +473,21 @@ CASES = {
     "line ends of a result": Case(
         ONE.replace("[o]", "[{o: {cache: false}}]"), ["line ends: a: o"], {"i": "1\r\n", ".gitattributes": "o text\n"}
     ),
+    "data whose .dvc file Git keeps and ignores": Case(
+        ONE.replace("[i]", "[raw/i]"),
+        ["untracked: a: raw/i"],
+        {"raw/i": "1\n", "i": "1\n"},
+        ("raw/i",),
+        after=put(".gitignore", "/o\nraw/\n"),
+        notes=["Git ignores these, so DVC does not read them: raw/i.dvc"],
+    ),
+    "a pipeline that Git keeps and ignores": Case(
+        ONE,
+        [],
+        {"i": "1\n", "s/dvc.yaml": ONE.replace("i", "j"), "s/j": "1\n"},
+        after=later(put("s/j", "2\n"), put(".gitignore", "/o\ns/\n")),
+        notes=["Git ignores these, so DVC does not read them: s/dvc.yaml"],
+    ),
     "data that Git keeps too": Case(
         ONE, ["inconsistent: a: o"], {"i": "1\n"}, after=later(put("o", "2\n"), put(".gitignore", ""))
     ),
@@ -596,7 +614,7 @@ def test_stages_of_one_cause_share_a_line_with_their_count(copy, tmp_path):
     put("src/a.py", "more\n")(copy)
     report = gate(copy)
     text = as_text(report).splitlines()
-    assert text[0].startswith("stale: 2 stages: src: its content is another: recorded ")
+    assert text[0].startswith("stale: 2 stages: src: its content differs: recorded ")
     assert text[1] == "note: --verbose names each stage and file"
     assert [line.split(":")[1] for line in as_text(report, verbose=True).splitlines()[:2]] == [" train@m", " train@n"]
     assert len(json.loads(as_json(report))["findings"]) == 2
@@ -768,7 +786,7 @@ def test_a_line_shows_both_sides_and_the_worst_finding_is_the_exit_code(copy, ca
     *said, stale, inconsistent, last = capsys.readouterr().out.splitlines()
     assert [re.sub(r"\b[0-9a-f]{8}\b", "", line) for line in said] == [
         "stale: train@m: params.yaml: models.m.seed: recorded 1, found 9",
-        "inconsistent: train@m: m.txt: its content is another: recorded  of 8 bytes, found  of 4 bytes",
+        "inconsistent: train@m: m.txt: its content differs: recorded  of 8 bytes, found  of 4 bytes",
     ]
     assert [stale.partition(":")[0], inconsistent.partition(":")[0]] == ["stale", "inconsistent"]
     assert last == "3 stages: 1 stale, 1 inconsistent"
@@ -843,6 +861,21 @@ def test_a_file_is_hashed_once_however_many_stages_read_it(tmp_path, monkeypatch
     monkeypatch.setattr(tree, "file_md5", lambda file, **options: hashed.append(file) or original(file, **options))
     assert found(folder) == []
     assert len(hashed) == len(set(hashed)) == 2
+
+
+def test_a_dvc_file_is_read_once(tmp_path):
+    class Recording(OpenFile):
+        opened: ClassVar[list[str]] = []
+
+        def open(self, path: str, *arguments, **options) -> IO:
+            self.opened.append(Path(path).name)
+            return super().open(path, *arguments, **options)
+
+    folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": ONE}, ("i",))
+    repro(folder)
+    with ReadOnlyRepo(str(folder), Recording()) as repo:
+        Judge(repo, folder, Report()).judge()
+    assert Recording.opened.count("i.dvc") == 1
 
 
 @pytest.fixture(scope="module")
@@ -924,7 +957,10 @@ def test_a_remote_on_the_web_is_asked_and_one_that_is_down_is_no_verdict(pushed,
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ("[core]\n    remote = c\n['remote \"c\"']\n    url = ck://x\n", "remote c: expected one of a scheme that DVC"),
+        (
+            "[core]\n    remote = c\n['remote \"c\"']\n    url = ck://x\n",
+            "remote c: expected one in .dvc/config with a scheme",
+        ),
         (
             "[core]\n    remote = c\n['remote \"c\"']\n    url = oss://x/y\n",
             "remote c: expected DVC's plugin for oss://",

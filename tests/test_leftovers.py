@@ -51,7 +51,7 @@ def test_a_cut_record_is_taken_back_from_git_or_removed(project, capsys, part):
     Path("dvc.lock").write_text(part)
     leftovers.main()
     assert Path("dvc.lock").read_text() == "schema: '2.0'\n"
-    assert "dvc.lock: taken back from Git" in capsys.readouterr().out
+    assert "dvc.lock: restored from Git" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at another process")
@@ -63,7 +63,7 @@ def test_nothing_is_removed_while_a_dvc_runs_here_and_one_elsewhere_is_no_hindra
     with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         if here:
-            with pytest.raises(InputError, match=rf"let the DVC that runs here end \(process {process.pid}\)"):
+            with pytest.raises(InputError, match=rf"wait for the DVC that runs here \(process {process.pid}\)"):
                 leftovers.main()
         else:
             leftovers.main()

@@ -8,6 +8,8 @@ import random
 import re
 import shutil
 import sys
+import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,11 @@ FORMS = {  # the file's name and content, the rows in it, and keys that are foun
     "three classes": ("a.csv", table(ROWS), ROWS, {"format": "csv", "separator": ",", "header": True}),
     "Korean TSV": ("a.tsv", table(KOREAN, encoding="cp949", delimiter="\t"), KOREAN, {"encoding": "cp949"}),
     "byte order mark": ("a.csv", table(KOREAN, encoding="utf-8-sig"), KOREAN, {"encoding": "utf-8", "text": "text"}),
+    "texts of several lines, each with a comma": (
+        "a.csv", table([(f"{text}\n{text}\nso, {text.replace(',', '')}", label) for text, label in ROWS],
+                       lineterminator="\n"),
+        [(f"{text}\n{text}\nso, {text.replace(',', '')}", label) for text, label in ROWS], {"quoting": True},
+    ),
     "UTF-16": ("a.csv", table(KOREAN, encoding="utf-16", delimiter=";"), KOREAN, {"encoding": "utf-16"}),
     **{
         f"{encoding} without a mark": ("a.csv", table(CAFE, encoding=encoding), ROWS, {"encoding": encoding})
@@ -75,6 +82,10 @@ FORMS = {  # the file's name and content, the rows in it, and keys that are foun
     "JSON array": (
         "a.json", json.dumps([{"text": text, "label": n % 2 > 0} for n, text in enumerate(TEXTS)]).encode(),
         [(text, str(n % 2 > 0).lower()) for n, text in enumerate(TEXTS)], {"format": "json"},
+    ),
+    "JSON object with an array, in one line": (
+        "a.json", json.dumps({"n": 36, "rows": [{"text": text, "label": label} for text, label in ROWS]}).encode(),
+        ROWS, {"format": "json"},
     ),
     "label lines": (
         "a.txt", "".join(f"__label__{label} {text}\n" for text, label in ROWS).encode(),
@@ -127,9 +138,18 @@ def test_several_columns_that_could_be_the_label_are_named_with_the_option(tmp_p
     assert look(Path("a.csv"), Options(label="second"))["label"] == "second"
 
 
-def test_stars_become_two_labels_and_the_middle_is_left_out_unless_five_are_asked_for():
-    from collections import Counter
+def test_a_header_without_rows_is_called_that(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\n")
+    with pytest.raises(InputError, match="no rows below the header"):
+        look(tmp_path / "a.csv", Options())
 
+
+def test_values_that_differ_in_spaces_around_them_are_one_label():
+    found = label_keys(Counter({"good": 9, " good": 1, "bad ": 3, "odd": 1}), {}, Options())
+    assert found == {"labels": {"bad": ["bad "], "good": ["good", " good"]}, "leave_out": ["odd"]}
+
+
+def test_stars_become_two_labels_and_the_middle_is_left_out_unless_five_are_asked_for():
     counts = Counter(dict.fromkeys("12345", 9))
     assert label_keys(counts, {"label": "stars"}, Options()) == {
         "labels": {"negative": ["1", "2"], "positive": ["4", "5"]}, "leave_out": ["3"]
@@ -139,7 +159,7 @@ def test_stars_become_two_labels_and_the_middle_is_left_out_unless_five_are_aske
     assert label_keys(counts, {"label": "topic"}, Options(labels="low=1+2,high=5")) == {
         "labels": {"low": ["1", "2"], "high": ["5"]}, "leave_out": ["3", "4"]
     }  # fmt: skip
-    with pytest.raises(InputError, match="'6' is no value"):
+    with pytest.raises(InputError, match="'6' is not in the label column"):
         label_keys(counts, {}, Options(labels="1,6"))
 
 
@@ -212,9 +232,11 @@ def test_the_command_writes_what_is_valid_and_says_nothing_would_change_when_run
     rows = [(" ".join(drawn.choices([*words[label], "film", "cast"], k=9)), label) for _, label in ROWS * 3]
     Path("mine.csv").write_bytes(table(rows, delimiter="\t"))
     monkeypatch.setattr(sys, "argv", ["corpora", "mine.csv", "--separator", "tab", "--compare"])
+    monkeypatch.setattr(recommend, "TEXTS", 60)
     command.main()
     printed = capsys.readouterr().out
     assert "label 'mixed': 36 rows" in printed
+    assert "choosing a model on 60 texts of the training split\n" in printed
     assert re.search(r"(?m)^reference on .*\n  \d\.\d{4}  (words, 1 to 2|characters, 1 to 4)\n  \d\.\d{4}  \w", printed)
     assert """  echo '"mine.csv" -text' >> .gitattributes""" in printed
     text = Path("params.yaml").read_text(encoding="utf-8")
@@ -278,6 +300,18 @@ def test_a_file_outside_the_repository_is_refused(tmp_path, monkeypatch):
         command.relative(Path("../a.csv"))
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [*((name, "the name is taken") for name in ("imdb", "raw", "noise")), ("small", "name under models alone")],
+)
+def test_a_name_that_is_taken_is_refused_before_the_file_is_read(tmp_path, monkeypatch, name, reason):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["corpora", f"{name}.csv"])
+    with pytest.raises(InputError, match=f"NAME={name}: .*{reason}"):
+        command.main()
+
+
 def test_texts_without_spaces_get_characters_and_the_best_of_the_folds_comes_first():
     drawn = random.Random(2)
     texts = ["".join(drawn.choices("坏差脏糟" if n % 2 else "好棒赞美", k=2) + drawn.choices("的是了在", k=6))
@@ -304,6 +338,23 @@ def test_the_model_is_chosen_on_the_training_split_alone(tmp_path, monkeypatch):
         ([index[word] for word in words(clean(text, tokens=tokens), tokens)], label) for text, label in seen
     ] == written
     assert len(seen) == 27
+
+
+def test_a_file_is_counted_and_a_part_of_it_drawn_without_its_texts_in_memory(monkeypatch):
+    monkeypatch.setattr(recommend, "TEXTS", 100)
+    monkeypatch.setattr(recommend, "SCRIPT_TEXTS", 100)
+    rows = [("good" if number % 4 else "bad", number) for number in range(10_000)]
+    tracemalloc.start()
+    counted = command.count((label, f"{number:1000}") for label, number in rows)
+    drawn = recommend.some((f"{number:1000}", number) for _, number in rows)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000  # the texts have ten
+    assert counted.values == {"bad": 2500, "good": 7500}
+    assert [*counted.lengths] == [1000] * 10_000
+    numbers = {number for _, number in drawn}
+    assert len(numbers) == len(drawn) == 100
+    assert 4000 < sum(numbers) / 100 < 6000  # of all parts of the file alike
 
 
 def test_a_fold_is_scored_by_a_model_that_has_not_seen_it():

@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from sentiment import InputError
 from sentiment.data import ngrams
-from sentiment.data.ngrams import BITS, LONGEST, bits_for
+from sentiment.data.ngrams import BITS, MAX_N, bits_for
 from sentiment.data.padding import FIRST_WORD, START, UNKNOWN, Ragged, words_of
 from sentiment.data.text import decode
 from sentiment.engine.functions import log
@@ -55,7 +55,7 @@ def columns_of(vectorizer, grams) -> list[int]:
     return [vectorizer.vocabulary_[decode(ngrams.words(gram), INDEX)] for gram in grams]
 
 
-@given(st.integers(1, 12), st.integers(1, LONGEST), st.integers(0, 2**31))
+@given(st.integers(1, 12), st.integers(1, MAX_N), st.integers(0, 2**31))
 def test_the_counts_are_those_counted_by_hand(reviews, longest, seed):
     reviews = make(reviews, seed)
     expected = [by_hand(review, longest) for review in split(reviews)]

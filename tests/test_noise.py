@@ -78,7 +78,7 @@ def test_runs_on_two_processes_after_one_that_failed_and_some_from_elsewhere_giv
     elsewhere = project.tool("benchmarks.noise", GRAMS, *two, "--first", "2", **launched)
     kept = project.folder / ".checkpoints/noise" / git(project.folder, "rev-parse", "HEAD")[:12] / GRAMS
     folder = kept.relative_to(project.folder)
-    assert elsewhere.stdout == f"kept in {folder}: copy it where the seeds from 1 on are measured\n"
+    assert elsewhere.stdout == f"kept in {folder}: copy this folder to the machine that measures from seed 1\n"
     assert [path.name for path in kept.iterdir()] == ["2.json"]
     failed = project.tool("benchmarks.noise", GRAMS, *two, code=1, **launched, IMDB_SOURCE="nowhere")
     faults = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
@@ -133,7 +133,7 @@ def test_models_called_as_truths_of_yaml_keep_their_names_where_params_yaml_is_w
             [GRAMS, "--engine", "keras"],
             f"params.yaml: models.{GRAMS}.train.engine = 'keras': expected one of 'compiled', 'scikit-learn'",
         ),
-        ([MODEL, "--seeds", "1"], "seeds: expected at least 2, since one run has no spread, got 1"),
+        ([MODEL, "--seeds", "1"], "seeds: expected at least 2, because one run has no standard deviation, got 1"),
         (
             [MODEL, "--seeds", "3"],
             f"seeds: expected at least the 4 that metrics/noise/{MODEL}.json has, got 3; "

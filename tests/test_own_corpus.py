@@ -197,7 +197,7 @@ def test_a_corpus_whose_reviews_and_labels_differ_in_number_is_refused():
             raw.write(io.BytesIO(), {"train": ([[1]] * count, np.array([0, 1]))})
 
 
-LONG = "w" * (labelled.LONGEST + 1)
+LONG = "w" * (labelled.MAX_TEXT_CHARACTERS + 1)
 BAD = {  # the line after three good rows and one of two lines, so that it is the sixth after the header
     "unknown label": (b"a film,Good\n", "unknown label: 'Good', expected 'bad' or 'good'"),
     "label with a space": (b"a film,good \n", "unknown label: 'good ', expected"),

@@ -3,15 +3,17 @@ import functools
 import hashlib
 import json
 import re
-from pathlib import Path
+import shutil
+import subprocess
+import sys
 
 import pytest
 
-from sentiment import InputError, kinds
+from sentiment import InputError
 from sentiment.kinds import cnn_lstm
 from sentiment.schema import Pad
 from stages.common.reader import load
-from stages.params import check_parts, parse, read_corpus, read_model
+from stages.params import parse, read_corpus, read_model, write_parts
 from tests.conftest import ROOT
 
 OWN = """corpora:
@@ -126,12 +128,13 @@ FAULTS = {
     "a key of another kind": (
         "      longest: 1",
         "      units: 50\n      longest: 1",
-        "architecture.units is a key of kind cnn_lstm and gru and wide_deep, and this is kind ngrams; remove it",
+        "architecture.units is a key of the kinds cnn_lstm, gru and wide_deep, and this is kind ngrams; remove it",
     ),
     "a key of n-grams": (
         "      filters: 32",
         "      min_df: 2\n      filters: 32",
-        "models.small.architecture.min_df is a key of kind ngrams and wide_deep, and this is kind cnn_lstm; remove it",
+        "models.small.architecture.min_df is a key of the kinds ngrams and wide_deep, and this is kind cnn_lstm;"
+        " remove it",
     ),
     "longer n-grams than there are": ("longest: 3", "longest: 6", "models.tfidf-3.architecture.longest = 6"),
     "unknown loss": ("loss: squared_hinge", "loss: tree", "models.nbsvm-1.train"),
@@ -397,17 +400,38 @@ def test_the_sum_of_two_models_on_three_labels_is_refused_and_on_two_is_not():
         parse(two.replace("[bad, good]", "[bad, good, dull]"))
 
 
-@pytest.mark.parametrize("kind", kinds.NAMES)
-def test_a_kind_made_of_others_has_their_digests_and_is_refused_if_one_has_changed(kind, tmp_path, monkeypatch):
-    """A stage depends on the file of its own kind alone."""
-    check_parts(kind)
-    for part in getattr(kinds.find(kind), "PARTS", {}):
-        changed = tmp_path / f"{part}.py"
-        changed.write_bytes(Path(kinds.find(part).__file__).read_bytes() + b"\n")
-        digest = hashlib.sha256(changed.read_bytes()).hexdigest()[:16]
-        with monkeypatch.context() as patched:
-            patched.setattr(kinds.find(part), "__file__", str(changed))
-            with pytest.raises(
-                InputError, match=f"PARTS: expected '{part}': '{digest}', as {part}.py has changed, got"
-            ):
-                check_parts(kind)
+IMPORTS = {
+    "from_package": "from sentiment.kinds import gru as other\n",
+    "from_kind": "from sentiment.kinds.gru import build\n",
+    "whole": "import sentiment.kinds.gru\n",
+    "relative": "from . import gru\n",
+    "relative_from_kind": "from .gru import build\n",
+    "in_a_function": "def make():\n    from sentiment.kinds import gru\n",
+    "through_another": "from sentiment.kinds import whole\n",
+    "in_a_circle": "from sentiment.kinds import gru, in_a_circle\n",
+    "none": "from sentiment.data import ngrams\nimport gru\n",
+}
+
+
+def test_a_kind_is_made_of_the_kinds_that_it_imports_in_whatever_form(tmp_path):
+    shutil.copytree(ROOT / "sentiment", tmp_path / "sentiment", ignore=shutil.ignore_patterns("__pycache__"))
+    for kind, text in IMPORTS.items():
+        (tmp_path / f"sentiment/kinds/{kind}.py").write_text(text)
+    code = "import json; from sentiment.kinds import NAMES, parts; print(json.dumps({k: [*parts(k)] for k in NAMES}))"
+    found = json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, text=True))
+    expected = {kind: ["gru"] for kind in IMPORTS} | {"through_another": ["gru", "whole"], "none": []}
+    alone = {"cnn_lstm": [], "gru": [], "ngrams": [], "wide_deep": ["cnn_lstm", "ngrams"]}
+    assert found == expected | alone
+
+
+def test_the_digests_of_what_a_kind_is_made_of_are_written_for_the_kinds_in_use_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_parts({"gru", "wide_deep"})
+    files = [f"sentiment/kinds/{part}.py" for part in ("cnn_lstm", "ngrams")]
+    lines = [f"{hashlib.sha256((ROOT / file).read_bytes()).hexdigest()}  {file}" for file in files]
+    assert {path.name: path.read_text().splitlines() for path in (tmp_path / "data/parts").iterdir()} == {
+        "gru.txt": ["made of no other kind"], "wide_deep.txt": lines
+    }  # fmt: skip
+    (tmp_path / "data/parts/.old.txt.partial").touch()  # of a process that was killed
+    write_parts({"gru"})
+    assert [path.name for path in (tmp_path / "data/parts").iterdir()] == ["gru.txt"]

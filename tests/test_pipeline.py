@@ -24,12 +24,12 @@ from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
 from demo import __main__ as demo
-from sentiment import InputError
+from sentiment import InputError, kinds
 from sentiment.data.text import IMDB
-from sentiment.kinds import find
 from stages.common.files import create_array
 from stages.common.splits import read_split
 from tests.conftest import MODELS, PARAMS, ROOT, SHOWN, on_cores, shown_of
+from tests.projects import Project
 
 OWN = "own"  # a corpus that params.yaml has here, so that every stage is there
 
@@ -105,9 +105,9 @@ def imported(module: str, kind: str, free: frozenset[str]) -> set[str]:
     return {file_of(name).relative_to(ROOT).as_posix() for name in found}
 
 
-def pinned(kind: str) -> set[str]:
-    """The files of the kinds that a kind is made of, whose digests it has."""
-    return {f"sentiment/kinds/{part}.py" for part in getattr(find(kind), "PARTS", ())} if kind else set()
+def parts(kind: str) -> set[str]:
+    """The files of the kinds that a kind is made of, whose digests are in ``data/parts``."""
+    return {path.relative_to(ROOT).as_posix() for path in kinds.parts(kind).values()} if kind else set()
 
 
 def dependencies(stage) -> tuple[dict[str, set[str]], set[str]]:
@@ -128,13 +128,16 @@ def test_the_code_a_stage_depends_on_is_the_code_it_imports_but_for_what_cannot_
     """A path that only models of another kind import is there too, since `foreach` has one list for all."""
     module = re.search(r"python -E -m (\S+)", STAGES[name].cmd)[1]
     free = FREE.get(module, WITHOUT_EFFECT)
-    code, _ = dependencies(STAGES[name])
+    code, data = dependencies(STAGES[name])
     model = PARAMS.models.get(name.partition("@")[2])
     kind = model.architecture.kind if model else ""
-    used = imported(module, kind, free) - pinned(kind)
+    used = imported(module, kind, free)
+    if f"data/parts/{kind}.txt" in data:
+        assert parts(kind) <= used
+        used -= parts(kind)
     assert used - free == used & set().union(*code.values())
-    kinds = {model.architecture.kind for model in PARAMS.models.values()} if model else {""}
-    anywhere = set().union(*(imported(module, kind, free) for kind in kinds))
+    every = {model.architecture.kind for model in PARAMS.models.values()} if model else {""}
+    anywhere = set().union(*(imported(module, kind, free) for kind in every))
     assert [path for path, files in code.items() if not files & anywhere] == []
 
 
@@ -150,7 +153,7 @@ def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
     files = [f"stages/{module}.py"]
     if module == "train":  # which gives its settings to the trainer of a kind
         kind = PARAMS.models[own].architecture.kind
-        files += ["sentiment/network.py", f"sentiment/kinds/{kind}.py", *pinned(kind)]
+        files += ["sentiment/network.py", f"sentiment/kinds/{kind}.py", *parts(kind)]
     nodes = [node for file in files for node in ast.walk(ast.parse((ROOT / file).read_text()))]
     readers = {node.id for node in nodes if isinstance(node, ast.Name) and node.id.startswith("read_")}
     read = {node.attr for node in nodes if isinstance(node, ast.Attribute) and is_settings(node.value)}
@@ -168,16 +171,18 @@ def is_settings(node: ast.expr) -> bool:
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name.startswith(("train@", "evaluate@"))])
-def test_a_stage_depends_on_the_file_of_its_own_kind_alone(name):
-    code, _ = dependencies(STAGES[name])
+def test_a_stage_depends_on_the_file_of_its_own_kind_and_on_what_this_kind_is_made_of(name):
+    code, data = dependencies(STAGES[name])
     kind = PARAMS.models[name.partition("@")[2]].architecture.kind
     assert {path for path in set().union(*code.values()) if "/kinds/" in path} == {f"sentiment/kinds/{kind}.py"}
+    assert {path for path in data if "/parts/" in path} == {f"data/parts/{kind}.txt"}
 
 
 def test_the_whole_params_file_is_checked_before_any_stage_that_reads_it():
     (check,) = STAGES["params"].params
     assert (check.def_path, check.params) == ("params.yaml", [])
-    (checked,) = STAGES["params"].outs
+    checked = {"data/params-checked.txt"}
+    assert checked < {out.def_path for out in STAGES["params"].outs}
     readers = {name for name, stage in STAGES.items() if stage.params and name != "params"}
     expected = {"corpus", "download", "pad", "train", "evaluate"}
     assert {name.partition("@")[0] for name in readers} == expected
@@ -186,7 +191,7 @@ def test_the_whole_params_file_is_checked_before_any_stage_that_reads_it():
     def waits(name: str) -> bool:
         """For the check, or for a stage that does."""
         data = dependencies(STAGES[name])[1]
-        return checked.def_path in data or any(waits(maker[path]) for path in data if path in maker)
+        return bool(checked & data) or any(waits(maker[path]) for path in data if path in maker)
 
     assert all(map(waits, readers))
 
@@ -203,11 +208,11 @@ def test_the_pipeline_has_seven_stages_for_exactly_the_models_of_params_yaml_and
     assert not re.search(rf"\b({'|'.join(MODELS)})\b", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 
 
-def test_the_run_cache_works_for_every_stage_but_the_one_that_depends_on_the_machine():
+def test_the_run_cache_works_for_every_stage_but_two_that_take_no_time():
     """DVC turns it off where an output is neither cached nor a metric or plot."""
     outs = [out for stage in STAGES.values() for out in stage.outs]
     off = [out.def_path for out in outs if not (out.use_cache or out.is_metric or out.is_plot)]
-    assert off == ["data/environment.json"]
+    assert off == ["data/parts", "data/environment.json"]
 
 
 def test_params_yaml_is_laid_out_as_dvc_writes_it(tmp_path):
@@ -297,7 +302,7 @@ def test_a_changed_param_reruns_its_readers_alone_shows_in_the_diff_and_changed_
     assert f"metrics/{FIRST}.json" in diff
     assert f"metrics/{LAST}.json" not in diff
     project.edit(epochs=4)
-    assert project.repro() == []
+    assert project.repro() == ["params"]
     assert project.files() == before
 
 
@@ -383,6 +388,35 @@ def test_another_layer_is_a_line_of_code_that_the_compiled_trainer_refuses_by_na
     refused = project.stage("train", FIRST, code=1)
     assert re.match(r"error: layer 'lstm' \(GRU\): .*; set train.engine: keras", refused.stderr)
     assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "affected"),
+    [
+        ("cnn_lstm", {"cnn_lstm", "wide_deep"}), ("gru", {"gru"}), ("ngrams", {"ngrams", "wide_deep"}),
+        ("wide_deep", {"wide_deep"}),
+    ],
+)  # fmt: skip
+def test_an_edited_kind_makes_stale_its_models_and_those_of_kinds_made_of_it(finished, tmp_path, kind, affected):
+    """In a clone without data, too, once ``params`` has run."""
+    project = finished.copy(tmp_path / "edited")
+    with (project.folder / f"sentiment/kinds/{kind}.py").open("a") as file:
+        file.write("# edited\n")
+    project.tool("checks.gate", code=1)
+    assert project.repro("params") == ["params"]
+    project.commit()
+    stale = {
+        f"{stage}@{name}"
+        for name in SHOWN
+        if PARAMS.models[name].architecture.kind in affected
+        for stage in ("train", "evaluate")
+    }
+    status = project.run("dvc", "status").stdout
+    assert set(re.findall(r"^([\w@-]+):$", status, re.MULTILINE)) == stale
+    clone = Project(tmp_path / "clone")
+    project.run("git", "clone", "--quiet", ".", str(clone.folder))
+    report = json.loads(clone.tool("checks.gate", "--json", code=bool(stale)).stdout)
+    assert {finding["stage"] for finding in report["findings"]} == stale
 
 
 NEW = "no"  # a name that older YAML takes for false

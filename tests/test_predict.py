@@ -119,12 +119,12 @@ def test_many_texts_are_explained_as_each_alone(project, monkeypatch):
 
 def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(project, tmp_path, monkeypatch, capsys):
     file = tmp_path / "reviews.txt"
-    long = b"film " * (command.LONGEST // 5) + b"films"[: command.LONGEST % 5 + 1]
+    long = b"film " * (command.MAX_TEXT_BYTES // 5) + b"films"[: command.MAX_TEXT_BYTES % 5 + 1]
     lines = [b"film", b"", b"zxcvb", b"fil\0m", b"film\xe9", long, b"film\r", b"\xef\xbb\xbffilm", long[:-1], b" \t"]
     file.write_bytes(b"\n".join(lines))
     code, said = ask(project, monkeypatch, "--json", "--file", str(file), "--file", str(file))
     assert code == 1
-    assert capsys.readouterr().err == "error: 12 of 20 texts got no answer; the lines in their place say why\n"
+    assert capsys.readouterr().err == "error: 12 of 20 texts got no answer; their output lines give the reasons\n"
     answers = [json.loads(line) for line in said]
     assert answers[:10] == answers[10:]
     reasons = [answer.get("error", "").partition("line ")[2] for answer in answers[:10]]
@@ -150,13 +150,13 @@ def test_people_read_a_line_for_each_text(project, monkeypatch, capsys):
     )
     assert second == "no answer: text 2: the text is empty; expected words"
     assert code == 1
-    assert capsys.readouterr().err == "error: 1 of 2 texts got no answer; the lines in their place say why\n"
+    assert capsys.readouterr().err == "error: 1 of 2 texts got no answer; their output lines give the reasons\n"
 
 
 @pytest.mark.parametrize("size", [1, 5, 7, 1 << 16])
 def test_lines_are_whole_however_they_arrive_and_memory_holds_one_batch(size, monkeypatch):
     monkeypatch.setattr(command, "BATCH", 3)
-    monkeypatch.setattr(command, "LONGEST", 9)
+    monkeypatch.setattr(command, "MAX_TEXT_BYTES", 9)
     monkeypatch.setattr(command.select, "select", lambda *files: files)
     written = [b"", b"one", b"123456789", b"1234567890", b"0" * 40, b"two", b"", b"last"]
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sentiment import InputError
-from stages.common.reader import LONGEST_NUMBER, load
+from stages.common.reader import MAX_NUMBER_CHARACTERS, load
 from tests.conftest import ROOT
 
 words = st.from_regex(r"[A-Za-z0-9_.+~<=\-]+([A-Za-z0-9_.+~<=:\-]*[A-Za-z0-9_.+~<=\-]+)?", fullmatch=True)
@@ -80,7 +80,7 @@ def test_the_project_file_is_what_dvc_reads():
         ("%YAML 1.1\n---\na: on\n", "expected YAML 1.2, got 1.1"),
         ("a: 1\n---\na: 2\n", "line 2, column 1: expected a single document in the stream"),
         ("a: \x00", "special characters are not allowed"),
-        (f"a: {'9' * 5000}", f"a number of 5000 characters, expected at most {LONGEST_NUMBER}"),
+        (f"a: {'9' * 5000}", f"a number of 5000 characters, expected at most {MAX_NUMBER_CHARACTERS}"),
         (f"a: {'[' * 3000}", "maximum recursion depth exceeded"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from dvc_render.vega import VegaRenderer
 
-from checks.comment import LONGEST, MARKER, to_markdown
+from checks.comment import MARKER, MAX_COMMENT_CHARACTERS, to_markdown
 from checks.comparison import (
     ABSENT,
     DASH,
@@ -208,6 +208,8 @@ def texts(svg: str) -> list[str]:
         (["1", "2"], ["1", "2"]),
         ([1, 2, 3], ["1", "2", "3"]),
         (["1", "12"], ["2", "4", "6", "8", "10", "12"]),
+        (["0.95054"], ["0.9505"]),
+        ([0.95054, 0.95054], ["0.9505"]),
         (["1", "1.5", "3"], ["1.0", "1.5", "2.0", "2.5", "3.0"]),
     ],
 )
@@ -452,7 +454,7 @@ def test_without_a_remote_the_base_is_where_the_branch_left_main(tmp_path, monke
     ],
 )
 def test_a_difference_is_judged_against_the_noise(before, after, noise, expected):
-    assert Metric("accuracy", before, after, noise).judgement == expected
+    assert Metric("accuracy", before, after, noise).verdict == expected
 
 
 @pytest.mark.parametrize(
@@ -524,7 +526,7 @@ def test_a_comment_too_long_for_github_is_cut_at_its_end(project):
     assert Report("1234567", "", [still], few).title == "1 param changed since 1234567, but no metric did"
     many = Report("1234567", "89abcde", [], [(f"models.small.{i}", "|" * 100, "") for i in range(1000)])
     long = to_markdown(many)
-    assert len(short) < LONGEST - 1000 < len(long) <= LONGEST
+    assert len(short) < MAX_COMMENT_CHARACTERS - 1000 < len(long) <= MAX_COMMENT_CHARACTERS
     assert long.startswith(MARKER)
     assert "cut here" in long
     assert "cut here" not in short
@@ -717,6 +719,13 @@ def test_an_image_is_of_the_kind_that_its_name_says():
 def picture_of(folder: Path, revision: str) -> bytes:
     command = ("git", "show", f"{revision}:plots/small/picture.png")
     return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, check=True).stdout
+
+
+def test_plots_that_changed_are_counted_where_nothing_else_did(copy):
+    write(copy, "evaluate.py", EVALUATE.replace("1 / (i + 1)", "2 / (i + 1)"))
+    repro(copy)
+    assert report(copy, "--base", "HEAD~1").returncode == 0
+    assert "<title>1 plot changed since " in read(copy)[0]
 
 
 def test_nothing_needs_settings(copy):

@@ -10,6 +10,7 @@ from sentiment.engine.vectors import (
     first_lane,
     fma,
     load,
+    same_bits,
     sqrt,
     store,
     where_equal,
@@ -91,6 +92,40 @@ def test_a_product_is_a_sum_in_order_added_to_what_was_there(rows, wide):
     matrices.product(a, b, found)
     np.testing.assert_allclose(found, c + a.astype("f8") @ b, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_max_ulp(found, c + total, 1)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 6, 8, 9, 17])
+@pytest.mark.parametrize("wide", [1, 2, 3, 4, 7])
+def test_a_product_that_goes_on_has_the_bits_of_the_whole_one(rows, wide):
+    random = np.random.default_rng(rows * 10 + wide)
+    a, b = random.standard_normal((rows, 9), "f4"), random.standard_normal((9, wide * LANES), "f4")
+    b[:, 0] = -1e-30  # so small, with the numbers below, that sums of it are -0
+    a[0] = 1e-30
+    expected, found = (np.zeros((rows, wide * LANES), "f4") for _ in range(2))
+    for k in range(9):
+        matrices.product(a[:, k : k + 1], b[k : k + 1], expected)
+    whole = np.zeros_like(expected)
+    matrices.continue_product(a, b, whole)
+    matrices.continue_product(a[:, :4], b[:4], found)
+    matrices.continue_product(a[:, 4:], b[4:], found)
+    assert found.tobytes() == whole.tobytes()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    added = np.zeros_like(expected)
+    matrices.product(a, b, added)
+    np.testing.assert_array_equal(added, whole)
+
+
+@pytest.mark.parametrize("lane", [0, 7, LANES - 1])
+def test_vectors_are_the_same_if_all_their_bits_are(lane):
+    @numba.njit
+    def same(a, b):
+        return same_bits(load(a, (0,)), load(b, (0,)))
+
+    other = np.zeros(LANES, "f4")
+    assert same(A, A.copy())
+    assert same(other, other)
+    other[lane] = -0.0
+    assert not same(other, np.zeros(LANES, "f4"))
 
 
 @pytest.mark.parametrize("layout", ["C", "F"])

@@ -33,9 +33,9 @@ from checks.values import DIFFERENT, IDENTICAL, NOT_PROVED, SAME, WITHIN, compar
 from checks.verify import (
     as_markdown,
     compare_files,
+    compare_output,
     compare_runs,
     downstream,
-    judge,
     main,
     proofs_of,
     stale,
@@ -232,8 +232,8 @@ def test_a_table_for_a_pull_request_has_every_verdict_and_quotes_what_is_in_it(c
     lines = output.splitlines()
     assert lines[0] == f"**against {commits[1]} of {commits[0]}: different**"
     assert "| clean | `data.csv` | identical |  |  |" in lines
-    assert any(re.fullmatch(r"\| score \| `model.bin` \| within tolerance \|  \| 3 .*<br>its bytes are free \|", line)
-               for line in lines)  # fmt: skip
+    row = r"\| score \| `model.bin` \| within tolerance \|  \| 3 .*<br>checks.yaml lets its bytes differ \|"
+    assert any(re.fullmatch(row, line) for line in lines)
     assert {f"- dvc: {version('dvc')}", "- no-such-package: missing", f"- python: {platform.python_version()}"} <= {
         *lines
     }
@@ -300,7 +300,7 @@ def test_several_runs_make_a_matrix_that_says_where_each_two_first_differ(copy, 
         (0, 1): IDENTICAL, (0, 2): DIFFERENT, (1, 2): DIFFERENT,
     }  # fmt: skip
     assert "first" not in pairs[0, 1]
-    assert pairs[0, 2]["first"]["differences"][0] == "the file is another than the lock records"
+    assert pairs[0, 2]["first"]["differences"][0] == "the file is not the one that the lock records"
     _, output, _ = verify(copy, "--markdown", "--against", "base", "far")
     assert output.splitlines()[2:4] == ["|  | a | b | c |", "| --- | --- | --- | --- |"]
 
@@ -456,7 +456,7 @@ def test_a_metric_edited_in_its_last_digit_is_different_and_named(copy):
     commit(copy)
     code, output, errors = verify(copy, "--against", "base")
     assert code == 2, errors
-    assert "the file is another than the lock records" in output
+    assert "the file is not the one that the lock records" in output
     assert "loss: recorded 0.5000001, found 0.5" in output
     assert output.count("different") == 2  # the verdict and this file
 
@@ -525,7 +525,15 @@ def test_where_nothing_ran_again_there_is_no_verdict(copy):
     commit(copy)
     code, output, errors = verify(copy, "--against", "HEAD")
     assert (code, output) == (3, "")
-    assert re.fullmatch(r"error: revision: nothing of \w{10} ran again, so nothing is compared\n", errors)
+    assert re.fullmatch(r"error: revision: \w{10}: no stage ran again, so nothing is compared\n", errors)
+
+
+def test_where_no_stage_has_an_output_there_is_no_verdict(tmp_path):
+    folder = create(tmp_path / "made", {"raw": "1\n", "dvc.yaml": "stages: {s: {cmd: cat raw, deps: [raw]}}\n"})
+    repro(folder)
+    code, output, errors = verify(folder)
+    assert (code, output) == (3, "")
+    assert errors.endswith(": no stage that ran again has an output, so nothing is compared\n")
 
 
 def test_a_target_runs_with_what_it_depends_on_and_nothing_else(project):
@@ -550,6 +558,24 @@ def test_raw_data_comes_from_the_remote_where_the_cache_lacks_it_and_else_it_say
     assert code == 0, errors
     assert not (bare / "raw.csv").exists()
     assert not (bare / ".dvc/cache/files").exists()
+
+
+@pytest.mark.parametrize(("damaged", "code"), [(False, 0), (True, 3)])
+def test_no_file_of_the_users_cache_or_remote_is_removed_or_protected(copy, tmp_path, damaged, code):
+    bare = clone(copy, tmp_path / "clone")
+    shutil.copytree(copy / ".dvc/cache/files", tmp_path / "remote/files")
+    shutil.move(copy / ".dvc/cache", bare / ".dvc/cache")
+    write(bare, ".dvc/config.local", f"[core]\n    remote = r\n['remote \"r\"']\n    url = {tmp_path}/remote\n")
+    raw = hashlib.md5(FILES["raw.csv"].encode()).hexdigest()
+    for place in (bare / ".dvc/cache", tmp_path / "remote"):
+        file = place / "files/md5" / raw[:2] / raw[2:]
+        file.chmod(0o644)
+        if damaged:
+            file.write_text("2\n")
+    files = [file for place in (bare, tmp_path / "remote") for file in place.glob("**/files/md5/*/*")]
+    before = {file: (file.read_bytes(), file.stat().st_mode) for file in files}
+    assert verify(bare)[0] == code
+    assert {file: (file.read_bytes(), file.stat().st_mode) for file in files if file.exists()} == before
 
 
 def test_the_users_cache_from_which_data_came_is_out_of_reach_when_stages_run(copy):
@@ -579,9 +605,9 @@ def test_two_recorded_runs_are_compared_without_running_anything(copy):
         (["--rev", "nowhere"], "error: revision: expected a commit, got 'nowhere'"),
         (["--rev", "-x"], "error: argument --rev: expected one argument"),
         (["--modle"], "error: unrecognized arguments: --modle"),
-        (["clean", "--against", "HEAD"], "error: --against: expected it alone"),
-        (["--against", "HEAD", "--attest", "attested.json"], "error: --against: expected it alone"),
-        (["--against", "HEAD", "--record"], "error: --against: expected it alone"),
+        (["clean", "--against", "HEAD"], "error: --against: expected no targets"),
+        (["--against", "HEAD", "--attest", "attested.json"], "error: --against: expected no targets"),
+        (["--against", "HEAD", "--record"], "error: --against: expected no targets"),
         (["--against", "HEAD", "nowhere"], "error: revision: expected a commit, got 'nowhere'"),
         (
             ["--against", "HEAD", ".dvc"],
@@ -836,7 +862,7 @@ APART[1, 0], APART[1, 2] = np.nextafter(np.float32(1), np.float32(2)), 5
          "b[1, 0]: recorded 1.0, found 1.0000001; 2 of its 6 numbers differ; 1 more arrays differ"),
         (npz(a=ONES), npz(a=ONES, b=ONES), "b: only the rerun has it"),
         (npy(np.full(2, np.nan)), npy(np.array([np.nan, 1])), "the array[1]: recorded nan, found 1.0; 1 of its 2"),
-        (npy(ONES)[:-1], npy(ONES), "151 and 152 bytes, one is the other's beginning"),
+        (npy(ONES)[:-1], npy(ONES), "151 and 152 bytes, one is the beginning of the other"),
         (b"PK\x03\x04\xff", b"PK\x03\x04\xfe", "5 and 5 bytes, byte 4 is the first that differs"),
     ],
 )  # fmt: skip
@@ -949,26 +975,30 @@ def test_a_verdict_is_by_bytes_even_where_bytes_are_free(tmp_path):
     for (place,) in (side.values() for side in files):
         write(tmp_path, place.name, place.name)
     free, was, now = Settings(free=("d/*",)), Output("1", files[0]), Output("2", files[1])
-    assert judge("d/o", was, Output("1", files[1]), free) == (IDENTICAL, [])
-    assert judge("d/o", was, now, free) == (WITHIN, ["line 1: recorded 'was', found 'now'", "its bytes are free"])
-    assert judge("o", was, now, free)[0] == DIFFERENT
+    lines = ["line 1: recorded 'was', found 'now'", "checks.yaml lets its bytes differ"]
+    assert compare_output("d/o", was, Output("1", files[1]), free) == (IDENTICAL, [])
+    assert compare_output("d/o", was, now, free) == (WITHIN, lines)
+    assert compare_output("o", was, now, free)[0] == DIFFERENT
     edited = Output("1", files[0], edited=True)
     for other in (Output("1", files[0]), now):
-        verdict, (first, *_) = judge("d/o", edited, other, free)
-        assert (verdict, first) == (DIFFERENT, "the file is another than the lock records")
-    assert judge("o", was, Output("2"), EXACT) == (NOT_PROVED, ["recorded 1, found 2; the recorded file is not here"])
+        verdict, (first, *_) = compare_output("d/o", edited, other, free)
+        assert (verdict, first) == (DIFFERENT, "the file is not the one that the lock records")
+    assert compare_output("o", was, Output("2"), EXACT) == (
+        NOT_PROVED,
+        ["recorded 1, found 2; the recorded file is not here"],
+    )
 
 
 def test_an_output_that_a_side_lacks_is_different():
-    assert judge("o", None, Output("1"), EXACT) == (DIFFERENT, ["no lock records it"])
-    assert judge("o", Output("1"), None, EXACT) == (DIFFERENT, ["the rerun does not make it"])
+    assert compare_output("o", None, Output("1"), EXACT) == (DIFFERENT, ["no lock records it"])
+    assert compare_output("o", Output("1"), None, EXACT) == (DIFFERENT, ["the rerun does not make it"])
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("tolerances: {}", "checks.yaml: tolerances: extra keys not allowed; it may have tolerance, free"),
-        ("tolerance: {a: -1}", "checks.yaml: tolerance.a: expected a number from 0"),
+        ("tolerances: {}", "checks.yaml: tolerances: extra keys not allowed; the settings are tolerance, free"),
+        ("tolerance: {a: -1}", "checks.yaml: tolerance.a: expected a number >= 0"),
         ("tolerance: {a: some}", "checks.yaml: tolerance.a: "),
         ("free: x", "checks.yaml: free: expected a list"),
         ("free: [", "checks.yaml: expected YAML, got "),

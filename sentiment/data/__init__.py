@@ -1,1 +1,1 @@
-"""Reviews: raw files, labelled files of the user's own, text, and arrays of word ids."""
+"""Reviews: raw files, the user's labelled files, text, and arrays of word ids."""

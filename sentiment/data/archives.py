@@ -1,4 +1,4 @@
-"""Zip archives of uncompressed members: written with the same bytes everywhere, read from anyone in bounded memory."""
+"""Zip archives without compression: written with the same bytes everywhere, and read in bounded memory."""
 
 import io
 import zipfile
@@ -12,11 +12,11 @@ UNREADABLE = (
 
 
 def members(content: bytes) -> dict[str, bytes]:
-    """The members of an archive that compresses none, as Keras and NumPy write them, by their names.
+    """The members, by name, of an archive without compression, as Keras and NumPy write it.
 
     Raises:
-        ValueError: A member is compressed, encrypted or there twice, or members claim to be longer than the archive.
-        zipfile.BadZipFile: It is no archive.
+        ValueError: A member is compressed, encrypted or repeated, or the sizes of all members exceed the archive.
+        zipfile.BadZipFile: The bytes are not a zip archive.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         infos = archive.infolist()
@@ -33,7 +33,7 @@ def members(content: bytes) -> dict[str, bytes]:
 def pack_members(contents: dict[str, bytes]) -> bytes:
     """An archive of these members, in this order: the same bytes at any time, on any system, in any version of Python.
 
-    ``numpy.savez`` forces ZIP64 headers, whose form differs between versions of Python.
+    ``numpy.savez`` is not used, because it writes ZIP64 headers, which differ between versions of Python.
     """
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:

@@ -1,8 +1,8 @@
-"""Labelled texts in the files of others: every row is one review, or a fault that says why it is none.
+"""Labelled texts in the user's files. Every row is a review, or a fault that says why it is not a review.
 
-``READERS`` has a reader for each format. Text formats are in any encoding that Python knows, with or without a byte
-order mark, of lines that end in LF or CRLF; blank lines are no rows. They are read as streams, each line once, so that
-memory does not grow with their size; JSON arrays and Excel sheets are not.
+``READERS`` has a reader for each format. Text formats may have any encoding that Python knows, with or without a byte
+order mark, and lines that end in LF or CRLF. Blank lines are skipped. Text formats are read as streams, each line once,
+so that memory does not grow with their size. JSON arrays and Excel sheets are read as a whole.
 """
 
 import csv
@@ -22,13 +22,13 @@ import numpy as np
 from sentiment import InputError
 from sentiment.data.text import AnyTokens, clean, words
 
-LONGEST = 1 << 17  # characters of a text, ten times the longest IMDB review
-LONGEST_LINE = 1 << 22  # characters of a line, and of a quoted text before a quote counts as never closed
+MAX_TEXT_CHARACTERS = 1 << 17  # characters of a text, ten times the longest IMDB review
+MAX_LINE_CHARACTERS = 1 << 22  # characters of a line, and of a quoted field; a longer one has a missing quote
 DELIMITERS = ",;\t"
 
-_BLANK = " \t\r\n"  # of JSON; other white space is part of a word
-_NUL = "\udc00"  # stands for a null character, which Python 3.10's csv refuses; decoding leaves no other such
-_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order mark, read as UTF-8
+_BLANK = " \t\r\n"  # the white space of JSON; other white space is part of a word
+_NUL = "\udc00"  # replaces a null character, which Python 3.10's csv refuses; decoding never gives this character
+_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # the byte order mark of UTF-16, decoded as UTF-8
 
 
 class Form(NamedTuple):
@@ -36,10 +36,10 @@ class Form(NamedTuple):
 
     Attributes:
         format: A key of ``READERS``.
-        encoding: Python's name of it.
-        separator: What separates columns; ``None`` for that of ``DELIMITERS`` that the header shows.
-        header: Whether the first row has the names of the columns; else they are numbered from "1".
-        quoting: Whether a quoted text may hold separators, line ends, and quotes as two (RFC 4180).
+        encoding: Python's name of the encoding.
+        separator: Separator of the columns; ``None`` finds one of ``DELIMITERS`` in the header.
+        header: True if the first row has the names of the columns; otherwise they are numbered from "1".
+        quoting: True if a quoted text may contain separators, line ends, and quotes, which are doubled (RFC 4180).
         text: Column or key of the text.
         label: Column or key of the label.
     """
@@ -61,25 +61,25 @@ class Row(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Reason why a row is not a review: a kind, by which faults are counted, and the row's content."""
+    """Reason why a row is not a review: a kind, by which faults are counted, and details of the row."""
 
     kind: str
     detail: str
 
 
 Cells = tuple[object, object]
-"""The text and the label of a row as a file holds them, of whatever type."""
+"""The text and the label of a row, with the types that the file gives them."""
 
 Reader = Callable[[BinaryIO, Form, Collection[str]], Iterator[tuple[int, Cells | Fault]]]
-"""Reads the rows of a file, open at its beginning, each with the number of the line it begins on.
+"""Reader of the rows of a file, open at its beginning: yields the number of each row's first line, and the row.
 
-The third argument are the values that are labels. It raises ``InputError`` where the header lacks a column, or from
-some line on rows can't be told apart. Rows before it have been yielded by then.
+The third argument is the values that are labels. The reader raises ``InputError`` if the header lacks a column, or if
+the end of a row cannot be found. It has then yielded all rows before the error.
 """
 
 
 def open_file(path: Path) -> BinaryIO:
-    """A file, opened; decompressed if its name ends in .gz."""
+    """Open a file for reading; it is decompressed if its name ends in .gz."""
     return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
@@ -87,7 +87,7 @@ def rows(path: Path, form: Form, values: Collection[str]) -> Iterator[tuple[int,
     """The rows of a file; see ``Reader``.
 
     Raises:
-        InputError: See ``Reader``; or the file is damaged, or in another encoding.
+        InputError: See ``Reader``; or the file is damaged, or has another encoding.
     """
     with open_file(path) as file:
         try:
@@ -106,15 +106,15 @@ ENCODING = "set `encoding` to the file's, such as utf-8, utf-16, cp949, latin-1 
 def table(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
     """The rows of a delimited table; see ``Reader``.
 
-    Where a quoted text runs over several lines and one of them looks like a row of its own, with as many fields and a
-    label, the quotation marks are probably part of the texts, and the row is a fault.
+    If a quoted text has several lines, and one of them looks like a row, with the right number of fields and a label,
+    then the quotation marks are probably part of the texts. Such a row is a fault.
     """
     text, label = str(form.text), str(form.label)
     lines = (line.replace("\0", _NUL) for line in _lines(file, form.encoding))
     above = 0
     if form.header:
         header = ""
-        for above, header in enumerate(lines, 1):  # noqa: B007 the number is that of the header
+        for above, header in enumerate(lines, 1):  # noqa: B007 `above` becomes the line number of the header
             if header.strip(_BLANK):
                 break
         separator, names = _header(max(above, 1), header, form)
@@ -136,7 +136,7 @@ def table(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple
             elif line.strip(_BLANK):
                 yield number, _fields(cells, names)
         return
-    csv.field_size_limit(LONGEST_LINE)
+    csv.field_size_limit(MAX_LINE_CHARACTERS)
     seen: list[str] = []
     reader, begins = csv.reader(_noted(lines, seen), delimiter=separator, strict=True), above + 1
     try:
@@ -161,7 +161,7 @@ def table(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple
 
 
 def label_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
-    """The rows of a file with a label, a separator and a text in each line, or with the label last; see ``Reader``."""
+    """The rows of a file whose lines are a label, a separator and a text, or the label last; see ``Reader``."""
     separator, first = form.separator or " ", form.format == "label-text"
     for number, line in enumerate(_lines(file, form.encoding), 1):
         before, middle, after = (line.strip(_BLANK).partition if first else line.strip(_BLANK).rpartition)(separator)
@@ -172,7 +172,7 @@ def label_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator
 
 
 def json_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
-    """The rows of a JSON Lines file, an object a line; see ``Reader``."""
+    """The rows of a JSON Lines file, with an object in each line; see ``Reader``."""
     for number, line in enumerate(_lines(file, form.encoding), 1):
         if not line.strip(_BLANK):
             continue
@@ -180,14 +180,14 @@ def json_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[
             content = json.loads(line.strip(_BLANK))
         except json.JSONDecodeError as error:
             yield number, Fault("not JSON", f"{error.msg}, column {error.colno}")
-        except (ValueError, RecursionError):  # what Python does not read, though it is JSON
+        except (ValueError, RecursionError):  # valid JSON that Python does not read
             yield number, Fault("not JSON", "a number of thousands of digits, or thousands of brackets in each other")
         else:
             yield number, _object(content, form)
 
 
 def json_array(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
-    """The objects of a JSON array, numbered from 1, or of the one array in an object; see ``Reader``."""
+    """The objects, numbered from 1, of a JSON array or of the only array in a JSON object; see ``Reader``."""
     try:
         content = json.loads("".join(_lines(file, form.encoding)))
     except json.JSONDecodeError as error:
@@ -222,7 +222,7 @@ def excel(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, IndexError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"not a readable .xlsx file ({error}); save it anew as .xlsx or CSV") from None
+        raise InputError(f"not a readable .xlsx file ({error}); save it again as .xlsx or CSV") from None
 
 
 def parquet(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
@@ -251,34 +251,34 @@ READERS: dict[str, Reader] = {
     "csv": table, "label-text": label_lines, "text-label": label_lines, "jsonl": json_lines, "json": json_array,
     "excel": excel, "parquet": parquet,
 }  # fmt: skip
-"""The reader of each format; ``folder``, the remaining one, is a folder or a file for each label."""
+"""The reader of each format. The other format, ``folder``, has a folder or a file for each label."""
 
 SUFFIXES = {
     ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".xlsx": "excel",
     ".parquet": "parquet",
 }  # fmt: skip
-"""The format of a file that params.yaml does not name, by the end of the file's name, before .gz."""
+"""Formats by the suffix of the file's name, before .gz, if params.yaml does not name a format."""
 
 
 def format_of(path: Path) -> str | None:
-    """The format that the name of a file shows."""
+    """The format that the name of a file implies; see ``SUFFIXES``."""
     return SUFFIXES.get(Path(path.stem).suffix if path.suffix == ".gz" else path.suffix)
 
 
 def plain(file: BinaryIO, encoding: str = "utf-8") -> str:
-    """The text of a file that holds one review and nothing else; of a longer one no more than shows that it is."""
-    return file.read(4 * LONGEST + 4).decode(_codec(encoding), "surrogateescape")
+    """The text of a file that has one review. Of a file that is too long, only enough is read to see that."""
+    return file.read(4 * MAX_TEXT_CHARACTERS + 4).decode(_codec(encoding), "surrogateescape")
 
 
 def plain_lines(file: BinaryIO, encoding: str) -> Iterator[tuple[int, str]]:
-    """The lines of a file that holds a review in each, numbered from 1, without blank ones."""
+    """The lines, numbered from 1, of a file with a review in each line, without blank lines."""
     for number, line in enumerate(_lines(file, encoding), 1):
         if line.strip(_BLANK):
             yield number, line.rstrip("\r\n")
 
 
 def as_label(value: object) -> str | None:
-    """A label as text: numbers by their digits, JSON's truth values as JSON writes them; ``None`` for all else.
+    """A label as text: a number by its digits, a Boolean as in JSON; ``None`` for a value of another type.
 
     >>> [as_label(value) for value in ("good", 1, 2.0, 4.5, True, None)]
     ['good', '1', '2', '4.5', 'true', None]
@@ -296,13 +296,13 @@ def as_label(value: object) -> str | None:
 
 
 def as_row(text: object, label: object, values: Mapping[str, int | None], tokens: AnyTokens) -> Row | Fault | None:
-    """A row as a review, or why it is none; ``None`` if its label is to be left out.
+    """A review, or a fault; ``None`` if rows with this label are left out.
 
     Args:
-        text: Of any type; only a text is a review.
-        label: The same; ``as_label`` of it is one of ``values`` to the letter, case and spaces included.
-        values: The number of the label that each value stands for; ``None`` for those left out.
-        tokens: How the text is split.
+        text: The text, of any type; a value that is not a string is a fault.
+        label: The label, of any type; ``as_label`` of it must be one of ``values``, with the same case and spaces.
+        values: The number of the label that each value stands for; ``None`` for a value that is left out.
+        tokens: Rules that split the text.
 
     >>> from sentiment.data.text import IMDB
     >>> as_row("Not bad!", "good", {"bad": 0, "good": 1}, IMDB)
@@ -317,8 +317,8 @@ def as_row(text: object, label: object, values: Mapping[str, int | None], tokens
         return Fault("text is no string", _short(text))
     if number < 0:
         return Fault("unknown label", f"{_short(label)}, expected {_either(values)}")
-    if len(text) > LONGEST:
-        return Fault("text too long", f"{len(text):,} characters, expected at most {LONGEST:,}")
+    if len(text) > MAX_TEXT_CHARACTERS:
+        return Fault("text too long", f"{len(text):,} characters, expected at most {MAX_TEXT_CHARACTERS:,}")
     if "\0" in text or _NUL in text:
         return Fault("null character", _short(text.replace(_NUL, "\0")))
     try:
@@ -343,16 +343,17 @@ def fingerprint(words: list[str], seed: int = 0) -> int:
 
 
 def draw(rows: Iterable[Row], labels: int, fraction: float, seed: int) -> list[int]:
-    """The fingerprints below which texts are of the test split, one for the texts of each label.
+    """The limit of the fingerprints of the test split, for each label; see ``is_test``.
 
-    They are chosen so that ``fraction`` of the different texts of each label lie below, at least one where there are
-    two. So the split is stratified; the order of the rows is no matter; and equal texts stay together.
+    The limits are such that the test split has ``fraction`` of the different texts of each label, and at least one if
+    there are two. So the split is stratified, it does not depend on the order of the rows, and equal texts are in the
+    same split.
 
     Args:
-        rows: All of them; eight bytes are held of each.
+        rows: All reviews; eight bytes of memory are needed for each.
         labels: The number of labels.
-        fraction: Above 0 and below 1.
-        seed: Other texts are in the test split with another.
+        fraction: Fraction of the test split, above 0 and below 1.
+        seed: Seed of the choice.
     """
     marks = [array("Q") for _ in range(labels)]
     for row in rows:
@@ -366,15 +367,15 @@ def draw(rows: Iterable[Row], labels: int, fraction: float, seed: int) -> list[i
 
 
 def is_test(row: Row, cuts: list[int], seed: int) -> bool:
-    """True if a review is in the test split that ``draw`` drew."""
+    """True if a review is in the test split: its fingerprint is below the limit that ``draw`` returned."""
     return fingerprint(row.words, seed) < cuts[row.label]
 
 
 def _header(number: int, line: str, form: Form) -> tuple[str, list[str]]:
-    """Separator of the columns of a table, and their names; no other of ``DELIMITERS`` gives both columns."""
+    """Separator of the columns of a table, and their names, including those of the text and the label."""
     line = line.rstrip("\r\n")
     if "\r" in line:
-        raise InputError(f"line {number}: lines end in CR alone, expected LF or CRLF; save the file anew")
+        raise InputError(f"line {number}: lines end in CR alone, expected LF or CRLF; save the file with one of these")
     for separator in form.separator or DELIMITERS:
         names = _split(line, separator, form.quoting)
         if form.text in names and form.label in names:
@@ -382,11 +383,11 @@ def _header(number: int, line: str, form: Form) -> tuple[str, list[str]]:
     else:
         if not line.isprintable() and any("\udc80" <= letter <= "\udcff" for letter in line):
             raise InputError(f"line {number}: the header's encoding is not {form.encoding}: {_short(line)}; {ENCODING}")
-        found = f"got {_short(line)}" if line else "the file is empty"
+        got = f"got {_short(line)}" if line else "the file is empty"
         how = repr(form.separator) if form.separator else "a comma, semicolon or tab"
         raise InputError(
             f"line {number}: expected a header with the columns {form.text!r} and {form.label!r}, separated by {how};"
-            f" {found}"
+            f" {got}"
         )
     for name in (form.text, form.label):
         if names.count(name) > 1:
@@ -395,14 +396,14 @@ def _header(number: int, line: str, form: Form) -> tuple[str, list[str]]:
 
 
 def _column(name: str | None, names: list, number: int) -> int:
-    """The place of a column."""
+    """The index of a column."""
     if name not in names:
         raise InputError(f"line {number}: expected the column {name!r}, got {_short(names)}")
     return names.index(name)
 
 
 def _split(line: str, separator: str, quoting: bool) -> list[str]:
-    """The fields of a line by itself."""
+    """The fields of one line."""
     line = line.rstrip("\r\n")
     return next(csv.reader([line], delimiter=separator), []) if quoting else line.split(separator)
 
@@ -421,22 +422,23 @@ def _object(value: object, form: Form) -> Cells | Fault:
 
 
 def _codec(encoding: str) -> str:
-    """The codec of an encoding, which takes a byte order mark away."""
+    """The codec of an encoding that skips a byte order mark."""
     return "utf-8-sig" if encoding == "utf-8" else encoding
 
 
 def _lines(file: BinaryIO, encoding: str) -> Iterator[str]:
-    """The lines of a file; bytes of another encoding become halves of surrogate pairs, by which ``as_row`` knows them.
+    """The lines of a file, which is never in memory as a whole.
 
-    The file is never in memory as a whole.
+    Bytes that are invalid in the encoding become surrogates, which ``as_row`` reports.
     """
     number = 0
     with io.TextIOWrapper(file, _codec(encoding), "surrogateescape", newline="\n") as lines:
-        while line := lines.readline(LONGEST_LINE + 1):
+        while line := lines.readline(MAX_LINE_CHARACTERS + 1):
             number += 1
-            if len(line) > LONGEST_LINE:
+            if len(line) > MAX_LINE_CHARACTERS:
                 raise InputError(
-                    f"line {number} has more than {LONGEST_LINE:,} characters; is this a table or JSON Lines file?"
+                    f"line {number} has more than {MAX_LINE_CHARACTERS:,} characters; is this a table or JSON Lines"
+                    " file?"
                 )
             if number == 1 and line.startswith(_UTF_16):
                 raise InputError("line 1: the encoding is UTF-16; set encoding: utf-16, or save the file as UTF-8")
@@ -444,20 +446,20 @@ def _lines(file: BinaryIO, encoding: str) -> Iterator[str]:
 
 
 def _again(first: str, lines: Iterator[str]) -> Iterator[str]:
-    """A line that was taken, and the remaining ones."""
+    """The first line, which has been read already, and the remaining ones."""
     yield first
     yield from lines
 
 
 def _noted(lines: Iterator[str], seen: list[str]) -> Iterator[str]:
-    """Lines, each appended to ``seen`` as it is taken."""
+    """Lines, each of which is also appended to ``seen``."""
     for line in lines:
         seen.append(line)
         yield line
 
 
 def _either(values: Iterable[str]) -> str:
-    """Some values, at most ten of them, as words say them."""
+    """Text that lists the values, at most ten of them: 'a', 'b' or 'c'."""
     shown = [*map(repr, values)]
     if len(shown) > 10:
         return f"one of {', '.join(shown[:10])} and {len(shown) - 10} more"
@@ -465,5 +467,5 @@ def _either(values: Iterable[str]) -> str:
 
 
 def _short(value: object) -> str:
-    shown = repr(value)  # which escapes whatever a terminal would act on
+    shown = repr(value)  # repr escapes control characters
     return shown if len(shown) <= 60 else f"{shown[:57]}..."

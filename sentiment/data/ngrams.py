@@ -1,8 +1,9 @@
-"""Reviews of word ids -> number of occurrences of each n-gram in each, as a sparse matrix, and n-gram statistics.
+"""Reviews of word ids -> sparse matrix of the number of occurrences of each n-gram, and statistics of n-grams.
 
-An n-gram is up to ``LONGEST`` successive known words of one review, in one whole number: the id of its first word in
-the lowest ``bits_for`` bits, of its second in the next. Ids of words are above 0, so that shorter n-grams are never
-mistaken for longer ones. Oracle: ``CountVectorizer`` and ``TfidfVectorizer`` of scikit-learn.
+An n-gram is up to ``MAX_N`` successive known words of one review, encoded in one integer: the lowest ``bits_for``
+bits have the id of the first word, the next bits that of the second, and so on. Ids of words are above 0, so n-grams of
+different lengths are different integers. The tests compare with ``CountVectorizer`` and ``TfidfVectorizer`` of
+scikit-learn.
 """
 
 from typing import TYPE_CHECKING
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 BITS = 21
-LONGEST = 5
+MAX_N = 5
+"""Words of the longest n-grams."""
 
 
 def bits_for(longest: int) -> int:
-    """The bits of one word where n-grams have up to ``longest``: 21 up to three, so that fewer ids fit into more."""
+    """Bits of one word in n-grams of up to ``longest`` words: 21 up to three words, and fewer for longer n-grams."""
     return min(BITS, 63 // longest)
 
 
@@ -28,17 +30,17 @@ def learn(reviews: Ragged, *, longest: int, min_df: int, max_features: int) -> "
     """Find the n-grams of reviews, and count each in each review.
 
     Args:
-        reviews: Word ids; padding and start ids are no words.
+        reviews: Word ids; padding and start ids are skipped.
         longest: Maximum number of words in an n-gram.
-        min_df: Minimum number of reviews that an n-gram occurs in.
-        max_features: Maximum number of n-grams, those in the most reviews; of equals, the lower numbers.
+        min_df: Minimum number of reviews in which an n-gram occurs.
+        max_features: Maximum number of n-grams. Those in the most reviews are kept; of equal ones, the lower integers.
 
     Returns:
         grams: int64 [grams], ascending.
         counts: int32 [reviews, grams].
 
     Raises:
-        InputError: A word id is too high, or no n-gram is left.
+        InputError: A word id is too high, or no n-gram occurs in ``min_df`` reviews.
 
     >>> grams, counts = learn(Ragged(np.array([7, 8, 7, 8]), np.array([3, 1])), longest=2, min_df=1, max_features=9)
     >>> [words(gram, 21) for gram in grams]
@@ -54,7 +56,11 @@ def learn(reviews: Ragged, *, longest: int, min_df: int, max_features: int) -> "
 
 
 def common(counts: "csr_matrix", *, min_df: int, max_features: int) -> np.ndarray:
-    """The columns of counts, int32 [reviews, grams], that ``learn`` keeps: int64, ascending; raises as it does."""
+    """The columns of counts, int32 [reviews, grams], that ``learn`` keeps: int64, ascending.
+
+    Raises:
+        InputError: No n-gram occurs in ``min_df`` reviews.
+    """
     frequency = document_frequency(counts)
     kept = np.flatnonzero(frequency >= min_df)
     if len(kept) > max_features:
@@ -67,7 +73,7 @@ def common(counts: "csr_matrix", *, min_df: int, max_features: int) -> np.ndarra
 
 
 def count(reviews: Ragged, grams: np.ndarray, bits: int = BITS) -> "csr_matrix":
-    """Count given n-grams, ascending int64 [grams], in reviews: int32 [reviews, grams]; others are left out."""
+    """Count the n-grams ``grams``, ascending int64 [grams], in reviews: int32 [reviews, grams]."""
     occurrences, rows = _list(reviews, words_in(grams, bits), bits)
     columns = np.searchsorted(grams, occurrences)
     columns[columns == len(grams)] = 0
@@ -82,19 +88,19 @@ def words(gram: int, bits: int = BITS) -> tuple[int, ...]:
 
 
 def words_in(grams: np.ndarray, bits: int = BITS) -> int:
-    """Number of words in the longest of some n-grams, int64 [grams]."""
+    """Number of words in the longest n-gram of ``grams``, int64 [grams]."""
     return 1 + sum(bool((grams >> bits * n).any()) for n in range(1, 63 // bits))
 
 
 def document_frequency(counts: "csr_matrix") -> np.ndarray:
-    """The number of reviews that each n-gram is in: int64 [grams]."""
+    """The number of reviews in which each n-gram occurs: int64 [grams]."""
     return np.bincount(counts.indices, minlength=counts.shape[1])
 
 
 def inverse_document_frequency(counts: "csr_matrix") -> np.ndarray:
     """Inverse document frequency of each n-gram, float32 [grams].
 
-    log((1 + reviews) / (1 + reviews with it)) + 1, as in scikit-learn's ``TfidfTransformer``.
+    log((1 + reviews) / (1 + document frequency)) + 1, as in scikit-learn's ``TfidfTransformer``.
     """
     from sentiment.engine.functions import log
 
@@ -103,10 +109,10 @@ def inverse_document_frequency(counts: "csr_matrix") -> np.ndarray:
 
 
 def log_count_ratio(counts: "csr_matrix", labels: np.ndarray) -> np.ndarray:
-    """Log-count ratio of each n-gram, the weight that naive Bayes gives it: float32 [grams].
+    """Log-count ratio of each n-gram, its weight in naive Bayes: float32 [grams].
 
-    log((p / sum(p)) / (q / sum(q))), where p is 1 plus the number of positive reviews with the n-gram, and q of
-    negative ones (S. Wang and C. Manning, Baselines and Bigrams, 2012, section 2.1, with presence for counts).
+    log((p / sum(p)) / (q / sum(q))), where p is 1 plus the number of reviews of label 1 with the n-gram, and q is 1
+    plus that of label 0 (S. Wang and C. Manning, Baselines and Bigrams, 2012, section 2.1, with presence for counts).
 
     Args:
         counts: int32 [reviews, grams].
@@ -141,7 +147,7 @@ def _list(reviews: Ragged, longest: int, bits: int) -> tuple[np.ndarray, np.ndar
 
 
 def _matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> "csr_matrix":
-    """A sparse matrix of the number of times each row and column pair occurs, columns ascending: int32 [shape]."""
+    """A sparse matrix of the number of times that each pair of row and column occurs: int32 [shape]."""
     from scipy.sparse import coo_matrix
 
     return coo_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape).tocsr()

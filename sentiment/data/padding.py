@@ -1,7 +1,8 @@
-"""Reviews of word ranks -> arrays of word ids, element for element as Keras makes them.
+"""Reviews of word ranks -> arrays of word ids, equal to Keras's in every element.
 
 The ids: 0 padding, 1 start of review, 2 unknown (rank + 3 >= vocabulary), rank + 3 otherwise. Padding and truncation
-act at the front. Oracle: ``keras.datasets.imdb.load_data(num_words)`` then ``keras.utils.pad_sequences(maxlen)``.
+are at the front. The tests compare with ``keras.datasets.imdb.load_data(num_words)`` and
+``keras.utils.pad_sequences(maxlen)``.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ class Ragged:
     """Reviews of different lengths, end to end in one array.
 
     Args:
-        ids: Unsigned int [sum(lengths)]; a memory map is read as rows are taken.
+        ids: Unsigned int [sum(lengths)]; of a memory map, only the selected reviews are read.
         lengths: int [reviews].
 
     >>> reviews = Ragged(np.array([1, 7, 1, 8, 9]), np.array([2, 3]))
@@ -32,7 +33,7 @@ class Ragged:
         return len(self.lengths)
 
     def __getitem__(self, rows: "slice | np.ndarray") -> "Ragged":
-        """Some of the reviews, copied out of a memory map."""
+        """A copy of the selected reviews."""
         if isinstance(rows, slice) and rows.step in (None, 1):
             begin, end, _ = rows.indices(len(self))
             first, last = (int(self.ends[at - 1]) if at else 0 for at in (begin, end))
@@ -43,7 +44,7 @@ class Ragged:
 
 
 Reviews = np.ndarray | Ragged
-"""Word ids of reviews: unsigned int [reviews, length], padded in front, or reviews of different lengths."""
+"""Word ids of reviews: unsigned int [reviews, length], padded at the front, or reviews of different lengths."""
 
 
 def words_of(reviews: Reviews) -> Ragged:
@@ -61,11 +62,11 @@ def words_of(reviews: Reviews) -> Ragged:
 
 
 def drop_words(ids: np.ndarray, share: float, draw: Sequence[int]) -> None:
-    """Turn a share of the words of some reviews into ``UNKNOWN``, in place, so that no word is relied on.
+    """Replace a random fraction of the words by ``UNKNOWN``, in place, so that the model depends less on single words.
 
     Args:
         ids: int [reviews, length].
-        share: Probability of each word, from 0 to 1.
+        share: Probability that a word is replaced, from 0 to 1.
         draw: Seed of the choice.
 
     >>> ids = np.array([[0, 1, 7, 8, 9]])
@@ -94,17 +95,18 @@ def ids_of(ranks: np.ndarray, vocabulary: int | None) -> np.ndarray:
     """
     if vocabulary is None:
         return (ranks + FIRST_WORD).astype(dtype_for(None))
-    ids = np.append(np.arange(FIRST_WORD, vocabulary), UNKNOWN).astype(dtype_for(vocabulary))  # of each rank
+    # The id of each rank from 0 on; the last one is that of all higher ranks.
+    ids = np.append(np.arange(FIRST_WORD, vocabulary), UNKNOWN).astype(dtype_for(vocabulary))
     return ids.take(ranks, mode="clip")
 
 
 def whole(ranks: np.ndarray, lengths: np.ndarray, vocabulary: int | None) -> Ragged:
-    """Reviews of all their words, each behind a ``START``, as ``load_data`` gives them.
+    """Whole reviews, each with ``START`` before its words, as ``load_data`` returns them.
 
     Args:
         ranks: int [sum(lengths)], word ranks from 1, the reviews end to end.
         lengths: int [reviews], words per review.
-        vocabulary: Ids from here on become ``UNKNOWN``; ``None`` keeps all.
+        vocabulary: Ids from this number on become ``UNKNOWN``; ``None`` keeps all.
 
     >>> whole(np.array([1, 2, 9]), np.array([2, 1, 0]), 10).ids
     array([1, 4, 5, 1, 2, 1], dtype=uint8)
@@ -119,8 +121,8 @@ def pad(ranks: np.ndarray, lengths: np.ndarray, max_length: int, vocabulary: int
     Args:
         ranks: int [sum(lengths)], word ranks from 1, the reviews end to end.
         lengths: int [reviews], words per review.
-        max_length: Ids per row, the start id included where it fits.
-        vocabulary: Ids from here on become ``UNKNOWN``; ``None`` keeps all.
+        max_length: Ids per row; the start id is one of them, unless it is cut off.
+        vocabulary: Ids from this number on become ``UNKNOWN``; ``None`` keeps all.
 
     Returns:
         [reviews, max_length] of ``dtype_for(vocabulary)``.
@@ -133,7 +135,7 @@ def pad(ranks: np.ndarray, lengths: np.ndarray, max_length: int, vocabulary: int
     kept = np.minimum(lengths, max_length).astype(np.int32)
     ends = np.cumsum(lengths, dtype=np.int32)
     rows = np.zeros((len(lengths), max_length), dtype_for(vocabulary))
-    # Both masks run row by row from the first kept word to the last, so one copy pairs them up.
+    # Both masks select the kept words in the same order, row by row, so one assignment copies them.
     target = np.arange(max_length, dtype=np.int32) >= max_length - kept[:, None]
     source = np.arange(len(ranks), dtype=np.int32) >= np.repeat(ends - kept, lengths)
     rows[target] = ids_of(ranks[source], vocabulary)
@@ -143,7 +145,7 @@ def pad(ranks: np.ndarray, lengths: np.ndarray, max_length: int, vocabulary: int
 
 
 def pad_whole(reviews: Ragged, max_length: int, vocabulary: int | None) -> np.ndarray:
-    """``pad`` of reviews that ``whole`` made of all words.
+    """``pad`` of whole reviews, the result of ``whole`` without a limit of the vocabulary.
 
     >>> pad_whole(Ragged(np.array([1, 4, 5, 1, 12, 1]), np.array([3, 2, 1])), max_length=3, vocabulary=10)
     array([[1, 4, 5],
@@ -155,10 +157,10 @@ def pad_whole(reviews: Ragged, max_length: int, vocabulary: int | None) -> np.nd
 
 
 def orders(*reviews: int) -> list[np.ndarray]:
-    """Order of the rows of ``load_data``: row ``i`` of a split is its raw review ``orders(...)[split][i]``.
+    """Order of the rows of ``load_data``: row ``i`` of a split is the raw review ``orders(...)[split][i]``.
 
-    Keras shuffles one split after the other from one ``RandomState(113)`` (``keras/src/datasets/imdb.py``), so a
-    split's order depends on the sizes of those before it.
+    Keras shuffles one split after the other by one ``RandomState(113)`` (``keras/src/datasets/imdb.py``), so the order
+    of a split depends on the sizes of the splits before it.
 
     Args:
         reviews: The number of reviews of each split, in the order train, test.

@@ -1,10 +1,11 @@
-"""The raw files: ``imdb.npz``, read as a stream that cannot execute anything, and ``imdb_word_index.json``.
+"""The raw files: ``imdb.npz``, read as a stream without executing any code, and ``imdb_word_index.json``.
 
-Any other corpus is written in the same format, as a stream too.
+Other corpora are written in the same format, as a stream too.
 
-``imdb.npz`` is a zip archive of four arrays. Two of them, ``x_train`` and ``x_test``, are pickles: a format that may
-call any function, and whose loading makes an object of every number. So nothing is unpickled here. Such an array is a
-preamble, compared with the one NumPy writes, and a list of lists of integers, whose few opcodes are decoded as arrays.
+``imdb.npz`` is a zip archive of four arrays. Two of them, ``x_train`` and ``x_test``, are pickles. Unpickling may call
+any function, and it makes a Python object of every number, so nothing is unpickled here. Such an array has a preamble,
+which must be the one that NumPy writes, and a list of lists of integers. The few opcodes of these lists are decoded by
+NumPy.
 """
 
 import json
@@ -23,18 +24,18 @@ import numpy as np
 
 from sentiment import InputError
 
-MOST_LABELS = 1000  # different ones, of a corpus of the user's own
-BLOCK = 4096  # reviews yielded at once, more or less: about 4 MB of ranks
-WINDOW = 96 * 1024  # bytes decoded at once: few enough to stay in a processor's cache
-PREAMBLE = 4096  # bytes that any preamble fits in: NumPy's take about 200
+MOST_LABELS = 1000  # maximum number of different labels in a user's corpus
+BLOCK = 4096  # approximate number of reviews yielded at once: about 4 MB of ranks
+WINDOW = 96 * 1024  # number of bytes decoded at once, which stay in a processor's cache
+PREAMBLE = 4096  # maximum number of bytes of a preamble; NumPy's have about 200
 
 _HEADER = re.compile(rb"\{'descr': '([^']+)', 'fortran_order': False, 'shape': \((\d{1,12})L?,\), *\} *\n")
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
 
-# The opcodes of lists of integers, and the bytes each takes with its operand; `pickletools` documents them.
+# The opcodes of lists of integers, and the size in bytes of each with its operand; `pickletools` documents them.
 _INTEGERS = {b"K": 2, b"M": 3, b"J": 5}
 _BRACKETS = {b"]": 1, b"(": 1, b"e": 1, b"a": 1, b"t": 1, b"b": 1, b".": 1}
-_NOTES = {b"q": 2, b"r": 5, b"\x94": 1, b"\x95": 9}  # memo entries and frames, which are no part of the value
+_NOTES = {b"q": 2, b"r": 5, b"\x94": 1, b"\x95": 9}  # memo entries and frames, which do not change the value
 _SIZES = _INTEGERS | _BRACKETS | _NOTES
 _BYTES = [bytes([code]) for code in range(256)]
 _SIZE = bytes(_SIZES.get(code, 1) for code in _BYTES)
@@ -51,7 +52,7 @@ _GLOBALS = {
     "numpy.dtype": "dtype",
     "_codecs.encode": "encode",  # how Python 3 spells bytes in protocol 2
 }
-# What NumPy writes before the items of an object array, around their number; NumPy 1 and 2 read it.
+# Bytes that NumPy writes before and after the number of items of an object array; NumPy 1 and 2 read them.
 _BEFORE = (
     b"\x80\x03cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85C\x01b\x87R(K\x01",
     b"\x85cnumpy\ndtype\nX\x02\0\0\0O8K\0K\x01\x87R(K\x03X\x01\0\0\0|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89]",
@@ -60,7 +61,7 @@ _SPELLINGS_OF_B = (["b"], ["encode", "b", "latin1", "TUPLE2", "REDUCE"])
 
 
 def count(file: BinaryIO, split: str) -> int:
-    """Number of reviews of a split, as its header says; nothing else is read.
+    """Number of reviews of a split, from the header of its array; nothing else is read.
 
     Args:
         file: ``imdb.npz``, open and seekable.
@@ -74,12 +75,12 @@ def count(file: BinaryIO, split: str) -> int:
 
 
 def reviews(file: BinaryIO, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Reviews of a split in file order, some thousands at a time, in memory that does not grow with their number.
+    """Reviews of a split in the order of the file, in blocks of some thousands; memory does not grow with their number.
 
-    An empty review is a review of length 0; a split without reviews yields no block.
+    An empty review has length 0; a split without reviews yields no block.
 
     Args:
-        file: ``imdb.npz``, open and seekable; read as the blocks are taken.
+        file: ``imdb.npz``, open and seekable; it is read while the blocks are yielded.
         split: ``"train"`` or ``"test"``.
 
     Yields:
@@ -87,8 +88,8 @@ def reviews(file: BinaryIO, split: str) -> Iterator[tuple[np.ndarray, np.ndarray
         lengths: int64 [reviews], the number of words of each.
 
     Raises:
-        InputError: The archive is unreadable, or not the array of lists of word ranks that it should be. Blocks
-            before the fault have been yielded by then.
+        InputError: The archive is unreadable, or the array is not one of lists of word ranks. The blocks before the
+            error have been yielded.
     """
     with _member(file, f"x_{split}") as stream:
         expected, number = _object_header(stream), 0
@@ -108,15 +109,15 @@ def reviews(file: BinaryIO, split: str) -> Iterator[tuple[np.ndarray, np.ndarray
 
 
 def labels(file: BinaryIO, split: str, different: int = 2) -> np.ndarray:
-    """Labels of a split in file order: uint8 [reviews], uint16 where 255 is exceeded; 1 for a positive review.
+    """Labels of a split in the order of the file, from 0: uint8 [reviews], or uint16 if one is above 255.
 
     Args:
         file: ``imdb.npz``, open and seekable.
         split: ``"train"`` or ``"test"``.
-        different: The number of different labels, 0 and 1 if it is 2.
+        different: The number of different labels.
 
     Raises:
-        InputError: The archive is unreadable, a label is too high or below 0, or there is not one per review.
+        InputError: The archive is unreadable, a label is too high or below 0, or the number of labels is wrong.
     """
     expected = count(file, split)
     with _member(file, f"y_{split}") as stream:
@@ -137,14 +138,14 @@ def labels(file: BinaryIO, split: str, different: int = 2) -> np.ndarray:
 
 
 def write(file: BinaryIO, splits: dict[str, tuple[Iterable[list[int]], np.ndarray]]) -> None:
-    """Write reviews and labels as ``imdb.npz`` has them, in bytes that are a function of these alone.
+    """Write reviews and labels in the format of ``imdb.npz``. The bytes are a function of reviews and labels alone.
 
-    Not compressed: zlib's bytes differ between its versions.
+    The file is not compressed, because the output of zlib differs between its versions.
 
     Args:
-        file: To be written from its beginning, seekable.
-        splits: ``"train"`` and ``"test"``, each with its reviews, lists of word ranks from 1, which are taken one by
-            one, and a label for each, int [reviews].
+        file: The file to write, open and seekable.
+        splits: For ``"train"`` and ``"test"``, the reviews and their labels, int [reviews]. A review is a list of word
+            ranks from 1. The reviews are read one by one.
 
     Raises:
         InputError: There are more reviews than labels, or fewer.
@@ -197,13 +198,13 @@ def word_index(file: BinaryIO) -> dict[str, int]:
 
 
 def _items(value: int | list[int]) -> bytes:
-    """The pickle of an integer or a list of integers without its first opcode, the protocol, and its last, the end."""
+    """The pickle of an integer or a list of integers, without the first opcode (protocol) and the last one (end)."""
     return pickle.dumps(value, 2)[2:-1]
 
 
 @contextmanager
 def _member(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
-    """An array of the archive, to be read from its first byte; whatever fails inside becomes an ``InputError``."""
+    """Open an array of the archive for reading; any error in the block becomes an ``InputError``."""
     try:
         with zipfile.ZipFile(file) as archive:
             if f"{name}.npy" not in archive.namelist():
@@ -219,7 +220,7 @@ def _member(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
 
 
 def _header(stream: BinaryIO) -> tuple[str, int]:
-    """The type and the number of elements of a one-dimensional ``.npy`` array, read up to its first byte."""
+    """The type and the number of elements of a one-dimensional ``.npy`` array, whose header is read from ``stream``."""
     start = stream.read(12)
     if start[:6] != b"\x93NUMPY" or len(start) < 12 or start[6] not in (1, 2, 3):
         raise InputError(f"expected a .npy array, got {start!r}")
@@ -239,7 +240,7 @@ def _object_header(stream: BinaryIO) -> int:
 
 
 def _preamble(data: bytes, number: int) -> int:
-    """Position in ``data`` of the first item of the outer list, after a check that NumPy wrote all before it."""
+    """Position in ``data`` of the first item of the outer list, after a check that the preamble is NumPy's."""
     written = []
     for name, value, at in _opcodes(data):
         match name:
@@ -289,7 +290,7 @@ def _opcodes(data: bytes) -> Iterator[tuple[str, object, int]]:
 
 
 def _refusal(data: bytes, name: str = "") -> InputError:
-    """Error about a pickle that continues with ``data``; it names the function asked for, or else the opcode."""
+    """Error about a pickle that continues with ``data``. It names the function that the pickle calls, or the opcode."""
     first = ""
     try:
         for opcode, operand, _ in _opcodes(data):
@@ -297,7 +298,7 @@ def _refusal(data: bytes, name: str = "") -> InputError:
                 name = name or operand
                 break
             first = first or opcode
-    except ValueError:  # the opcodes end here: cut short, or no pickle at all
+    except ValueError:  # the pickle ends here, or this is not a pickle
         first = first or f"the byte {data[:1]!r}"
     asked = f"asks for {name}" if name else f"holds {first}"
     hint = " (one list in two places; copy it)" if "GET" in first and not name else ""
@@ -305,32 +306,32 @@ def _refusal(data: bytes, name: str = "") -> InputError:
 
 
 def _windows(stream: BinaryIO, data: bytes) -> Iterator[tuple[bytes, np.ndarray]]:
-    """The opcodes and the integers of each window, decoded in a thread while the next window is inflated here."""
+    """The opcodes and the integers of each window. A thread decodes one while the next is decompressed here."""
     with ThreadPoolExecutor(1) as thread:
         decoding = thread.submit(_decode, data)
         while decoding:
             chunk = stream.read(WINDOW)
-            text, integers, rest = decoding.result()
-            if rest and rest[:1] not in _SIZES:
-                raise _refusal((rest + chunk)[:PREAMBLE])
-            decoding = thread.submit(_decode, rest + chunk) if chunk else None
+            text, integers, remaining = decoding.result()
+            if remaining and remaining[:1] not in _SIZES:
+                raise _refusal((remaining + chunk)[:PREAMBLE])
+            decoding = thread.submit(_decode, remaining + chunk) if chunk else None
             yield text, integers
-    if rest:
+    if remaining:
         raise InputError("the pickle ends inside a number")
 
 
 def _decode(data: bytes) -> tuple[bytes, np.ndarray, bytes]:
-    """The opcodes that lie wholly inside ``data`` up to the first unknown one, their integers, and the bytes left.
+    """The complete opcodes of ``data`` before the first unknown one, their integers, int32, and the remaining bytes.
 
-    The opcodes come with "K" for every integer and without notes, the integers as int32.
+    In the opcodes, every integer is "K", and memo entries and frames are left out.
     """
     starts, end = _starts(data)
-    codes = np.frombuffer(data, np.uint8).take(starts, mode="wrap")  # all are inside; "wrap" sees to it fastest
+    codes = np.frombuffer(data, np.uint8).take(starts, mode="wrap")  # all are inside; "wrap" is the fastest mode
     text = codes.tobytes()
     if unknown := text.translate(None, b"".join(_SIZES)):
         known = text.index(unknown[:1])
         starts, end, codes, text = starts[:known], int(starts[known]), codes[:known], text[:known]
-    # Four bytes from every position on, of which the opcode's mask keeps its operand.
+    # The four bytes at each position, as an integer. The mask of the opcode keeps the bytes of the operand.
     words = np.ndarray(len(data), "<u4", data + bytes(4), 1, (1,)).copy()
     operands = words[starts] & _OPERAND.take(codes, mode="wrap")
     integers = operands[(codes == ord("K")) | (codes == ord("M")) | (codes == ord("J"))]
@@ -338,11 +339,11 @@ def _decode(data: bytes) -> tuple[bytes, np.ndarray, bytes]:
 
 
 def _starts(data: bytes) -> tuple[np.ndarray, int]:
-    """Positions of the opcodes that lie wholly inside ``data``, the first of them at 0, and where the last one ends.
+    """Positions of the complete opcodes of ``data``, the first of which is at 0, and the end of the last one.
 
-    Where an opcode starts depends on all before it. So the step to the next is taken for every position, as if an
-    opcode were there; five doublings make steps of 32 opcodes, few enough to walk one by one; and the starts in
-    between follow from the shorter steps.
+    The start of an opcode depends on all opcodes before it. So the position of the next opcode is computed for every
+    position, as if an opcode started there. Five doublings give the position 32 opcodes later. A loop follows these
+    long steps, and the starts in between are computed from the shorter steps.
     """
     size = len(data)
     step = np.arange(size + max(_SIZE))  # positions outside lead to themselves
@@ -358,12 +359,12 @@ def _starts(data: bytes) -> tuple[np.ndarray, int]:
         starts = np.stack([starts, step.take(starts, mode="wrap")], axis=1).ravel()
     stop = int(np.searchsorted(starts, size))
     if starts[stop] > size:
-        stop -= 1  # its operand goes on outside
+        stop -= 1  # the operand of this opcode is incomplete
     return starts[:stop], int(starts[stop])
 
 
 def _lists(windows: Iterable[tuple[bytes, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The lists in blocks of whole lists: their integers end to end, and their lengths."""
+    """Blocks of complete lists: their integers end to end, and their lengths."""
     texts, numbers, pending = [], [], 0
     for text, integers in windows:
         texts.append(text)
@@ -371,7 +372,7 @@ def _lists(windows: Iterable[tuple[bytes, np.ndarray]]) -> Iterator[tuple[np.nda
         pending += text.count(b"]")
         if pending > BLOCK:
             text, integers = b"".join(texts), np.concatenate(numbers)
-            cut = text.rindex(b"]")  # the last list may go on in the next window
+            cut = text.rindex(b"]")  # the last list may continue in the next window
             lengths, tail = _lengths(text[:cut])
             used = int(lengths.sum())
             yield integers[:used], lengths
@@ -384,7 +385,7 @@ def _lists(windows: Iterable[tuple[bytes, np.ndarray]]) -> Iterator[tuple[np.nda
 
 
 def _lengths(text: bytes) -> tuple[np.ndarray, bytes]:
-    """The number of integers of each list in ``text``: int64 [lists]; and the end of ``text`` if outside a batch.
+    """The number of integers of each list in ``text``, int64 [lists]; and the part after the last complete batch.
 
     >>> _lengths(b"(](KKK" b"e]]Ka" b"etb.")
     (array([3, 0, 1]), b'tb.')

@@ -1,4 +1,4 @@
-"""Survey of all rows of a corpus: counts of words, labels and faults, and texts that both splits have."""
+"""Survey of all rows of a corpus: counts of words, labels and faults, and texts that are in both splits."""
 
 from array import array
 from collections import Counter
@@ -9,25 +9,26 @@ import numpy as np
 
 from sentiment.data.labelled import Fault, Row, fingerprint
 
-SHOWN = 10  # faults, each in a line
-MOST_WORDS = 2_000_000  # different ones, whose counts take about 200 MB
+SHOWN = 10  # maximum number of faults that are shown, one per line
+MOST_WORDS = 2_000_000  # maximum number of different words; their counts need about 200 MB
 
 
-Placed = tuple[str, str, Row | Fault]
-"""Position of a row, its split (any, for a fault), and the row."""
+LocatedRow = tuple[str, str, Row | Fault]
+"""Position of a row in its file, its split (of a fault, any text), and the row."""
 
 
 class Survey(NamedTuple):
     """Counts over all rows of a corpus.
 
     Attributes:
-        words: How often each word occurs in the training split.
-        dropped: How many occurrences of a word may be missing in ``words``, and of how many at most a word may be.
+        words: Number of occurrences of each word in the training split.
+        dropped: A word that occurs at most this many times may be missing in ``words``, and the number of any other
+            word may be too low by at most this much.
         labels: uint16 [reviews] of each split, in the order of the rows.
-        common: How many test reviews have the words of a training review.
-        repeated: How many reviews have the words of another one.
-        contradicting: How many reviews have the words of another one, with another label.
-        kinds: How many faults of each kind.
+        common: Number of test reviews whose words are those of a training review.
+        repeated: Number of reviews whose words are those of an earlier review.
+        contradicting: Number of reviews whose words are those of a review with another label.
+        kinds: Number of faults of each kind.
         faults: A line for each of the first ``SHOWN`` faults.
     """
 
@@ -41,12 +42,12 @@ class Survey(NamedTuple):
     faults: list[str]
 
 
-def survey(rows: Iterable[Placed]) -> Survey:
-    """Go through the rows once.
+def survey(rows: Iterable[LocatedRow]) -> Survey:
+    """Read the rows once.
 
-    The counts of the words are held, and ten bytes a review: its label and the fingerprint of its text. Above
-    ``MOST_WORDS`` different words, those counted least are dropped, once and then twice and so on (lossy counting, G.
-    Manku and R. Motwani, 2002): a word is missing only if it occurs at most ``dropped`` times.
+    Memory is needed for the counts of words, and for ten bytes per review: its label and the fingerprint of its text.
+    Above ``MOST_WORDS`` different words, those with a count of 1 are dropped, the next time those with a count of at
+    most 2, and so on (lossy counting, G. Manku and R. Motwani, 2002).
     """
     words, kinds, faults, least, dropped = Counter(), Counter(), [], 0, 0
     labels = {"train": array("H"), "test": array("H")}
@@ -72,7 +73,9 @@ def survey(rows: Iterable[Placed]) -> Survey:
 
 
 def _repeated(texts: np.ndarray, labels: np.ndarray) -> tuple[int, int]:
-    """The number of texts, as fingerprints, that stand there before, and of those among copies with different labels.
+    """The number of texts that repeat an earlier one, and of texts whose copies have different labels.
+
+    The texts are fingerprints.
 
     >>> _repeated(np.array([7, 8, 7, 9, 8]), np.array([0, 1, 1, 0, 1]))
     (2, 2)

@@ -1,6 +1,6 @@
-"""Text -> words -> ids and back: the one definition, from which the exported graph and the model card derive theirs.
+"""Text -> words -> ids and back. The exported graph and the model card are derived from these definitions.
 
-The IMDB reviews have the rules of the data set's authors, ``Tokens``; any other corpus has ``Normal`` ones.
+The IMDB reviews are split by the rules of the data set's authors, ``Tokens``, and any other corpus by ``Normal``.
 """
 
 import re
@@ -15,11 +15,11 @@ from sentiment.data.padding import FIRST_WORD, START, UNKNOWN
 
 
 class Tokens(NamedTuple):
-    """Rules by which a text is split into words; recorded with each model.
+    """Rules by which a text is split into words, a part of ``model.json``.
 
     Attributes:
-        lowercase: Whether ASCII letters are lower-cased. Others are only where ``clean`` folds them.
-        separators: Characters that separate words, beside the space.
+        lowercase: True if ASCII letters are lower-cased. Other letters are lower-cased only by ``clean``.
+        separators: Characters that separate words, in addition to the space.
     """
 
     lowercase: bool
@@ -27,12 +27,13 @@ class Tokens(NamedTuple):
 
 
 class Normal(NamedTuple):
-    """Rules by which a normalised text of a user's own corpus is split into tokens.
+    """Rules by which a normalised text of a user's corpus is split into tokens.
 
     Attributes:
-        unit: ``words``, which spaces separate, or ``characters``, among which ``SPACE`` stands for spaces.
-        lowercase: Whether letters are lower-cased.
-        symbols: Whether punctuation and symbols, emoji among them, are tokens, each character one; else they separate.
+        unit: ``words``, separated by spaces, or ``characters``, with the token ``SPACE`` for a space.
+        lowercase: True if letters are lower-cased.
+        symbols: True if each punctuation character and symbol, such as an emoji, is a token; if false, they separate
+            words.
     """
 
     unit: Literal["words", "characters"]
@@ -43,7 +44,10 @@ class Normal(NamedTuple):
 AnyTokens = Tokens | Normal
 
 SPACE = "\u2581"
-"""The token of the space between two words, and around a text, where characters are tokens (SentencePiece's)."""
+"""The token for a space between words, and for the beginning and end of a text, if tokens are characters.
+
+SentencePiece has the same token.
+"""
 
 IMDB = Tokens(lowercase=True, separators=string.punctuation.replace("'", "") + "\t\n")
 """The rules by which the data set's authors split the reviews."""
@@ -59,9 +63,10 @@ RULES = (
     (r"(?i)(?:<|&lt;)/?br\b[^<>&\n]*(?:>|&gt;)", "\n"),
     (r"(?i)&(?:[lg]t|#0*6[02]|#x0*3[ce]);", "\n"),
 )
-"""Patterns and what takes their place, one after the other: ASCII white space that is none to ``encode``, and markup.
+"""Patterns and their replacements, in this order: ASCII white space that ``encode`` does not know, and markup.
 
-They are the same to Python's ``re`` (with ``re.ASCII``) and to RE2, which TensorFlow has."""
+The patterns have the same meaning in Python's ``re`` (with ``re.ASCII``) and in RE2, which TensorFlow uses.
+"""
 
 MARKUP = (
     (r"(?i)(?:https?://|www\.)[^ \t\r\n<>\"]+", " "),
@@ -69,7 +74,7 @@ MARKUP = (
     (r"(?i)</?(?:a|b|big|blockquote|center|div|em|font|h[1-6]|hr|i|img|li|ol|p|small|span|strong|table|td|th|tr|u|ul)\b"
      r"[^<>]*>", " "),
 )  # fmt: skip
-"""The same for ``Normal`` tokens: web addresses and the usual tags separate words too."""
+"""Patterns and replacements for ``Normal`` tokens: web addresses and the usual tags are removed too."""
 
 _MARKUP = [(re.compile(pattern, re.ASCII), replacement) for pattern, replacement in MARKUP]
 _RULES = [(re.compile(pattern, re.ASCII), replacement) for pattern, replacement in RULES]
@@ -89,7 +94,7 @@ def from_dict(values: dict) -> AnyTokens:
 
 
 def words(text: str, tokens: AnyTokens = IMDB) -> list[str]:
-    """The words of a text: separators become spaces, and spaces separate words. With ``Normal``, of a ``clean`` text.
+    """The words of a text: separators become spaces, and spaces separate words. ``Normal`` needs a cleaned text.
 
     >>> words("A film, isn't it?")
     ['a', 'film', "isn't", 'it']
@@ -111,26 +116,26 @@ def join(gram: Iterable[str], tokens: AnyTokens = IMDB) -> str:
 
 
 def put_as(tokens: AnyTokens) -> str:
-    """The replacement of each character below U+0100, by which ``words`` of a ``clean`` text are between spaces."""
+    """The replacement of each character below U+0100, after which spaces separate the ``words`` of a cleaned text."""
     letters = "".join(map(chr, range(256)))
     return letters.translate(_table(tokens)) if isinstance(tokens, Tokens) else letters
 
 
 @cache
 def _table(tokens: Tokens) -> dict:
-    """The translation of a text to words and spaces."""
+    """The table for ``str.translate`` that lower-cases letters and replaces separators by spaces."""
     upper, lower = (string.ascii_uppercase, string.ascii_lowercase) if tokens.lowercase else ("", "")
     return str.maketrans(upper + tokens.separators, lower + " " * len(tokens.separators))
 
 
 @cache
 def _word(tokens: Tokens) -> re.Pattern:
-    """A word before it is lower-cased."""
+    """The pattern of a word before lower-casing."""
     return re.compile(f"[^ {re.escape(tokens.separators)}]+")
 
 
 def make_index(counts: Counter[str]) -> dict[str, int]:
-    """The rank of each word, 1 for the most frequent; equally frequent ones by their code points.
+    """The rank of each word, 1 for the most frequent. Words of equal frequency are in the order of their code points.
 
     >>> make_index(Counter({"film": 2, "the": 5, "a": 2}))
     {'the': 1, 'a': 2, 'film': 3}
@@ -139,13 +144,13 @@ def make_index(counts: Counter[str]) -> dict[str, int]:
 
 
 def encode(text: str, index: dict[str, int], vocabulary: int, tokens: AnyTokens = IMDB) -> list[int]:
-    """The ids of a text, as the data set's authors made them from the reviews; words that the index lacks are dropped.
+    """The ids of a text, computed as the data set's authors did for the reviews.
 
     Args:
         text: Any text.
-        index: The rank of each word, from 1.
-        vocabulary: Ids from here on become ``UNKNOWN``.
-        tokens: How the text is split.
+        index: Rank of each word, from 1; words that are not in it are dropped.
+        vocabulary: Ids from this number on become ``UNKNOWN``.
+        tokens: Rules that split the text.
 
     Returns:
         ``START``, then an id per word.
@@ -158,16 +163,17 @@ def encode(text: str, index: dict[str, int], vocabulary: int, tokens: AnyTokens 
 
 
 def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0, tokens: AnyTokens = IMDB) -> str:
-    """Text from the world, so that ``words`` and ``encode`` find the words that a reader sees.
+    """Clean a text of any source, so that ``words`` and ``encode`` find the words that a reader sees.
 
-    White space of any kind, ``<br>`` however spelt, and the usual HTML entities part words, or are the apostrophe they
-    stand for. A word with characters that are not ASCII stays as it is if its id is below ``vocabulary``, and else is
-    put as ``fold`` has it, if the index then has any of it. Other ASCII text stays as it is. Cleaning twice is cleaning
-    once. With ``Normal`` tokens, it is ``normalise``, whatever the index has.
+    White space of any kind and ``<br>`` in any spelling separate words. The usual HTML entities separate words too,
+    except that an entity of an apostrophe becomes an apostrophe. A word with characters other than ASCII is kept if its
+    id is below ``vocabulary``. Otherwise it is replaced by the result of ``fold``, if a part of the result is in the
+    index. All other text is kept. Cleaning a cleaned text changes nothing. With ``Normal`` tokens, the result is that
+    of ``normalise``, and the index is not used.
 
     Args:
         text: Any text.
-        index: As for ``encode``; without one, as where an index is to be made, every word is folded.
+        index: As for ``encode``; without an index, every word that is not ASCII is folded.
         vocabulary: As for ``encode``.
         tokens: As for ``encode``.
 
@@ -202,7 +208,7 @@ def clean(text: str, index: dict[str, int] | None = None, vocabulary: int = 0, t
 
 @lru_cache(1 << 16)
 def fold(word: str) -> str:
-    """The word as most reviewers type it: each character as ``fold_character`` has it, accents composed (NFC).
+    """The word in the spelling that most reviewers type: ``fold_character`` of each character, accents composed (NFC).
 
     >>> fold("Wasn\\u2019t"), fold("FILM\\xa0CLICHE\\u0301"), fold("film\\x96bad")
     ("wasn't", 'film cliché', 'film-bad')
@@ -211,10 +217,10 @@ def fold(word: str) -> str:
 
 
 def normalise(text: str, tokens: Normal) -> str:
-    """A text without markup and web addresses, each character as ``normal_character`` has it, single spaces between.
+    """A text without markup and web addresses: ``normal_character`` of each character, and single spaces between words.
 
-    Canonically equivalent texts, composed or decomposed, whatever the order of their marks, give the same (NFC). With
-    ``lowercase``, an i is an i with or without its dot: Turkish has both, and lower-casing depends on the language.
+    Canonically equivalent texts have the same result (NFC). With ``lowercase``, an i with and without a dot are the
+    same letter: Turkish has both, and the lower case of I depends on the language.
 
     >>> normalise("<p>It wasn\u2019t GOOD\u2026 \U0001f44d", Normal("words", lowercase=True, symbols=True))
     "it wasn't good . . . \U0001f44d"
@@ -231,15 +237,16 @@ def normalise(text: str, tokens: Normal) -> str:
 
 
 DOTTED = "i\u0307"
-"""A lower-case i with a second dot, which lower-casing a dotted capital I gives."""
+"""A lower-case i with a second dot, which is the lower case of a dotted capital I."""
 
 
 def normal_character(letter: str, tokens: Normal) -> str:
     """The replacement of a character.
 
-    Letters are lower-cased if asked for, and a compatible form of a character (Unicode's NFKC) is that character.
-    Quotes and dashes become ASCII's. Marks of no width vanish. All other white space, punctuation and symbols but the
-    apostrophe become a space, or a token of their own. Control characters from \\x80 are what Windows-1252 has there.
+    Letters are lower-cased with ``tokens.lowercase``. A compatibility character is replaced by its normal form
+    (Unicode's NFKC). Quotes and dashes become those of ASCII. Characters without a width are removed. White space
+    becomes a space. Each punctuation character and symbol except the apostrophe becomes a token with
+    ``tokens.symbols``, and otherwise a space. Control characters from \\x80 to \\x9f are read as Windows-1252.
     """
     if "\x80" <= letter <= "\x9f":
         letter = bytes([ord(letter)]).decode("cp1252", "replace")
@@ -252,7 +259,7 @@ def normal_character(letter: str, tokens: Normal) -> str:
     if letter in _KIN:
         compatible = letter
     elif category == "No" or (category[0] in "SP" and len(compatible) > 1):
-        compatible = letter  # ½ would be other numbers, ™ letters
+        compatible = letter  # NFKC would turn ½ into other numbers, and ™ into letters
     if tokens.lowercase:
         compatible = compatible.lower().replace("\u0131", "i")
     compatible = "".join(_KIN.get(part, part) for part in compatible)
@@ -265,10 +272,10 @@ def normal_character(letter: str, tokens: Normal) -> str:
 def fold_character(letter: str) -> str:
     """Replacement of a character.
 
-    Letters are lower-cased, and a compatible form of a letter (Unicode's NFKC) is that letter. Quotes, dashes and
-    ellipses become ASCII's; white space and every other sign that is not ASCII a space; marks of no width vanish, but
-    the two that may part words. Control characters from \\x80 are what Windows-1252 has in their place, as the index's
-    own words show (``well\\x85``).
+    Letters are lower-cased. A compatibility form of a letter is replaced by the letter (Unicode's NFKC). Quotes, dashes
+    and ellipses become those of ASCII. White space and every other sign that is not ASCII become a space. Characters
+    without a width are removed, except two that may separate words and become a space. Control characters from \\x80 to
+    \\x9f are read as Windows-1252, because words of the index show that encoding (``well\\x85``).
     """
     if letter.isascii():
         return letter.lower()
@@ -283,7 +290,7 @@ def fold_character(letter: str) -> str:
         return ""
     if category[0] in "ZPS" or category == "Cc":
         return " "
-    if category == "No":  # ½ and its like: apart, they would be other numbers
+    if category == "No":  # NFKC would turn characters like ½ into other numbers
         return letter
     plain = unicodedata.normalize("NFKC", letter).lower()
     if plain == letter:
@@ -292,19 +299,19 @@ def fold_character(letter: str) -> str:
 
 
 def decode(ids: list[int], index: dict[str, int]) -> str:
-    """The words of ids with single spaces between them; "?" for ``UNKNOWN`` and for what the index lacks.
+    """The words of ids, with single spaces between them, and "?" for ``UNKNOWN`` and for ids that are not in the index.
 
-    Padding and ``START`` give nothing.
+    Padding and ``START`` are skipped.
 
     >>> decode([0, 1, 4, 5, 2, 99], {"a": 1, "film": 2})
     'a film ? ?'
     """
-    found = {rank + FIRST_WORD: word for word, rank in index.items()} | _SPECIAL
-    return " ".join(filter(None, (found.get(id, "?") for id in ids)))
+    word_of = {rank + FIRST_WORD: word for word, rank in index.items()} | _SPECIAL
+    return " ".join(filter(None, (word_of.get(id, "?") for id in ids)))
 
 
 class _Fold(dict):
-    """``fold_character`` by code point, filled as characters turn up."""
+    """``fold_character`` by code point; an entry is added at its first use."""
 
     def __missing__(self, point: int) -> str:
         self[point] = fold_character(chr(point))
@@ -315,7 +322,7 @@ _FOLD = _Fold()
 
 
 class _Normal(dict):
-    """``normal_character`` by code point, filled as characters turn up."""
+    """``normal_character`` by code point; an entry is added at its first use."""
 
     def __init__(self, tokens: Normal):
         self.tokens = tokens

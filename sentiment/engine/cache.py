@@ -1,9 +1,10 @@
-"""Compiled functions kept in files, so that the next process need not compile them.
+"""Cache of compiled functions in files, so that the next process need not compile them.
 
-Numba's own cache looks at the file of a function for what it compiled before, not at those of the functions it calls;
-it goes to another folder where it may not write, and takes what a power cut left for whole. This one knows a function
-by all that shapes its code, and a file by its digest. It lies in ``NUMBA_CACHE_DIR`` if that variable is set, so that
-copies of this code can share it, and otherwise beside Python's bytecode in ``__pycache__``.
+Numba's own cache has three faults. It notices a change of a function's file, but not of the functions that it calls. It
+uses another folder if it may not write to the first one. It reads a file that a power cut has damaged. This cache has a
+key of everything that changes the compiled code, and checks a digest of each file. Its folder is in
+``NUMBA_CACHE_DIR`` if that variable is set, so that copies of this code can share it, and otherwise in ``__pycache__``
+beside Python's bytecode.
 """
 
 import hashlib
@@ -43,21 +44,21 @@ FOLDER = (
 )
 """A folder for each version of the code, of Python, of the compiler and of its settings."""
 
-_unusable: OSError | None = None  # why there is no cache; said once
+_unusable: OSError | None = None  # the error because of which there is no cache; logged once
 
 
 class Cache(NullCache):
-    """The cache of one compiled function, as Numba asks for it; a function that is not in it is compiled."""
+    """The cache of one compiled function, with the interface of Numba's; a function that is not in it is compiled."""
 
     def __init__(self, function: FunctionType):
         self.name = f"{function.__module__}.{function.__qualname__}"
-        # Of its own file, too, as it may be none of the engine's.
+        # The function's file may be outside the engine, so its digest is part of the key.
         self.code = hashlib.sha256(Path(function.__code__.co_filename).read_bytes()).hexdigest()
 
     def load_overload(self, sig, target_context):
         """Compiled code for the types ``sig`` and this processor; ``None`` if there is none or it is damaged."""
         target_context.refresh()
-        if _unusable or _files() != _FILES:  # the files have changed since they were imported, or while they were
+        if _unusable or _files() != _FILES:  # the files have changed since they were imported, or during the import
             return None
         try:
             kept = self._path(sig, target_context.codegen()).read_bytes()
@@ -71,12 +72,12 @@ class Cache(NullCache):
         return CompileResult._rebuild(target_context, *pickle.loads(content))
 
     def save_overload(self, sig, data):
-        """Keep what has been compiled for the types ``sig``."""
-        if _unusable or _files() != _FILES or data.library.has_dynamic_globals:  # addresses of this process
+        """Save the code compiled for the types ``sig``."""
+        if _unusable or _files() != _FILES or data.library.has_dynamic_globals:  # these are addresses in this process
             return
         content = dumps(data._reduce())
         path = self._path(sig, data.codegen)
-        partial = path.with_suffix(f".{uuid.uuid4().hex}")  # of this process alone, on any machine
+        partial = path.with_suffix(f".{uuid.uuid4().hex}")  # no other process, on any machine, has this name
         try:
             FOLDER.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(hashlib.sha256(content).digest() + content)
@@ -85,9 +86,8 @@ class Cache(NullCache):
             _do_without(error)
 
     def _path(self, sig, codegen) -> Path:
-        key = repr(
-            (self.name, self.code, str(sig), codegen.magic_tuple())
-        )  # the last: the processor and what it can do
+        # The magic tuple has the processor and its features.
+        key = repr((self.name, self.code, str(sig), codegen.magic_tuple()))
         return FOLDER / f"{self.name.rpartition('.')[2]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 

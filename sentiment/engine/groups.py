@@ -1,17 +1,18 @@
-"""A batch dealt into groups, and which of its reviews are being read at each step.
+"""A batch divided into groups, and the reviews that are active at each step.
 
-Reviews are padded in front, so until its first word every review is in the same state. That state is computed once, as
-if of a review of padding alone, the *padding review*, and each review starts from the state it would have reached.
+Reviews are padded at the front, so before its first word every review is in the same state. The engine computes this
+state once per step, for a review without words, the *padding review*. Each review starts at its first word, from the
+state of the padding review at that step.
 
-Group 0 is the padding review; the other groups are the shards. In a group the longest reviews come first, so those that
-have started are its first ones. What a group computes for each step and review is a *row*, and rows lie end to end,
-step by step: the reviews that have started by step 0, then those that have started by step 1, and so on. Compiled code
-goes through them like this:
+Group 0 is the padding review. The other groups are the shards. In a group the longest reviews come first, so the active
+reviews are the first ones. The values of one review at one step are a *row*. Rows are in the order of the steps: first
+a row for each review that has started by step 0, then a row for each review that has started by step 1, and so on.
+Compiled code loops over the rows like this:
 
     base = 0
     for active in rows.active:
         for r in range(active):
-            ...  # review r at this step is row base + r
+            ...  # row base + r has the values of review r at this step
         base += active
 """
 
@@ -25,25 +26,27 @@ class Rows(NamedTuple):
     """Rows of a group, for compiled code."""
 
     starts: np.ndarray  # int32 [reviews], ascending: the first step of each review
-    active: np.ndarray  # int64 [steps]: how many reviews have started by each step
+    active: np.ndarray  # int64 [steps]: number of reviews that have started by each step
 
 
 class Groups:
     """A batch in the order in which compiled code reads it: group by group, the longest reviews first in each.
 
     Args:
-        ids: int [1 + reviews, length]; the first row is the padding review. Those of shards that other processes
-            compute (``shards``) are filled when these have done so.
-        starts: int32 [1 + reviews]: the first step of each that sees a word; the last one if none does.
-        bounds: int64 [groups + 1]: where each group begins, and the end of the last.
-        steps: int64 [groups]: the steps of each; of the padding review, as many as some review needs, or none.
-        order: int [reviews]: where each was in the batch.
-        here: The shards, from 1, that this process computes.
+        ids: int [1 + reviews, length]; the first row is the padding review. The rows of shards that other processes
+            compute (``shards``) are filled after these processes have computed them.
+        starts: int32 [1 + reviews]: the first step of each review that reads a word; its last step if it has no word.
+        bounds: int64 [groups + 1]: the index of the first review of each group, and the number of all reviews.
+        steps: int64 [groups]: number of steps of each group. The padding review needs as many as the largest of
+            ``starts``.
+        order: int [reviews]: the index of each review in the batch.
+        here: Numbers of the shards, from 1, that this process computes.
 
     Attributes:
-        active: int64 [groups, steps]: how many reviews of each group have started by each step; 0 after its last step.
+        active: int64 [groups, steps]: number of reviews of each group that have started by each step; 0 after the last
+            step of a group.
         rows: The rows of each group.
-        reviews: The reviews of each group, among all.
+        reviews: The slice of each group in ``ids`` and ``starts``.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Groups:
         return len(self.rows)
 
     def unshared(self) -> "Groups":
-        """The same reviews if all start at step 0, so that none needs the padding review."""
+        """The same groups, but all reviews start at step 0, so that none needs the padding review."""
         steps = self.steps.copy()
         steps[0] = 0
         return Groups(self.ids, np.zeros_like(self.starts), self.bounds, steps, self.order, self.here)
@@ -83,31 +86,35 @@ def deal(
     *,
     rows: np.ndarray | None = None,
     padding_steps: int | None = None,
-    own: Callable[[int], range] = range,
+    run: int = 1,
+    tasks_of: Callable[[int], range] = range,
 ) -> Groups:
-    """Deal reviews, longest first, into shards that are alike; none is empty.
+    """Divide reviews, longest first, into shards of similar lengths; no shard is empty.
 
     Args:
-        ids: Unsigned int [any, length], padded in front with 0; of a memory map only the rows needed are read.
-        starts: int32 [reviews]: the first step of each that sees a word.
-        steps: Steps of every review.
-        shards: At most so many.
-        rows: int [reviews], ascending: which rows of ``ids`` are the batch; all by default.
-        padding_steps: Steps of the padding review, where no other review of the batch says how many.
-        own: Says which of how many shards, from 0, this process computes, in one run; all by default.
+        ids: Unsigned int [any, length], padded at the front with 0; only the needed rows of a memory map are read.
+        starts: int32 [reviews]: the first step of each review that reads a word.
+        steps: Number of steps of every review.
+        shards: Maximum number of shards.
+        rows: int [reviews], ascending: the rows of ``ids`` that are the batch; by default all.
+        padding_steps: Number of steps of the padding review; by default the largest of ``starts``.
+        run: Number of successive reviews that go to one shard; there must be enough runs for all shards.
+        tasks_of: Function from the number of shards to the range of shards, from 0, that this process computes; by
+            default all.
 
     >>> deal(np.array([[0, 5], [4, 5], [0, 7]]), np.array([1, 0, 1], np.int32), steps=2, shards=2).order
     array([1, 2, 0])
     """
     longest_first = np.argsort(starts, kind="stable")
-    dealt = [longest_first[shard::shards] for shard in range(min(shards, len(starts)))]
+    turns = np.arange(len(starts)) // run % shards
+    dealt = [longest_first[turns == shard] for shard in range(min(shards, len(starts)))]
     order, bounds = np.concatenate(dealt), np.cumsum([0, 1, *map(len, dealt)])
-    here = range(1, 1 + len(dealt))[own(len(dealt)).start : own(len(dealt)).stop]
+    here = range(1, 1 + len(dealt))[tasks_of(len(dealt)).start : tasks_of(len(dealt)).stop]
     read = np.zeros((1 + len(order), ids.shape[1]), ids.dtype)
-    places = np.arange(bounds[here.start], bounds[here.stop])
-    places = places[np.argsort(order[places - 1])]  # a memory map is read forwards
-    wanted = order[places - 1]
-    read[places] = ids[wanted if rows is None else rows[wanted]]
+    positions = np.arange(bounds[here.start], bounds[here.stop])
+    positions = positions[np.argsort(order[positions - 1])]  # a memory map is read forwards
+    wanted = order[positions - 1]
+    read[positions] = ids[wanted if rows is None else rows[wanted]]
     padding_steps = int(starts.max()) if padding_steps is None else padding_steps
     return Groups(
         ids=read,

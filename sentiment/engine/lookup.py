@@ -1,6 +1,6 @@
-"""Look up the words of many texts: letter by letter, in a hash table, without a Python object for each word.
+"""Look up the words of many texts, letter by letter in a hash table, without a Python object for each word.
 
-It is ``data.text.words`` and an index of these words, for texts that ``data.text.clean`` has cleaned.
+The result is the same as that of ``data.text.words`` and a dictionary, for texts that ``data.text.clean`` has cleaned.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ _BASIS, _PRIME, _HALF = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3),
 class Table(NamedTuple):
     """Words and their ranks, for compiled code."""
 
-    letters: np.ndarray  # uint8: the words' bytes in UTF-8, end to end
-    ends: np.ndarray  # int64 [words]: the end of each in ``letters``
+    letters: np.ndarray  # uint8: the bytes of the words in UTF-8, end to end
+    ends: np.ndarray  # int64 [words]: end of each word in ``letters``
     ranks: np.ndarray  # int32 [words]
-    slots: np.ndarray  # int32 [a power of 2]: the number of a word, or -1; a word is behind others of its hash
+    slots: np.ndarray  # int32 [a power of 2]: hash table with linear probing; the number of a word, or -1
 
 
 class Lookup:
     """The ranks of the words of texts.
 
     Args:
-        index: The rank of each word, from 1.
-        tokens: How texts are split; not into characters.
+        index: Rank of each word, from 1.
+        tokens: Rules by which a text is split into words, not characters.
 
     >>> from sentiment.data.text import IMDB
     >>> ranks, counts = Lookup({"a": 1, "film": 2}, IMDB)(["A good film!", ""])
@@ -46,7 +46,7 @@ class Lookup:
         _fill(self._table)
 
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The rank of each word, int32 [words], 0 where the index lacks it, and the words per text, int64 [texts]."""
+        """The rank of each word, int32 [words], 0 if the index lacks it; and the words per text, int64 [texts]."""
         letters, ends = _joined(texts)
         ranks, counts = np.empty(len(letters) // 2 + len(texts), np.int32), np.zeros(len(texts), np.int64)
         return ranks[: _look_up(letters, ends, self._put, self._table, ranks, counts)], counts
@@ -54,13 +54,14 @@ class Lookup:
 
 def _joined(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of texts in UTF-8, end to end, uint8, and the end of each, int64 [texts]."""
-    parts = [text.encode("utf-8", "surrogatepass") for text in texts]
-    return np.frombuffer(b"".join(parts), np.uint8), np.cumsum([*map(len, parts)], dtype=np.int64)
+    sizes = [len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts]
+    content = "".join(texts).encode("utf-8", "surrogatepass")
+    return np.frombuffer(content, np.uint8), np.cumsum(sizes, dtype=np.int64)
 
 
 @compiled
 def _fill(table):
-    """Fill ``slots`` with the number of each word."""
+    """Put the number of each word into ``slots``."""
     begin, mask = 0, len(table.slots) - 1
     for word in range(len(table.ends)):
         hashed = _BASIS
@@ -78,28 +79,28 @@ def _look_up(letters, ends, put, table, ranks, counts):
     """Fill ``ranks`` and ``counts``; see ``Lookup``.
 
     Args:
-        letters: uint8: the texts' bytes.
-        ends: int64 [texts]: the end of each.
+        letters: uint8: the bytes of the texts.
+        ends: int64 [texts]: the end of each text.
         put: uint8 [256]: the replacement of each byte; spaces separate words.
         table: ``Table``.
-        ranks: int32 [at least as many as words], filled.
-        counts: int64 [texts], of 0, filled.
+        ranks: int32 [words or more], filled.
+        counts: int64 [texts], zeros, filled.
 
     Returns:
         Number of words.
     """
-    found, at, mask = 0, 0, len(table.slots) - 1
+    word_count, at, mask = 0, 0, len(table.slots) - 1
     for text in range(len(ends)):
-        end, first = ends[text], found
+        end, first = ends[text], word_count
         while at < end:
             begin, hashed = at, _BASIS
             while at < end and put[letters[at]] != _SPACE:
                 hashed = (hashed ^ np.uint64(put[letters[at]])) * _PRIME
                 at += 1
             if at > begin:
-                ranks[found] = 0
+                ranks[word_count] = 0
                 slot = np.int64(hashed >> _HALF) & mask
-                while table.slots[slot] >= 0 and ranks[found] == 0:
+                while table.slots[slot] >= 0 and ranks[word_count] == 0:
                     word = table.slots[slot]
                     start = table.ends[word - 1] if word else 0
                     same = table.ends[word] - start == at - begin
@@ -108,10 +109,10 @@ def _look_up(letters, ends, put, table, ranks, counts):
                         same = table.letters[start + n] == put[letters[begin + n]]
                         n += 1
                     if same:
-                        ranks[found] = table.ranks[word]
+                        ranks[word_count] = table.ranks[word]
                     slot = (slot + 1) & mask
-                found += 1
+                word_count += 1
             at += 1
         at = end
-        counts[text] = found - first
-    return found
+        counts[text] = word_count - first
+    return word_count

@@ -1,7 +1,7 @@
-"""Matrices of whole vectors: the product, and sums of rows, each in an order that is written down.
+"""Matrices of whole vectors: the matrix product, and sums of rows.
 
-A library's matrix product chooses the order of its sums by the processor, its caches and the cores; this one sums each
-result over the depth from first to last, on any of them.
+In a library, the order of the sums in a matrix product depends on the processor, its caches and the number of cores.
+This product sums over the depth from the first element to the last, on every machine.
 """
 
 import numba
@@ -26,14 +26,20 @@ from sentiment.engine.vectors import (
 
 _ZERO = np.float32(0)
 
-# Results that a product keeps in registers: rows by vectors. Each is summed alone, so this is speed, not arithmetic.
+# Rows and vectors of the product that are summed in registers at once. Each element has its own sum, so these numbers
+# change the speed and no bits.
 _FEATURES = numba.config.CPU_FEATURES or binding.get_host_cpu_features().flatten()
 _ROWS, _WIDE = (8, 3) if "+avx512f" in _FEATURES.split(",") else (6, 1)
 
 
 @intrinsic
-def _tile(context, rows, wide, a, a_row, a_step, b, b_step, c, c_row, depth):
-    """``product`` for up to _ROWS rows and _WIDE vectors of c, whose sums stay in registers. Strides are in bytes."""
+def _tile(context, rows, wide, a, a_row, a_step, b, b_step, c, c_row, depth, onward):
+    """``product`` for up to _ROWS rows and _WIDE vectors of c, whose sums stay in registers. Strides are in bytes.
+
+    The order of the sums is part of the contract.
+
+    ``onward`` is 1 for ``continue_product``, and otherwise 0.
+    """
 
     def generate(context, builder, signature, arguments):
         rows, wide, *operands = arguments
@@ -51,10 +57,10 @@ def _tile(context, rows, wide, a, a_row, a_step, b, b_step, c, c_row, depth):
         builder.position_at_end(end)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 10), generate
+    return types.void(*[types.int64] * 11), generate
 
 
-def _generate_tile(builder, rows, wide, a, a_row, a_step, b, b_step, c, c_row, depth):
+def _generate_tile(builder, rows, wide, a, a_row, a_step, b, b_step, c, c_row, depth, onward):
     multiply_add = emit_function(builder, "llvm.fma", 3)
 
     def at(address, kind):
@@ -66,6 +72,12 @@ def _generate_tile(builder, rows, wide, a, a_row, a_step, b, b_step, c, c_row, d
     def lanes(address, v):
         return builder.add(address, INT(4 * LANES * v))
 
+    onward = builder.icmp_signed("!=", onward, INT(0))
+    zero, nothing = (ir.Constant(FLOATS, [number] * LANES) for number in (0.0, -0.0))  # x + -0 is x, of either sign
+    starts, address = [], c
+    for _ in range(rows):
+        starts.append([builder.select(onward, load(lanes(address, v), FLOATS), zero) for v in range(wide)])
+        address = builder.add(address, c_row)
     before, loop, after = builder.block, *(builder.append_basic_block(name) for name in ("loop", "after"))
     builder.branch(loop)
     builder.position_at_end(loop)
@@ -80,41 +92,44 @@ def _generate_tile(builder, rows, wide, a, a_row, a_step, b, b_step, c, c_row, d
     for value, start, step in ((k, INT(0), INT(1)), (left, a, a_step), (right, b, b_step)):
         value.add_incoming(start, before)
         value.add_incoming(builder.add(value, step), loop)
-    for row, row_more in zip(sums, more, strict=True):
-        for total, next_total in zip(row, row_more, strict=True):
-            total.add_incoming(ir.Constant(FLOATS, None), before)
+    for row, row_starts, row_more in zip(sums, starts, more, strict=True):
+        for total, start, next_total in zip(row, row_starts, row_more, strict=True):
+            total.add_incoming(start, before)
             total.add_incoming(next_total, loop)
     builder.cbranch(builder.icmp_signed("<", builder.add(k, INT(1)), depth), loop, after)
 
     builder.position_at_end(after)
     for row in more:
         for v, total in enumerate(row):
-            builder.store(builder.fadd(load(lanes(c, v), FLOATS), total), at(lanes(c, v), FLOATS), align=4)
+            old = builder.select(onward, nothing, load(lanes(c, v), FLOATS))
+            builder.store(builder.fadd(old, total), at(lanes(c, v), FLOATS), align=4)
         c = builder.add(c, c_row)
 
 
-_ADDRESSES_AND_SIZES = types.void(*[types.int64] * 10)
+_ADDRESSES_AND_SIZES = types.void(*[types.int64] * 11)
 
 
 @compiled_callback(_ADDRESSES_AND_SIZES)
-def _product(a, a_row, a_step, b, b_step, c, c_row, rows, depth, columns):
+def _product(a, a_row, a_step, b, b_step, c, c_row, rows, depth, columns, onward):
     for column in range(0, columns, LANES * _WIDE):
         wide = min(_WIDE, (columns - column) // LANES)
         for row in range(0, rows, _ROWS):
             _tile(
                 min(_ROWS, rows - row), wide, a + row * a_row, a_row, a_step, b + 4 * column, b_step,
-                c + row * c_row + 4 * column, c_row, depth,
+                c + row * c_row + 4 * column, c_row, depth, onward,
             )  # fmt: skip
 
 
-# Called by name, it is compiled once and not again into every function that multiplies.
+# Because it is called by name, it is compiled once, and not again into every function that calls it.
 binding.add_symbol("sentiment_product", _product.address)
 _call_product = types.ExternalFunction("sentiment_product", _ADDRESSES_AND_SIZES)
 
 
 @compiled
 def product(a, b, c):
-    """c += a @ b: each result is summed over the depth in order, from zero, by fused multiply-adds, then added.
+    """Add a @ b to c. Each element is summed over the depth from zero, by fused multiply-adds, and then added.
+
+    The order of the sums is part of the contract.
 
     Args:
         a: float32 [n, d] of any strides, d at least 1.
@@ -123,13 +138,26 @@ def product(a, b, c):
     """
     _call_product(
         a.ctypes.data, a.strides[0], a.strides[1], b.ctypes.data, b.strides[0], c.ctypes.data, c.strides[0],
-        a.shape[0], a.shape[1], c.shape[1],
+        a.shape[0], a.shape[1], c.shape[1], 0,
+    )  # fmt: skip
+
+
+@compiled
+def continue_product(a, b, c):
+    """Continue the sums c by a @ b: as ``product``, but each sum begins with the value in c and replaces it.
+
+    The order of the sums is part of the contract. From zeros, the product of ``a1`` continued by that of ``a2`` is that
+    of their columns side by side, bit for bit.
+    """
+    _call_product(
+        a.ctypes.data, a.strides[0], a.strides[1], b.ctypes.data, b.strides[0], c.ctypes.data, c.strides[0],
+        a.shape[0], a.shape[1], c.shape[1], 1,
     )  # fmt: skip
 
 
 @compiled
 def clear(array):
-    """Fill a float32 [n, whole vectors] with zeros."""
+    """Fill an array, float32 [n, whole vectors], with zeros."""
     for row in range(len(array)):
         for at in range(0, array.shape[1], LANES):
             store(array, (row, at), broadcast(_ZERO))
@@ -137,7 +165,10 @@ def clear(array):
 
 @compiled
 def add_rows(rows, total):
-    """Add the sum of rows, float32 [n, whole vectors], from the first to the last, to ``total``, [whole vectors]."""
+    """Add the sum of rows, float32 [n, whole vectors], from the first to the last, to ``total``, [whole vectors].
+
+    The order of the sums is part of the contract.
+    """
     for at in range(0, len(total), LANES):
         part = broadcast(_ZERO)
         for row in range(len(rows)):
@@ -146,12 +177,16 @@ def add_rows(rows, total):
 
 
 def sum_arrays(arrays: np.ndarray, total: np.ndarray) -> None:
-    """Fill ``total``, float32 [...], with the sum of arrays, float32 [n, ...], from the first to the last."""
+    """Fill ``total``, float32 [...], with the sum of arrays, float32 [n, ...], from the first to the last.
+
+    The order of the sums is part of the contract.
+    """
     _sum_rows(arrays.reshape(len(arrays), -1), total.reshape(-1, copy=False))
 
 
 @compiled
 def _sum_rows(rows, total):
+    """Fill ``total`` with the sum of rows. The order of the sums is part of the contract."""
     for at in range(len(total)):
         total[at] = _ZERO
     for row in rows:

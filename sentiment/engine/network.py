@@ -1,4 +1,4 @@
-"""A Keras model's layers, laid out as blocks."""
+"""The layers of a Keras model as blocks."""
 
 import importlib
 import pkgutil
@@ -16,31 +16,31 @@ from sentiment.engine.blocks.words import Words
 from sentiment.engine.groups import Groups, deal
 from sentiment.engine.vectors import whole
 
-FIRST_WEIGHTS = 1  # tells their random stream from the others'
+FIRST_WEIGHTS = 1  # number of the random stream of the initial weights
 
 for _module in pkgutil.iter_modules(folder.__path__):
     importlib.import_module(f"{folder.__name__}.{_module.name}")
 
 
 class Network:
-    """Blocks that compute what a Keras model computes.
+    """Blocks that compute the same function as a Keras model.
 
     Args:
-        layers: Keras's layers in order, as ``json.loads(model.to_json())["config"]["layers"]`` of a ``Sequential``
-            model has them; the last gives the probability of label 1, or that of each label.
+        layers: Layers of a Keras ``Sequential`` model: ``json.loads(model.to_json())["config"]["layers"]``. The output
+            of the last layer is the probability of label 1, or of each label.
 
     Raises:
-        InputError: There is a layer, or a setting of one, that no block computes.
+        InputError: No block computes a layer, or one of its settings.
     """
 
     def __init__(self, layers: list[dict]):
-        first, *rest = layers
+        first, *remaining = layers
         self.length = first["config"]["batch_shape"][1]
         self.blocks: list[Block] = []
         shape = Shape(self.length, 1)
-        while rest:
-            kind = _find(rest, shape, begins=not self.blocks)
-            taken, rest = rest[: len(kind.layers)], rest[len(kind.layers) :]
+        while remaining:
+            kind = _find(remaining, shape, begins=not self.blocks)
+            taken, remaining = remaining[: len(kind.layers)], remaining[len(kind.layers) :]
             self.blocks.append(kind(taken, shape))
             shape = self.blocks[-1].gives
         self.words, self.output = cast(Words, self.blocks[0]), cast(Output | Softmax, self.blocks[-1])
@@ -50,17 +50,17 @@ class Network:
         self.bytes_per_review = sum(4 * max(shape.steps, 1) * whole(shape.features) for shape in rows)
 
     def first_weights(self, seed: int) -> np.ndarray:
-        """Flat float32 [parameters], drawn as Keras's defaults draw them."""
+        """Initial weights, flat float32 [parameters], drawn from the distributions of Keras's defaults."""
         random = np.random.default_rng([seed, FIRST_WEIGHTS])
         return np.concatenate([weight.initial(random).ravel() for weight in self.weights]).astype(np.float32)
 
     def empty_probabilities(self, reviews: int) -> np.ndarray:
-        """Memory for the probability of label 1 of each review, or of each label: float32 [reviews(, labels)]."""
+        """An array for the probability of label 1 of each review, or of each label: float32 [reviews(, labels)]."""
         labels = self.output.gives.features
         return np.empty(reviews if labels == 1 else (reviews, labels), np.float32)
 
     def allocate(self, capacity: Capacity, vector: np.ndarray, gradient: np.ndarray) -> None:
-        """Give each block its memory, and its piece of the padded vectors of weights and gradient."""
+        """Allocate the memory of each block, and bind its slices of the padded vectors of weights and gradient."""
         after = None
         for block in reversed(self.blocks):
             block.allocate(capacity, *((after.inputs, after.d_inputs) if after else ()))
@@ -71,10 +71,11 @@ class Network:
             block.bind(*piece)
 
     def first_steps(self, ids: np.ndarray) -> np.ndarray:
-        """The first step of each review that sees a word: int32 [n] for ids int [n, length].
+        """The first step of each review that reads a word: int32 [n] for ids int [n, length].
 
         Raises:
-            InputError: The ids are not of the network's length and vocabulary; compiled code would not notice.
+            InputError: The length or the vocabulary of the ids is not that of the network. Compiled code checks
+                neither.
         """
         if ids.shape[1] != self.length or ids.min() < 0 or ids.max() >= self.words.vocabulary:
             raise InputError(
@@ -84,38 +85,38 @@ class Network:
         return self.words.first_steps(ids)
 
     def deal(self, ids: np.ndarray, shards: int, starts: np.ndarray | None = None, **which) -> Groups:
-        """Deal reviews into shards; see ``groups.deal``. ``starts`` are what ``first_steps`` gave, or gives."""
+        """Divide reviews into shards; see ``groups.deal``. ``starts`` is the result of ``first_steps``."""
         starts = self.first_steps(ids) if starts is None else starts
         return deal(ids, starts, self.words.gives.steps, shards, **which)
 
     def prepare(self, groups: Groups, draw: list[int]) -> None:
-        """Prepare all blocks for a batch; ``draw`` is the seed of what is drawn at random for it."""
-        for place, block in enumerate(self.blocks):
-            earlier = sum(type(other) is type(block) for other in self.blocks[:place])
-            groups = block.prepare(groups, [*draw, earlier])  # a stream of its own for each block of a kind
+        """Prepare all blocks for a batch; ``draw`` is the seed of its random numbers."""
+        for index, block in enumerate(self.blocks):
+            earlier = sum(type(other) is type(block) for other in self.blocks[:index])
+            groups = block.prepare(groups, [*draw, earlier])  # each block of a class has a different random stream
 
     def forward(self, group: int) -> None:
-        """Compute the logits of a group; of the padding review, 0, what the others need."""
+        """Compute the logits of a group; for group 0, the padding review, only the blocks of steps."""
         for block in self.blocks if group else self._of_steps:
             block.forward(group)
 
     def logit_backward(self, group: int) -> None:
-        """Go back through a group from its logits to the outputs of the first block."""
+        """Backward pass of a group from its logits to the outputs of the first block."""
         self.output.logit_backward(group)
         for block in self.blocks[-2:0:-1]:
             block.backward(group)
 
     def backward(self, group: int) -> None:
-        """Go back through a group; through the padding review, 0, when all others are done."""
+        """Backward pass of a group; that of group 0, the padding review, comes after all others."""
         for block in reversed(self.blocks if group else self._of_steps):
             block.backward(group)
 
-    def given(self, group: int) -> list[np.ndarray]:
+    def exchanged_arrays(self, group: int) -> list[np.ndarray]:
         """Arrays of a shard that backward(0), ``finish`` and ``probabilities`` read."""
-        return [array for block in self.blocks for array in block.given(group)]
+        return [array for block in self.blocks for array in block.exchanged_arrays(group)]
 
     def finish(self) -> None:
-        """Sum the gradient of all groups."""
+        """Sum the gradients of all groups."""
         for block in self.blocks:
             block.finish()
 
@@ -125,10 +126,10 @@ class Network:
 
 
 def _find(layers: list[dict], takes: Shape, begins: bool) -> type[Block]:
-    """The block that computes the first of ``layers``, and maybe some after it, from inputs of shape ``takes``.
+    """The class of the block that computes the first of ``layers``, or the first few, from inputs of shape ``takes``.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no such block.
     """
     names = tuple(layer["class_name"] for layer in layers)
     activation = layers[-1]["config"].get("activation")

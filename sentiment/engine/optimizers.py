@@ -1,7 +1,7 @@
-"""Optimizers, as in Keras: one step along the gradient, on padded vectors.
+"""Keras's optimizers, on padded vectors.
 
-Each is a class with a docstring that says what it does, fields that have Keras's names and defaults, ``slots``, the
-names of the vectors it keeps from step to step, which are zero at first, and ``update``.
+An optimizer is a class. Its fields have Keras's names and defaults. ``slots`` are the names of the vectors that it
+keeps from update to update, which are zero at first. ``update`` changes the weights.
 """
 
 import math
@@ -20,8 +20,8 @@ _ONE = np.float32(1)
 class Adam:
     """D. Kingma and J. Ba, 2015; ``keras.optimizers.Adam``."""
 
-    beta_1: float = 0.9  # what is kept of the mean of gradients
-    beta_2: float = 0.999  # of the mean of their squares
+    beta_1: float = 0.9  # decay rate of the running mean of gradients
+    beta_2: float = 0.999  # decay rate of the running mean of squared gradients
     epsilon: float = 1e-7  # added to the square root
 
     slots = ("momentum", "velocity")
@@ -34,7 +34,7 @@ class Adam:
         step: int,
         learning_rate: float,
     ) -> None:
-        """Change weights and slots, float32 [whole vectors], in place, in the training's ``step``-th step from 0."""
+        """Change weights and slots, float32 [whole vectors], in place. ``step`` is the number of earlier updates."""
         betas = np.float32([self.beta_1, self.beta_2])
         corrections = [1 - power(float(beta), step + 1) for beta in betas]  # both means start from 0
         rate = np.float32(learning_rate * math.sqrt(corrections[1]) / corrections[0])
@@ -45,7 +45,7 @@ class Adam:
 class SGD:
     """Stochastic gradient descent with momentum (B. Polyak, 1964); ``keras.optimizers.SGD(momentum=0.9)``."""
 
-    momentum: float = 0.9  # what is kept of the last change
+    momentum: float = 0.9  # decay rate of the last change
 
     slots = ("momentum",)
 
@@ -55,12 +55,12 @@ class SGD:
 
 
 OPTIMIZERS = {"adam": Adam, "sgd": SGD}
-"""By their names in ``params.yaml``, which are Keras's."""
+"""Optimizers by their names in ``params.yaml``, which are Keras's."""
 
 
 @compiled
 def _adam(weights, momentum, velocity, gradient, rate, shares, epsilon):
-    """Adam, with the corrections in ``rate``; ``shares``, float32 [2], of the new gradient and its square."""
+    """Adam. ``rate`` includes the corrections of both means. ``shares``, float32 [2], is 1 - beta_1 and 1 - beta_2."""
     share_1, share_2 = broadcast(shares[0]), broadcast(shares[1])
     for at in range(0, len(weights), LANES):
         slope, mean, square = load(gradient, (at,)), load(momentum, (at,)), load(velocity, (at,))
@@ -74,7 +74,7 @@ def _adam(weights, momentum, velocity, gradient, rate, shares, epsilon):
 
 @compiled
 def _sgd(weights, momentum, gradient, rate, kept):
-    """SGD: ``momentum``, the last change, becomes kept * momentum - rate * gradient, and is added to the weights."""
+    """SGD: ``momentum``, the last change, becomes kept * momentum - rate * gradient, which is added to the weights."""
     for at in range(0, len(weights), LANES):
         change = load(momentum, (at,)) * broadcast(kept) - load(gradient, (at,)) * broadcast(rate)
         store(momentum, (at,), change)

@@ -1,8 +1,9 @@
-"""Keras's weights <-> one padded vector, on which compiled code works.
+"""Keras's weights <-> one padded vector, which compiled code reads and writes.
 
-Keras has a list of arrays. Here they lie end to end in one float32 vector, so that an optimizer is one loop and a
-gradient one sum. The last axis of each is padded with zeros to whole vectors, since compiled code reads whole vectors;
-so are other axes where a block wants them so, and then the padding stays zero in training: its gradient is zero.
+Keras has a list of arrays. Here the arrays are end to end in one float32 vector, so that an optimizer is one loop and
+the sum of two gradients is one sum. The last axis of each array is padded with zeros to whole vectors, because compiled
+code reads whole vectors. A block may pad other axes too. The padding stays zero in training, because its gradient is
+zero.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,23 +21,21 @@ class Weight(NamedTuple):
     shape: tuple[int, ...]  # as in Keras
     padded: tuple[int, ...]  # in the padded vector
     initial: Callable[[np.random.Generator], np.ndarray]  # draws its initial value, an array of ``shape``
-    unpadded: tuple[
-        int, ...
-    ] = ()  # ``shape`` with as many axes as ``padded``, where Keras merges some: (4 * 9,) is 4, 9
+    unpadded: tuple[int, ...] = ()  # ``shape`` with the axes of ``padded``, if Keras merges some: (4 * 9,) is 4, 9
 
     @property
     def size(self) -> int:
-        """Numbers to train."""
+        """Number of parameters."""
         return int(np.prod(self.shape))
 
     @property
     def padded_size(self) -> int:
-        """Numbers in the padded vector."""
+        """Number of elements in the padded vector."""
         return int(np.prod(self.padded))
 
 
 def pack(weights: Sequence[Weight], flat: np.ndarray) -> np.ndarray:
-    """The padded vector of ``flat``, float32 [numbers to train], which holds Keras's arrays end to end."""
+    """The padded vector of ``flat``, float32 [parameters], Keras's arrays end to end."""
     padded = zeros(whole(sum(weight.padded_size for weight in weights)))
     pieces = cut(flat, [weight.size for weight in weights])
     for piece, view in zip(pieces, _unpadded_views(weights, padded), strict=True):
@@ -50,12 +49,12 @@ def unpack(weights: Sequence[Weight], padded: np.ndarray) -> np.ndarray:
 
 
 def cut(vector: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    """Views of a vector's first pieces, of ``sizes``."""
+    """Views of successive pieces of a vector, which have the given sizes."""
     return np.split(vector, np.cumsum(sizes))[:-1]
 
 
 def _unpadded_views(weights: Sequence[Weight], padded: np.ndarray) -> list[np.ndarray]:
-    """Each weight in the padded vector, without its padding."""
+    """A view of each weight in the padded vector, without the padding."""
     pieces = cut(padded, [weight.padded_size for weight in weights])
     return [
         piece.reshape(weight.padded)[tuple(map(slice, weight.unpadded or weight.shape))]
@@ -63,7 +62,7 @@ def _unpadded_views(weights: Sequence[Weight], padded: np.ndarray) -> list[np.nd
     ]
 
 
-# How Keras initialises a layer's weights unless told otherwise.
+# Keras's default initializers.
 
 
 def glorot(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:
@@ -74,9 +73,10 @@ def glorot(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:
 
 def uniform(limit: float, *shape: int) -> Callable[[np.random.Generator], np.ndarray]:
     """Uniform in +-limit."""
-    return lambda random: limit * (2 * random.random(shape) - 1)  # NumPy's own may be compiled to round twice or once
+    # ``Generator.uniform`` may be compiled with a fused multiply-add, which rounds once instead of twice.
+    return lambda random: limit * (2 * random.random(shape) - 1)
 
 
 def constant(value: np.ndarray) -> Callable[[np.random.Generator], np.ndarray]:
-    """Always ``value``."""
+    """An initializer that always returns ``value``."""
     return lambda random: value

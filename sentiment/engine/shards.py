@@ -1,9 +1,9 @@
-"""Shards of a batch computed side by side: on the cores of this process, and on other processes where there are some.
+"""Shards of a batch computed in parallel, on the cores of this process and on other processes.
 
-There are where a launcher of MPI has started Python by its runner: `mpiexec -n 4 python -m mpi4py -m module`. Each
-process computes some of the shards and then has what all of them gave, byte for byte, so that whatever it makes of that
-is what one process would have made. Without the runner nothing of MPI is imported. Importing this module starts
-neither MPI nor threads.
+There are other processes if an MPI launcher has started Python with mpi4py: `mpiexec -n 4 python -m mpi4py -m module`.
+Each process computes some of the shards. Then the processes exchange the results, byte for byte, so that the rest of
+the computation is the same as in one process. Without mpi4py, MPI is not imported. Importing this module starts neither
+MPI nor threads.
 """
 
 import os
@@ -28,22 +28,22 @@ Value = TypeVar("Value")
 class Processes(NamedTuple):
     """The processes that compute the shards together."""
 
-    world: "MPI.Comm | None"  # None: this process alone
-    rank: int  # of this process, from 0
+    world: "MPI.Comm | None"  # None if there is one process
+    rank: int  # rank of this process, from 0
     size: int  # number of processes
-    cores: int  # that this process may use
+    cores: int  # number of cores that this process may use
 
 
 @cache
 def processes() -> Processes:
-    """The processes, once the first of these functions needs them: all processes must come to that point."""
+    """The processes. The first call starts MPI, so every process must reach it."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {*range(os.cpu_count())}
     if "mpi4py" not in sys.modules:
         return Processes(None, 0, 1, len(cores))
     from mpi4py import MPI
 
     world = MPI.COMM_WORLD
-    # The share of the machine's cores, whether processes are bound to cores of their own or not.
+    # Each process of a machine gets an equal number of its cores, whether the launcher binds processes to cores or not.
     machine = world.Split_type(MPI.COMM_TYPE_SHARED)
     return Processes(world, world.rank, world.size, max(1, len(set.union(*machine.allgather(cores))) // machine.size))
 
@@ -57,8 +57,8 @@ def side_by_side(run: Callable[[int], None], count: int) -> None:
     """Call ``run(0)`` to ``run(count - 1)`` on all cores.
 
     Args:
-        run: Calls compiled functions, which let go of Python's lock; each call writes to memory of its own.
-        count: How many calls.
+        run: Calls compiled functions, which release Python's lock. No two calls write to the same memory.
+        count: Number of calls.
     """
     tasks = iter(range(count))
 
@@ -70,15 +70,15 @@ def side_by_side(run: Callable[[int], None], count: int) -> None:
     try:
         take()
     finally:
-        wait(others)  # nothing writes on when this has ended, however it has
+        wait(others)  # no thread still writes after this function has returned or raised
     for other in others:
         other.result()
 
 
-def own(count: int, rank: int | None = None) -> range:
-    """The tasks, of ``count``, of the process ``rank``, by default of this one; the processes take them in order.
+def tasks_of(count: int, rank: int | None = None) -> range:
+    """The tasks, out of ``count``, of the process ``rank``, by default this one: a contiguous range for each rank.
 
-    >>> own(5)
+    >>> tasks_of(5)
     range(0, 5)
     """
     rank, size = processes().rank if rank is None else rank, processes().size
@@ -86,25 +86,27 @@ def own(count: int, rank: int | None = None) -> range:
 
 
 def everywhere(run: Callable[[int], None], count: int, fills: Callable[[int], list[np.ndarray]]) -> None:
-    """Call ``run(0)`` to ``run(count - 1)``, each in one of the processes, side by side on its cores.
+    """Call ``run(0)`` to ``run(count - 1)``, each in one of the processes, in parallel on its cores.
 
-    All processes call this, and when it returns all have what each call filled. Nothing is added up on the way, as
-    MPI's reductions would in an order of their own.
+    All processes must call this function. When it returns, every process has the arrays that all calls filled. The
+    processes send these arrays and add nothing, because an MPI reduction chooses the order of its sums.
 
     Args:
         run: As for ``side_by_side``.
-        count: How many calls.
-        fills: The arrays that a call fills, of the same sizes in all processes, contiguous but for their first axis:
-            they are sent and received where they lie.
+        count: Number of calls.
+        fills: Gives the arrays that a call fills. Their sizes are the same in all processes, and all axes but the first
+            are contiguous. They are sent and received without a copy.
     """
-    mine = own(count)
-    side_by_side(lambda at: run(mine[at]), len(mine))
+    tasks = tasks_of(count)
+    side_by_side(lambda at: run(tasks[at]), len(tasks))
     world, rank, size, _ = processes()
     if world is None:
         return
     from mpi4py import MPI
 
-    types = [_layout([array for task in own(count, other) for array in fills(task)]).Commit() for other in range(size)]
+    types = [
+        _layout([array for task in tasks_of(count, other) for array in fills(task)]).Commit() for other in range(size)
+    ]
     counts, begins = [int(other != rank) for other in range(size)], [0] * size
     world.Alltoallw([MPI.BOTTOM, (counts, begins), [types[rank]] * size], [MPI.BOTTOM, (counts, begins), types])
     for layout in types:
@@ -112,7 +114,7 @@ def everywhere(run: Callable[[int], None], count: int, fills: Callable[[int], li
 
 
 def _layout(arrays: list[np.ndarray]) -> "MPI.Datatype":
-    """The MPI data type that describes where the bytes of arrays lie."""
+    """The MPI data type that describes the addresses of the bytes of arrays."""
     from mpi4py import MPI
 
     arrays = [array for array in arrays if array.nbytes]
@@ -128,7 +130,7 @@ def _layout(arrays: list[np.ndarray]) -> "MPI.Datatype":
 
 
 def share(find: Callable[[], Value]) -> Value:
-    """Result of ``find()``, which only the first process calls, in all processes."""
+    """The result of ``find()``, which the first process calls and sends to all processes."""
     world, rank, _, _ = processes()
     value = find() if rank == 0 else None
     _meet()
@@ -143,7 +145,7 @@ def collect(value: Value) -> list[Value]:
 
 
 def _meet() -> None:
-    """Wait until all processes are here, asleep: MPI's own waiting takes the time of a whole core."""
+    """Wait until all processes are here, and sleep meanwhile: MPI's barrier would keep a core busy."""
     if world := processes().world:
         arrived = world.Ibarrier()
         while not arrived.Test():
@@ -151,10 +153,10 @@ def _meet() -> None:
 
 
 def agree(digest: str, what: str) -> None:
-    """See that all processes have the same digest of ``what``.
+    """Check that all processes have the same digest of ``what``, a name for the message.
 
     Raises:
-        InputError: One has another than the first.
+        InputError: A process has another digest than the first one.
     """
     first, *others = collect((digest, platform.node()))
     for number, (theirs, node) in enumerate(others, start=2):

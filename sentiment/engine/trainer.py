@@ -15,32 +15,35 @@ from sentiment.engine.network import Network
 from sentiment.engine.optimizers import OPTIMIZERS
 from sentiment.training import WORDS, measure
 
-DRAWS = 3  # tells the random stream of the dropout from the others'
+DRAWS = 3  # number of the random stream of dropout
 
 BLOCK = 32
 """Reviews predicted together; the probabilities are the same for any number."""
 
+RUN = 16
+"""Reviews dealt at a time to those predicted together, so that variants of one text stay beside each other."""
+
 CHUNK = 4096
-"""Reviews whose first steps are found together."""
+"""Maximum number of reviews whose first steps are computed together."""
 
 CACHE = 2**25
-"""Bytes, about, that predictions may be in at a time: more would leave the processor's cache between two blocks."""
+"""Approximate limit of the bytes of a batch in prediction, so that they stay in the processor's cache."""
 
 
 class CompiledTrainer:
     """Trains a network; a ``training.Trainer``.
 
     Args:
-        layers: Of a Keras model; see ``Network``.
-        state: What an earlier trainer's ``state`` gave; ``None`` starts afresh.
-        batch: Reviews per update; the last batch of an epoch has what is left.
-        shards: Pieces a batch is cut into; they run side by side, and their number is part of the arithmetic.
+        layers: Layers of a Keras model; see ``Network``.
+        state: Result of an earlier trainer's ``state``; ``None`` starts training.
+        batch: Number of reviews per update; the last batch of an epoch may be smaller.
+        shards: Number of shards of a batch. They run in parallel, and their number changes the bits.
         optimizer: A name in ``OPTIMIZERS``.
-        learning_rate: The optimizer's, at first.
-        decay: Updates in which the learning rate falls evenly to 0; ``None`` lets it stay.
+        learning_rate: Learning rate of the first update.
+        decay: Number of updates in which the learning rate falls linearly to 0; ``None`` keeps it constant.
         word_dropout: See ``padding.drop_words``.
-        seed: Of the first weights and of what is dropped.
-        settings: Of the optimizer, by the names of its fields.
+        seed: Seed of the initial weights and of dropout.
+        settings: Settings of the optimizer, by the names of its fields.
 
     Raises:
         InputError: See ``Network``.
@@ -81,14 +84,14 @@ class CompiledTrainer:
         """As ``training.Trainer``.
 
         Raises:
-            InputError: See ``Network.first_steps``; or another process has other weights.
+            InputError: See ``Network.first_steps``; or the weights of two processes differ.
         """
         if self._ids is not ids:
             self._ids, self._starts = ids, first_steps(self.network, ids)
         probabilities, targets = self.network.empty_probabilities(len(order)), np.empty(len(order), labels.dtype)
         for number, begin in enumerate(range(0, len(order), self.batch)):
-            rows = np.sort(order[begin : begin + self.batch])  # a batch is a set
-            groups = self.network.deal(ids, self.shards, self._starts[rows], rows=rows, own=shards.own)
+            rows = np.sort(order[begin : begin + self.batch])  # a memory map is read forwards
+            groups = self.network.deal(ids, self.shards, self._starts[rows], rows=rows, tasks_of=shards.tasks_of)
             update = epoch * -(-len(order) // self.batch) + number
             drop_words(groups.ids[1:], self.word_dropout, [self.seed, WORDS, update])
             done = slice(begin, begin + len(rows))
@@ -101,16 +104,16 @@ class CompiledTrainer:
         return measure(probabilities, targets)
 
     def find_gradient(self, groups: Groups, labels: np.ndarray, update: int) -> np.ndarray:
-        """Find the gradient of a batch's mean cross-entropy, which ``update`` takes.
+        """Compute the gradient of a batch's mean cross-entropy, which ``update`` reads.
 
         Args:
             groups: The reviews, from ``network.deal``.
             labels: [n], from 0, in the order of the groups.
-            update: The number of updates before this one; it seeds the dropout.
+            update: Number of earlier updates, a part of the seed of dropout.
 
         Returns:
-            The probability of label 1 of each review before the update, float32 [n], or that of each of several labels,
-            [n, labels], in the order of the groups.
+            The probability of label 1 of each review before the update, float32 [n]; with more than two labels, of each
+            label, [n, labels]. The reviews are in the order of the groups.
         """
         network = self.network
         network.output.labels[1 : 1 + len(labels)] = labels
@@ -121,13 +124,13 @@ class CompiledTrainer:
             network.forward(shard + 1)
             network.backward(shard + 1)
 
-        shards.everywhere(compute, len(groups) - 1, lambda shard: network.given(shard + 1))
+        shards.everywhere(compute, len(groups) - 1, lambda shard: network.exchanged_arrays(shard + 1))
         network.backward(0)
         network.finish()
         return network.output.probabilities()
 
     def update(self, number: int) -> None:
-        """Let the optimizer take its step along the gradient, the training's ``number``-th from 0."""
+        """Update the weights by the optimizer. ``number`` is the number of earlier updates."""
         rate = self.learning_rate * (1 - number / self.decay if self.decay else 1)
         self.optimizer.update(self._vectors["weights"], self._vectors, self._gradient, number, rate)
 
@@ -136,7 +139,7 @@ class CompiledTrainer:
         return packing.unpack(self.network.weights, self._gradient)
 
     def state(self):
-        """As ``training.Trainer``; the optimizer's slots are flat float32 [parameters] like the weights."""
+        """As ``training.Trainer``; the optimizer's slots are flat float32 [parameters], as the weights are."""
         return {name: packing.unpack(self.network.weights, vector) for name, vector in self._vectors.items()}
 
     def predict(self, ids):
@@ -145,13 +148,13 @@ class CompiledTrainer:
 
 
 class CompiledPredictor:
-    """Predicts with a network; what depends on the weights alone is computed once.
+    """Predicts with a network. Values that depend on the weights alone are computed once.
 
     Args:
-        layers: Of a Keras model; see ``Network``.
+        layers: Layers of a Keras model; see ``Network``.
         weights: Flat float32 [parameters].
-        batch: Reviews at a time, at most.
-        explains: Whether it is to ``explain`` too, which takes more memory.
+        batch: Maximum number of reviews predicted at once.
+        explains: Whether to allocate the memory that ``explain`` needs.
 
     Raises:
         InputError: See ``Network``.
@@ -167,12 +170,12 @@ class CompiledPredictor:
         self._steps = network.words.gives.steps
         padding = np.zeros((1, network.length), np.uint8)
         network.prepare(network.deal(padding, 1, padding_steps=self._steps), [])
-        network.forward(0)  # the weights stay, so the padding review does
+        network.forward(0)  # once, because the weights do not change
 
     def predict(self, ids: np.ndarray, progress: Callable[[int], None] = lambda reviews: None) -> np.ndarray:
-        """The probability of label 1 of each review, float32 [reviews]; of several labels, of each, [reviews, labels].
+        """The probability of label 1 of each review, float32 [reviews]; of more labels, of each, [reviews, labels].
 
-        The probabilities of a review depend on no other review.
+        The probabilities of a review do not depend on other reviews.
 
         Args:
             ids: int [reviews, length]; a memory map is read batch by batch.
@@ -181,33 +184,34 @@ class CompiledPredictor:
         network, probabilities = self.network, self.network.empty_probabilities(len(ids))
 
         def share(rank):
-            reviews = shards.own(len(ids), rank)
+            reviews = shards.tasks_of(len(ids), rank)
             for begin in reviews[:: self.batch]:
                 rows = ids[begin : min(begin + self.batch, reviews.stop)]
-                groups = network.deal(rows, -(-len(rows) // BLOCK), padding_steps=self._steps)
+                groups = network.deal(rows, -(-len(rows) // BLOCK), padding_steps=self._steps, run=RUN)
                 network.prepare(groups, [])
                 shards.side_by_side(lambda block: network.forward(block + 1), len(groups) - 1)
                 probabilities[begin + groups.order] = network.output.probabilities()
                 progress(len(rows))
 
         shards.everywhere(share, shards.processes().size, lambda rank: [_of(rank, probabilities)])
-        if others := len(ids) - len(shards.own(len(ids))):
+        if others := len(ids) - len(shards.tasks_of(len(ids))):
             progress(others)
         return probabilities
 
     def explain(self, ids: np.ndarray) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-        """What ``predict`` gives, and an estimate of the effect of each word; of several labels, on the predicted one.
+        """Predictions, and an estimate of the effect of each word on the probability of label 1.
 
-        The effect is the probability less that of the review with the word, wherever it stands, made unknown. The
-        outputs of the first block without the word are computed, and the rest of the network is taken to be linear in
-        them up to the logit: one pass back gives its slopes.
+        With more than two labels, the effect is on the probability of the predicted label. The effect is the difference
+        between the prediction of the review and that of the review with every occurrence of the word made unknown. The
+        estimate computes the outputs of the first block without the word, and takes the logit as a linear function of
+        these outputs: one backward pass gives the slopes.
 
         Args:
             ids: int [reviews, length].
 
         Returns:
-            Probabilities as ``predict`` gives; and for each review the words that the vocabulary has, int32 [words],
-            ascending, and the estimate for each, float32 [words].
+            The result of ``predict``; and for each review its words in the vocabulary, int32 [words], ascending, and
+            the estimate of each, float32 [words].
         """
         network, probabilities = self.network, self.network.empty_probabilities(len(ids))
         effects: list = [()] * len(ids)
@@ -227,7 +231,7 @@ class CompiledPredictor:
         return probabilities, effects
 
     def _changes(self, groups: Groups) -> Changes:
-        """The changes of the logits of a batch, in the order of the groups' reviews, once it is prepared."""
+        """The changes of the logits of a prepared batch, in the order of the groups' reviews."""
         order, shape = np.argsort(groups.ids, axis=1, kind="stable"), groups.ids.shape
         changes = Changes(np.zeros(shape[0], np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.float32))
 
@@ -249,16 +253,16 @@ def predict(
     batch: int,
     progress: Callable[[int], None] = lambda reviews: None,
 ) -> np.ndarray:
-    """Predictions of a ``CompiledPredictor`` of these layers and weights that is used once."""
+    """Predictions by a new ``CompiledPredictor`` of these layers and weights."""
     return CompiledPredictor(layers, weights, batch=min(batch, len(ids))).predict(ids, progress)
 
 
 def first_steps(network: Network, ids: np.ndarray) -> np.ndarray:
-    """``network.first_steps`` of any number of reviews, each process reading its share of a memory map."""
+    """``network.first_steps`` of any number of reviews. Each process reads its part of a memory map."""
     starts = np.empty(len(ids), np.int32)
 
     def share(rank):
-        reviews = shards.own(len(ids), rank)
+        reviews = shards.tasks_of(len(ids), rank)
         for begin in reviews[::CHUNK]:
             end = min(begin + CHUNK, reviews.stop)
             starts[begin:end] = network.first_steps(ids[begin:end])
@@ -268,6 +272,6 @@ def first_steps(network: Network, ids: np.ndarray) -> np.ndarray:
 
 
 def _of(rank: int, values: np.ndarray) -> np.ndarray:
-    """The piece of ``values``, one per review, that the process ``rank`` computes."""
-    reviews = shards.own(len(values), rank)
+    """The slice of ``values``, one per review, that the process ``rank`` computes."""
+    reviews = shards.tasks_of(len(values), rank)
     return values[reviews.start : reviews.stop]

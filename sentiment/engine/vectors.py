@@ -1,8 +1,8 @@
-"""Vectors of numbers for compiled code: the instructions themselves.
+"""Vectors of numbers for compiled code, with an operation for each instruction.
 
-A vector is ``LANES`` float32. Its operations are IEEE 754's, each lane rounded on its own; a processor whose vectors
-are narrower uses several. No instruction may be reordered or merged: LLVM's fast-math flags are off. With plain loops
-over numbers, which LLVM may turn into vectors or not, training took up to 1.6 times as long
+A vector has ``LANES`` float32. Its operations are those of IEEE 754, and each lane is rounded separately. A processor
+with shorter vectors uses several of them. No instruction may be reordered or merged: LLVM's fast-math flags are off.
+With plain loops over numbers, which LLVM may or may not vectorize, training took up to 1.6 times as long
 (``benchmarks/README.md``).
 """
 
@@ -23,22 +23,22 @@ from numba.np import linalg
 
 from sentiment.engine.cache import Cache
 
-# Numba imports SciPy's linear algebra as it starts, a quarter of the time of a first prediction, to see if it is there.
-# Nothing here calls it, and where another function does, Numba looks again.
+# At its start, Numba imports SciPy's linear algebra to check that it is installed: a quarter of the time of a first
+# prediction. Nothing here needs it, and Numba repeats the check for a function that does.
 _look, linalg.ensure_blas = linalg.ensure_blas, lambda: None
 importlib.import_module("numba.np.arraymath")
 linalg.ensure_blas = _look
 
 LANES = 16
-"""Numbers in a vector. Every axis that vectors run along is padded with zeros to whole ones."""
+"""Number of float32 in a vector. Every axis that is read by vectors is padded with zeros to a multiple of it."""
 
 _BITS, INT, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 FLOATS = ir.VectorType(FLOAT, LANES)
-"""LLVM's types of an address or size, of a number, and of a vector of numbers."""
+"""LLVM's type of a vector; ``INT`` is that of an address or size, and ``FLOAT`` that of a number."""
 
 
 def compiled(function: Callable | None = None, **options: object) -> Callable:
-    """Compile a function; a division by zero is infinite, as in NumPy. ``options`` are Numba's others."""
+    """Compile a function. A division by zero is infinite, as in NumPy. ``options`` are further options of Numba."""
     if function is None:
         return functools.partial(compiled, **options)
     dispatcher = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
@@ -47,11 +47,11 @@ def compiled(function: Callable | None = None, **options: object) -> Callable:
 
 
 inlined = compiled(no_cpython_wrapper=True, forceinline=True)
-"""Compiles a function of a few instructions on vectors, which Python has not, into each function that calls it."""
+"""Compile a function of a few instructions into each function that calls it. Python cannot call it."""
 
 
 def compiled_callback(signature: Signature) -> Callable[[Callable], CFunc]:
-    """Compile a function of one signature to what compiled code can call by its address."""
+    """Compile a function of one signature, so that compiled code can call it by its address."""
 
     def compile(function):
         callback = CFunc(function, sigutils.normalize_signature(signature), locals={}, options={})
@@ -63,7 +63,7 @@ def compiled_callback(signature: Signature) -> Callable[[Callable], CFunc]:
 
 
 def whole(n: int) -> int:
-    """``n`` rounded up to whole vectors.
+    """``n`` rounded up to a multiple of ``LANES``.
 
     >>> whole(1), whole(32), whole(50)
     (16, 32, 64)
@@ -72,7 +72,7 @@ def whole(n: int) -> int:
 
 
 def zeros(*shape: int) -> np.ndarray:
-    """Zeros, float32 [shape], that begin where a vector is read fastest: at a multiple of 64 bytes."""
+    """Zeros, float32 [shape], at a multiple of 64 bytes, from which vectors are read fastest."""
     size = 4 * int(np.prod(shape))
     space = np.zeros(size + 64, np.uint8)
     begin = -space.ctypes.data % 64
@@ -114,7 +114,7 @@ _arithmetic(operator.truediv, "fdiv")
 
 @intrinsic
 def load(context, array, index):
-    """The vector of a float32 array that begins at ``index``, a tuple of non-negative numbers."""
+    """The vector at ``index``, a tuple of non-negative numbers, of a float32 array."""
 
     def generate(context, builder, signature, arguments):
         return builder.load(_address(context, builder, signature, arguments), align=4)
@@ -124,7 +124,7 @@ def load(context, array, index):
 
 @intrinsic
 def store(context, array, index, value):
-    """Put a vector where ``load`` would take it."""
+    """Write a vector to a float32 array at ``index``; see ``load``."""
 
     def generate(context, builder, signature, arguments):
         builder.store(arguments[2], _address(context, builder, signature, arguments), align=4)
@@ -153,7 +153,7 @@ def broadcast(context, number):
 
 
 def emit_broadcast(builder, number):
-    """Write, in LLVM's language, a float32 into every lane."""
+    """Emit LLVM code that copies a float32 to every lane."""
     undefined = ir.Constant(FLOATS, ir.Undefined)
     first = builder.insert_element(undefined, number, _BITS(0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_BITS, LANES), None))
@@ -190,7 +190,7 @@ def sqrt(context, x):
 
 
 def emit_function(builder, name, operands):
-    """LLVM's function of so many vectors, ``llvm.fma`` or ``llvm.sqrt``."""
+    """LLVM's function ``name`` of this number of vectors: ``llvm.fma`` or ``llvm.sqrt``."""
     kind = ir.FunctionType(FLOATS, [FLOATS] * operands)
     return cgutils.get_or_insert_function(builder.module, kind, f"{name}.v{LANES}f32")
 
@@ -213,6 +213,18 @@ def _where(comparison):
         return builder.select(builder.fcmp_ordered(comparison, a, b), x, y)
 
     return vector(vector, vector, vector, vector), generate
+
+
+@intrinsic
+def same_bits(context, x, y):
+    """True if all bits of two vectors are the same."""
+
+    def generate(context, builder, signature, arguments):
+        bits = ir.VectorType(_BITS, LANES)
+        same = builder.icmp_signed("==", *(builder.bitcast(argument, bits) for argument in arguments))
+        return builder.icmp_signed("==", builder.bitcast(same, ir.IntType(LANES)), ir.IntType(LANES)(-1))
+
+    return types.boolean(vector, vector), generate
 
 
 @intrinsic

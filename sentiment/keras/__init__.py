@@ -1,1 +1,1 @@
-"""Keras: its own training, and the ``.keras`` file."""
+"""Keras: training by its ``fit``, and the ``.keras`` file."""

@@ -27,7 +27,7 @@ DATE = "1980-01-01@00:00:00"
 """Date in every file: the earliest that a zip member can have. Keras's file editor needs one."""
 
 MOST_OBJECTS, DEEPEST, LARGEST = 10_000, 20, 10**8
-"""Maximum number of groups and arrays in a file, of levels of groups, and of any size in the configuration."""
+"""Maximum number of groups and arrays in a file, of levels of groups, and maximum of any size in the configuration."""
 
 
 def pack(model: "keras.Model") -> bytes:
@@ -41,12 +41,13 @@ def pack(model: "keras.Model") -> bytes:
 
 
 def write(network: plain.Sequential, weights: np.ndarray) -> bytes:
-    """The bytes that ``pack`` gives for the network as a Keras model with these weights, without Keras.
+    """The ``.keras`` file of a network with these weights, written without Keras.
 
-    The format: ``keras/src/saving/saving_lib.py``.
+    The bytes are equal to those of ``pack`` for the same network as a Keras model. The format is that of
+    ``keras/src/saving/saving_lib.py``.
 
     Args:
-        network: Its layers.
+        network: The network.
         weights: Flat float32 [parameters], in Keras's order.
     """
     import h5py
@@ -62,7 +63,7 @@ def write(network: plain.Sequential, weights: np.ndarray) -> bytes:
 
 
 def _variables(network: plain.Sequential, weights: np.ndarray) -> Iterator[tuple[str, str, list[np.ndarray]]]:
-    """Each group of variables in the order of Keras's file: path, name and arrays."""
+    """Path, name and arrays of each group of variables, in the order of Keras's file."""
     for group, layer in zip(_groups(network.layers), network.variables(), strict=True):
         parts = []
         for path, name, shapes in layer:
@@ -80,7 +81,7 @@ def _group(content: "h5py.File", path: str, name: str) -> "h5py.Group":
 
 
 def _zip(members: dict[str, bytes]) -> bytes:
-    """A ``.keras`` file with these members, and metadata without the time."""
+    """A ``.keras`` file of these members, with metadata that have no time."""
     metadata = {"keras_version": version("keras"), "date_saved": DATE}
     members = members | {"metadata.json": json.dumps(metadata).encode()}
     return pack_members({name: members[name] for name in sorted(members)})
@@ -107,16 +108,16 @@ def unpack(packed: bytes) -> "keras.Model":
 
 
 def read(packed: bytes) -> tuple[list[dict], np.ndarray]:
-    """The layers and the weights of a saved ``Sequential`` model, without Keras, whose import takes seconds.
+    """The layers and the weights of a saved ``Sequential`` model, read without Keras, whose import takes seconds.
 
-    The format: ``keras/src/saving/saving_lib.py``. The file names layers only by class and number, so
-    a caller that must be sure compares the digest of the weights.
+    The format is that of ``keras/src/saving/saving_lib.py``. The file names layers only by class and number, so the
+    caller should compare the digest of the weights with the expected one.
 
     Returns:
-        The layers as ``backend.to_layers`` gives them, and the weights as ``backend.get_weights`` does.
+        The layers, ``json.loads(model.to_json())["config"]["layers"]``, and the weights as in ``backend.get_weights``.
 
     Raises:
-        InputError: It is no ``.keras`` file of a ``Sequential`` model.
+        InputError: It is not a ``.keras`` file of a ``Sequential`` model.
     """
     import h5py
 
@@ -134,10 +135,10 @@ def read(packed: bytes) -> tuple[list[dict], np.ndarray]:
 
 
 def _checked(packed: bytes) -> tuple[dict, bytes]:
-    """The configuration, and the file of the weights, of an archive in which nothing is larger than it says.
+    """The configuration and the weights file of an archive, after a check that their sizes are plausible.
 
     Raises:
-        UNREADABLE: It is none.
+        UNREADABLE: The archive is damaged or malicious.
     """
     import h5py
 
@@ -155,9 +156,9 @@ def _checked(packed: bytes) -> tuple[dict, bytes]:
 
 
 def _check_group(group: "h5py.Group", left: list[int], depth: int) -> None:
-    """Check that a group has only arrays of its own, and no more bytes and arrays than are ``left``.
+    """Check that a group has only arrays in this file, and at most the bytes and arrays that are ``left``.
 
-    Links may lead to other files or in circles, arrays may lie in other files, pipes and devices among them.
+    A malicious file could have links to other files or in circles, or arrays in other files, pipes and devices.
     """
     import h5py
 
@@ -176,7 +177,7 @@ def _check_group(group: "h5py.Group", left: list[int], depth: int) -> None:
         else:
             left[0] -= item.size * item.dtype.itemsize
             if left[0] < 0 or item.chunks is not None:
-                raise ValueError(f"expected arrays as they lie in the file and no longer than it, got {name!a:.80}")
+                raise ValueError(f"expected arrays in one piece and no larger than the file, got {name!a:.80}")
 
 
 def _reason(error: BaseException) -> str:
@@ -185,12 +186,12 @@ def _reason(error: BaseException) -> str:
 
 
 def table(layers: Iterable[tuple[str, str, tuple, int]]) -> str:
-    """The layers of a model as text.
+    """The table of a model's layers as text.
 
-    Not Keras's ``summary``, whose form follows the terminal.
+    Keras's ``summary`` is not used, because its text depends on the terminal.
 
     Args:
-        layers: Name, class, output shape and number of parameters of each.
+        layers: Name, class, output shape and number of parameters of each layer.
     """
     rows = [("layer", "type", "output shape", "parameters")]
     total = 0
@@ -206,7 +207,7 @@ def table(layers: Iterable[tuple[str, str, tuple, int]]) -> str:
 
 
 def _groups(layers: list[dict]) -> Iterator[str]:
-    """The name of each layer except the input in the HDF5 file: the class, numbered from the second on."""
+    """The name in the HDF5 file of each layer except the input: its class, numbered from the second one on."""
     counts = Counter()
     for layer in layers:
         name = plain.snake(layer["class_name"])
@@ -229,8 +230,8 @@ def _sorted(config: dict) -> bytes:
 
 
 def _arrays(group: "h5py.Group") -> list[np.ndarray]:
-    """The weights below a layer in Keras's order: its own, then its parts'; the seeds of dropout are none."""
+    """The weights of a layer in Keras's order: first those of the layer, then those of its parts, without seeds."""
     variables = group.get("vars", {})
     parts = sorted(set(group) - {"vars", "seed_generator"}, key=lambda name: (name != "forward_layer", name))
-    own = [variables[name][()] for name in sorted(variables, key=int)]
-    return own + [array for part in parts for array in _arrays(group[part])]
+    arrays = [variables[name][()] for name in sorted(variables, key=int)]
+    return arrays + [array for part in parts for array in _arrays(group[part])]

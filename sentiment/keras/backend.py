@@ -1,4 +1,4 @@
-"""Keras, imported so that no setting of the user's changes it, and conversions of its models."""
+"""Keras, imported so that no user setting changes it, and conversions of its models."""
 
 import os
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ with _silence():
 
 
 def use_no_gpu() -> None:
-    """Hide the GPUs if Keras only reads and writes models, because TensorFlow would reserve their memory."""
+    """Hide the GPUs, because TensorFlow would reserve their memory. Keras needs none to read and write models."""
     tf.config.set_visible_devices([], "GPU")
 
 
@@ -41,7 +41,7 @@ def rows(model: keras.Model) -> Iterator[tuple[str, str, tuple, int]]:
 
 
 def get_weights(model: keras.Model) -> np.ndarray:
-    """All weights of a model end to end, in Keras's order: flat float32 [numbers]."""
+    """All weights of a model end to end, in Keras's order: flat float32 [parameters]."""
     return np.concatenate([weight.ravel() for weight in model.get_weights()])
 
 

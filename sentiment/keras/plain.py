@@ -1,8 +1,8 @@
 """Keras's stock layers as plain values: a ``Sequential`` network, its configuration and variables, without Keras.
 
-``build`` of a kind of model gets this module in place of ``keras`` where the compiled trainer trains the network:
-importing Keras takes seconds. Layers, settings and defaults have the names and values of Keras, whose own
-configuration, output shapes and file the tests compare. A layer that no block computes needs no row in ``STOCK``:
+``build`` of a kind of model gets this module instead of ``keras`` if the compiled trainer trains the network, because
+importing Keras takes seconds. Layers, settings and defaults have Keras's names and values. The tests compare
+configuration, output shapes and file with Keras's. A layer that no block computes needs no row in ``STOCK``:
 ``engine.Network`` refuses it by its name.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sentiment import InputError
 
 Shape = tuple[int | None, ...]
-"""Shape of a batch; the first axis, of reviews, is None."""
+"""Shape of a batch; the first axis, the reviews, is None."""
 
 Variables = list[tuple[str, str, list[tuple[int, ...]]]]
 """Groups of variables in the order of Keras's weights: path in the layer, name, and shapes."""
@@ -42,7 +42,7 @@ _POOLING = {"data_format": "channels_last", "keepdims": False}
 
 
 def _windows(steps: int, size: int, stride: int, padding: str) -> int:
-    """Positions of a window that moves over the steps."""
+    """Number of positions of a window that moves over the steps."""
     return -(-steps // stride) if padding == "same" else (steps - size) // stride + 1
 
 
@@ -60,8 +60,8 @@ def _recurrent(config: dict, takes: Shape) -> Shape:
 
 
 def _both_ways(config: dict, takes: Shape) -> Shape:
-    *rest, units = _recurrent(config["layer"]["config"], takes)
-    return *rest, 2 * units
+    *steps, units = _recurrent(config["layer"]["config"], takes)
+    return *steps, 2 * units
 
 
 def _of_lstm(config: dict, takes: Shape) -> Variables:
@@ -83,7 +83,7 @@ class Stock(NamedTuple):
     """A class of layers.
 
     Attributes:
-        arguments: Settings that need no name, in their order.
+        arguments: Positional settings, in their order.
         defaults: Settings with Keras's defaults.
         gives: Shape of the outputs, from the configuration and the shape of the inputs.
         variables: Shapes of the variables, from the same.
@@ -163,14 +163,14 @@ STOCK = {
 }
 """Keras's layers that the blocks compute, by class."""
 
-_LISTS = ("dilation_rate", "kernel_size", "pool_size", "strides")  # numbers that Keras has as lists
+_LISTS = ("dilation_rate", "kernel_size", "pool_size", "strides")  # settings that Keras stores as lists
 
 
 class Layer:
     """A layer: its class and Keras's settings of it.
 
     Raises:
-        TypeError: The class has no such setting, or fewer settings without a name.
+        TypeError: The class has no such setting, or fewer positional settings.
     """
 
     def __init__(self, class_name: str, *values: object, name: str | None = None, **settings: Any):
@@ -185,11 +185,11 @@ class Layer:
         self.settings = settings
 
     def __call__(self, inputs: object) -> None:
-        """Refuse a network that is no sequence."""
+        """Refuse a network that is not a ``Sequential``."""
         raise _no_sequence(f"{self.class_name} called")
 
     def serialize(self, takes: Shape | None, names: "_Names") -> dict:
-        """The layer as ``model.to_json`` has it, where its inputs have the shape ``takes``."""
+        """The layer as in ``model.to_json``; ``takes`` is the shape of its inputs."""
         if self.class_name not in STOCK:
             return _object(self.class_name, "keras.layers", name=names.of(self))
         settings: dict[str, Any] = self.stock.defaults | self.settings
@@ -216,7 +216,7 @@ class Layer:
 
 
 class _Names:
-    """Names of layers that have none: the class in snake case, numbered from the second on, as in a new Keras."""
+    """Default names of layers: the class in snake case, numbered from the second one on, as in a new Keras session."""
 
     def __init__(self):
         self._counts = Counter()
@@ -238,7 +238,7 @@ class Input(NamedTuple):
     name: str = "input_layer"
 
     def serialize(self) -> dict:
-        """The input layer as ``model.to_json`` has it."""
+        """The input layer as in ``model.to_json``."""
         shape = [None, *self.shape]
         config = {"batch_shape": shape, "dtype": self.dtype, "name": self.name, "ragged": False, "sparse": False}
         return _object("InputLayer", "keras.layers", **config)
@@ -248,17 +248,17 @@ class Sequential:
     """A network of layers, one after the other, the first of which is an ``Input``.
 
     Attributes:
-        name: Its name.
-        layers: All layers as ``json.loads(model.to_json())["config"]["layers"]`` has them.
-        shapes: Shape of the outputs of each.
+        name: Name of the network.
+        layers: All layers, as in ``json.loads(model.to_json())["config"]["layers"]``.
+        shapes: Shape of the outputs of each layer.
     """
 
     def __init__(self, layers: Sequence[Any], name: str = "sequential"):
-        first, *rest = layers
+        first, *remaining = layers
         self.name, names = name, _Names()
         self.layers, self.shapes = [first.serialize()], [(None, *first.shape)]
-        self._stock = [layer.stock for layer in rest]
-        for layer in rest:
+        self._stock = [layer.stock for layer in remaining]
+        for layer in remaining:
             self.layers.append(layer.serialize(self.shapes[-1], names))
             self.shapes.append(layer.stock.gives(self.layers[-1]["config"], self.shapes[-1]))
 
@@ -285,7 +285,7 @@ class Sequential:
 
 
 class _Layers:
-    """As ``keras.layers``: constructors of layers by class."""
+    """As ``keras.layers``: a constructor for each class of layers."""
 
     def __getattr__(self, class_name: str) -> Callable[..., Layer]:
         if class_name.startswith("_"):
@@ -304,12 +304,12 @@ def __getattr__(name: str) -> object:
 
 
 class _NoSequence(InputError, AttributeError):
-    """A network uses more of Keras than this module has. ``hasattr`` sees that it is missing."""
+    """Error about a part of Keras that this module lacks; an ``AttributeError`` too, so that ``hasattr`` is false."""
 
 
-def _no_sequence(found: str) -> _NoSequence:
+def _no_sequence(used: str) -> _NoSequence:
     return _NoSequence(
-        f"architecture: expected a keras.Sequential of keras.layers for the compiled trainer, got {found}; set"
+        f"architecture: expected a keras.Sequential of keras.layers for the compiled trainer, got {used}; set"
         " train.engine: keras, which trains any network"
     )
 

@@ -1,7 +1,7 @@
 """Keras's ``fit`` for any Keras model from int ids [reviews, length] to probabilities [reviews, 1 or labels].
 
-It uses the operations that Keras and TensorFlow promise to be deterministic, so that a training has the same bits on
-one machine, also after an interruption. On another machine the bits differ.
+It uses only operations that are deterministic according to Keras and TensorFlow. So a training has the same bits on one
+machine, also after an interruption. On another machine the bits differ.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,12 +24,12 @@ class KerasTrainer:
     """Trains by ``fit``; a ``training.Trainer``, in one process.
 
     Args:
-        build: Makes the model, whose first weights Keras draws.
+        build: Makes the model. Keras draws its initial weights.
         state: Result of an earlier trainer's ``state``; ``None`` starts training.
-        batch: Reviews per update; the last batch of an epoch has what is left.
-        optimizer: Keras's name of the optimizer. SGD has a momentum of 0.9, as the compiled one.
+        batch: Number of reviews per update; the last batch of an epoch may be smaller.
+        optimizer: Keras's name of the optimizer. SGD has a momentum of 0.9, as in the compiled trainer.
         learning_rate: Learning rate of the first update.
-        decay: Updates in which the learning rate falls evenly to 0; ``None`` lets it stay.
+        decay: Number of updates in which the learning rate falls linearly to 0; ``None`` keeps it constant.
         word_dropout: See ``padding.drop_words``.
         seed: Seed of the initial weights and of dropout.
         settings: Settings of the optimizer, by Keras's names.
@@ -84,12 +84,12 @@ class KerasTrainer:
         return predict(self.model, ids, batch=self.batch)
 
     def state(self):
-        """As ``training.Trainer``; beside the weights, the optimizer's variables and the seeds of the dropout."""
-        own = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables().items()}
-        return own | {"weights": backend.get_weights(self.model)}
+        """As ``training.Trainer``: the weights, the optimizer's variables and the seeds of dropout."""
+        variables = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables().items()}
+        return variables | {"weights": backend.get_weights(self.model)}
 
     def _variables(self) -> dict[str, keras.Variable]:
-        """Variables that training changes beside the weights."""
+        """The variables, except the weights, that training changes."""
         weights = {id(weight) for weight in self.model.weights}
         seeds = [variable for variable in self.model.variables if id(variable) not in weights]
         variables = {f"optimizer/{number}": variable for number, variable in enumerate(self.optimizer.variables)}
@@ -99,12 +99,12 @@ class KerasTrainer:
 def predict(
     model: keras.Model, ids: np.ndarray, *, batch: int, progress: Callable[[int], None] = lambda reviews: None
 ) -> np.ndarray:
-    """The probability that each review is positive: float32 [reviews]; of each of several labels, [reviews, labels].
+    """The probability of label 1 of each review, float32 [reviews]; of more labels, of each, [reviews, labels].
 
     Args:
-        model: From int ids to one probability.
+        model: Model from int ids to probabilities.
         ids: int [reviews, length]; a memory map is read batch by batch.
-        batch: Reviews at a time.
+        batch: Maximum number of reviews predicted at once.
         progress: Called after each batch with the number of reviews in it.
     """
     batches = _Batches(ids, None, np.arange(len(ids)), batch)
@@ -114,14 +114,14 @@ def predict(
 
 
 class _Batches(keras.utils.PyDataset):
-    """Reviews in batches of an order, read as they are needed.
+    """Batches of reviews, each of which is read when Keras needs it.
 
     Args:
         ids: Unsigned int [reviews, length].
         labels: uint8 [reviews]; ``None`` in prediction.
-        order: int [n], of which reviews.
-        batch: Reviews in each.
-        drop: Called with a batch's ids, which it may change, and its number.
+        order: int [n]: the reviews, in this order.
+        batch: Number of reviews in each batch.
+        drop: Called with the ids of a batch, which it may change, and the number of the batch.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class _Batches(keras.utils.PyDataset):
         return -(-len(self.order) // self.batch)
 
     def rows(self, number: int) -> np.ndarray:
-        """The reviews of a batch; sorted, a memory map is read forwards."""
+        """The reviews of a batch, sorted so that a memory map is read forwards."""
         return np.sort(self.order[number * self.batch : (number + 1) * self.batch])
 
     def __getitem__(self, number):

@@ -16,7 +16,7 @@ COMPILED = True
 """True: the compiled trainer has blocks for all networks of ``build``. If False, the stage ``params`` checks each."""
 
 LARGEST = 2**34
-"""Bytes that training may need: 16 GiB, three hundred times what `full` does."""
+"""Maximum number of bytes that training may need: 16 GiB, three hundred times the memory of `full`."""
 
 
 class Architecture(Section):
@@ -41,7 +41,7 @@ class Architecture(Section):
 
 
 class Settings(NetworkSettings[Architecture]):
-    """Settings of a CNN-LSTM: the length and vocabulary of its reviews fix its shape too."""
+    """Settings of a CNN-LSTM, with limits that depend on the length and vocabulary of its reviews."""
 
     @model_validator(mode="after")
     def _fits_the_review(self):
@@ -65,7 +65,7 @@ class Settings(NetworkSettings[Architecture]):
 
 
 def memory(pad: Pad, architecture: Architecture, batch: int) -> int:
-    """Bytes that training needs, roughly: weights, gradient and two moments, and the layers' outputs of a batch."""
+    """Approximate bytes that training needs: weights, gradient, two moments, and the outputs of layers for a batch."""
     lstm = architecture.units * (2 if architecture.bidirectional else 1)
     filters, embedding = architecture.filters, architecture.embedding
     weights = pad.vocabulary * embedding + architecture.kernel * embedding * filters
@@ -75,7 +75,10 @@ def memory(pad: Pad, architecture: Architecture, batch: int) -> int:
 
 
 def build(pad: Pad, architecture: Architecture, keras: ModuleType, labels: int = 2) -> Any:
-    """The network, of layers of ``keras``: word ids, int32 [reviews, max_length], to probabilities; see ``network``."""
+    """The network of layers of ``keras``: from word ids, int32 [reviews, max_length], to probabilities.
+
+    See ``sentiment.network``.
+    """
     layers = keras.layers
     lstm = layers.LSTM(architecture.units, return_sequences=architecture.over_time != "last", name="lstm")
     over_time = {

@@ -1,4 +1,4 @@
-"""A GRU without a convolution, trained by Keras: how to add a network of one's own in one file."""
+"""A GRU without a convolution, trained by Keras: an example of a new network in one file."""
 
 from functools import partial
 from types import ModuleType
@@ -23,11 +23,14 @@ class Architecture(Section):
 
 
 class Settings(NetworkSettings[Architecture]):
-    """Settings of a GRU; ``engine: keras`` alone trains it."""
+    """Settings of a GRU, which only ``engine: keras`` trains."""
 
 
 def build(pad: Pad, architecture: Architecture, keras: ModuleType, labels: int = 2) -> Any:
-    """The network, of layers of ``keras``: word ids, int32 [reviews, max_length], to probabilities; see ``network``."""
+    """The network of layers of ``keras``: from word ids, int32 [reviews, max_length], to probabilities.
+
+    See ``sentiment.network``.
+    """
     layers = keras.layers
     return keras.Sequential(
         [

@@ -1,10 +1,11 @@
 """Linear models of n-grams: the probability of a review is the sigmoid of the sum of the weights of its n-grams.
 
-Of more than two labels, each has such a model of its own, trained to tell it from all others (one versus rest), and the
-probabilities are their sigmoids divided by the sum of these, as in scikit-learn's ``OneVsRestClassifier``.
+With more than two labels, there is one such model for each label, trained to separate it from all other labels (one
+versus rest). The probabilities are the sigmoids divided by their sum, as in scikit-learn's ``OneVsRestClassifier``.
 
-``engine: compiled`` trains by Adam and has the same bits on every machine. ``engine: scikit-learn`` is LIBLINEAR, whose
-C++ asks the C library for exp and log, and whose compiler may merge a product and a sum.
+``engine: compiled`` trains by Adam and has the same bits on every machine. ``engine: scikit-learn`` trains by
+LIBLINEAR, whose bits may differ between machines: its C++ code calls exp and log of the C library, and a compiler may
+turn a product and a sum into one fused multiply-add.
 """
 
 import io
@@ -33,13 +34,10 @@ ITERATIONS = 1000
 """Maximum number of LIBLINEAR's iterations."""
 
 BLOCK = 4096
-"""Reviews whose n-grams are counted together: memory against speed."""
+"""Number of reviews whose n-grams are counted at once; more would need more memory and be faster."""
 
 FIELDS = {"grams": "i", "scale": "f", "weights": "f", "weighting": "U", "bias": "f", "bits": "i"}
-"""Arrays of the model file, and the kind of their type."""
-
-LONGEST = 5
-"""Words of the longest n-grams."""
+"""Arrays of the model file, and NumPy's ``dtype.kind`` of each."""
 
 WEIGHTINGS = ("counts", "presence", "tfidf", "naive-bayes")
 
@@ -48,10 +46,10 @@ Strength = Annotated[float, Field(gt=0, le=10**6)]
 
 
 class Architecture(Section):
-    """Choice of the n-grams and of the feature that each count becomes; see ``Weighting``."""
+    """Parameters that select the n-grams, and that turn counts into features; see ``Weighting``."""
 
     kind: Literal["ngrams"]
-    longest: Annotated[int, Field(ge=1, le=LONGEST)]
+    longest: Annotated[int, Field(ge=1, le=ngrams.MAX_N)]
     min_df: Annotated[int, Field(ge=1, le=10**6)]
     max_features: Annotated[int, Field(ge=1, le=10**8)]
     weighting: Literal[WEIGHTINGS]
@@ -66,7 +64,7 @@ class Descent(Section):
 
 
 class Compiled(Descent):
-    """``Descent`` by the kernels of ``engine``."""
+    """``Descent`` by the kernels in ``sentiment.engine``."""
 
     engine: Literal["compiled"]
     seed: Seed
@@ -82,7 +80,7 @@ class Logistic(Section):
 
 
 class Svm(Section):
-    """A linear support vector machine by LIBLINEAR, its weights interpolated."""
+    """A linear support vector machine by LIBLINEAR, with interpolated weights; see ``fit_liblinear``."""
 
     engine: Literal["scikit-learn"]
     loss: Literal["squared_hinge"]
@@ -101,8 +99,9 @@ class Settings(ModelSettings[Architecture, Annotated[Compiled | Liblinear, Field
 class Weighting(NamedTuple):
     """The features of a review's n-grams.
 
-    ``counts``; ``presence``, 1 for any count; ``tfidf``, counts times the n-gram's ``scale``, divided by the length of
-    the vector of these; ``naive-bayes``, presence times ``scale``.
+    ``counts`` are the counts. ``presence`` is 1 for any count above 0. ``tfidf`` is the count times the n-gram's
+    ``scale``, and each review's features are divided by their Euclidean norm. ``naive-bayes`` is presence times
+    ``scale``.
     """
 
     name: str
@@ -110,7 +109,7 @@ class Weighting(NamedTuple):
 
     @classmethod
     def learn(cls, name: str, counts: "csr_matrix", labels: np.ndarray) -> "Weighting":
-        """Find the scales in the training reviews: counts, int32 [reviews, grams], and labels, uint8 [reviews]."""
+        """Compute the scales from the training reviews: counts, int32 [reviews, grams], and labels, uint8 [reviews]."""
         match name:
             case "tfidf":
                 return cls(name, ngrams.inverse_document_frequency(counts))
@@ -139,7 +138,7 @@ class Linear:
         weighting: The features.
         grams: int64 [grams], ascending; see ``data.ngrams``.
         weights: float32 [grams + 1]: a weight for each n-gram, and the bias.
-        bits: Of a word in an n-gram.
+        bits: Number of bits of a word in an n-gram.
     """
 
     parallel = False
@@ -154,7 +153,8 @@ class Linear:
     def predict(self, reviews: Reviews, *, batch: int = BLOCK, progress=lambda reviews: None) -> np.ndarray:
         """As ``kinds.Model``.
 
-        An SVM's probability is the sigmoid of its margin: only its order and its side of 0.5 have a meaning.
+        The probability of an SVM is the sigmoid of its margin. It can be ranked and compared with 0.5, but it is not
+        calibrated.
         """
         positive = []
         for begin in range(0, max(len(reviews), 1), batch):
@@ -175,12 +175,12 @@ class Linear:
         return sums(counts.indptr, parts) + float(self.weights[-1])
 
     def explain(self, reviews: Reviews, *, batch: int, count: int) -> tuple[np.ndarray, list]:
-        """As ``kinds.Model``: weight times feature of each n-gram, whose sum and the bias are the logit."""
+        """As ``kinds.Model``; an effect is weight times feature. The effects and the bias add up to the logit."""
         positive = self.predict(reviews, batch=batch)
         return positive, self.effects(reviews, positive)
 
     def effects(self, reviews: Reviews, positive: np.ndarray) -> list:
-        """The effects of ``explain``, whose probabilities are ``positive``."""
+        """The effects that ``explain`` returns; ``positive`` are the predictions."""
         features = self.weighting.features(ngrams.count(words_of(reviews), self.grams, self.bits))
         parts = features.data * self.weights[features.indices]
         rows = (slice(*ends) for ends in zip(features.indptr, features.indptr[1:], strict=False))
@@ -193,7 +193,7 @@ class Linear:
         ]
 
     def save(self) -> bytes:
-        """The model file, as ``numpy.load`` reads it; the bytes are a function of the model alone."""
+        """The model file, which ``numpy.load`` reads; its bytes are a function of the model alone."""
         return _pack(self, self.weighting.scale, self.weights[:-1], self.weights[-1])
 
 
@@ -201,7 +201,7 @@ class OneVersusRest(Linear):
     """A trained model of more than two labels; a ``kinds.Model``.
 
     Args:
-        models: The model of each label, all of the same n-grams.
+        models: The model of each label, all with the same n-grams.
     """
 
     def __init__(self, models: list[Linear]):
@@ -215,7 +215,7 @@ class OneVersusRest(Linear):
         return normalised([model.score(counts) for model in self.models])
 
     def effects(self, reviews: Reviews, positive: np.ndarray) -> list:
-        """As ``Linear``, of the model of the predicted label."""
+        """As ``Linear``; the effects are those of the predicted label's model."""
         labels = called(positive)
         effects: list = [[] for _ in labels]
         for label in np.unique(labels):
@@ -225,7 +225,7 @@ class OneVersusRest(Linear):
         return effects
 
     def save(self) -> bytes:
-        """As ``Linear``: a scale, for each label if these differ, and a weight for each label, of each n-gram."""
+        """As ``Linear``; for each label, the weights and bias, and the scales if they differ between labels."""
         weights = np.stack([model.weights for model in self.models])
         scales = [model.weighting.scale for model in self.models]
         scale = scales[0] if all(scale is scales[0] for scale in scales) else np.stack(scales)
@@ -233,7 +233,7 @@ class OneVersusRest(Linear):
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
-    """The sigmoids of logits, float64 [reviews], rounded to float32: float32 [reviews]."""
+    """The sigmoids, float32 [reviews], of logits, float64 [reviews], after rounding the logits to float32."""
     from sentiment.engine.linear import sigmoids
     from sentiment.engine.vectors import whole, zeros
 
@@ -246,17 +246,19 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 def normalised(scores: list[np.ndarray]) -> np.ndarray:
     """Scores of each label, float32 [reviews] above 0, divided by their sum: float32 [reviews, labels].
 
+    The order of the sums is part of the contract.
+
     >>> normalised([np.array([0.5], "f4"), np.array([0.25], "f4"), np.array([0.25], "f4")]).tolist()
     [[0.5, 0.25, 0.25]]
     """
     total = scores[0].copy()
-    for score in scores[1:]:  # in their order: each addition is rounded once
+    for score in scores[1:]:
         total += score
     return np.stack([score / total for score in scores], axis=1)
 
 
 def _pack(model: Linear, scale: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> bytes:
-    """The model file; ``bits`` is a member of it where n-grams are longer than ``ngrams.BITS`` allows."""
+    """The model file. It has a member ``bits`` if the n-grams are longer than ``ngrams.BITS`` allows."""
     arrays = {"weighting": np.array(model.weighting.name), "bias": np.asarray(bias)}
     arrays |= {"grams": model.grams, "scale": scale, "weights": weights}
     if model.bits != ngrams.BITS:
@@ -268,10 +270,10 @@ def _pack(model: Linear, scale: np.ndarray, weights: np.ndarray, bias: np.ndarra
 
 
 def open_model(content: bytes, expected: str) -> Linear:
-    """The model in the bytes of a model file, whatever the digest of the weights is expected to be.
+    """The model in the bytes of a model file. The digest ``expected`` is not checked here; see ``kinds``.
 
     Raises:
-        InputError: It is none.
+        InputError: The bytes are not a model file.
     """
     try:
         files = members(content)
@@ -291,7 +293,7 @@ def open_model(content: bytes, expected: str) -> Linear:
             raise ValueError(
                 f"{grams.shape} n-grams, {scale.shape} scales, {weights.shape} weights, {bias.shape} biases"
             )
-        if bits not in {ngrams.bits_for(longest) for longest in range(1, LONGEST + 1)}:
+        if bits not in {ngrams.bits_for(longest) for longest in range(1, ngrams.MAX_N + 1)}:
             raise ValueError(f"bits: got {bits}")
         if weighting not in WEIGHTINGS:
             raise ValueError(f"weighting: expected one of {', '.join(WEIGHTINGS)}, got {weighting!a:.80}")
@@ -317,13 +319,13 @@ def make_trainer(
     """The trainer that ``train.engine`` names.
 
     Args:
-        settings: The model's.
+        settings: Settings of the model.
         reviews: Word ids of the training reviews, in the order of ``padding.orders``.
-        labels: uint8 [reviews], 0 or 1.
-        state: What an earlier trainer's ``state`` gave; ``None`` starts training.
+        labels: Unsigned int [reviews], from 0, each label at least once.
+        state: Result of an earlier trainer's ``state``; ``None`` starts training.
 
     Raises:
-        InputError: Only one label, or no n-gram is left.
+        InputError: There is only one label, or no n-gram is frequent enough.
     """
     trainer = AdamTrainer if settings.train.engine == "compiled" else LiblinearTrainer
     return trainer(settings, reviews, labels, state)
@@ -332,8 +334,8 @@ def make_trainer(
 class Trainer:
     """Base class of both trainers; a ``training.Trainer``.
 
-    The reviews are taken in the order of the corpus's files, which ``pad`` shuffles as Keras does. Of two labels one
-    model is trained, which tells label 1; of more, one for each label.
+    The stage ``pad`` has shuffled the reviews as Keras does. The trainer restores the order of the raw file. With two
+    labels it trains one model, for label 1; with more, it trains one model for each label.
     """
 
     parallel = False
@@ -371,12 +373,12 @@ class Trainer:
 
     @property
     def weights(self) -> np.ndarray:
-        """Flat float32 [labels * (grams + 1)]; of two labels there is one model."""
+        """Flat float32 [models * (grams + 1)]: a weight for each n-gram and a bias for each model."""
         return self._rows.ravel().copy()
 
     @property
     def model(self) -> Linear:
-        """The model that training has reached."""
+        """The model with the current weights."""
         models = [
             Linear(weighting, self.grams, weights, self.bits)
             for weighting, weights in zip(self.weightings, self._rows.copy(), strict=True)
@@ -403,7 +405,7 @@ class Trainer:
 
 
 class LiblinearTrainer(Trainer):
-    """LIBLINEAR by scikit-learn, which has no epochs: the first one trains."""
+    """LIBLINEAR by scikit-learn. It has no epochs, so the whole training is one epoch."""
 
     epochs = 1
     promise = "LIBLINEAR by scikit-learn: the bits are this machine's; elsewhere the last digits may differ"
@@ -421,10 +423,10 @@ class LiblinearTrainer(Trainer):
 
 
 def fit_liblinear(train: Logistic | Svm, features: "csr_matrix", labels: np.ndarray) -> np.ndarray:
-    """The weights and the bias that LIBLINEAR finds: float32 [grams + 1].
+    """The weights and the bias by LIBLINEAR: float32 [grams + 1].
 
     Raises:
-        InputError: It does not converge.
+        InputError: LIBLINEAR does not converge.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -443,17 +445,19 @@ def fit_liblinear(train: Logistic | Svm, features: "csr_matrix", labels: np.ndar
             raise InputError(f"train.c = {c}: no convergence in {ITERATIONS} iterations; lower it") from None
     weights = model.coef_[0]
     if train.loss == "squared_hinge":
-        # Towards their mean magnitude (S. Wang and C. Manning, Baselines and Bigrams, 2012, 2.3): with `naive-bayes`
-        # features an interpolation of 0 is naive Bayes, 1 the machine, and between is NB-SVM.
+        # Interpolation between the mean magnitude of the weights and the weights (S. Wang and C. Manning, Baselines and
+        # Bigrams, 2012, 2.3). With `naive-bayes` features, 0 is naive Bayes, 1 is the SVM, and values between are
+        # NB-SVM.
         weights = (1 - train.interpolation) * np.abs(weights).mean() + train.interpolation * weights
     return np.append(weights, model.intercept_[0]).astype(np.float32)
 
 
 class AdamTrainer(Trainer):
-    """Gradient descent without a bias: ``keras.layers.Embedding(grams, 1)`` of zeros, times the features, summed, in a
-    sigmoid; binary cross-entropy; ``keras.optimizers.Adam``.
+    """Gradient descent by Adam on the binary cross-entropy, from weights of zero and without a bias.
 
-    Every weight moves at every update, as in Keras, and not only those of the batch's n-grams: Adam's means go on.
+    In Keras, it would be ``keras.layers.Embedding(grams, 1)`` times the features, summed, and a sigmoid, trained by
+    ``keras.optimizers.Adam``. As in Keras, every update changes every weight, and not only those of the batch's
+    n-grams, because Adam's running means change at every update.
     """
 
     def __init__(self, settings, reviews, labels, state):
@@ -481,17 +485,20 @@ class AdamTrainer(Trainer):
         for task, vectors in enumerate(self._vectors):
             features = self.features(task)
             features.data = features.data.astype(np.float32)
-            found = []
+            predicted = []
             for number, rows in enumerate(batches, epoch * len(batches)):
-                found.append(self._update(features, self.targets[task], vectors, rows, number))
+                predicted.append(self._update(features, self.targets[task], vectors, rows, number))
                 if task == 0:
                     progress(len(rows))
-            scores.append(np.concatenate(found))
+            scores.append(np.concatenate(predicted))
             self._rows[task] = np.append(vectors["weights"][:size], np.float32(0))
         return measure(normalised(scores) if len(scores) > 1 else scores[0], self.labels[np.concatenate(batches)])
 
     def _update(self, features, labels, vectors, rows: np.ndarray, number: int) -> np.ndarray:
-        """Take the training's ``number``-th step from 0, on some reviews; their probabilities before it."""
+        """Update the weights with a batch, and return its probabilities before the update.
+
+        ``number`` is the number of earlier updates.
+        """
         from sentiment.engine import linear
         from sentiment.engine.vectors import whole, zeros
 
@@ -507,6 +514,6 @@ class AdamTrainer(Trainer):
         return positive
 
     def state(self):
-        """As ``training.Trainer``; beside the weights, Adam's means."""
+        """As ``training.Trainer``: the weights and Adam's running means."""
         slots = {name: np.concatenate([vectors[name] for vectors in self._vectors]) for name in self._adam.slots}
         return slots | super().state()

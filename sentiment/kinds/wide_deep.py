@@ -1,11 +1,11 @@
 """Wide and deep: n-grams and a CNN-LSTM on the same reviews, whose logits are added (H.-T. Cheng et al., 2016).
 
-Each part is trained as it is alone, epoch by epoch side by side. The log-odds of a review are
+The two parts are trained independently, each as if it were the whole model. The log-odds of a review are
 
     w + weight * (log(p) - log(1 - p))
 
-in float64, each operation rounded once. w is the logit of the n-grams and p the probability of the network, which is
-clipped to ``CLIP`` and 1 - ``CLIP``, where float32 still tells it from 0 and 1. The sum is rounded to float32, and its
+in float64, each operation rounded once. w is the logit of the n-grams. p is the probability of the network, clipped to
+``CLIP`` and 1 - ``CLIP``, at which float32 still distinguishes it from 0 and 1. The sum is rounded to float32, and its
 sigmoid is the probability of the review.
 """
 
@@ -28,28 +28,21 @@ from sentiment.schema import ModelSettings, Section, Seed
 FILE = "model.zip"
 PARALLEL = True
 
-PARTS = {"cnn_lstm": "fd53f3f500e6c2e0", "ngrams": "2c5ff7f392d45703"}
-"""The first 16 hexadecimal digits of the SHA-256 of the file of each kind that this one is made of.
-
-A stage depends on the file of its own kind alone. A change of a part must reach models of this kind too, so the stage
-``params`` expects it here.
-"""
-
 WIDE, DEEP, SUM = "wide.npz", "deep.keras", "sum.json"
 """Members of the model file."""
 
 CLIP = 0.001
 
 BATCH = 512
-"""Maximum number of reviews that the trainer predicts at once."""
+"""Maximum number of reviews predicted at once."""
 
 
 class Deep(cnn_lstm.Architecture, network.NetworkPad):
-    """A CNN-LSTM, and the length and vocabulary of the reviews that it reads."""
+    """Architecture of the CNN-LSTM, with the length and vocabulary of its reviews."""
 
 
 class Architecture(Section):
-    """The two parts, and the weight of the network's logit beside that of the n-grams."""
+    """Architecture of the two parts, and the weight of the network's logit; the n-grams' logit has the weight 1."""
 
     kind: Literal["wide_deep"]
     weight: Annotated[float, Field(gt=0, le=1000)]
@@ -58,7 +51,7 @@ class Architecture(Section):
 
 
 class Train(Section):
-    """How each part is trained."""
+    """Parameters of the training of each part."""
 
     engine: Literal["compiled"]
     seed: Seed
@@ -88,7 +81,7 @@ class Settings(ModelSettings[Architecture, Train]):
         return self
 
     def parts(self) -> tuple[linear.Settings, cnn_lstm.Settings]:
-        """The settings of each part, as those of a model of its own."""
+        """The settings of each part as a separate model."""
         wide, deep, shared = self.architecture.wide, self.architecture.deep, {"engine": "compiled"}
         shared["seed"] = self.train.seed
         wide_train = linear.Compiled(**self.train.wide.model_dump(), **shared)
@@ -100,7 +93,7 @@ class Settings(ModelSettings[Architecture, Train]):
 
 
 class Sum(network.NetworkPad):
-    """What ``SUM`` has: the weight of the network's logit, and how its reviews are padded."""
+    """Content of ``SUM``: the weight of the network's logit, and the length and vocabulary of its reviews."""
 
     weight: Annotated[float, Field(gt=0)]
 
@@ -123,7 +116,7 @@ class WideDeep:
     Args:
         wide: The n-grams.
         deep: The network.
-        added: How the two are added.
+        added: The weight of the network's logit, and the padding of its reviews.
     """
 
     parallel = True
@@ -135,7 +128,7 @@ class WideDeep:
         self.promise = f"n-grams and a network; {deep.promise}"
 
     def predict(self, reviews: Ragged, *, batch: int, progress=lambda reviews: None) -> np.ndarray:
-        """As ``kinds.Model``; for the formula see this module."""
+        """As ``kinds.Model``; see the module for the formula."""
         positive = []
         for begin in range(0, max(len(reviews), 1), batch):
             block = reviews[begin : begin + batch]
@@ -146,18 +139,19 @@ class WideDeep:
         return np.concatenate(positive)
 
     def pad(self, reviews: Ragged) -> np.ndarray:
-        """Reviews as the network reads them, [reviews, max_length]."""
+        """Padded reviews for the network, [reviews, max_length]."""
         return pad_whole(reviews, self.added.max_length, self.added.vocabulary)
 
     def deep_part(self, rows: np.ndarray, *, batch: int) -> np.ndarray:
-        """The network's part of the log-odds of padded reviews: float64 [reviews]."""
+        """The network's term of the log-odds of padded reviews: float64 [reviews]."""
         return np.float64(self.weight) * log_odds(self.deep.predict(rows, batch=batch))
 
     def explain(self, reviews: Ragged, *, batch: int, count: int) -> tuple[np.ndarray, list]:
-        """As ``kinds.Model``: what each n-gram adds to the log-odds, and the fall of the network's part without a word.
+        """As ``kinds.Model``; an effect is the sum of the effects in both parts.
 
-        For the network see ``network.occlusion``. If not all effects are wanted, words whose estimated effect is small
-        are left out.
+        The effect of an n-gram is its term of the log-odds. The effect of a word in the network is that of
+        ``network.occlusion`` on the network's term. Unless ``count`` is -1, words with small estimated effects are left
+        out.
         """
         positive, rows = self.predict(reviews, batch=batch), self.pad(reviews)
         effects, chosen = [dict(pairs) for pairs in self.wide.effects(reviews, positive)], None
@@ -178,15 +172,15 @@ class WideDeep:
 
 
 def joined(wide: np.ndarray, deep: np.ndarray, weight: np.float32) -> np.ndarray:
-    """The weights of both parts and the weight of their sum, flat float32."""
+    """The weights of both parts and the weight of the network's logit, flat float32."""
     return np.concatenate([wide, deep, [weight]])
 
 
 def open_model(content: bytes, expected: str) -> WideDeep:
-    """The model in the bytes of a model file, whatever the digest of the weights is expected to be.
+    """The model in the bytes of a model file. The digest ``expected`` is not checked here; see ``kinds``.
 
     Raises:
-        InputError: It is none.
+        InputError: The bytes are not a model file.
     """
     from sentiment.engine.network import Network
 
@@ -195,9 +189,9 @@ def open_model(content: bytes, expected: str) -> WideDeep:
         added = Sum.model_validate(json.loads(files[SUM]))
         wide = linear.open_model(files[WIDE], "")
         layers, weights = archive.read(files[DEEP])
-        found = Network(layers)
+        deep = Network(layers)
         reads = added.max_length, added.vocabulary
-        if found.parameters != len(weights) or (found.length, found.words.vocabulary) != reads:
+        if deep.parameters != len(weights) or (deep.length, deep.words.vocabulary) != reads:
             raise ValueError(f"{SUM}: expected max_length and vocabulary of the network, got {reads}")
         if isinstance(wide, linear.OneVersusRest):
             raise ValueError(f"{WIDE}: expected a model of two labels, got {len(wide.models)}")
@@ -215,13 +209,13 @@ def make_trainer(
     """The trainer of both parts.
 
     Args:
-        settings: The model's.
-        reviews: Word ids of whole reviews, of all words.
+        settings: Settings of the model.
+        reviews: Word ids of whole reviews, without a limit of the vocabulary.
         labels: uint8 [reviews], 0 or 1.
-        state: What an earlier trainer's ``state`` gave; ``None`` starts training.
+        state: Result of an earlier trainer's ``state``; ``None`` starts training.
 
     Raises:
-        InputError: There are not two labels, or no n-gram is left.
+        InputError: There are not two labels, or no n-gram is frequent enough.
     """
     if (different := int(labels.max()) + 1) > 2:
         raise InputError(
@@ -232,10 +226,9 @@ def make_trainer(
 
 
 class Trainer:
-    """Trains the two parts side by side, each in as many epochs as it has; a ``training.Trainer``.
+    """Trains both parts in each epoch, and after the last epoch of one part the other alone; a ``training.Trainer``.
 
-    Each part gets the order of reviews and the number of the epoch that it would get alone, and so its weights are
-    those that it would have alone.
+    Each part has the same order of reviews and the same epoch numbers as a separate model, and so the same weights.
     """
 
     parallel = True
@@ -249,20 +242,20 @@ class Trainer:
         self.epochs, self.promise = max(self._wide.epochs, self._deep.epochs), self._deep.promise
 
     def epoch(self, reviews, labels, order, epoch, progress=lambda reviews: None):
-        """As ``training.Trainer``; the figures are those of each part that trains in the epoch."""
+        """As ``training.Trainer``; the metrics are those of each part that trains in the epoch."""
         parts: dict[str, tuple[Any, Any]] = {"wide": (self._wide, reviews), "deep": (self._deep, self._rows)}
         training = [name for name, (part, _) in parts.items() if epoch < part.epochs]
         figures = {}
         for name in training:
-            part, own = parts[name]
+            part, part_reviews = parts[name]
             shown: Callable[[int], None] = progress if name == training[-1] else lambda reviews: None
-            for key, value in part.epoch(own, labels, order, epoch, shown).items():
+            for key, value in part.epoch(part_reviews, labels, order, epoch, shown).items():
                 figures[f"{name}_{key}"] = value
         return figures
 
     @property
     def model(self) -> WideDeep:
-        """The model that training has reached."""
+        """The model with the current weights."""
         return open_model(self.save(), "")
 
     def predict(self, reviews):
@@ -270,7 +263,7 @@ class Trainer:
         return self.model.predict(reviews, batch=BATCH)
 
     def state(self):
-        """As ``training.Trainer``: the state of each part, its names behind that of the part."""
+        """As ``training.Trainer``: the state of each part, with the name of the part before each key."""
         states = {"wide": self._wide.state(), "deep": self._deep.state()}
         weights = joined(states["wide"]["weights"], states["deep"]["weights"], np.float32(self.added.weight))
         return {"weights": weights} | {
@@ -278,17 +271,17 @@ class Trainer:
         }
 
     def save(self) -> bytes:
-        """As ``kinds``: the model files of both parts and how they are added, in one archive."""
+        """As ``kinds``: an archive of the model files of both parts and of ``Sum``."""
         about = json.dumps(self.added.model_dump(), sort_keys=True, indent=2).encode()
         return pack_members({WIDE: self._wide.save(), DEEP: self._deep.save(), SUM: about})
 
     def table(self) -> str:
-        """As ``kinds``: those of both parts."""
+        """As ``kinds``: the tables of both parts."""
         return f"{self._wide.table()}\n{self._deep.table()}\nWeight of the network's logit: {self.added.weight}\n"
 
 
 def _part(state: Mapping[str, np.ndarray] | None, name: str) -> dict[str, np.ndarray] | None:
-    """The state of a part in that of both."""
+    """The state of one part, from the state of both."""
     if state is None:
         return None
     return {key.partition("/")[2]: array for key, array in state.items() if key.startswith(f"{name}/")}

@@ -20,23 +20,23 @@ def command(
     option: Literal["model"] | None = None,
     interrupted: str = "interrupted",
 ) -> None:
-    """Run ``main(settings, name)`` of a stage from the command line, or with fewer arguments if the stage has fewer.
+    """Run ``main(settings, name)`` of a stage from the command line; a stage may lack either argument.
 
     Bad input ends in one line per fault on standard error and exit code 1, without a traceback. So does a dependency
-    that changed since the stage started: the stage may have read the old one, and DVC would record the new one. Ctrl-C
-    and a termination end in the line ``interrupted`` and exit code 130 or 143, and leave no file half-written.
+    that changed since the stage started: the stage may have read the old content, and DVC would record the new one.
+    Ctrl-C and a termination end in the line ``interrupted`` and exit code 130 or 143, and leave no file half-written.
 
     Args:
-        main: The stage.
-        read: Reads the stage's settings from ``params.yaml``, by ``name`` if there is one.
-        name: The command's argument: name of a section under `models` or `corpora`.
-        option: The same, as an option, which only ``main`` takes.
+        main: The main function of the stage.
+        read: Reads the settings of the stage from ``params.yaml``, by ``name`` if there is one.
+        name: Argument of the command: the name of a section under `models` or `corpora`.
+        option: The same as an option of the command, which only ``main`` reads.
         interrupted: Message printed on interruption.
     """
 
     def end(number, _):
-        # The process exits at once: a KeyboardInterrupt inside a library's lock would leave the lock closed, and the
-        # normal exit would wait for it for ever.
+        # The process exits at once: after a KeyboardInterrupt inside a library, a lock could stay locked, and a normal
+        # exit would wait for it for ever.
         for path in unfinished:
             path.unlink(missing_ok=True)
         os.write(sys.stderr.fileno(), f"\n{interrupted}\n".encode())
@@ -46,7 +46,7 @@ def command(
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # nothing is lost, in any locale
-    description = (sys.modules[main.__module__].__doc__ or "").partition("\n")[0]  # Python -OO keeps none
+    description = (sys.modules[main.__module__].__doc__ or "").partition("\n")[0]  # Python -OO removes docstrings
     parser = argparse.ArgumentParser(description=description)
     section = {"model": "models", "corpus": "corpora"}
     if name:
@@ -73,6 +73,6 @@ def command(
         remedy = "; make room and run the same command again" if error.errno in FULL else ""
         fault = f"error: {error}{remedy}"
     except MemoryError as error:
-        fault = f"error: out of memory ({error or 'no more to be had'}); lower the batch or the sizes in params.yaml"
+        fault = f"error: out of memory ({error or 'no more is available'}); lower the batch or the sizes in params.yaml"
     streams.discard()
     sys.exit(fault)

@@ -26,14 +26,14 @@ unfinished: set[Path] = set()
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, which is moved to ``path`` if the block ends well, and is deleted otherwise."""
+    """A temporary path beside ``path``. It is moved to ``path`` if the block raises no error, and deleted otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     unfinished.add(partial)
     try:
         yield partial
         with partial.open("rb+") as file:
-            os.fsync(file.fileno())  # otherwise a power cut could leave an empty file of this name
+            os.fsync(file.fileno())  # otherwise a power cut could leave an empty file with this name
         os.replace(partial, path)
     except OSError as error:
         if error.errno in FULL:
@@ -45,9 +45,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def create_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
-    """A new ``.npy`` file of zeros, as a memory map. Windows needs the map deleted before the file is moved.
+    """A new ``.npy`` file of zeros, as a memory map. On Windows, the map must be deleted before the file is moved.
 
-    Its space on the disk is allocated: writing to a map of a sparse file on a full disk would kill the process.
+    The space on the disk is allocated first: writing to a map of a sparse file on a full disk would kill the process.
     """
     array = open_memmap(path, "w+", dtype, shape)
     with path.open("r+b") as file:
@@ -61,7 +61,7 @@ def create_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memm
 
 
 def read_array(path: Path) -> np.ndarray:
-    """A ``.npy`` file as a read-only memory map that can hold numbers only."""
+    """A ``.npy`` file as a read-only memory map. Arrays of Python objects are refused."""
     try:
         return open_memmap(path, mode="r")
     except (ValueError, TypeError, EOFError, TokenError) as error:
@@ -70,7 +70,7 @@ def read_array(path: Path) -> np.ndarray:
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write an array as ``.npy``; the file is never half-written."""
-    content = io.BytesIO()  # NumPy writes to files by C code that gives no reason for a failure
+    content = io.BytesIO()  # NumPy's C code, which writes to files, gives no reason for a failure
     np.save(content, array, allow_pickle=False)
     with replacing(path) as partial:
         partial.write_bytes(content.getvalue())
@@ -83,7 +83,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: dict | Sequence) -> None:
-    """Write sorted, indented JSON that no NaN or infinity can enter (``ValueError``)."""
+    """Write indented JSON with sorted keys. NaN and infinity are a ``ValueError``."""
     write_text(path, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 

@@ -26,12 +26,14 @@ def requested() -> bool:
 def launch() -> bool:
     """Run this process's command line under the launcher, if one is requested; return True if it was run.
 
-    A failure ends this process as it would have ended the stage, in one line.
+    If the stage fails, this process ends with the same error, in one line.
     """
     if not requested():
         return False
     if not find_spec("mpi4py"):
-        sys.exit(f"error: {NAME}: expected the package mpi4py, which is not installed; `make mpi` brings it and an MPI")
+        sys.exit(
+            f"error: {NAME}: expected the package mpi4py, which is not installed; `make mpi` installs it and an MPI"
+        )
     words = _words()
     # The module and its arguments follow -m.
     command = [*words, *_python(), "-m", "stages.common.launcher", *sys.orig_argv[sys.orig_argv.index("-m") + 1 :]]
@@ -47,7 +49,7 @@ def launch() -> bool:
     fault, ran = _show(process.stderr)
     code = process.wait()
     if fault is None and code:
-        fault = f"{NAME}: `{shlex.join(words)}` ended with exit code {code}; what it said is above"
+        fault = f"{NAME}: `{shlex.join(words)}` ended with exit code {code}; its output is above"
     elif fault is None and not ran:
         fault = f"{NAME}: `{shlex.join(words)}` has not run the stage; expected a launcher of MPI, as `mpiexec -n 4`"
     if fault is not None:
@@ -56,14 +58,14 @@ def launch() -> bool:
 
 
 def _show(lines: Iterable[str]) -> tuple[str | None, bool]:
-    """Print the output that the watchers pass on, and the launcher's own until one of the processes has failed.
+    """Print the output of the processes, and that of the launcher until a process has failed.
 
     A line on standard error is printed once, however many processes write it. Of several failures only the first is
     printed, because it ends the other processes.
 
     Returns:
-        The message about the first failure that is still to be printed (empty if the process printed it, ``None`` if
-        there was no failure), and True if any process has ended well.
+        The message about the first failure (empty if the process has printed it, ``None`` if there was no failure),
+        and True if any process has ended without a failure.
     """
     fault, said, ran = None, set(), False
     for line in lines:
@@ -114,10 +116,10 @@ def _ending(process: subprocess.Popen, then: Callable) -> Callable:
 
 
 def watch(module: str, *arguments: str) -> int:
-    """Run a module as one of a launcher's processes, pass on its output, and report how it ended.
+    """Run a module as one of a launcher's processes, and report its output and how it ended.
 
-    Each line of either output becomes a line of JSON on standard error, because launchers write on both. Its items are
-    "printed", "said", "done" or "failed"; which process; and the text.
+    Each line of its standard output and standard error becomes a line of JSON on standard error, because launchers
+    write to both. The items of the JSON are "printed", "said", "done" or "failed"; the process; and the text.
     """
     command = [*_python(), "-m", "mpi4py", "-m", module, *arguments]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, close_fds=False)
@@ -126,9 +128,9 @@ def watch(module: str, *arguments: str) -> int:
     who = f"process {child.pid} on {platform.node()}"
 
     def write(kind, text):
-        rest = memoryview(f"{json.dumps([kind, who, text])}\n".encode())
-        while rest:
-            rest = rest[os.write(2, rest) :]
+        remaining = memoryview(f"{json.dumps([kind, who, text])}\n".encode())
+        while remaining:
+            remaining = remaining[os.write(2, remaining) :]
 
     def pass_on(stream, kind):
         for line in stream:

@@ -1,7 +1,7 @@
 """Unfinished files of a killed DVC or a full disk: removed before `dvc repro`, and explained after it.
 
-DVC writes ``.dvc/tmp/rwlock`` and ``dvc.lock`` in place. A process killed meanwhile leaves a part of them, which no
-later command can read.
+DVC writes ``.dvc/tmp/rwlock`` and ``dvc.lock`` in place. If it is killed while it writes, a part of the file remains,
+which no later command can read.
 """
 
 import json
@@ -22,27 +22,27 @@ FOLDERS = (".dvc/cache", "data", "metrics", "models", "plots")
 STRAY = re.compile(r".*\.[\w-]{22}\.tmp", re.ASCII)
 """Names of files that DVC writes before it moves them (``dvc_objects.fs.utils.tmp_fname``)."""
 
-LITTLE = 2**26  # bytes
+LITTLE = 2**26  # free bytes below which a disk is called full
 
 
 def main() -> None:
     """Remove unfinished files that no running DVC needs, and print their names.
 
     Raises:
-        InputError: The lock is cut, and another DVC runs here.
+        InputError: A file of DVC is incomplete, and another DVC runs here.
     """
     cut, strays = [path for path in (LOCK, RECORD) if is_cut(path)], [*stray_files()]
     running = [process.pid for process in processes()] if cut or strays else []
     if cut and running:
         raise InputError(
-            f"{cut[0]}: expected all of it, got a part; let the DVC that runs here end (process {running[0]})"
+            f"{cut[0]}: expected a complete file, got a part; wait for the DVC that runs here (process {running[0]})"
         )
     for path in cut:
-        print(f"{path}: {restore(path)}, as a killed DVC or a full disk had left a part of it")
+        print(f"{path}: {restore(path)}, because a killed DVC or a full disk left it incomplete")
     if strays and not running:
         for path in strays:
             path.unlink(missing_ok=True)
-        print(f"{strays[0]}: removed, with {len(strays) - 1} more unfinished files of a DVC that was ended")
+        print(f"{strays[0]}: removed, with {len(strays) - 1} more unfinished files of a DVC that was killed")
 
 
 def explain() -> None:
@@ -53,7 +53,7 @@ def explain() -> None:
 
 
 def is_cut(path: Path) -> bool:
-    """True if a file of DVC exists and lacks its end: the lock is not JSON, or the record has no last line end."""
+    """True if a file of DVC is incomplete: ``LOCK`` is not JSON, or ``RECORD`` does not end in a newline."""
     if not path.is_file():
         return False
     content = path.read_bytes()
@@ -73,16 +73,16 @@ def restore(path: Path) -> str:
         path.unlink(missing_ok=True)
         return "removed"
     path.write_bytes(run.stdout)
-    return "taken back from Git"
+    return "restored from Git"
 
 
 def stray_files() -> Iterator[Path]:
-    """Files that DVC has not finished, below its cache and the outputs."""
+    """Unfinished files of DVC, in its cache and in the folders of outputs."""
     return (path for folder in FOLDERS for path in Path(folder).rglob("*.tmp") if STRAY.fullmatch(path.name))
 
 
 def processes() -> Iterator[psutil.Process]:
-    """The processes of DVC in this folder, whoever started them."""
+    """The processes of DVC in this folder, of all users."""
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words = [Path(word).name for word in (process.info["cmdline"] or [])[:4]]
         if "dvc" in words and process.info["cwd"] == str(Path.cwd()):

@@ -1,7 +1,7 @@
 """The text of ``params.yaml`` -> plain values, by PyYAML, with the rules of YAML 1.2 as in DVC.
 
-PyYAML's safe loader reads YAML 1.1: there ``1e-3`` is a string, ``on`` is true, ``017`` is 15, and of two equal keys
-the last one counts. A stage must see the values that DVC records.
+PyYAML's safe loader reads YAML 1.1. There ``1e-3`` is a string, ``on`` is true, ``017`` is 15, and the last of two
+equal keys is used. A stage must read the same values as DVC records.
 """
 
 import re
@@ -13,14 +13,14 @@ from yaml.constructor import ConstructorError
 from sentiment import InputError
 
 MOST_KEYS = 10_000
-LONGEST_NUMBER = 100  # digits; Python refuses to print numbers of thousands of digits
+MAX_NUMBER_CHARACTERS = 100  # Python refuses to print numbers of thousands of digits
 
 
 class Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the numbers and booleans of YAML 1.2; equal keys and other versions are errors."""
 
     def process_directives(self):
-        """The version and tags that a document begins with."""
+        """The version and tags at the beginning of a document."""
         version, tags = super().process_directives()
         if version not in (None, (1, 2)):
             raise ConstructorError(
@@ -29,7 +29,7 @@ class Loader(yaml.SafeLoader):
         return version, tags
 
     def compose_mapping_node(self, anchor):
-        """A mapping, no two of whose keys are the same."""
+        """A mapping whose keys are all different."""
         node, seen = super().compose_mapping_node(anchor), set()
         for key, _ in node.value:
             if (key.tag, str(key.value)) in seen:
@@ -38,13 +38,13 @@ class Loader(yaml.SafeLoader):
         return node
 
     def flatten_mapping(self, node):
-        """Merge the mappings that ``<<`` names into a mapping, up to a limit: a few levels could make a huge one."""
+        """Merge the mappings that ``<<`` names, up to a limit, because a few levels could make a huge mapping."""
         super().flatten_mapping(node)
         if len(node.value) > MOST_KEYS:
             raise ConstructorError(None, None, f"expected at most {MOST_KEYS:,} keys in a mapping", node.start_mark)
 
     def construct_integer(self, node) -> int:
-        """An int, in decimal also where it begins with 0."""
+        """An int; a number that begins with 0 is decimal."""
         text = _digits(self.construct_scalar(node))
         return int(text, 0 if re.match("[-+]?0[box]", text) else 10)
 
@@ -98,6 +98,6 @@ def load(text: str) -> Any:
 
 
 def _digits(text: str) -> str:
-    if len(text) > LONGEST_NUMBER:
-        raise ValueError(f"a number of {len(text)} characters, expected at most {LONGEST_NUMBER}")
+    if len(text) > MAX_NUMBER_CHARACTERS:
+        raise ValueError(f"a number of {len(text)} characters, expected at most {MAX_NUMBER_CHARACTERS}")
     return text.replace("_", "")

@@ -1,4 +1,4 @@
-"""The arrays of a split, which `pad` wrote. Only `train` and `evaluate` import this: it needs `sentiment/data`."""
+"""The arrays of a split, which `pad` wrote. Only `train` and `evaluate` import it: it needs `sentiment/data`."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
 """Average over time, as ``keras.layers.GlobalAveragePooling1D``: rows of features -> one row per review.
 
-A review's average includes the steps before its first word, which are those of the padding review: their sum up to each
-step is computed once. On the way back, each step of the padding review gets the gradient of every review that starts
-later.
+A review's average includes the steps before its first word, which are steps of the padding review. Their sum up to each
+step is computed once. In the backward pass, each step of the padding review gets the gradient of every review that
+starts later.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ class Average(Block):
     def allocate(self, capacity: Capacity, outputs, d_outputs):
         """As ``Block``."""
         super().allocate(capacity, outputs, d_outputs)
-        # Of the padding review: the sum of its steps before each, and the gradient of that sum.
+        # The sum of the padding review's steps before each step, and the gradient of that sum.
         self._sums, self._d_sums = (zeros(self.takes.steps + 1, outputs.shape[2]) for _ in range(2))
 
     def forward(self, group):
@@ -49,14 +49,17 @@ class Average(Block):
                 _add_starts(starts, self.takes.steps, self.d_outputs[other], self._d_sums)
             _add_up_backward(len(rows.active), self._d_sums, self.d_inputs[0])
 
-    def given(self, group):
+    def exchanged_arrays(self, group):
         """As ``Block``."""
         return [self.d_outputs[group, : len(self.groups.rows[group].starts)]]
 
 
 @compiled
 def _add_up(steps, inputs, sums):
-    """Fill ``sums``, float32 [steps + 1, F], with the sum of the ``inputs``, [steps, F], before each step."""
+    """Fill ``sums``, float32 [steps + 1, F], with the sum of the ``inputs``, [steps, F], before each step.
+
+    The order of the sums is part of the contract.
+    """
     for f in range(0, sums.shape[1], LANES):
         total = broadcast(_ZERO)
         for step in range(steps):
@@ -66,7 +69,10 @@ def _add_up(steps, inputs, sums):
 
 @compiled
 def _add_up_backward(steps, d_sums, d_inputs):
-    """Fill ``d_inputs``, float32 [steps, F]: a step is part of every sum after it."""
+    """Fill ``d_inputs``, float32 [steps, F], with the sum of the gradients of all later sums, the last one first.
+
+    The order of the sums is part of the contract.
+    """
     for f in range(0, d_sums.shape[1], LANES):
         total = broadcast(_ZERO)
         for step in range(steps - 1, -1, -1):
@@ -76,7 +82,10 @@ def _add_up_backward(steps, d_sums, d_inputs):
 
 @compiled
 def _average(rows, inputs, sums, outputs):
-    """Fill ``outputs``, float32 [reviews, F], with the mean of each review's steps."""
+    """Fill ``outputs``, float32 [reviews, F], with the mean of each review's steps.
+
+    The order of the sums is part of the contract.
+    """
     steps, base = broadcast(np.float32(len(rows.active))), 0
     for r in range(len(rows.starts)):
         for f in range(0, outputs.shape[1], LANES):
@@ -93,7 +102,7 @@ def _average(rows, inputs, sums, outputs):
 
 @compiled
 def _average_backward(rows, d_outputs, d_inputs):
-    """Fill ``d_inputs``, float32 [rows, F], with each review's gradient over the number of steps."""
+    """Fill ``d_inputs``, float32 [rows, F], with each review's gradient divided by the number of steps."""
     steps, base = broadcast(np.float32(len(rows.active))), 0
     for active in rows.active:
         for r in range(active):
@@ -104,7 +113,10 @@ def _average_backward(rows, d_outputs, d_inputs):
 
 @compiled
 def _add_starts(starts, steps, d_outputs, d_sums):
-    """Add each review's gradient over the number of steps to that of the sum it started from."""
+    """Add each review's gradient, divided by the number of steps, to the gradient of the sum that it started from.
+
+    The order of the sums is part of the contract.
+    """
     count = broadcast(np.float32(steps))
     for r in range(len(starts)):
         for f in range(0, d_outputs.shape[1], LANES):

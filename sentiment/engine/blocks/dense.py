@@ -39,7 +39,8 @@ class Dense(Block):
         super().allocate(capacity, outputs, d_outputs)
         features, units = whole(self.takes.features), whole(self.gives.features)
         self._transposed = zeros(units, features)
-        self._d_sums = zeros(capacity.groups, capacity.reviews * capacity.backward, units)  # before the activation
+        # The gradient of the sums before the activation.
+        self._d_sums = zeros(capacity.groups, capacity.reviews * capacity.backward, units)
 
     def prepare(self, groups, draw):
         """As ``Block``."""
@@ -66,7 +67,10 @@ class Dense(Block):
 
 @compiled
 def affine(inputs, kernel, bias, outputs):
-    """Fill ``outputs``, float32 [n, units, padded], with bias + inputs @ kernel; inputs are [n, features, padded]."""
+    """Fill ``outputs``, float32 [n, units, padded], with bias + inputs @ kernel; inputs are [n, features, padded].
+
+    The order of the sums is part of the contract.
+    """
     for r in range(len(inputs)):
         for at in range(0, len(bias), LANES):
             store(outputs, (r, at), load(bias, (at,)))
@@ -75,7 +79,7 @@ def affine(inputs, kernel, bias, outputs):
 
 @compiled
 def _activation_forward(activation, outputs, units):
-    """Replace ``outputs``, float32 [n, units, padded], by what the activation makes of them."""
+    """Replace ``outputs``, float32 [n, units, padded], by the activation of them."""
     for r in range(len(outputs)):
         for at in range(0, outputs.shape[1], LANES):
             x = load(outputs, (r, at))
@@ -87,12 +91,15 @@ def _activation_forward(activation, outputs, units):
                 x = tanh(x)
             store(outputs, (r, at), x)
         for at in range(units, outputs.shape[1]):
-            outputs[r, at] = _ZERO  # sigmoid(0) is not
+            outputs[r, at] = _ZERO  # sigmoid(0) is not 0
 
 
 @compiled
 def _activation_backward(activation, outputs, d_outputs, d_sums):
-    """Fill ``d_sums``, float32 [n, units], with the gradient before the activation, whose slope its output tells."""
+    """Fill ``d_sums``, float32 [n, units], with the gradient before the activation.
+
+    The slope of each activation is a function of its output.
+    """
     one = broadcast(_ONE)
     for r in range(len(outputs)):
         for at in range(0, outputs.shape[1], LANES):
@@ -108,7 +115,10 @@ def _activation_backward(activation, outputs, d_outputs, d_sums):
 
 @compiled
 def affine_backward(inputs, d_sums, d_kernel, d_bias):
-    """Fill the gradient with respect to kernel, float32 [features, units], and bias, [units]."""
+    """Fill the gradient with respect to kernel, float32 [features, units], and bias, [units].
+
+    The order of the sums is part of the contract.
+    """
     d_bias[:] = _ZERO
     add_rows(d_sums, d_bias)
     clear(d_kernel)

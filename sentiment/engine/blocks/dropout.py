@@ -1,4 +1,4 @@
-"""Dropout (N. Srivastava et al., 2014), as ``keras.layers.Dropout``: rows of features -> the same, some of them 0."""
+"""Dropout (N. Srivastava et al., 2014), as ``keras.layers.Dropout``: a row of features per review -> the same shape."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from sentiment.engine.vectors import whole, zeros
 
 
 class Dropout(Block):
-    """Sets a share of the numbers to 0 in training and scales the rest up; in prediction it changes nothing."""
+    """Sets a fraction of the features to 0 in training and scales the others up. In prediction it changes nothing."""
 
     layers = ("Dropout",)
     takes_steps = False
@@ -23,7 +23,7 @@ class Dropout(Block):
         self._factors = zeros(1 + (capacity.groups - 1) * capacity.reviews * self.training, whole(self.takes.features))
 
     def prepare(self, groups, draw):
-        """As ``Block``; draws for each number whether it stays, in the order of the groups' reviews."""
+        """As ``Block``; draws the factor of each feature, in the order of the groups' reviews."""
         if self.training:
             n, features = len(groups.order), self.takes.features
             self._factors[1 : 1 + n, :features] = factors(self.rate, (n, features), draw)

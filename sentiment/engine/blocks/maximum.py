@@ -1,7 +1,8 @@
 """Maximum over time, as ``keras.layers.GlobalMaxPooling1D``: rows of features -> one row per review.
 
-A review's maximum includes the steps before its first word, which are those of the padding review: their maximum up to
-each step is computed once. On the way back, as in Keras, the steps that share a maximum share its gradient equally.
+A review's maximum includes the steps before its first word, which are steps of the padding review. Their maximum up to
+each step is computed once. In the backward pass, as in Keras, the gradient of a maximum is divided equally among the
+steps that have it.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ _ZERO, _ONE, _LEAST = np.float32(0), np.float32(1), np.float32(-np.inf)
 
 
 class Maximum(Block):
-    """The largest of a review's steps, each feature for itself."""
+    """The maximum over a review's steps, for each feature."""
 
     layers = ("GlobalMaxPooling1D",)
     takes_steps = True
@@ -25,10 +26,12 @@ class Maximum(Block):
     def allocate(self, capacity: Capacity, outputs, d_outputs):
         """As ``Block``."""
         super().allocate(capacity, outputs, d_outputs)
-        # Of the padding review: the maximum of its steps before each, how many have it, and its gradient.
+        # The maximum of the padding review's steps before each step, the number of steps that have it, its gradient.
         self._largest, self._ties, self._d_largest = (zeros(self.takes.steps + 1, outputs.shape[2]) for _ in range(3))
-        # Of each review: how many steps have its maximum, the gradient of each of them, and of those of the padding.
-        self._counts, self._shares, self._owed = np.zeros_like(outputs), *(np.zeros_like(d_outputs) for _ in range(2))
+        # The number of steps that have a review's maximum, the gradient of each of them, and the gradient of the
+        # maximum that the review started from.
+        self._counts = np.zeros_like(outputs)
+        self._shares, self._d_starts = (np.zeros_like(d_outputs) for _ in range(2))
 
     def forward(self, group):
         """As ``Block``."""
@@ -44,25 +47,27 @@ class Maximum(Block):
         rows = self.groups.rows[group]
         if group:
             outputs, counts, shares = self.outputs[group], self._counts[group], self._shares[group]
-            _share(rows.starts, outputs, counts, self._largest, self.d_outputs[group], shares, self._owed[group])
+            _share(rows.starts, outputs, counts, self._largest, self.d_outputs[group], shares, self._d_starts[group])
             _maximum_backward(rows, self.inputs[group], outputs, shares, self.d_inputs[group])
         else:
             self._d_largest[...] = 0
             for other in range(1, len(self.groups)):
-                _add_starts(self.groups.rows[other].starts, self._owed[other], self._d_largest)
+                _add_starts(self.groups.rows[other].starts, self._d_starts[other], self._d_largest)
             _running_maximum_backward(
                 len(rows.active), self.inputs[0], self._largest, self._d_largest, self.d_inputs[0]
             )
 
-    def given(self, group):
+    def exchanged_arrays(self, group):
         """As ``Block``."""
-        return [self._owed[group, : len(self.groups.rows[group].starts)]]
+        return [self._d_starts[group, : len(self.groups.rows[group].starts)]]
 
 
 @compiled
 def _running_maximum(steps, inputs, largest, ties):
-    """Fill ``largest``, float32 [steps + 1, F], with the maximum of the ``inputs``, [steps, F], before each step, and
-    ``ties``, the same shape, with the number of steps that have it."""
+    """Fill ``largest``, float32 [steps + 1, F], with the maximum of the ``inputs``, [steps, F], before each step.
+
+    ``ties``, of the same shape, is filled with the number of steps that have the maximum.
+    """
     for f in range(0, largest.shape[1], LANES):
         most, count = broadcast(_LEAST), broadcast(_ZERO)
         store(largest, (0, f), most)
@@ -77,14 +82,20 @@ def _running_maximum(steps, inputs, largest, ties):
 
 @inlined
 def _count(here, most, count):
-    """Number of steps that have the maximum, after ``count`` steps with the maximum ``most`` and one step ``here``."""
+    """Number of steps that have the maximum, after one more step, ``here``.
+
+    ``count`` earlier steps have the earlier maximum, ``most``.
+    """
     one = broadcast(_ONE)
     return where_greater(here, most, one, where_equal(here, most, count + one, count))
 
 
 @compiled
 def _maximum(rows, inputs, largest, ties, outputs, counts):
-    """Fill ``outputs``, float32 [reviews, F], with each review's maximum, ``counts`` with how many steps have it."""
+    """Fill ``outputs``, float32 [reviews, F], with each review's maximum.
+
+    ``counts``, of the same shape, is filled with the number of steps that have the maximum.
+    """
     for r in range(len(rows.starts)):
         for f in range(0, outputs.shape[1], LANES):
             store(outputs, (r, f), load(largest, (rows.starts[r], f)))
@@ -100,21 +111,23 @@ def _maximum(rows, inputs, largest, ties, outputs, counts):
 
 
 @compiled
-def _share(starts, outputs, counts, largest, d_outputs, shares, owed):
-    """Fill ``shares``, float32 [reviews, F], with the gradient of each step that has a review's maximum, and ``owed``,
-    the same shape, with that of the padding's steps among them."""
+def _share(starts, outputs, counts, largest, d_outputs, shares, d_starts):
+    """Fill ``shares``, float32 [reviews, F], with the gradient of each step that has a review's maximum.
+
+    ``d_starts``, of the same shape, is filled with the gradient of each such step of the padding review, or with 0.
+    """
     for r in range(len(starts)):
         for f in range(0, outputs.shape[1], LANES):
             at = r, f
             share, most = load(d_outputs, at) / load(counts, at), load(outputs, at)
             before = load(largest, (starts[r], f))
             store(shares, at, share)
-            store(owed, at, where_equal(most, before, share, broadcast(_ZERO)))
+            store(d_starts, at, where_equal(most, before, share, broadcast(_ZERO)))
 
 
 @compiled
 def _maximum_backward(rows, inputs, outputs, shares, d_inputs):
-    """Fill ``d_inputs``, float32 [rows, F]: where a step has its review's maximum, that review's share."""
+    """Fill ``d_inputs``, float32 [rows, F], with the review's share in steps that have its maximum, and 0 in others."""
     base = 0
     for active in rows.active:
         for r in range(active):
@@ -125,17 +138,23 @@ def _maximum_backward(rows, inputs, outputs, shares, d_inputs):
 
 
 @compiled
-def _add_starts(starts, owed, d_largest):
-    """Add what each review owes to the gradient of the maximum it started from."""
+def _add_starts(starts, d_starts, d_largest):
+    """Add ``d_starts`` of each review to the gradient of the maximum that it started from.
+
+    The order of the sums is part of the contract.
+    """
     for r in range(len(starts)):
-        for f in range(0, owed.shape[1], LANES):
+        for f in range(0, d_starts.shape[1], LANES):
             at = starts[r], f
-            store(d_largest, at, load(d_largest, at) + load(owed, (r, f)))
+            store(d_largest, at, load(d_largest, at) + load(d_starts, (r, f)))
 
 
 @compiled
 def _running_maximum_backward(steps, inputs, largest, d_largest, d_inputs):
-    """Fill ``d_inputs``, float32 [steps, F]: a step is part of every maximum after it that equals it."""
+    """Fill ``d_inputs``, float32 [steps, F], with the sum of the gradients of all later maxima that equal the step.
+
+    The order of the sums is part of the contract.
+    """
     for f in range(0, largest.shape[1], LANES):
         nothing = broadcast(_ZERO)
         total, after = nothing, broadcast(_LEAST)

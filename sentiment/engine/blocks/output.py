@@ -1,7 +1,7 @@
-"""The last layer of two labels, ``Dense(1, activation="sigmoid")``, and its loss, the mean binary cross-entropy.
+"""The last layer for two labels, ``Dense(1, activation="sigmoid")``, and its loss, the mean binary cross-entropy.
 
-Both together, because the gradient of the loss with respect to what enters the sigmoid, the *logit*, is the probability
-less the label.
+One block computes both, because the gradient of the loss with respect to the *logit*, the input of the sigmoid, is
+simply the probability less the label.
 """
 
 import numpy as np
@@ -55,9 +55,9 @@ class Output(Block):
         """Compute ``d_inputs[group]``, the gradient of each review's logit instead of that of the loss."""
         self.d_inputs[group, : len(self.groups.rows[group].starts), : self.takes.features] = self.values[0]
 
-    def given(self, group):
-        """As ``Block``; beside the weights' gradient, what ``probabilities`` reads."""
-        return [*super().given(group), self.outputs[self.groups.reviews[group]]]
+    def exchanged_arrays(self, group):
+        """As ``Block``; also the logits, which ``probabilities`` reads."""
+        return [*super().exchanged_arrays(group), self.outputs[self.groups.reviews[group]]]
 
     def probabilities(self) -> np.ndarray:
         """The probability of 1 of each review, float32 [reviews], in the order of the groups' reviews."""
@@ -77,7 +77,10 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 
 @compiled
 def _forward(inputs, kernel, bias, logits):
-    """Fill ``logits``, float32 [n], from ``inputs``, float32 [at least n, features]."""
+    """Fill ``logits``, float32 [n], from ``inputs``, float32 [at least n, features].
+
+    The order of the sums is part of the contract.
+    """
     for r in range(len(logits)):
         logits[r] = bias[0]
         for at in range(len(kernel)):
@@ -88,8 +91,10 @@ def _forward(inputs, kernel, bias, logits):
 def _backward(labelled, inputs, kernel, d_inputs, d_weights):
     """Fill the gradients with respect to ``inputs`` and to the weights.
 
+    The order of the sums is part of the contract.
+
     Args:
-        labelled: Logits and labels, float32 [n], and how many reviews the mean is over.
+        labelled: Logits and labels, float32 [n], and the number of reviews of the batch, for the mean.
         inputs: float32 [at least n, features].
         kernel: float32 [features].
         d_inputs: float32 [at least n, features], filled.

@@ -1,7 +1,7 @@
-"""The last layer of more than two labels, ``Dense(labels, activation="softmax")``, and its loss.
+"""The last layer for more than two labels, ``Dense(labels, activation="softmax")``, and its loss.
 
-The loss is the mean categorical cross-entropy. Both are computed together, because the gradient of the loss with
-respect to what enters the softmax, the *logits*, is the probabilities less 1 for the review's label.
+The loss is the mean categorical cross-entropy. One block computes both, because the gradient of the loss with respect
+to the *logits*, the inputs of the softmax, is simply the probabilities, less 1 for the review's label.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from sentiment.engine.vectors import LANES, broadcast, compiled, load, store, wh
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 LEAST = np.float32(1e-30)
-"""Lower limit of the probability of all other labels where it is divided by."""
+"""Lower limit of the probability of all other labels when it is a divisor."""
 
 
 class Softmax(Block):
@@ -69,7 +69,7 @@ class Softmax(Block):
         self._inputs_backward(group, d_logits)
 
     def logit_backward(self, group):
-        """As ``Output``: of the log-odds of each review's most probable label."""
+        """As ``Output``: the gradient of the log-odds of each review's most probable label."""
         reviews = self.groups.reviews[group]
         _log_odds_backward(self.outputs[reviews], self.gives.features, self._d_logits[reviews])
         self._inputs_backward(group, self._d_logits[reviews])
@@ -79,26 +79,30 @@ class Softmax(Block):
         d_inputs[...] = 0
         product(d_logits, self._transposed, d_inputs)
 
-    def given(self, group):
-        """As ``Block``; beside the weights' gradient, what ``probabilities`` reads."""
-        return [*super().given(group), self.outputs[self.groups.reviews[group]]]
+    def exchanged_arrays(self, group):
+        """As ``Block``; also the outputs, which ``probabilities`` reads."""
+        return [*super().exchanged_arrays(group), self.outputs[self.groups.reviews[group]]]
 
     def probabilities(self) -> np.ndarray:
         """The probability of each label, float32 [reviews, labels], in the order of the groups' reviews."""
         return self.outputs[1 : 1 + len(self.groups.order), : self.gives.features].copy()
 
     def logits(self) -> np.ndarray:
-        """The log-odds of the most probable label, float32 [reviews], in the order of the groups' reviews."""
+        """The log-odds of the most probable label, float32 [reviews], in the order of the groups' reviews.
+
+        The order of the sums is part of the contract.
+        """
         ascending = np.sort(self.probabilities(), axis=1).astype(np.float64)
-        rest = np.maximum(ascending[:, :-1].sum(axis=1), LEAST)
-        return (log(ascending[:, -1]) - log(rest)).astype(np.float32)
+        others = np.maximum(ascending[:, :-1].sum(axis=1), LEAST)
+        return (log(ascending[:, -1]) - log(others)).astype(np.float32)
 
 
 @compiled
 def _softmax(outputs, labels):
-    """Replace logits, float32 [n, labels, padded], by e to each, divided by their sum from the first label to the last.
+    """Replace logits, float32 [n, labels, padded], by their softmax.
 
-    The largest logit is subtracted first, which changes no quotient and keeps e to it finite.
+    The largest logit is subtracted first, which keeps exp finite and changes no quotient. The sum is from the first
+    label to the last. The order of the sums is part of the contract.
     """
     for r in range(len(outputs)):
         largest = outputs[r, 0]
@@ -120,7 +124,7 @@ def _softmax(outputs, labels):
 def _loss_backward(probabilities, labels, reviews, d_logits):
     """Fill ``d_logits``, float32 [n, labels, padded], from probabilities, of the same shape, and labels, int64 [n].
 
-    ``reviews`` is the number of reviews that the mean is over.
+    ``reviews`` is the number of reviews of the batch, for the mean.
     """
     for r in range(len(labels)):
         for at in range(0, d_logits.shape[1], LANES):
@@ -132,16 +136,17 @@ def _loss_backward(probabilities, labels, reviews, d_logits):
 def _log_odds_backward(probabilities, labels, d_logits):
     """Fill ``d_logits``, float32 [n, labels, padded], with the gradient of the log-odds of the most probable label.
 
-    It is 1 for that label, and for another less its share of the probability of all others.
+    It is 1 for that label. For another label it is minus its probability, divided by the probability of all labels but
+    the most probable. The order of the sums is part of the contract.
     """
     for r in range(len(probabilities)):
-        best, rest = 0, _ZERO
+        best, others = 0, _ZERO
         for label in range(1, labels):
             if probabilities[r, label] > probabilities[r, best]:
                 best = label
         for label in range(labels):
             if label != best:
-                rest += probabilities[r, label]
+                others += probabilities[r, label]
         for label in range(labels):
-            d_logits[r, label] = -probabilities[r, label] / max(rest, LEAST)
+            d_logits[r, label] = -probabilities[r, label] / max(others, LEAST)
         d_logits[r, best] = _ONE

@@ -1,12 +1,12 @@
-"""Embedding, convolution and maximum over neighbours, fused: word ids -> rows of features.
+"""Embedding, convolution and max pooling in one block: word ids -> rows of features.
 
-The function is that of ``keras.layers.Embedding``, ``Conv1D`` (relu, same) and ``MaxPooling1D``; the way to compute it
-is not. An embedding followed by a convolution is a sum of table rows, one per word in the window: table k holds the
-embedding of each word times the kernel's matrix k. So the products grow with the number of different words in the
-batch, and not with the text.
+The result is that of ``keras.layers.Embedding``, ``Conv1D`` (relu, same) and ``MaxPooling1D``, computed in another way.
+An embedding followed by a convolution is a sum of table rows, one per word in the window: table k has the product of
+each word's embedding and the kernel's matrix k. So the number of products depends on the number of different words in
+the batch, and not on the length of the text.
 
-In the shapes, E numbers per word, K words in a window (the convolution's *taps*) and F filters; F is padded to whole
-vectors, and so is E where it comes last.
+In the shapes, E is the size of the embedding, K is the number of words in a window (the *taps* of the convolution), and
+F is the number of filters. F is padded to whole vectors, and so is E if it is the last axis.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,10 @@ from sentiment.engine.shards import side_by_side
 from sentiment.engine.vectors import LANES, broadcast, compiled, load, store, where_equal, where_greater, whole, zeros
 
 CHUNK = 128
-"""Rows whose outer products are summed before they are added to a gradient: the rounding error stays small."""
+"""Number of rows whose outer products are summed before they are added to a gradient.
+
+Summing in two levels keeps the rounding error small.
+"""
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -35,15 +38,15 @@ class Batch(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """The change of each review's logit by each of its words that the vocabulary has."""
+    """The effect of each word on the logit of its review; words outside the vocabulary are left out."""
 
-    counts: np.ndarray  # int32 [reviews]: how many such words
+    counts: np.ndarray  # int32 [reviews]: number of different words
     ids: np.ndarray  # int32 [reviews, length]: these words, ascending
     logits: np.ndarray  # float32 [reviews, length]: the logit less that of the review with the word made unknown
 
 
 class Words(Block):
-    """The first block: its inputs are ids, ``groups.ids``. A step is a pool of neighbouring places in the review."""
+    """The first block, whose inputs are ids, ``groups.ids``. A step is a pool of successive positions in the review."""
 
     layers = ("Embedding", "Conv1D", "MaxPooling1D")
     takes_steps = True
@@ -74,13 +77,13 @@ class Words(Block):
         )
 
     def first_steps(self, ids: np.ndarray) -> np.ndarray:
-        """The first step of each review that sees a word: int32 [n] for ids int [n, length]."""
+        """The first step of each review that reads a word: int32 [n] for ids int [n, length]."""
         first_word = (ids != 0).argmax(axis=1)
         first_step = (first_word - self.taps // 2) // self.pool
         return np.clip(first_step, 0, self.gives.steps - 1).astype(np.int32)
 
     def allocate(self, capacity: Capacity, outputs, d_outputs):
-        """As ``Block``; in prediction the tables hold the whole vocabulary, in training the words of a batch."""
+        """As ``Block``; in prediction the tables have the whole vocabulary, in training the words of a batch."""
         self.outputs, self.d_outputs, self.training = outputs, d_outputs, capacity.training
         reviews = 1 + (capacity.groups - 1) * capacity.reviews
         self.count = self.vocabulary
@@ -95,14 +98,14 @@ class Words(Block):
         self._winners = zeros(capacity.groups, outputs.shape[1] * self.training, f)
 
     def bind(self, vector, gradient):
-        """As ``Block``; in prediction the weights stay, so the tables are filled once."""
+        """As ``Block``; in prediction the weights do not change, so the tables are filled once."""
         super().bind(vector, gradient)
         if not self.training:
             embeddings, kernel, _ = self.values
             _fill_tables(embeddings, kernel, self._tables)
 
     def prepare(self, groups, draw):
-        """As ``Block``; numbers the words of the batch, and fills a table row for each."""
+        """As ``Block``; in training it numbers the words of the batch and fills a table row for each."""
         _, kernel, _ = self.values
         super().prepare(groups, draw)
         if self.training:
@@ -114,7 +117,7 @@ class Words(Block):
         return groups
 
     def _number(self):
-        """Number the words of the reviews that are known, and put their embeddings in the order of the numbers."""
+        """Number the words of the reviews that this process has, and copy their embeddings in this order."""
         self._used = _number_words(self.groups.ids, self._row_of, self._ids, self._words)
         _gather(self.values[0], self._ids[: self._used], self._embeddings[: self._used])
 
@@ -125,14 +128,14 @@ class Words(Block):
         _convolve(words, rows, self.pool, self._tables, bias, self.outputs[group], self._winners[group])
 
     def changes(self, group: int, order: np.ndarray, changes: "Changes") -> None:
-        """Find by how much each word of each review raised the logit, to first order in this block's outputs.
+        """Estimate the effect of each word on the logit of its review, to first order in the outputs of this block.
 
-        The outputs without the word are computed; the gradient of the logit with respect to the outputs, which
-        ``d_outputs[group]`` has, takes the difference on. In prediction alone, where tables have the vocabulary.
+        This works in prediction only, where the tables have the whole vocabulary. It computes the outputs without the
+        word, and multiplies their difference with the gradient of the logit in ``d_outputs[group]``.
 
         Args:
-            group: Of reviews, whose forward pass and way back are done.
-            order: int [reviews, length]: the places of each review, equal words beside each other.
+            group: A shard, after its forward and backward pass.
+            order: int [reviews, length]: the positions of each review, those of equal words next to each other.
             changes: Filled.
         """
         rows, words = self.groups.rows[group], self._words[self.groups.reviews[group]]
@@ -141,19 +144,19 @@ class Words(Block):
         _changes(words, order, begins, self.pool, self._tables, self.values[2], made, changes)
 
     def backward(self, group):
-        """Nothing: ``finish`` takes the groups together, since a table row belongs to all of them."""
+        """Do nothing. ``finish`` computes the gradient of all groups together, because they share the table rows."""
 
-    def given(self, group):
-        """As ``Block``; the parts are those of words, which only all shards together have."""
+    def exchanged_arrays(self, group):
+        """As ``Block``; ``finish`` reads the ids, the gradient and the winners, and no ``parts``."""
         rows = self.groups.rows[group]
         count = rows.active.sum()
         reviews, d_outputs, winners = self.groups.reviews[group], self.d_outputs[group], self._winners[group]
         return [self.groups.ids[reviews], d_outputs[:count], winners[:count]]
 
     def finish(self):
-        """As ``Block``; the taps side by side, each through all groups in order."""
+        """As ``Block``; the taps run in parallel, and each reads all groups in order."""
         if len(self.groups.here) < len(self.groups) - 1:
-            self._number()  # with the words of the shards that have come from other processes
+            self._number()  # again, with the words of the shards of other processes
         groups, used = self.groups, self._used
         batch = Batch(self._words, groups.bounds, groups.active)
         d_embeddings, d_kernel, d_bias = self.d_totals
@@ -161,7 +164,7 @@ class Words(Block):
 
         def go_back(tap):
             d_table = self._d_tables[tap, :used]
-            # The middle tap is inside the review wherever the filter is, so the bias goes with it.
+            # The middle tap is inside the review at every position, so its sums give the gradient of the bias.
             _scatter(tap - self.taps // 2, self.pool, batch, self._winners, self.d_outputs, d_table)
             _add_outer(words, d_table, d_kernel[tap], d_bias[: len(d_bias) * (tap == self.taps // 2)])
 
@@ -173,16 +176,16 @@ class Words(Block):
 
 @compiled
 def _number_words(ids, row_of, used, words):
-    """Number the words of a batch from 0 in the order they appear; padding, which comes first, is 0.
+    """Number the words of a batch from 0 in the order in which they occur. Padding is the first and has number 0.
 
     Args:
-        ids: Unsigned int [n, length], the first 0.
-        row_of: int32 [vocabulary], of -1, before and after.
-        used: int32 [at least as many as words], filled with the id of each number.
+        ids: Unsigned int [n, length]; the first id is 0.
+        row_of: int32 [vocabulary], filled with -1 before and after the call.
+        used: int32 [words or more], filled with the id of each number.
         words: int32 [n, length], filled with the numbers.
 
     Returns:
-        How many words there are.
+        Number of different words.
     """
     count = 0
     for r in range(len(ids)):
@@ -208,7 +211,10 @@ def _gather(embeddings, ids, rows):
 
 @compiled
 def _fill_tables(embeddings, kernel, tables):
-    """Multiply embeddings, float32 [n, E], with each tap's kernel, [K, E, F], into ``tables``, [K, at least n, F]."""
+    """Fill ``tables``, [K, at least n, F], with the products of embeddings, float32 [n, E], and kernel, [K, E, F].
+
+    The order of the sums is part of the contract.
+    """
     for tap in range(len(kernel)):
         table = tables[tap, : len(embeddings)]
         clear(table)
@@ -217,30 +223,43 @@ def _fill_tables(embeddings, kernel, tables):
 
 @compiled
 def _convolve(words, rows, pool, tables, bias, outputs, winners):
-    """The maximum over each pool of relu(convolution), for all rows of a group.
+    """Fill ``outputs`` with the maximum over each pool of relu(convolution), for all rows of a group.
+
+    The order of the sums is part of the contract.
+
+    In prediction, reviews that follow each other and have the same words here are computed once.
 
     Args:
         words: int32 [reviews, length], rows of the tables.
         rows: ``Rows``.
-        pool: Places per step.
+        pool: Positions per step.
         tables: float32 [K, words, F].
         bias: float32 [F].
         outputs: float32 [rows, F], filled.
-        winners: float32 [rows, F], filled with the place in the pool that has the maximum, the first if several have,
-            as in Keras; -1 where none is above 0. Without rows in prediction.
+        winners: float32 [rows, F], filled with the position in the pool that has the maximum: the first of several, as
+            in Keras, and -1 if no value is above 0. Without rows in prediction.
     """
     taps, base = len(tables), 0
     for step, active in enumerate(rows.active):
+        first, end = max(step * pool - taps // 2, 0), min((step + 1) * pool + taps // 2, words.shape[1])
         for r in range(active):
+            same, at = r > 0 and not len(winners), first
+            while same and at < end:
+                same = words[r, at] == words[r - 1, at]
+                at += 1
+            if same:
+                for f in range(0, len(bias), LANES):
+                    store(outputs, (base + r, f), load(outputs, (base + r - 1, f)))
+                continue
             for f in range(0, len(bias), LANES):
                 largest, winner = broadcast(_ZERO), broadcast(-_ONE)
-                for place in range(pool):
-                    here, first_word = load(bias, (f,)), step * pool + place - taps // 2
+                for position in range(pool):
+                    here, first_word = load(bias, (f,)), step * pool + position - taps // 2
                     for tap in range(taps):
                         at = first_word + tap
                         if 0 <= at < words.shape[1]:
                             here = here + load(tables, (tap, words[r, at], f))
-                    winner = where_greater(here, largest, broadcast(np.float32(place)), winner)
+                    winner = where_greater(here, largest, broadcast(np.float32(position)), winner)
                     largest = where_greater(here, largest, here, largest)
                 store(outputs, (base + r, f), largest)
                 if len(winners):
@@ -252,14 +271,16 @@ def _convolve(words, rows, pool, tables, bias, outputs, winners):
 def _changes(words, order, begins, pool, tables, bias, made, changes):
     """Fill ``changes``; see ``Words.changes``.
 
+    The order of the sums is part of the contract.
+
     Args:
         words: int32 [reviews, length], rows of the tables.
         order: int64 [reviews, length], as for ``Words.changes``.
         begins: int64 [steps]: the first row of each step.
-        pool: Places per step.
+        pool: Positions per step.
         tables: float32 [K, vocabulary, F].
         bias: float32 [F].
-        made: float32 [rows, F], ``_convolve``'s outputs, and the gradient with respect to them.
+        made: The outputs of ``_convolve``, float32 [rows, F], and the gradient of the logit with respect to them.
         changes: ``Changes``.
     """
     outputs, d_outputs = made
@@ -278,10 +299,10 @@ def _changes(words, order, begins, pool, tables, bias, made, changes):
                 while step < len(begins) and step * pool <= order[r, n] + taps // 2:
                     for f in range(0, len(bias), LANES):
                         largest = broadcast(_ZERO)
-                        for place in range(step * pool - taps // 2, (step + 1) * pool - taps // 2):
+                        for position in range(step * pool - taps // 2, (step + 1) * pool - taps // 2):
                             here = load(bias, (f,))
-                            for tap in range(max(-place, 0), min(length - place, taps)):
-                                seen = words[r, place + tap]
+                            for tap in range(max(-position, 0), min(length - position, taps)):
+                                seen = words[r, position + tap]
                                 here = here + load(tables, (tap, UNKNOWN if seen == word else seen, f))
                             largest = where_greater(here, largest, here, largest)
                         row = begins[step] + r, f
@@ -298,11 +319,13 @@ def _changes(words, order, begins, pool, tables, bias, made, changes):
 
 @compiled
 def _scatter(offset, pool, batch, winners, d_outputs, d_table):
-    """The gradient with respect to one tap's table: each word's row is the sum over the places where it was read.
+    """Fill the gradient with respect to one tap's table. The row of a word is the sum over all positions that read it.
+
+    The order of the sums is part of the contract.
 
     Args:
-        offset: Where the tap reads, from the place of the filter.
-        pool: Places per step.
+        offset: Position that the tap reads, relative to that of the filter.
+        pool: Positions per step.
         batch: ``Batch``.
         winners: float32 [groups, rows, F], as in ``_convolve``.
         d_outputs: float32 [groups, rows, F].
@@ -314,10 +337,10 @@ def _scatter(offset, pool, batch, winners, d_outputs, d_table):
         base = 0
         for step, active in enumerate(batch.active[group]):
             for r in range(active):
-                for place in range(pool):
-                    at = step * pool + place + offset
+                for position in range(pool):
+                    at = step * pool + position + offset
                     if 0 <= at < words.shape[1]:
-                        word, number = words[r, at], broadcast(np.float32(place))
+                        word, number = words[r, at], broadcast(np.float32(position))
                         for f in range(0, d_table.shape[1], LANES):
                             here, row = (group, base + r, f), (word, f)
                             gradient = where_equal(load(winners, here), number, load(d_outputs, here), broadcast(_ZERO))
@@ -327,7 +350,10 @@ def _scatter(offset, pool, batch, winners, d_outputs, d_table):
 
 @compiled
 def _add_outer(words, d_table, d_kernel, d_bias):
-    """The gradient with respect to one tap's kernel, float32 [E, F], filled, and to the bias, [F] or of no length."""
+    """Fill the gradient with respect to one tap's kernel, float32 [E, F], and to the bias, [F] or of no length.
+
+    The order of the sums is part of the contract.
+    """
     clear(d_kernel)
     d_bias[:] = _ZERO
     for low in range(0, len(d_table), CHUNK):
@@ -338,14 +364,16 @@ def _add_outer(words, d_table, d_kernel, d_bias):
 
 @compiled
 def _embedding_backward(ids, d_tables, kernel_transposed, d_words, d_embeddings):
-    """The gradient with respect to the embeddings, from that with respect to the tables.
+    """Fill the gradient with respect to the embeddings, from the gradient with respect to the tables.
+
+    The order of the sums is part of the contract.
 
     Args:
         ids: int32 [words], the word of each table row.
         d_tables: float32 [K, at least words, F].
         kernel_transposed: float32 [K, F, E].
         d_words: float32 [words, E], filled.
-        d_embeddings: float32 [vocabulary, E], filled, with 0 for words the batch has not.
+        d_embeddings: float32 [vocabulary, E], filled; 0 for words that are not in the batch.
     """
     clear(d_words)
     for tap in range(len(kernel_transposed)):

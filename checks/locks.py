@@ -1,4 +1,4 @@
-"""Judges the locks of a DVC repository by its own index and by what Git keeps of its tree."""
+"""Comparison of the locks of a DVC repository with its pipelines and with the files that Git keeps."""
 
 import json
 import math
@@ -36,24 +36,25 @@ from .tree import Content, Tree, name_of, parents, within
 EMPTY_FOLDER = "d751713988987e9331980363e24189ce.dir"
 MD5 = ("md5", "md5-dos2unix")
 NOBODY = "neither Git nor DVC keeps it"
+HIDDEN = "DVC does not read its .dvc file, because Git ignores that file; change .gitignore"
 FAULTS = (DvcException, OSError, ValueError, RecursionError, MemoryError)
 """Errors of a file that DVC can't read."""
 
 
-class Judge:
-    """Adds the findings in one DVC repository to a report."""
+class LockCheck:
+    """Compares the locks of one DVC repository with its working tree and adds the findings to a report."""
 
     def __init__(self, repo: ReadOnlyRepo, folder: Path, report: Report):
         self.repo, self.report, self.tree = repo, report, Tree(repo)
         self.folder = os.path.realpath(folder)
         self.outs: dict[str, Output] = {}
         self.holders: set[str] = set()  # folders that outputs are in
-        self.parsed: dict[str, dict] = {}  # params files
-        self.listings: dict[str, dict[str, str]] = {}  # of folders in DVC's cache: hashes by path
-        self.unjudged: dict[tuple, list[tuple[Stage, Output]]] = defaultdict(list)
+        self.parsed: dict[str, dict] = {}  # params files by path
+        self.listings: dict[str, dict[str, str]] = {}  # of folders in DVC's cache: the hashes of files by path
+        self.undecided: dict[tuple, list[tuple[Stage, Output]]] = defaultdict(list)
 
-    def judge(self) -> None:
-        """All of them."""
+    def run(self) -> None:
+        """Check every stage."""
         indexes = read_indexes(self.repo, self.tree, self.outs, self._unreadable)
         stages = self.repo.index.stages
         try:
@@ -72,26 +73,29 @@ class Judge:
         self._proofs({name: entry for name, entry in locked.items() if entry})
         frozen = [self._name(stage) for stage in stages if stage.frozen]
         if frozen:
-            self.report.notes.append(f"frozen, so not judged: {few(frozen)}")
+            self.report.notes.append(f"frozen, so not checked: {few(frozen)}")
+        if self.tree.hidden:
+            hidden = few([self._relative(path) for path in self.tree.hidden])
+            self.report.notes.append(f"Git ignores these, so DVC does not read them: {hidden}")
         self._contradictions()
 
     def _proofs(self, locked: dict[str, dict]) -> None:
-        """Say which entries of the locks are proved by reruns that Git keeps a record of."""
+        """Say which entries of the locks are proved by the reruns that ``proofs.jsonl`` records."""
         file = os.path.join(self.repo.root_dir, proofs.FILE)
         if not os.path.lexists(file):
             return
         try:
             with self.repo.fs.open(file, encoding="utf-8") as stream:
-                found = proofs.read(stream.read())
+                recorded = proofs.read(stream.read())
         except FAULTS as error:
             self._unreadable(file, error)
             return
-        proved = {name: found.get((name, proofs.digest(entry)), {}) for name, entry in locked.items()}
+        proved = {name: recorded.get((name, proofs.digest(entry)), {}) for name, entry in locked.items()}
         self.report.proofs |= proved
         self.report.notes.append(f"{self._relative(file)}: {proofs.summary(proved)}")
 
-    def ask_remotes(self) -> None:
-        """Judge all outputs by what the remotes have."""
+    def check_remotes(self) -> None:
+        """Find the outputs that the remotes lack."""
         self.report.notes.append(f"asked the remotes for {len(kept(self.repo))} outputs that DVC keeps")
         for out, cause in absent(self.repo):
             self._add(Kind.MISSING, out.stage, self._relative(out.fs_path), cause, _recorded(out))
@@ -100,13 +104,13 @@ class Judge:
         self.report.stages += 1
         if not isinstance(stage, PipelineStage):  # a .dvc file with a command, as DVC before 1.0 wrote them
             if stage.md5 and stage.changed_stage():
-                self._add(Kind.STALE, stage, "cmd", "the command, or the list of its files, is another")
+                self._add(Kind.STALE, stage, "cmd", "the command, or the list of its files, differs")
         elif entry is None:
             if not stage.is_callback:
                 self._add(Kind.STALE, stage, "", f"never run: {LOCK_FILE} has no entry of it")
             return
         elif stage.cmd_changed:
-            self._add(Kind.STALE, stage, "cmd", "the command is another", entry.get("cmd"), stage.cmd)
+            self._add(Kind.STALE, stage, "cmd", "the command differs", entry.get("cmd"), stage.cmd)
         params, deps = split_params_deps(stage)
         for dep in params:
             self._params(stage, dep)
@@ -116,7 +120,7 @@ class Judge:
             self._output(stage, out)
 
     def _params(self, stage: Stage, dep: Output) -> None:
-        """Params whose recorded values are not those of the params file; its comments and layout don't count."""
+        """Compare the recorded params with the values of the params file; its comments and layout don't count."""
         path = self._relative(dep.fs_path)
         if os.path.isfile(dep.fs_path) and self.tree.leads_out(dep.fs_path):
             self._add(Kind.UNKNOWN, stage, path, "not in this repository")
@@ -143,31 +147,31 @@ class Judge:
                 self._add(Kind.STALE, stage, f"{path}: {leaf}", cause, *values)
 
     def _values(self, dep: Output) -> dict[str, Any]:
-        """The params a stage reads, as DVC finds them; each file is parsed once."""
+        """Return the params that a stage reads, as DVC selects them; each file is parsed once."""
         if dep.fs_path not in self.parsed:
             self.parsed[dep.fs_path] = load_path(dep.fs_path, self.repo.fs)
         values = self.parsed[dep.fs_path]
         if not dep.params:
             return values
-        found = {}
+        params = {}
         for key in dep.params:
             with suppress(KeyError):
-                found[key] = dpath.get(values, key, separator=".")
-        return found
+                params[key] = dpath.get(values, key, separator=".")
+        return params
 
     def _dependency(self, stage: Stage, dep: Output) -> None:
-        """Code that is not the recorded code, and data that is not what the stage before recorded."""
+        """Compare a dependency with the lock: code by its content, data by what the stage that makes it recorded."""
         if isinstance(dep, DatasetDependency):
             self._dataset(stage, dep)
         elif dep.protocol != "local" or dep.hash_name not in MD5:
             self._add(Kind.UNKNOWN, stage, str(dep), "not in this repository")
         elif not dep.hash_info:
             self._add(Kind.STALE, stage, self._relative(dep.fs_path), f"{LOCK_FILE} has no record of it")
-        elif self._well_formed(stage, dep) and not self._passed_on(stage, dep):
+        elif self._well_formed(stage, dep) and not self._made(stage, dep):
             self._content(stage, dep, Kind.STALE)
 
     def _dataset(self, stage: Stage, dep: DatasetDependency) -> None:
-        """A dataset of ``dvc.yaml`` that is not the recorded one."""
+        """Compare a dataset of ``dvc.yaml`` with the recorded one."""
         try:
             (state,) = dep.workspace_status().values() or (None,)
         except FAULTS as error:
@@ -177,26 +181,26 @@ class Judge:
             cause = f"{state}; run `dvc dataset update {dep.name}`" if state == "not in sync" else state
             self._add(Kind.STALE, stage, str(dep), cause)
 
-    def _passed_on(self, stage: Stage, dep: Output) -> bool:
-        """Judge a dependency that another stage or a .dvc file makes, by what that recorded; false if none does."""
+    def _made(self, stage: Stage, dep: Output) -> bool:
+        """Compare a dependency with the record of the stage or .dvc file that makes it; false if none makes it."""
         out = self.outs.get(dep.fs_path)
         if out is None:
             return self._inside(stage, dep)
         path, maker = self._relative(dep.fs_path), self._name(out.stage)
         was, now = _recorded(dep), _recorded(out)
         if was.value == now.value:
-            self._same_size(stage, path, dep, now, f"one hash of two sizes: {maker} recorded another")
+            self._same_size(stage, path, dep, now, f"{maker} recorded the same hash and another size")
         elif now.value is None:
-            if not out.stage.cmd or out.stage.frozen:  # or else its maker is found stale already
+            if not out.stage.cmd or out.stage.frozen:  # other stages without a record are stale already
                 self._add(Kind.UNKNOWN, stage, path, f"{maker} has no record of it")
         elif dep.hash_name != out.hash_name:
             self._add(Kind.UNKNOWN, stage, path, f"recorded as {dep.hash_name}, by {maker} as {out.hash_name}")
         else:
-            self._add(Kind.STALE, stage, path, f"{maker} moved on", was, now)
+            self._add(Kind.STALE, stage, path, f"{maker} has another version", was, now)
         return True
 
     def _inside(self, stage: Stage, dep: Output) -> bool:
-        """Judge a file of a folder that another stage makes by the folder's listing, if DVC's cache has it."""
+        """Look up a file of a folder that another stage makes in the folder's listing; false if the cache lacks it."""
         out = next((self.outs[parent] for parent in parents(dep.fs_path) if parent in self.outs), None)
         if out is None or not out.use_cache or dep.hash_name != out.hash_name or not out.hash_info:
             return False
@@ -211,14 +215,12 @@ class Judge:
         inside.digest()
         now = listing.get(name, inside.hash_info.value if len(inside) else None)
         if now != dep.hash_info.value:
-            was = Content(dep.hash_info.value)
-            self._add(
-                Kind.STALE, stage, self._relative(dep.fs_path), f"{self._name(out.stage)} moved on", was, Content(now)
-            )
+            path, cause = self._relative(dep.fs_path), f"{self._name(out.stage)} has another version"
+            self._add(Kind.STALE, stage, path, cause, Content(dep.hash_info.value), Content(now))
         return True
 
     def _listing(self, out: Output) -> dict[str, str] | None:
-        """The hashes of a folder's files by their paths in it, if DVC's cache has them."""
+        """Return the hashes of a folder's files by their paths in it; None if DVC's cache lacks the listing."""
         value = out.hash_info.value
         if value not in self.listings:
             cache = self.repo.cache.legacy if out.hash_name == "md5-dos2unix" else self.repo.cache.local
@@ -230,7 +232,7 @@ class Judge:
         return self.listings[value]
 
     def _output(self, stage: Stage, out: Output) -> None:
-        """Results in Git that are not the recorded ones."""
+        """Compare a result in Git with the recorded one."""
         if out.protocol != "local" or out.hash_name not in MD5:
             return
         if not out.hash_info:
@@ -239,7 +241,7 @@ class Judge:
             self._content(stage, out, Kind.INCONSISTENT)
 
     def _content(self, stage: Stage, item: Output, wrong: Kind) -> None:
-        """Judge a file or folder by what is there, and call it ``wrong`` where that is certain."""
+        """Compare a file or folder of the tree with its recorded hash; a certain difference is of kind ``wrong``."""
         path, tree = item.fs_path, self.tree
         was = _recorded(item)
         try:
@@ -248,28 +250,29 @@ class Judge:
                 self._add(Kind.UNKNOWN, stage, self._relative(path), "not in this repository")
                 return
             if item.IS_DEPENDENCY and was.value != EMPTY_FOLDER and not self._kept(path):
-                self._add(Kind.UNTRACKED, stage, self._relative(path), NOBODY)
-                self.unjudged[path, item.hash_name].append((stage, item))
+                hidden = f"{path}.dvc" in tree.hidden
+                self._add(Kind.UNTRACKED, stage, self._relative(path), HIDDEN if hidden else NOBODY)
+                self.undecided[path, item.hash_name].append((stage, item))
                 return
-            found = tree.content(path, item.hash_name)
-            if found.value != was.value and os.path.isdir(path):
-                found = tree.content(path, item.hash_name, kept=True)
+            now = tree.content(path, item.hash_name)
+            if now.value != was.value and os.path.isdir(path):
+                now = tree.content(path, item.hash_name, kept=True)
         except OSError as error:
             self._add(Kind.UNREADABLE, stage, self._relative(path), reason(error))
             return
-        if found.value == was.value:
-            self._same_size(stage, self._relative(path), item, found, "the hash is right and the size is not")
+        if now.value == was.value:
+            self._same_size(stage, self._relative(path), item, now, "the hash is right and the size is not")
             if item.IS_DEPENDENCY and path not in self.holders and (name := tree.untracked_in(path)):
                 self._add(Kind.UNTRACKED, stage, self._relative(name), NOBODY)
             return
-        kind, cause = self._missing(item, wrong) if found.value is None else self._differs(stage, item, found, wrong)
-        self._add(kind, stage, self._relative(path), cause, was, found)
+        kind, cause = self._missing(item, wrong) if now.value is None else self._differs(stage, item, now, wrong)
+        self._add(kind, stage, self._relative(path), cause, was, now)
         if kind is Kind.UNKNOWN and item.IS_DEPENDENCY:
-            self.unjudged[path, item.hash_name].append((stage, item))
+            self.undecided[path, item.hash_name].append((stage, item))
 
     def _kept(self, path: str) -> bool:
-        """True if Git, a stage or a .dvc file has a path, something in it or a folder around it."""
-        made = path in self.holders or any(place in self.outs for place in (path, *parents(path)))
+        """True if Git, a stage or a .dvc file keeps a path, a file in it or a folder around it."""
+        made = path in self.holders or any(one in self.outs for one in (path, *parents(path)))
         return made or self.tree.keeps(path)
 
     def _missing(self, item: Output, wrong: Kind) -> tuple[Kind, str]:
@@ -290,7 +293,7 @@ class Judge:
             return Kind.UNKNOWN, "a folder that holds data, or data in one"
         return Kind.UNTRACKED, NOBODY
 
-    def _differs(self, stage: Stage, item: Output, found: Content, wrong: Kind) -> tuple[Kind, str]:
+    def _differs(self, stage: Stage, item: Output, now: Content, wrong: Kind) -> tuple[Kind, str]:
         path, tree, was = item.fs_path, self.tree, _recorded(item)
         if tree.ignores(path):
             return Kind.UNKNOWN, "Git does not keep it"
@@ -299,14 +302,14 @@ class Judge:
         size = tree.pointer(path)
         if size == tree.SEVERAL or (size is not None and was.size in (None, size)):
             return Kind.UNKNOWN, "a pointer of Git LFS, whose file `git lfs pull` fetches"
-        if was.size != found.size and any(
+        if was.size != now.size and any(
             tree.content(path, "md5", True, ends).value == was.value for ends in (b"\n", b"\r\n")
         ):
             return Kind.LINE_ENDS, "only line ends differ"
         if not os.path.isdir(path) or not item.hash_info.isdir:
-            return wrong, "its content is another"
-        if was.nfiles is not None and was.nfiles <= (found.nfiles or 0):
-            return wrong, "its content is another"  # had files been counted that Git ignores, there would be more
+            return wrong, "its content differs"
+        if was.nfiles is not None and was.nfiles <= (now.nfiles or 0):
+            return wrong, "its content differs"  # the recorded folder had no files that Git ignores, or it had more
         if not item.IS_DEPENDENCY:
             return Kind.UNKNOWN, "Git keeps a part of it"
         if path in self.holders:
@@ -317,13 +320,13 @@ class Judge:
         return Kind.UNKNOWN, "recorded with files that are not here"
 
     def _contradictions(self) -> None:
-        """Whatever a file is that can't be judged: two stages that recorded it otherwise can't both be right."""
-        for users in self.unjudged.values():
+        """Find files of unknown content for which two stages recorded two hashes, of which one is wrong."""
+        for users in self.undecided.values():
             (first, item), *others = users
             for stage, other in others:
                 if other.hash_info != item.hash_info:
                     path, was = self._relative(other.fs_path), _recorded(other)
-                    cause = f"{self._name(first)} recorded another, so one of the two is stale"
+                    cause = f"{self._name(first)} recorded another hash, so one of the two stages is stale"
                     self._add(Kind.STALE, stage, path, cause, was, _recorded(item))
 
     def _same_size(self, stage: Stage, path: str, item: Output, other: Content, cause: str) -> None:
@@ -345,11 +348,11 @@ class Judge:
             self.report.notes.append(f"{file} still has, and DVC ignores: {few(gone)}")
 
     def _graph(self, error: DvcException) -> None:
-        """Stages that DVC can't bring into an order."""
+        """Report stages that DVC can't put in an order."""
         outs = [getattr(error, name) for name in ("parent", "overlapping_out") if hasattr(error, name)]
         stages = sorted(getattr(error, "stages", [out.stage for out in outs]), key=self._name)
         cause = explain(error)
-        if isinstance(error, OutputDuplicationError):  # in the order of a set there
+        if isinstance(error, OutputDuplicationError):  # DVC's message names them in the order of a set
             cause = f"{' and '.join(map(self._name, stages))} make the same output, {error.output}"
         file = stages[0].path if stages else os.path.join(self.repo.root_dir, PROJECT_FILE)
         self.report.findings.append(Finding(Kind.UNREADABLE, self._relative(file), "", "", cause))
@@ -358,9 +361,9 @@ class Judge:
         path = self._relative(os.path.abspath(file))
         self.report.findings.append(Finding(Kind.UNREADABLE, path, "", "", reason(error, file)))
 
-    def _add(self, kind: Kind, stage: Stage, what: str, cause: str, recorded: Any = ABSENT, found: Any = ABSENT):
+    def _add(self, kind: Kind, stage: Stage, what: str, cause: str, recorded: Any = ABSENT, now: Any = ABSENT):
         file = self._relative(stage.path, self.folder)
-        self.report.findings.append(Finding(kind, file, self._name(stage), what, cause, recorded, found))
+        self.report.findings.append(Finding(kind, file, self._name(stage), what, cause, recorded, now))
 
     def _name(self, stage: Stage) -> str:
         return name_of(stage, self.folder)
@@ -373,26 +376,30 @@ class Judge:
 def read_indexes(
     repo: ReadOnlyRepo, tree: Tree, outs: dict[str, Output], fault: Callable[[str, Exception], None]
 ) -> dict[str, Index]:
-    """Read the stages of each pipeline that DVC can read; the index of the repository is all of them.
+    """Read the stages of each pipeline, and make them the index of the repository.
 
     Args:
-        repo: The repository, which gets the index.
+        repo: The repository, whose index is set.
         tree: Its working tree.
         outs: Filled with the outputs of the stages by path.
-        fault: Takes the path of each file that DVC can't read, and the error.
+        fault: Called with the path of each file that DVC can't read, and the error.
+
+    Returns:
+        The stages by the path of the pipeline.
     """
     repo.fs.fs.leads_out, indexes = tree.leads_out, {}
     for path in tree.pipelines(outs):
         try:
-            if os.path.basename(path) == PROJECT_FILE:  # its lock first, as the pipeline takes longer to read
+            if os.path.basename(path) == PROJECT_FILE:  # the lock first, as the pipeline takes longer to read
                 lock = lock_of(path)
                 if os.path.lexists(lock):
                     repo.fs.open(lock).close()
             file = load_file(repo, path)
-            if isinstance(file.stages, StageLoader):
-                check_count(file.stages, path)
+            stages = file.stages  # a .dvc file is parsed each time it is asked for them
+            if isinstance(stages, StageLoader):
+                check_count(stages, path)
             sets = {path: file.datasets}, {path: file.datasets_lock}
-            index = indexes[path] = Index(repo, [*file.stages.values()], datasets=sets[0], datasets_lock=sets[1])
+            index = indexes[path] = Index(repo, [*stages.values()], datasets=sets[0], datasets_lock=sets[1])
         except FAULTS as error:
             faulty = isinstance(error, ParseError | YAMLValidationError | OSError | RecursionError)
             last = getattr(error, "filename", None) or repo.fs.fs.last
@@ -405,12 +412,12 @@ def read_indexes(
 
 
 def lock_of(pipeline: str) -> str:
-    """The path of a pipeline's lock."""
+    """Return the path of a pipeline's lock."""
     return os.path.splitext(pipeline)[0] + ".lock"
 
 
 def read_lock(file: str) -> dict[str, dict]:
-    """The stages of a lock that DVC has found in order, their values as text, which is read faster."""
+    """Read the stages of a lock that DVC can read. All values are text, which is parsed faster."""
     if not os.path.exists(file):
         return {}
     return yaml.load(Path(file).read_text("utf-8"), getattr(yaml, "CBaseLoader", yaml.BaseLoader)).get("stages", {})
@@ -426,7 +433,7 @@ def reason(error: BaseException, file: str = "") -> str:
 
 
 def conflict(file: str) -> int | None:
-    """The number of the first line that is a conflict marker of Git's."""
+    """Return the number of the first line that is a conflict marker of Git, or None."""
     try:
         with open(file, "rb") as stream:
             lines = stream.read(LARGEST).splitlines() if os.path.isfile(file) else []
@@ -436,7 +443,7 @@ def conflict(file: str) -> int | None:
 
 
 def differences(was: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
-    """The keys below ``key`` whose values differ, or that one side lacks, with both values.
+    """Yield the keys below ``key`` whose values differ or that one side lacks, each with both values.
 
     >>> list(differences({"a": 1, "b": 2}, {"b": 3}, "k"))
     [('k.a', 1, nothing), ('k.b', 2, 3)]
