@@ -34,7 +34,7 @@ from stages.params import read
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = "small"  # the model of the published script
-PEERS = ROOT / ".venv-bench" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")  # has PyTorch and JAX
+PEERS = ROOT / ".venv-bench" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")  # has PyTorch and the like
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
 CONTENDERS = {
     "ours": "this project",
@@ -43,12 +43,20 @@ CONTENDERS = {
     "keras on jax": "Keras on JAX",
     "jax": "JAX, `jit` and `scan`",
     "pytorch": "PyTorch",
+    "pytorch compiled": "PyTorch with `torch.compile`",
     "openvino": "OpenVINO",
+    "onnxruntime": "ONNX Runtime",
     "floor": "the FLOPs at the speed of the best matrix product",
 }
-
-
-BY_PEERS = ("keras on jax", "jax", "pytorch", "openvino")
+COMMANDS = {
+    "cold": "`dvc repro` from nothing, the published script",
+    "warm": "the same, kernels compiled before",
+    "again": "`dvc repro` again",
+    "gate": "`make gate`",
+    "predict first": "`make predict` for the first time",
+    "predict": "`make predict` again",
+}
+BY_PEERS = ("keras on jax", "jax", "pytorch", "pytorch compiled", "openvino", "onnxruntime")
 ANY_NETWORK = ("ours", "keras fit", "keras on jax")  # the others only have code for the plain CNN-LSTM
 
 
@@ -64,6 +72,9 @@ class Contender:
             start_new_session=True,  # Ctrl-C reaches only this process; the other ends when its input ends
         )  # fmt: skip
         self.kinds = json.loads(self.answer())
+        if isinstance(self.kinds, str):
+            print(f"{CONTENDERS[name]} is left out: {self.kinds}", file=sys.stderr)
+            self.kinds = []
 
     def answer(self) -> str:
         """Return the next line that the process prints."""
@@ -129,25 +140,44 @@ def seconds(command: list, **options) -> float:
     return time.perf_counter() - start
 
 
-def end_to_end(rounds: int) -> dict[str, float]:
-    """Return the median seconds of whole commands: `dvc repro` from nothing and again, and the published script."""
+def end_to_end(rounds: int) -> dict[str, list[float]]:
+    """Seconds of whole commands in each round, by title, from process start to end.
+
+    They run in a clone of the last commit. The second `dvc repro` finds the compiled kernels of the first one, and
+    nothing else. An interruption ends the rounds.
+    """
     path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    source = {"IMDB_SOURCE": str(Path(os.environ["IMDB_SOURCE"]).resolve())}
-    times = {"ours": [], "keras fit": [], "nothing": []}
+    source = str(Path(os.environ["IMDB_SOURCE"]).resolve())
+    repro = ["dvc", "repro", f"evaluate@{PUBLISHED}"]
+    predict = [sys.executable, "-m", "sentiment", "--model", PUBLISHED, "--", "A wonderful film"]
+    script = [sys.executable, ROOT / "benchmarks/published.py", source]
+    times = {title: [] for title in ("cold", "again", "gate", "predict first", "predict", "warm", "script")}
     with tempfile.TemporaryDirectory() as scratch:
         project = Path(scratch, "project")
         subprocess.run(["git", "clone", "--quiet", ROOT, project], check=True)
-        cold = {"cwd": project, "env": ENVIRONMENT | path | source}
-        for number in range(rounds):
-            print(f"\rwhole commands: round {number + 1} of {rounds}", end="", file=sys.stderr)
-            subprocess.run(["git", "clean", "-ffdxq"], cwd=project, check=True)
+        options = {"cwd": project, "env": ENVIRONMENT | path | {"IMDB_SOURCE": source}}
+        options["env"].pop("NUMBA_CACHE_DIR", None)  # otherwise the first run would find compiled kernels
+
+        def clean(*kept: str) -> None:
+            subprocess.run(["git", "clean", "-ffdxq", *(f"--exclude={name}" for name in kept)], cwd=project, check=True)
             shutil.rmtree(project / ".dvc/cache", ignore_errors=True)
-            times["ours"].append(seconds(["dvc", "repro", f"evaluate@{PUBLISHED}"], **cold))
-            times["nothing"].append(seconds(["dvc", "repro", f"evaluate@{PUBLISHED}"], **cold))
-            script = [sys.executable, ROOT / "benchmarks/published.py", source["IMDB_SOURCE"]]
-            times["keras fit"].append(seconds(script, env=ENVIRONMENT))
+
+        try:
+            for number in range(rounds):
+                print(f"\rwhole commands: round {number + 1} of {rounds}", end="", file=sys.stderr)
+                clean()
+                times["cold"].append(seconds(repro, **options))
+                times["again"].append(seconds(repro, **options))
+                times["gate"].append(seconds([sys.executable, "-m", "checks.gate"], **options))
+                times["predict first"].append(seconds(predict, **options))
+                times["predict"].append(seconds(predict, **options))
+                clean("__pycache__")
+                times["warm"].append(seconds(repro, **options))
+                times["script"].append(seconds(script, env=ENVIRONMENT))
+        except KeyboardInterrupt:
+            print(f"\ninterrupted in round {number + 1}", end="", file=sys.stderr)
     print(file=sys.stderr)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return times
 
 
 def padding(rounds: int, model: ModelSettings) -> dict[str, float]:
@@ -218,9 +248,11 @@ def main(rounds: int, rows: str) -> None:
         show(f"{title}: one review", times["one"], lambda second: f"{second * 1e6:,.0f} us")
 
     def whole_commands(title: str) -> None:
-        times = end_to_end(3)
-        show(f"{title}: `dvc repro` from nothing, the published script", times, "{:.2f} s".format)
-        show(f"{title}: `dvc repro` again", {"ours": times["nothing"]}, "{:.2f} s".format)
+        times = {name: statistics.median(values) for name, values in end_to_end(min(rounds, 3)).items() if values}
+        for name, command in COMMANDS.items():
+            if name in times:
+                beside = {"keras fit": times["script"]} if name in ("cold", "warm") and "script" in times else {}
+                show(f"{title}: {command}", {"ours": times[name]} | beside, "{:.2f} s".format)
 
     parts = {
         title.replace("`", "").partition(", sizes of")[0]: partial(measure, title, task)
@@ -234,22 +266,24 @@ def main(rounds: int, rows: str) -> None:
         ),
         "commands": lambda: whole_commands(f"`{PUBLISHED}`"),
     }
-    wanted = {name: run for name, run in parts.items() if rows in ("", name)}
-    if not wanted:
-        raise InputError(f"ROWS: expected one of {'; '.join(parts)}, got {rows!r}")
+    names = [name.strip() for name in rows.split(";")] if rows else [*parts]
+    if unknown := [name for name in names if name not in parts]:
+        raise InputError(f"ROWS: expected some of {'; '.join(parts)}, separated by `;`, got {unknown[0]!r}")
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     print(f"{platform.machine()}, {cores} cores, {rounds} rounds\n")
     print(f"| a step of training, prediction; times ours in brackets | {' | '.join(CONTENDERS.values())} |")
     print(f"|---|{'---|' * len(CONTENDERS)}", flush=True)
-    for run in wanted.values():
-        run()
+    for name in names:
+        parts[name]()
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--rows", default="", help="a model, a case, or padding, text or commands; all by default")
+    parser.add_argument(
+        "--rows", default="", help="models, cases, padding, text, commands, separated by `;`; all by default"
+    )
     options = parser.parse_args()
     try:
         main(options.rounds, options.rows)

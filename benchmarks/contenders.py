@@ -6,11 +6,14 @@ per review if each is predicted alone. A contender is a pair of functions: one t
 predicts the first `count` reviews. The data are those of `dvc repro`. A contender imports only its own framework.
 """
 
+import io
 import itertools
 import json
 import os
+import shutil
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -19,6 +22,10 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 ALONE = 50  # number of reviews that are predicted one by one
+
+
+class Unavailable(Exception):
+    """A contender needs something that this machine lacks."""
 
 
 class Task(NamedTuple):
@@ -194,13 +201,15 @@ def torch_network(sizes: dict[str, int | float]):
     return Network()
 
 
-def pytorch(task: Task):
-    """Use the plain network in PyTorch, with the usual training loop."""
+def pytorch(task: Task, compiled: bool = False):
+    """The plain network in PyTorch, and its usual loop."""
     import torch
     from torch import nn
 
     network, loss = torch_network(task.sizes), nn.BCEWithLogitsLoss()
     adam = torch.optim.Adam(network.parameters())
+    if compiled:
+        network.compile(dynamic=False)
     x, y = task.arrays()
     x, y = torch.tensor(x.astype("int64")), torch.tensor(y.astype("float32"))
 
@@ -219,6 +228,35 @@ def pytorch(task: Task):
     return train, predict
 
 
+def pytorch_compiled(task: Task):
+    """The same, compiled by `torch.compile`, which needs a C++ compiler."""
+    if not (shutil.which("g++") or shutil.which("clang++")):
+        raise Unavailable("torch.compile needs g++ or clang++")
+    return pytorch(task, compiled=True)
+
+
+def onnxruntime(task: Task):
+    """PyTorch's network in ONNX's format, predicted by ONNX Runtime."""
+    import onnxruntime
+    import torch
+
+    x, _ = task.arrays()
+    x, file = x.astype("int64"), io.BytesIO()
+    with warnings.catch_warnings():  # the exporter without more packages is deprecated
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            torch_network(task.sizes).eval(), (torch.tensor(x[:2]),), file, dynamo=False,
+            input_names=["ids"], dynamic_axes={"ids": {0: "reviews"}},
+        )  # fmt: skip
+    network = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+
+    def predict(count):
+        batches = (x[begin : min(begin + 256, count)] for begin in range(0, count, 256))
+        return [1 / (1 + np.exp(-network.run(None, {"ids": ids})[0])) for ids in batches]
+
+    return None, predict
+
+
 def openvino(task: Task):
     """Use PyTorch's network converted to OpenVINO, in float32 like the others; prediction only."""
     import openvino
@@ -230,7 +268,8 @@ def openvino(task: Task):
     network = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def predict(count):
-        return [1 / (1 + np.exp(-network(x[begin : begin + 256])[0])) for begin in range(0, count, 256)]
+        batches = (x[begin : min(begin + 256, count)] for begin in range(0, count, 256))
+        return [1 / (1 + np.exp(-network(ids)[0])) for ids in batches]
 
     return None, predict
 
@@ -260,14 +299,20 @@ CONTENDERS = {
     "keras on jax": keras_on_jax,
     "jax": jax_scan,
     "pytorch": pytorch,
+    "pytorch compiled": pytorch_compiled,
     "openvino": openvino,
+    "onnxruntime": onnxruntime,
     "floor": peak,
 }
 
 
 def main(name: str, task: Task) -> None:
-    """Warm up, print the kinds of work that the contender can do, and measure on request."""
-    train, predict = CONTENDERS[name](task)
+    """Warm up, print the kinds of work that the contender can do, or why it cannot, and measure on request."""
+    try:
+        train, predict = CONTENDERS[name](task)
+    except Unavailable as error:
+        print(json.dumps(str(error)))
+        return
     kinds = {"train": (train, task.steps)} if train else {}
     kinds |= {"predict": (lambda: predict(task.reviews), task.reviews)}
     if name != "floor":

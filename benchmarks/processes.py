@@ -1,8 +1,9 @@
 """Measure how training scales with processes, and estimate its speed on clusters: `python -m benchmarks.processes`.
 
-It measures training steps of a model of params.yaml on 1 and 2 processes of one core each, and the time to exchange the
-gradients. A formula of three parts is fitted: work that is divided (proportional to the reviews of a process), work of
-every process (a constant, and a part proportional to the batch), and messages (latency, overhead of each, bandwidth).
+Steps of a model of params.yaml on 1, 2 and 4 processes of one core each, and the time to exchange the results of all.
+Where there are fewer cores, processes share them, and the row says so. A formula of three parts is fitted: work that is
+divided (proportional to the reviews of a process), work of every process (a constant, and proportional to the batch),
+and messages (latency, overhead of each, bandwidth).
 """
 
 import argparse
@@ -23,8 +24,9 @@ from sentiment.engine.trainer import CompiledTrainer, shards
 from stages.params import read
 from tests.bits import reviews
 
+PROCESSES = (1, 2, 4)
 MACHINES = (1, 8, 64, 512)
-CORPORA = (10**6, 10**7, 10**8, 10**9)
+CORPORA = (10**6, 10**8, 10**10)
 BATCHES = (64, 256, 1024)
 SIZES = (2**10, 2**16, 2**20, 2**24)  # bytes exchanged in a measurement
 CORPUS = (25_000, 250_000, 1_000_000)  # reviews in a measurement of memory
@@ -72,24 +74,34 @@ def main(options: list[str] | None = None) -> None:
     if not find_spec("mpi4py"):
         sys.exit("error: expected the package mpi4py, which is not installed; `make mpi` installs it and an MPI")
     network = Network(arguments.latency, arguments.overhead, arguments.bandwidth)
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    print(f"{arguments.model}, medians of {arguments.rounds}\n")
+    print(
+        "| processes | batch, shards | step | speed relative to one | by the formula |\n|---|---|---|---|---|",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as scratch:
-        settings = Path(scratch, "settings.json")
+        settings, measured = Path(scratch, "settings.json"), {}
         settings.write_text(json.dumps(measured_settings(arguments.model, arguments.rounds)))
-        one, two = (run(processes, settings) for processes in (1, 2))
-    step = fit(one["steps"])
-    print(f"{arguments.model}, one core per process; medians of {arguments.rounds}\n")
-    print("| batch, shards | one process | two | gain | gain by the formula |\n|---|---|---|---|---|")
-    here = Network(two["gather"][0][1], 0.0, (SIZES[-1] - SIZES[0]) / 2 / (two["gather"][-1][1] - two["gather"][0][1]))
-    for alone, both in zip(one["steps"], two["steps"], strict=True):
-        batch, count, single, double = alone["batch"], alone["shards"], alone["seconds"], both["seconds"]
-        gain = step.time(1, batch, count, here) / step.time(2, batch, count, here)
-        cells = f"{1e3 * single:.2f} ms | {1e3 * double:.2f} ms | {single / double:.2f} | {gain:.2f}"
-        print(f"| {batch}, {count} | {cells} |")
-    gathered = ", ".join(f"{size / 2**10:,.0f} KiB {1e6 * seconds:,.0f} us" for size, seconds in two["gather"])
-    print(f"\ntime of an exchange between two processes: {gathered}")
-    for processes, result in ((1, one), (2, two)):
-        memory = ", ".join(f"{count:,} reviews {size / 2**20:,.0f} MiB" for count, size in result["memory"])
-        print(f"memory of each of {processes} processes, without the pages of mapped arrays: {memory}")
+        for processes in PROCESSES:
+            found = measured[processes] = run(processes, settings)
+            one, step = measured[1]["steps"], fit(measured[1]["steps"])
+            gathers = found["gather"]
+            spread = max(gathers[-1][1] - gathers[0][1], 1e-9)
+            here = Network(gathers[0][1], 0.0, (SIZES[-1] - SIZES[0]) * (1 - 1 / processes) / spread)
+            title = f"| {processes}" + f" on {cores} cores" * (processes > cores)
+            for alone, several in zip(one, found["steps"], strict=True):
+                batch, count, seconds = alone["batch"], alone["shards"], several["seconds"]
+                gain = step.time(1, batch, count, here) / step.time(processes, batch, count, here)
+                by_model = f"{gain:.2f}" if processes <= cores else ""
+                gains = f"{alone['seconds'] / seconds:.2f} | {by_model}"
+                print(f"{title} | {batch}, {count} | {1e3 * seconds:.2f} ms | {gains} |", flush=True)
+    for processes, found in measured.items():
+        memory = ", ".join(f"{count:,} reviews {size / 2**20:,.0f} MiB" for count, size in found["memory"])
+        print(f"\nmemory of each of {processes} processes, without the pages of mapped arrays: {memory}")
+        if processes > 1:
+            sizes = ", ".join(f"{size / 2**10:,.0f} KiB {1e6 * seconds:,.0f} us" for size, seconds in found["gather"])
+            print(f"time of an exchange between {processes} processes: {sizes}")
     estimate(step, network)
 
 
