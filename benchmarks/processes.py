@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from demo.corpus import make_padded
 from sentiment.engine.trainer import CompiledTrainer, shards
 from stages.params import read
-from tests.bits import reviews
 
 PROCESSES = (1, 2, 4)
 MACHINES = (1, 8, 64, 512)
@@ -197,7 +197,7 @@ def measure_step(settings: dict, batch: int, count: int, rounds: int) -> dict:
     trainer = CompiledTrainer(
         settings["layers"], batch=batch, shards=count, optimizer="adam", learning_rate=0.001, seed=1
     )
-    ids, network, divided = reviews(settings["length"], settings["vocabulary"], batch), trainer.network, []
+    ids, network, divided = make_padded(settings["length"], settings["vocabulary"], batch), trainer.network, []
     starts, forward, backward = network.first_steps(ids), network.forward, network.backward
 
     def clocked(run):

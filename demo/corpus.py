@@ -47,6 +47,19 @@ def make_corpus(reviews: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return lists, labels
 
 
+def make_padded(length: int, vocabulary: int, count: int) -> np.ndarray:
+    """Generate padded word ids, int [count, length], whose words and lengths are spread as those of real reviews.
+
+    Rare words are many, and long reviews few. Half of the reviews have at most 0.45 of the length; one is empty.
+    """
+    random = np.random.default_rng(1)
+    ids = np.minimum(random.zipf(1.3, (count, length)), vocabulary - 1)
+    lengths = np.minimum((length * random.lognormal(-0.8, 0.7, count)).astype(int) + 1, length)
+    lengths[-1] = 0
+    ids[np.arange(length) < length - lengths[:, None]] = 0
+    return ids
+
+
 def word_index() -> dict[str, int]:
     """Return the rank of each word of the generated reviews; words of blame have odd ranks, of praise even ones."""
     telling = [word for pair in zip(BLAME, PRAISE, strict=True) for word in pair]

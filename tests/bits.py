@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from demo.corpus import make_padded
 from sentiment.engine import shards
 from sentiment.engine.trainer import CompiledPredictor, CompiledTrainer, predict
 
@@ -32,21 +33,12 @@ class Run(NamedTuple):
 TUNING = {"word_dropout": 0.3, "decay": 9, "beta_2": 0.95}
 
 
-def reviews(length: int, vocabulary: int, count: int) -> np.ndarray:
-    """Padded ids whose words and lengths are spread as in real reviews: rare words are many, long reviews few."""
-    random = np.random.default_rng(1)
-    ids = np.minimum(random.zipf(1.3, (count, length)), vocabulary - 1)
-    lengths = np.minimum(random.lognormal(5.2, 0.7, count).astype(int) + 10, length)
-    ids[np.arange(length) < length - lengths[:, None]] = 0
-    return ids
-
-
 def main(name: str, run: Run) -> None:
     """Print a digest of the weights after each update, and one of the predictions."""
     settings = {"batch": run.batch, "shards": run.shards, "optimizer": run.optimizer}
     trainer = CompiledTrainer(run.layers, learning_rate=0.001, seed=1, **settings, **(run.tuning or {}))
     network, labels = trainer.network, max(2, trainer.network.output.gives.features)
-    ids = reviews(network.length, network.words.vocabulary, max(run.batch * run.updates, run.predictions))
+    ids = make_padded(network.length, network.words.vocabulary, max(run.batch * run.updates, run.predictions))
     say(name, "first", digest(trainer.state()["weights"]))
     for number, rows in enumerate(np.split(ids[: run.batch * run.updates], run.updates)):
         groups = network.deal(rows, run.shards, tasks_of=shards.tasks_of)
