@@ -130,10 +130,10 @@ def main() -> int:
     check_fewer(name, engine, arguments.seeds)
     if launcher.launch():
         return 0
+    folder = kept(git(repository(), "rev-parse", "HEAD"), name, engine)  # HEAD may be another commit at the end
     runs = measure(name, seeds, engine)
     if shards.processes().rank:  # the first process writes
         return 0
-    folder = kept(git(repository(), "rev-parse", "HEAD"), name, engine)
     if arguments.first > 1:
         print(f"kept in {folder.relative_to(repository())}: copy this folder to the machine that measures from seed 1")
         return 0

@@ -172,5 +172,23 @@ def test_as_many_seeds_as_before_may_be_measured_again(tmp_path, monkeypatch):
         noise.check_fewer(MODEL, None, 3)
 
 
+def test_a_commit_that_is_made_during_the_measurement_changes_nothing(project, monkeypatch):
+    """And the finished runs of the measured commit are removed."""
+    monkeypatch.setattr(noise, "repository", lambda: project.folder)
+    monkeypatch.setattr(sys, "argv", ["noise", GRAMS, "--seeds", "2"])
+    folder = project.folder / ".checkpoints/noise" / git(project.folder, "rev-parse", "HEAD")[:12] / GRAMS
+
+    def measure(name, seeds, engine):
+        write_json(folder / "1.json", {})
+        git(project.folder, "commit", "--quiet", "--allow-empty", "--message", "while it runs")
+        return [dict.fromkeys(METRICS, 0.5)] * len(seeds)
+
+    monkeypatch.setattr(noise, "measure", measure)
+    assert noise.main() == 0
+    assert not folder.exists()
+    assert json.loads((project.folder / NOISE).read_text())["seeds"] == [1, 2]
+    (project.folder / NOISE).unlink()
+
+
 def test_a_refused_request_ends_with_exit_code_3(project):
     assert project.tool("benchmarks.noise", MODEL, "--seeds", "1", code=3).stderr.startswith("error: seeds: ")
