@@ -52,8 +52,8 @@ def main() -> None:
     model = train(adam, reviews, labels).model
     _, counts, _ = made_up(40)
     tfidf = kind.Weighting.learn("tfidf", counts, labels).features(counts).data
-    found = [model.weights, model.predict(reviews), tfidf]
-    print([hashlib.sha256(array.tobytes()).hexdigest() for array in found])
+    arrays = [model.weights, model.predict(reviews), tfidf]
+    print([hashlib.sha256(array.tobytes()).hexdigest() for array in arrays])
 
 
 if __name__ == "__main__":

@@ -65,14 +65,14 @@ def call(main: Callable, folder: Path, *arguments: str, **environment: str | Non
     """Run a check's command line in a folder, in this process: its exit code and what it prints."""
     output = io.StringIO()
     with (
-        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,  # which DVC's processes write to, too
-        surrounded(**environment), inside(folder), redirect_stdout(output), redirect_stderr(errors), as_command(),
+        tempfile.TemporaryFile("w+", encoding="utf-8") as file,  # DVC's processes write to it, too
+        surrounded(**environment), inside(folder), redirect_stdout(output), redirect_stderr(file), as_command(),
     ):  # fmt: skip
         with pytest.raises(SystemExit) as end:
             command(lambda: main([*arguments]))
-        errors.seek(0)
-        said = errors.read()
-    return end.value.code, output.getvalue(), said
+        file.seek(0)
+        errors = file.read()
+    return end.value.code, output.getvalue(), errors
 
 
 def start(folder: Path, check: str, *arguments: str, python: tuple = (), stdout=subprocess.PIPE, **environment: str):

@@ -72,15 +72,15 @@ def test_an_explanation_shades_each_word_by_the_effects_of_its_n_grams_and_shows
             return self.predict(reviews, batch=batch), [[((4, 5), 0.5), ((4,), 0.25), ((5, 6), -0.5)]]
 
     model = TextModel(Grams(0.75), INDEX, about_of(max_length=9, vocabulary=9))
-    found = model.explain("GOOD <b>film</b> zxcvb, rare & good film")
+    explanation = model.explain("GOOD <b>film</b> zxcvb, rare & good film")
     words = ["good", "b", "film", "b", "zxcvb", "rare", "good", "film"]
-    assert found.shades == [*zip(words, [0.5, 0, 0.0, 0, 0, -0.25, 0.5, 0.25], strict=True)]
-    assert found.answer.words == [("film rare", -0.5), ("good film", 0.5), ("good", 0.25)]
-    assert str(found) == "good      P(good)=0.7500  film rare-0.500 good film+0.500 good+0.250"
-    page = found._repr_html_()
+    assert explanation.shades == [*zip(words, [0.5, 0, 0.0, 0, 0, -0.25, 0.5, 0.25], strict=True)]
+    assert explanation.answer.words == [("film rare", -0.5), ("good film", 0.5), ("good", 0.25)]
+    assert str(explanation) == "good      P(good)=0.7500  film rare-0.500 good film+0.500 good+0.250"
+    page = explanation._repr_html_()
     assert page.count("<span") == len(words)
     assert "log-odds" in page
-    assert found.colored().count("\x1b[48;5;") == 4  # words without an effect have no colour
+    assert explanation.colored().count("\x1b[48;5;") == 4  # words without an effect have no colour
     index = {"<script>": 1, "film": 2, "rare": 3}
     hostile = TextModel(Grams(0.75), index, about_of(max_length=9, vocabulary=9, separators="?"))
     page = hostile.explain("<script> film")._repr_html_()

@@ -62,13 +62,13 @@ def runs(tmp_path_factory) -> Path:
 
     Few reviews and words: an emulated processor takes a hundred times as long.
     """
-    found = {name: Run(plain(name, Sizes()), updates=3, batch=10, shards=3) for name in CASES}
-    found["sgd"] = found["lstm"]._replace(optimizer="sgd")
-    found["words dropped"] = found["lstm"]._replace(layers=plain("lstm", Sizes(units=8)), tuning=TUNING)
+    by_name = {name: Run(plain(name, Sizes()), updates=3, batch=10, shards=3) for name in CASES}
+    by_name["sgd"] = by_name["lstm"]._replace(optimizer="sgd")
+    by_name["words dropped"] = by_name["lstm"]._replace(layers=plain("lstm", Sizes(units=8)), tuning=TUNING)
     for name, model in real_models().items():
-        found[name] = Run(to_layers(model), updates=2, batch=4, shards=2, predictions=4)
+        by_name[name] = Run(to_layers(model), updates=2, batch=4, shards=2, predictions=4)
     path = tmp_path_factory.mktemp("bits") / "runs.json"
-    path.write_text(json.dumps({name: run._asdict() for name, run in found.items()}))
+    path.write_text(json.dumps({name: run._asdict() for name, run in by_name.items()}))
     return path
 
 
@@ -118,19 +118,19 @@ def instructions(function: Callable, signatures) -> set[str]:
     fresh = numba.njit(nogil=True, error_model="numpy")(function)  # what comes out of the cache can't be looked at
     for signature in signatures:
         fresh.compile(signature)
-    found = set()
+    names = set()
     for line in "\n".join(fresh.inspect_llvm().values()).splitlines():
         if match := re.match(r"  (?:%\S+ = )?(?:tail |musttail |notail )?([a-z]+)\b(.*)", line):
-            name, rest = match.groups()
-            if name == "call" and (called := re.search(r'@"?([^\s"(]+)"?\(', rest)):
+            name, operands = match.groups()
+            if name == "call" and (called := re.search(r'@"?([^\s"(]+)"?\(', operands)):
                 # A name of this project's, mangled; or one without the type it is for; or one of a family.
                 name = re.sub(r"^_ZN\d+(sentiment|tests)\d.*|^sentiment_product$", "sentiment", called[1])
                 name = name if "f32" in name and name in SAFE else re.sub(r"(\.[a-z]*\d+\w*)+$", "", name)
                 name = re.sub(r"^(NRT|Py)[A-Z_]\w*", r"\1", name)
             elif name == "call":  # by address: a destructor of Numba's
                 continue
-            found |= {name, *(FLAGS & set(rest.split()))}
-    return found
+            names |= {name, *(FLAGS & set(operands.split()))}
+    return names
 
 
 def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
@@ -147,14 +147,14 @@ def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
     grams.train(grams.settings("tfidf", engine="compiled", epochs=1, batch=4, learning_rate=0.1), *grams.corpus(8))
     modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
     functions = {function for names in modules for function in names.values() if isinstance(function, Dispatcher)}
-    found, seen = instructions(matrices._product._pyfunc, [(numba.int64,) * 11]), set()
+    used, seen = instructions(matrices._product._pyfunc, [(numba.int64,) * 11]), set()
     # To look into a function is to compile it anew, and with it those it calls, which then are looked into.
     while new := {(function, types) for function in functions for types in function.signatures} - seen:
         for function, types in new:
-            found |= instructions(function.py_func, [types])
+            used |= instructions(function.py_func, [types])
         seen |= new
-    assert found <= SAFE
-    assert {"llvm.fma.v16f32", "llvm.sqrt.v16f32", "fadd", "sentiment"} <= found
+    assert used <= SAFE
+    assert {"llvm.fma.v16f32", "llvm.sqrt.v16f32", "fadd", "sentiment"} <= used
     assert {function for function, _ in seen} == functions
 
 
@@ -222,17 +222,17 @@ def sums(function: ast.FunctionDef) -> bool:
 
 
 def test_each_function_that_sums_says_that_its_order_is_part_of_the_contract():
-    summing, said = set(), set()
+    summing, documented = set(), set()
     for file in (ROOT / "sentiment/engine").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 summing |= {(file.name, node.name)} if sums(node) else set()
-                said |= (
+                documented |= (
                     {(file.name, node.name)} if SENTENCE in " ".join((ast.get_docstring(node) or "").split()) else set()
                 )
     summing = {(file, name) for file, name in summing if file != "optimizers.py"}  # one sum per weight and update
     assert {("matrices.py", "product"), ("words.py", "_scatter"), ("softmax.py", "_softmax")} <= summing
-    assert summing <= said
+    assert summing <= documented
 
 
 @pytest.mark.parametrize(

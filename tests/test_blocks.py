@@ -120,8 +120,8 @@ def test_predictions_are_those_of_keras_for_any_batch(case):
         ids = reviews(sizes, 6)
         expected = without_axis(np.asarray(model(ids.astype("i4"), training=False)))
         for count, batch in ((1, 1), (6, 6), (6, 4), (5, 100)):
-            found = predict(plain_layers, weights, ids[:count], batch=batch)
-            np.testing.assert_allclose(found, expected[:count], atol=1e-5)
+            probabilities = predict(plain_layers, weights, ids[:count], batch=batch)
+            np.testing.assert_allclose(probabilities, expected[:count], atol=1e-5)
 
 
 @every_case
@@ -171,9 +171,9 @@ def test_the_estimated_effect_of_a_word_is_keras_s_slope_times_the_change_of_the
     backend.set_weights(model, weights)
     positive, effects = CompiledPredictor(plain_layers, weights, batch=3, explains=True).explain(ids)
     np.testing.assert_array_equal(positive, predict(plain_layers, weights, ids, batch=5))
-    for row, (words, found) in zip(ids, effects, strict=True):
+    for row, (words, ours) in zip(ids, effects, strict=True):
         np.testing.assert_array_equal(words, np.unique(row[row > 2]))
-        np.testing.assert_allclose(found, keras_effects(model, row, words), atol=3e-6)
+        np.testing.assert_allclose(ours, keras_effects(model, row, words), atol=3e-6)
     _, alone = CompiledPredictor(plain_layers, weights, batch=1, explains=True).explain(ids[-1:])
     np.testing.assert_array_equal(alone[0], effects[-1])
 
@@ -206,23 +206,23 @@ def test_where_the_rest_of_the_network_is_linear_the_estimate_is_the_effect():
     plain_layers, ids = plain("average of words", Sizes()), reviews(Sizes(), 40)
     model = CompiledModel(plain_layers, Network(plain_layers).first_weights(2) * 3)
     positive, estimates = CompiledPredictor(plain_layers, model.weights, batch=7, explains=True).explain(ids)
-    for (words, found), exact in zip(estimates, occlusion(model.predict, ids, positive, 7), strict=True):
+    for (words, estimated), exact in zip(estimates, occlusion(model.predict, ids, positive, 7), strict=True):
         assert [(word,) for word in words] == [gram for gram, _ in exact]
-        np.testing.assert_allclose(found, [effect for _, effect in exact], atol=1e-6)
+        np.testing.assert_allclose(estimated, [effect for _, effect in exact], atol=1e-6)
 
 
 @every_case
 def test_the_bits_of_a_probability_depend_on_no_shard(case):
     ids = reviews(Sizes(), 12)
-    found = []
+    probabilities = []
     for shards in (1, 3, 12):
         plain_layers = [layer for layer in plain(case, Sizes()) if layer["class_name"] != "Dropout"]
         trainer = trainer_of(plain_layers, Network(plain_layers).first_weights(2) * 3, 12, shards)
         groups = trainer.network.deal(ids, shards)
         positive = trainer.find_gradient(groups, np.zeros(12, "f4"), 0)
-        found.append(positive[np.argsort(groups.order)])
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found[0], found[2])
+        probabilities.append(positive[np.argsort(groups.order)])
+    np.testing.assert_array_equal(probabilities[0], probabilities[1])
+    np.testing.assert_array_equal(probabilities[0], probabilities[2])
 
 
 @every_case
@@ -283,10 +283,10 @@ def test_a_model_has_the_parameters_of_keras_and_first_weights_drawn_as_there(ca
     sizes = Sizes(vocabulary=2000, embedding=32, filters=48, units=64, dense=60)
     keras.utils.set_random_seed(1)
     model = cases.build(case, sizes)
-    found = Network(to_layers(model))
-    assert found.parameters == model.count_params()
-    pieces = np.split(found.first_weights(1), np.cumsum([weight.size for weight in found.weights])[:-1])
-    for weight, mine, theirs in zip(found.weights, pieces, model.weights, strict=True):
+    network_ = Network(to_layers(model))
+    assert network_.parameters == model.count_params()
+    pieces = np.split(network_.first_weights(1), np.cumsum([weight.size for weight in network_.weights])[:-1])
+    for weight, mine, theirs in zip(network_.weights, pieces, model.weights, strict=True):
         assert weight.shape == tuple(theirs.shape)
         if weight.name == "bias":
             np.testing.assert_array_equal(mine, np.ravel(theirs))
@@ -324,9 +324,9 @@ def test_first_steps_are_the_first_that_see_a_word():
         for row in padded:
             sees = [row[s * sizes.pool : s * sizes.pool + sizes.pool - 1 + sizes.kernel].any() for s in range(steps)]
             expected.append(sees.index(True) if any(sees) else None)
-        found = Network(plain("lstm", sizes)).words.first_steps(ids)
-        assert all(a in (None, b) for a, b in zip(expected, found, strict=True))  # where none does, any will do
-        assert all(0 <= step < steps for step in found)
+        first = Network(plain("lstm", sizes)).words.first_steps(ids)
+        assert all(a in (None, b) for a, b in zip(expected, first, strict=True))  # where none does, any will do
+        assert all(0 <= step < steps for step in first)
 
 
 def words(**changes):

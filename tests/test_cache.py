@@ -33,7 +33,7 @@ class Run(NamedTuple):
 
     bits: str
     hits: int
-    said: tuple[str, ...]
+    errors: tuple[str, ...]
 
 
 def run(folder: Path, before: str = "", between: str = "", **environment: str) -> Run:
@@ -65,9 +65,9 @@ def copy(folder: Path) -> Path:
 
 def kept(folder: Path) -> list[Path]:
     """The files of the cache."""
-    found = [path for path in folder.glob("sentiment/engine/__pycache__/*/*") if path.is_file()]
-    assert found
-    return found
+    files = [path for path in folder.glob("sentiment/engine/__pycache__/*/*") if path.is_file()]
+    assert files
+    return files
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +112,8 @@ def test_copies_of_the_code_share_a_cache_that_the_environment_names(plain, tmp_
 def test_a_stage_keeps_the_folder_of_the_cache_and_drops_other_settings_of_numba(tmp_path):
     code = "import os, sys; sys.argv[0] = '-m'; import stages; print([n for n in os.environ if n.startswith('NUMBA_')])"
     environment = ENVIRONMENT | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_OPT": "1"}
-    found = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True)
-    assert found == "['NUMBA_CACHE_DIR']\n"
+    output = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True)
+    assert output == "['NUMBA_CACHE_DIR']\n"
 
 
 def test_processes_that_compile_at_once_leave_one_whole_cache(warm, plain, tmp_path):
@@ -136,15 +136,15 @@ def test_stale_code_never_runs(plain, library, tmp_path):
 
 
 def test_a_function_outside_the_engine_is_known_by_its_own_file(library):
-    code, found = library / "sentiment/own.py", []
-    ask = "import numpy as np; from sentiment.own import f; print(f(np.float32(2)), sum(f.stats.cache_hits.values()))"
+    code, outputs = library / "sentiment/other.py", []
+    ask = "import numpy as np; from sentiment.other import f; print(f(np.float32(2)), sum(f.stats.cache_hits.values()))"
     for factor in (3, 3, 5):
         code.write_text(
             f"from sentiment.engine.vectors import compiled\n\n@compiled\ndef f(x):\n    return {factor} * x\n"
         )
         command = [sys.executable, "-B", "-c", ask]
-        found.append(subprocess.check_output(command, cwd=library, env=ENVIRONMENT, text=True))
-    assert found == ["6.0 0\n", "6.0 1\n", "10.0 0\n"]
+        outputs.append(subprocess.check_output(command, cwd=library, env=ENVIRONMENT, text=True))
+    assert outputs == ["6.0 0\n", "6.0 1\n", "10.0 0\n"]
 
 
 @pytest.mark.parametrize(
@@ -161,13 +161,13 @@ def test_a_function_outside_the_engine_is_known_by_its_own_file(library):
 )
 def test_another_compiler_has_a_cache_of_its_own(before, environment):
     code = "; from sentiment.engine import cache; print(cache.FOLDER)"
-    found = {
+    folders = {
         subprocess.run(
             [sys.executable, "-c", first + code], cwd=ROOT, env=ENVIRONMENT | more, capture_output=True, check=True
         ).stdout
         for first, more in (("pass", {}), (before or "pass", environment))
     }
-    assert len(found) == 2
+    assert len(folders) == 2
 
 
 def test_for_another_processor_it_compiles_anew_to_the_same_bits(warm, plain):
@@ -201,10 +201,10 @@ def test_a_damaged_cache_is_made_anew(plain, library, damage: Callable[[bytes], 
 def test_where_no_cache_can_be_had_it_compiles_without_and_says_so_once(plain, library, environment):
     shutil.rmtree(library / "sentiment/engine/__pycache__")
     (library / "sentiment/engine/__pycache__").touch()
-    found = run(library, HOME=os.devnull, **environment)
-    assert found[:2] == (plain.bits, 0)
-    assert len(found.said) == 1
-    assert found.said[0].startswith("compiled code is not kept, and compiled again by each process: ")
+    result = run(library, HOME=os.devnull, **environment)
+    assert result[:2] == (plain.bits, 0)
+    assert len(result.errors) == 1
+    assert result.errors[0].startswith("compiled code is not kept, and compiled again by each process: ")
 
 
 def test_numba_compiles_even_where_a_user_has_turned_it_off(warm, plain):

@@ -78,10 +78,10 @@ def test_they_install_alone_and_judge_a_strangers_repository(stale, tmp_path):
     helped = run("-c", HELP, *scripts)
     assert helped.returncode == 0, helped.stderr
     assert re.findall("^usage: (.*?) ", helped.stdout, re.MULTILINE) == ["dvc-gate", "dvc-verify", "dvc-report"]
-    judged = run("-X", "importtime", scripts[0])
-    assert judged.returncode == 1
-    assert judged.stdout.startswith("stale: a: i: its content differs")
-    imported = set(re.findall(r"\| +([\w.]+)$", judged.stderr, re.MULTILINE))
+    ended = run("-X", "importtime", scripts[0])
+    assert ended.returncode == 1
+    assert ended.stdout.startswith("stale: a: i: its content differs")
+    imported = set(re.findall(r"\| +([\w.]+)$", ended.stderr, re.MULTILINE))
     assert "dvc_checks.locks" in imported
     assert not imported & {"checks", "tensorflow", "keras", "numba", "sentiment", "stages"}
 

@@ -120,8 +120,8 @@ def text(reviews=(), word_index=(), timeout=5.0, retries=2, deadline=60.0):
             "urls": list(word_index),
         },
     }
-    own = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    return f"download: {json.dumps(section)}\n" + own[own.index("\ncorpora:") :]
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    return f"download: {json.dumps(section)}\n" + params[params.index("\ncorpora:") :]
 
 
 def run(*reviews, **options):
@@ -287,8 +287,8 @@ def test_a_device_is_no_source(monkeypatch, tmp_path):
 def test_other_bytes_are_named_and_the_next_address_serves(server, capsys):
     server.scripts = {"/a": [OTHER], "/b": [CONTENT["imdb.npz"]]}
     run(server.url("/a"), server.url("/b"))
-    found = hashlib.sha256(OTHER).hexdigest()
-    line = f"warning: {server.url('/a')}: expected SHA-256 {SHA256['imdb.npz']}, found {found}\n"
+    digest = hashlib.sha256(OTHER).hexdigest()
+    line = f"warning: {server.url('/a')}: expected SHA-256 {SHA256['imdb.npz']}, found {digest}\n"
     assert capsys.readouterr().err == line
     assert server.requests == ["/a", "/b"]
     assert raw() == CONTENT

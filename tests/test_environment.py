@@ -68,5 +68,5 @@ def test_all_packages_that_the_code_of_the_stages_imports_are_recorded_but_those
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             imported |= {name.partition(".")[0] for name in names}
-    found = {distributions[name][0].lower() for name in imported if name in distributions}
-    assert found - HARMLESS == set(environment.COMPUTING)
+    packages = {distributions[name][0].lower() for name in imported if name in distributions}
+    assert packages - HARMLESS == set(environment.COMPUTING)

@@ -91,11 +91,11 @@ def test_names_in_the_picture_do_not_overlap_and_stand_at_their_points_where_the
     points = [
         Point(f"n{at}", "network", 9, *values, 0.0) for at, values in enumerate(zip(seconds, accuracy, strict=True))
     ]
-    found = label_heights(points)
+    heights = label_heights(points)
     unit = (max(accuracy) - min(accuracy)) / SIZE
-    near = sorted(found[f"n{at}"] for at in range(4))
+    near = sorted(heights[f"n{at}"] for at in range(4))
     assert min(np.diff(near)) >= LINE * unit - 1e-9
-    assert {name for name, height in found.items() if height == pytest.approx(accuracy[int(name[1])])} == {
+    assert {name for name, height in heights.items() if height == pytest.approx(accuracy[int(name[1])])} == {
         "n0", "n4", "n5", "n2"
     }  # fmt: skip
 
@@ -188,8 +188,8 @@ def test_what_is_held_out_is_not_trained_on(monkeypatch):
     monkeypatch.setattr(folds, "read_reviews", lambda *_: (reviews, labels))
     model = PARAMS.models[shown_of("ngrams", "compiled")]
     architecture = model.architecture.model_copy(update={"min_df": 1})
-    found = folds.positive(model.model_copy(update={"architecture": architecture}), np.arange(60) < 20)
-    assert found.tolist() == [0.5] * 20
+    probabilities = folds.positive(model.model_copy(update={"architecture": architecture}), np.arange(60) < 20)
+    assert probabilities.tolist() == [0.5] * 20
 
 
 def test_seeds_are_summed_up_in_their_mean_median_and_noise():

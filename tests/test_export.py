@@ -264,9 +264,9 @@ def test_a_file_is_the_reruns_or_what_the_commit_recorded_of_the_model_or_differ
         ("a.json", WITHIN), ("keras/__init__.py", DIFFERENT), ("less", DIFFERENT), ("model.json", IDENTICAL),
         ("model.keras", WITHIN), ("y.bin", DIFFERENT),
     ]  # fmt: skip
-    found = {name: found[-1] for name, _, found in rows if found}
-    assert (found["less"], found["keras/__init__.py"]) == ("only the rerun has it", "only the folder has it")
-    assert found["model.keras"] == "it is the file that the commit recorded; the bytes of a rerun may differ"
+    remarks = {name: lines[-1] for name, _, lines in rows if lines}
+    assert (remarks["less"], remarks["keras/__init__.py"]) == ("only the rerun has it", "only the folder has it")
+    assert remarks["model.keras"] == "it is the file that the commit recorded; the bytes of a rerun may differ"
     rows = compare_files(here, again, Settings({"*": 0.01}), is_recorded=False)
     assert dict((name, verdict) for name, verdict, _ in rows)["model.keras"] == DIFFERENT
     assert compare_files(here, here, Settings(), is_recorded=False) == [(name, IDENTICAL, []) for name in sorted(here)]
@@ -279,27 +279,27 @@ def test_the_card_says_what_the_model_is_and_does():
     more = {"corpus": {"language": "de", "license": "cc0-1.0"}, "index": {"gut": 1, "nie": 2}}
     metrics = {"accuracy": 0.75, "loss": 0.5, "parameters": 12345, "weights": "ab"}
     recipe = {"command": "make tea", "files": {"model.keras": ""}}
-    said = card("tiny", about, recipe, metrics, {"loss": {"std": 0.01239}}, layers="one layer\n", **more)
-    plain = " ".join(said.split())
+    page = card("tiny", about, recipe, metrics, {"loss": {"std": 0.01239}}, layers="one layer\n", **more)
+    plain = " ".join(page.split())
     assert "`probability` is that of `good`. For a text without any word" in plain
     assert "`cnn_lstm` with 12,345 parameters that says whether a text is bad or good. It reads the last 70" in plain
     assert "knows 500 words; all rarer ones count as one unknown word." in plain
-    assert "| accuracy | 0.7500 |  |\n| loss | 0.5000 | 0.0124 |\n\n" in said
-    assert "\none layer\n" in said
-    front = yaml.safe_load(said.split("---")[1])
+    assert "| accuracy | 0.7500 |  |\n| loss | 0.5000 | 0.0124 |\n\n" in page
+    assert "\none layer\n" in page
+    front = yaml.safe_load(page.split("---")[1])
     assert (front["library_name"], front["language"], front["license"]) == ("keras", "de", "cc0-1.0")
-    assert 'tf.constant(["gut", "nie"])' in said
+    assert 'tf.constant(["gut", "nie"])' in page
     index = front["model-index"][0]
     assert index["name"] == "tiny"
     assert index["results"][0]["dataset"] == {"name": "films", "type": "films", "split": "test"}
     assert index["results"][0]["metrics"] == [{"type": "accuracy", "value": 0.75}, {"type": "loss", "value": 0.5}]
-    assert "```sh\nmake tea\n```" in said
+    assert "```sh\nmake tea\n```" in page
     assert "an English film review" in card("tiny", about | {"corpus": "imdb"}, recipe, metrics, {}, layers="", **more)
     about |= {"kind": "ngrams", "pad": dict.fromkeys(pad)}
-    said = card("tiny", about, recipe | {"files": {"model.npz": ""}}, metrics, {}, layers="", **more)
-    assert "It reads all words of a text and knows 9000 words" in " ".join(said.split()).replace(",", "")
-    assert yaml.safe_load(said.split("---")[1])["library_name"] == "numpy"
-    assert "keras" not in said.lower()
+    page = card("tiny", about, recipe | {"files": {"model.npz": ""}}, metrics, {}, layers="", **more)
+    assert "It reads all words of a text and knows 9000 words" in " ".join(page.split()).replace(",", "")
+    assert yaml.safe_load(page.split("---")[1])["library_name"] == "numpy"
+    assert "keras" not in page.lower()
 
 
 @pytest.mark.parametrize("unit", ["words", "characters"])
@@ -327,8 +327,8 @@ def test_the_cards_keras_code_answers_as_a_network_of_three_labels_on_an_own_cor
         kind="gru", corpus="mine", labels=labels, tokens=tokens._asdict(), pad=pad, index=content, weights=weights
     )
     recipe = {"command": "make tea", "files": {"model.keras": ""}}
-    said = card("tiny", about, recipe, {"parameters": 1}, {}, layers="", corpus={}, index=index)
-    (code,) = (code for code in re.findall(r"```python\n(.*?)```", said, re.DOTALL) if "import keras" in code)
+    page = card("tiny", about, recipe, {"parameters": 1}, {}, layers="", corpus={}, index=index)
+    (code,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "import keras" in code)
     folder = tmp_path / "tiny"
     folder.mkdir()
     for name, written in {"model.keras": archive.pack(network), "word_index.json": content}.items():
@@ -413,8 +413,8 @@ def test_the_code_in_the_card_answers_as_the_model(project, tmp_path, name):
     """TensorFlow's and Keras's in a process that finds nothing of this project, in a folder outside."""
     folder = shutil.copytree(project.folder / "exported" / name, tmp_path / name)
     codes = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
-    (own,) = (code for code in codes if "import sentiment" in code)
-    alone = "".join(code for code in codes if code != own)
+    (package_code,) = (code for code in codes if "import sentiment" in code)
+    alone = "".join(code for code in codes if code != package_code)
     check = "import sys; assert not {name.split('.')[0] for name in sys.modules} & {'sentiment', 'export', 'checks'}"
     run = subprocess.run(
         [sys.executable, "-I", "-c", alone + check], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -429,7 +429,7 @@ def test_the_code_in_the_card_answers_as_the_model(project, tmp_path, name):
         assert float(probability) == pytest.approx(answer.probability, abs=1e-5)
     check = "import sys; assert 'tensorflow' not in sys.modules"
     run = subprocess.run(
-        [sys.executable, "-c", own + check],
+        [sys.executable, "-c", package_code + check],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
@@ -571,8 +571,8 @@ def test_no_link_is_followed_and_no_device_opened(tmp_path):
     (tmp_path / "folder/link").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "folder/pipe")
     (tmp_path / "outside").write_text("x")
-    found = files_of(tmp_path)
-    assert set(found) == {"folder/link", "folder/pipe", "outside"}
-    assert {name: read_bounded(path) for name, path in found.items()} == {
+    files = files_of(tmp_path)
+    assert set(files) == {"folder/link", "folder/pipe", "outside"}
+    assert {name: read_bounded(path) for name, path in files.items()} == {
         "folder/link": b"", "folder/pipe": b"", "outside": b"x"
     }  # fmt: skip

@@ -84,9 +84,9 @@ def test_an_array_of_zeros_is_made_where_it_is_to_be_and_read_back_as_it_was_wri
     array[:] = np.arange(15).reshape(3, 5)
     array.flush()
     del array
-    found = files.read_array(tmp_path / "x.npy")
-    assert (found.dtype, found.tolist()) == (np.dtype("u2"), np.arange(15).reshape(3, 5).tolist())
+    loaded = files.read_array(tmp_path / "x.npy")
+    assert (loaded.dtype, loaded.tolist()) == (np.dtype("u2"), np.arange(15).reshape(3, 5).tolist())
     with pytest.raises(ValueError, match="read-only"):
-        found[0, 0] = 1
+        loaded[0, 0] = 1
     files.write_array(tmp_path / "y.npy", np.float32([0.5]))
     assert np.load(tmp_path / "y.npy").tolist() == [0.5]

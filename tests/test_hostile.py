@@ -181,9 +181,9 @@ def test_an_import_that_fails_is_no_verdict(copy, tmp_path):
 
 def test_python_without_docstrings_tells_a_terminal_of_few_letters_the_rest_in_escapes(copy):
     write(copy, "dvc.yaml", PIPELINE.replace("deps: [src]", 'deps: ["src", "имя"]'))
-    judged = run(copy, "gate", python=("-OO",), PYTHONIOENCODING="cp1252")
-    assert (judged.returncode, judged.stderr) == (1, "")
-    assert r"stale: a: \u0438\u043c\u044f: " in judged.stdout
+    ended = run(copy, "gate", python=("-OO",), PYTHONIOENCODING="cp1252")
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert r"stale: a: \u0438\u043c\u044f: " in ended.stdout
 
 
 NESTED = "[" * 10_000

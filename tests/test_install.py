@@ -119,9 +119,9 @@ def wait_until(process: subprocess.Popen, path: Path) -> None:
 
 def test_two_runs_at_once_install_once_and_nothing_anywhere_else(project):
     runs = [start(project) for _ in range(2)]
-    said = [run.communicate()[1] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], said
-    assert "".join(said).count("installing requirements.txt") == 1
+    errors = [run.communicate()[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], errors
+    assert "".join(errors).count("installing requirements.txt") == 1
     assert holds(project, "tiny_one")
     assert by_uv(project)
     assert not (project / ".venv/uv").exists()  # where pip had put the uv that made the environment
@@ -155,9 +155,9 @@ def test_uv_takes_packages_from_where_pip_does():
     others = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", *uvs))}
     environment = others | {f"PIP_{name}": value for name, value in pips.items()} | {"PIP_CONFIG_FILE": os.devnull}
     code = "import install, json, os; install.choose_settings(); print(json.dumps({**os.environ}))"
-    found = json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True))
-    assert found | uvs == found
-    assert not {"PIP_TARGET", "PIP_CONSTRAINT"} & found.keys()
+    settings = json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True))
+    assert settings | uvs == settings
+    assert not {"PIP_TARGET", "PIP_CONSTRAINT"} & settings.keys()
 
 
 def test_mpi_joins_an_environment_and_stays_when_that_is_set_up_again(project):

@@ -102,10 +102,10 @@ def test_what_the_compiled_trainer_has_all_layers_for_it_predicts_and_keras_the_
         assert opened.promise.startswith("the compiled trainer" if compiled else "Keras on the CPU")
         np.testing.assert_array_equal(opened.weights, backend.get_weights(model))
         seen.clear()
-        found = opened.predict(ids, batch=5, progress=seen.append)
-        assert found.dtype == np.float32
+        probabilities = opened.predict(ids, batch=5, progress=seen.append)
+        assert probabilities.dtype == np.float32
         assert seen == [5, 5, 2]
-        np.testing.assert_allclose(found, model.predict(ids.astype("i4"), verbose=0)[:, 0], atol=1e-5)
+        np.testing.assert_allclose(probabilities, model.predict(ids.astype("i4"), verbose=0)[:, 0], atol=1e-5)
 
 
 def test_keras_promises_the_bits_of_this_machine_alone():

@@ -102,9 +102,9 @@ FORMS = {  # the file's name and content, the rows in it, and keys that are foun
 def test_what_is_found_of_a_file_reads_all_its_rows(tmp_path, monkeypatch, name, content, expected, keys):
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(content)
-    found = look(Path(name), Options())
-    assert found | keys == found
-    form = Form(**{key: value for key, value in found.items() if key in Form._fields})
+    section = look(Path(name), Options())
+    assert section | keys == section
+    form = Form(**{key: value for key, value in section.items() if key in Form._fields})
     read = [cells for _, cells in labelled.rows(Path(name), form, {label for _, label in expected})]
     clean = [(str(text).removeprefix('"').removeprefix("café "), labelled.as_label(label)) for text, label in read]
     assert clean == expected
@@ -121,9 +121,9 @@ def test_train_dev_and_test_are_splits_and_the_development_split_is_trained_on(t
     for split, rows in (("train", ROWS[:18]), ("dev", ROWS[18:24]), ("test", ROWS[24:])):
         Path("set").mkdir(exist_ok=True)
         Path(f"set/{split}.tsv").write_bytes(table(rows, delimiter="\t"))
-    found = look(Path("set"), Options())
-    assert found["splits"] == {"train": ["train.tsv", "dev.tsv"], "test": ["test.tsv"]}
-    stage.main(Corpus(**found, labels=["bad", "good", "mixed"], bad_rows=0), "mine")
+    section = look(Path("set"), Options())
+    assert section["splits"] == {"train": ["train.tsv", "dev.tsv"], "test": ["test.tsv"]}
+    stage.main(Corpus(**section, labels=["bad", "good", "mixed"], bad_rows=0), "mine")
     with np.load("data/raw/mine.npz", allow_pickle=True) as saved:
         assert [len(saved[f"y_{split}"]) for split in ("train", "test")] == [24, 12]
         assert saved["y_train"].tolist() == [0, 1, 2] * 8
@@ -145,8 +145,8 @@ def test_a_header_without_rows_is_called_that(tmp_path):
 
 
 def test_values_that_differ_in_spaces_around_them_are_one_label():
-    found = label_keys(Counter({"good": 9, " good": 1, "bad ": 3, "odd": 1}), {}, Options())
-    assert found == {"labels": {"bad": ["bad "], "good": ["good", " good"]}, "leave_out": ["odd"]}
+    keys = label_keys(Counter({"good": 9, " good": 1, "bad ": 3, "odd": 1}), {}, Options())
+    assert keys == {"labels": {"bad": ["bad "], "good": ["good", " good"]}, "leave_out": ["odd"]}
 
 
 def test_stars_become_two_labels_and_the_middle_is_left_out_unless_five_are_asked_for():
@@ -316,9 +316,9 @@ def test_texts_without_spaces_get_characters_and_the_best_of_the_folds_comes_fir
     drawn = random.Random(2)
     texts = ["".join(drawn.choices("坏差脏糟" if n % 2 else "好棒赞美", k=2) + drawn.choices("的是了在", k=6))
              for n in range(60)]  # fmt: skip
-    found = recommend.choose(texts, np.arange(60) % 2)
-    assert {candidate.tokens.unit for candidate in found} == {"characters"}
-    accuracies = [candidate.accuracy for candidate in found]
+    candidates = recommend.choose(texts, np.arange(60) % 2)
+    assert {candidate.tokens.unit for candidate in candidates} == {"characters"}
+    accuracies = [candidate.accuracy for candidate in candidates]
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[0] > 0.9
     assert recommend.language_of(recommend.scripts_of(texts)) == "zh"

@@ -30,7 +30,7 @@ TRAIN = {
     "squared_hinge": {"engine": "scikit-learn", "loss": "squared_hinge", "c": 0.3, "interpolation": 0.6, "seed": 5},
     "adam": {"engine": "compiled", "epochs": 2, "batch": 7, "learning_rate": 0.02, "seed": 5},
 }
-OWN = {name: model for name, model in PARAMS.models.items() if model.architecture.kind == "ngrams"}
+NGRAMS = {name: model for name, model in PARAMS.models.items() if model.architecture.kind == "ngrams"}
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -50,8 +50,8 @@ def test_a_probability_is_the_sigmoid_of_the_features_times_the_weights_in_dense
     np.testing.assert_allclose(model.predict(reviews, batch=7, progress=done.append), expected, rtol=1e-5)
     assert done == [7, 7, 7, 3]
     assert (weighting.scale != 1).any() == (weighting.name in ("tfidf", "naive-bayes"))
-    moved = model.effects(reviews, model.predict(reviews))
-    for row, effects in enumerate(moved):
+    every = model.effects(reviews, model.predict(reviews))
+    for row, effects in enumerate(every):
         expected = {words(grams[at]): dense[row, at] * weights[at] for at in np.flatnonzero(dense[row])}
         assert dict(effects) == pytest.approx(expected, rel=1e-12)
 
@@ -72,18 +72,18 @@ def test_adam_finds_the_weights_that_keras_finds(layer, batch):
     if layer == "dense":
         ratios[:] = features.toarray()
         weights = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
-        inputs, given, summed = inputs[1:], [ratios], weights(inputs[1])
+        inputs, arrays, summed = inputs[1:], [ratios], weights(inputs[1])
     else:
         for row, (begin, end) in enumerate(itertools.pairwise(features.indptr)):
             ids[row, : end - begin], ratios[row, : end - begin] = features.indices[begin:end], features.data[begin:end]
         weights = keras.layers.Embedding(len(grams), 1, embeddings_initializer="zeros")
-        given, summed = [ids, ratios], keras.layers.Dot(1)([keras.layers.Flatten()(weights(inputs[0])), inputs[1]])
+        arrays, summed = [ids, ratios], keras.layers.Dot(1)([keras.layers.Flatten()(weights(inputs[0])), inputs[1]])
     model = keras.Model(inputs, keras.layers.Activation("sigmoid")(summed))
     model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy")
     for epoch in range(3):
         order = np.random.default_rng([5, ORDER, epoch]).permutation(37)
         for rows in np.split(order, range(batch, 37, batch)):
-            model.train_on_batch([array[rows] for array in given], labels[rows, None])
+            model.train_on_batch([array[rows] for array in arrays], labels[rows, None])
     adam = settings(engine="compiled", epochs=3, batch=batch, learning_rate=0.01, seed=5)
     *ours, bias = train(adam, reviews, labels).weights
     theirs = weights.get_weights()[0][:, 0]
@@ -170,11 +170,11 @@ def test_adam_resumed_after_an_epoch_ends_with_the_bits_of_one_training():
     assert states[0] == states[1]
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", NGRAMS)
 def test_every_n_gram_model_of_params_yaml_learns_reviews_it_has_not_seen(name):
     reviews, labels = corpus(400, 2)
     unseen, answers = corpus(200, 3)
-    assert ((train(OWN[name], reviews, labels).predict(unseen) > 0.5) == answers).mean() > 0.8
+    assert ((train(NGRAMS[name], reviews, labels).predict(unseen) > 0.5) == answers).mean() > 0.8
 
 
 @pytest.mark.parametrize("how", TRAIN)

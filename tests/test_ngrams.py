@@ -66,7 +66,7 @@ def test_the_counts_are_those_counted_by_hand(reviews, longest, seed):
         return
     grams, counts = ngrams.learn(reviews, longest=longest, **ALL)
     assert grams.tolist() == known
-    assert counts.toarray().tolist() == [[found[gram] for gram in known] for found in expected]
+    assert counts.toarray().tolist() == [[counter[gram] for gram in known] for counter in expected]
     assert (ngrams.count(reviews, grams, bits_for(longest)) != counts).nnz == 0
 
 
@@ -114,9 +114,9 @@ def test_the_log_count_ratio_is_its_formula_and_zero_where_both_sides_are_alike(
     reviews = make(40, 3)
     labels = (np.arange(40) % 3 == 0).astype("u1")
     grams, counts = ngrams.learn(reviews, longest=2, **ALL)
-    found = [by_hand(review, 2) for review in split(reviews)]
+    counters = [by_hand(review, 2) for review in split(reviews)]
     p, q = (
-        np.array([1 + sum(gram in found[at] for at in np.flatnonzero(labels == label)) for gram in grams.tolist()])
+        np.array([1 + sum(gram in counters[at] for at in np.flatnonzero(labels == label)) for gram in grams.tolist()])
         for label in (1, 0)
     )
     expected = np.log((p / p.sum()) / (q / q.sum()))

@@ -93,8 +93,8 @@ def reviews_of(count):
 def test_the_written_corpus_is_what_keras_loads_and_the_ranks_are_those_of_a_count(tmp_path, monkeypatch):
     rows = {"train": reviews_of(60), "test": [("New words, clever film!", "good"), ("Unheard of", "bad")]}
     (tmp_path / "mine").mkdir()
-    for split, found in rows.items():
-        (tmp_path / "mine" / f"{split}.csv").write_bytes(table(found))
+    for split, part in rows.items():
+        (tmp_path / "mine" / f"{split}.csv").write_bytes(table(part))
     _, index = made(tmp_path, monkeypatch, settings("mine", **COLUMNS))
     counts = Counter(word for written, _ in rows["train"] for word in re.findall("[a-z]+", written.lower()))
     assert [*index.items()] == [
@@ -103,9 +103,9 @@ def test_the_written_corpus_is_what_keras_loads_and_the_ranks_are_those_of_a_cou
     monkeypatch.setattr("keras.src.datasets.imdb.get_file", lambda **download: "data/raw/mine.npz")
     (x_train, y_train), (x_test, y_test) = keras.datasets.imdb.load_data(num_words=10_000)
     names = {rank + 3: word for word, rank in index.items()}
-    for x, y, found in ((x_train, y_train, rows["train"]), (x_test, y_test, rows["test"])):
-        known = [[word for word in re.findall("[a-z]+", written.lower()) if word in index] for written, _ in found]
-        expected = sorted(zip(known, [LABELS.index(label) for _, label in found], strict=True))
+    for x, y, part in ((x_train, y_train, rows["train"]), (x_test, y_test, rows["test"])):
+        known = [[word for word in re.findall("[a-z]+", written.lower()) if word in index] for written, _ in part]
+        expected = sorted(zip(known, [LABELS.index(label) for _, label in part], strict=True))
         assert sorted(([names[id] for id in ids[1:]], label) for ids, label in zip(x, y, strict=True)) == expected
 
 
@@ -178,13 +178,13 @@ def test_any_text_comes_out_of_a_file_and_of_the_archive_as_its_words(rows, deli
         (table(rows, delimiter=delimiter), labelled.table),
         (json_lines(rows), labelled.json_lines),
     ):
-        cells = [found for _, found in reader(io.BytesIO(content), FORM, LABELS)]
+        cells = [row for _, row in reader(io.BytesIO(content), FORM, LABELS)]
         assert len(cells) == len(rows)
-        found = [row for row in (labelled.as_row(*row, VALUES, TOKENS) for row in cells) if isinstance(row, Row)]
-        assert found == expected
-    index = text.make_index(Counter(word for words, _ in found for word in words))
-    labels = np.array([label for _, label in found], np.uint8)
-    raw.write(file := io.BytesIO(), {"train": ([[index[word] for word in words] for words, _ in found], labels)})
+        parsed = [row for row in (labelled.as_row(*row, VALUES, TOKENS) for row in cells) if isinstance(row, Row)]
+        assert parsed == expected
+    index = text.make_index(Counter(word for words, _ in parsed for word in words))
+    labels = np.array([label for _, label in parsed], np.uint8)
+    raw.write(file := io.BytesIO(), {"train": ([[index[word] for word in words] for words, _ in parsed], labels)})
     names = {rank: word for word, rank in index.items()}
     read = [part for ranks, lengths in raw.reviews(file, "train") for part in np.split(ranks, np.cumsum(lengths)[:-1])]
     assert [[names[rank] for rank in part.tolist()] for part in read] == [words for words, _ in expected]
@@ -346,8 +346,8 @@ def test_any_line_end_parts_words():
 
 
 def test_a_whole_number_is_a_label_by_its_digits():
-    found = labelled.json_lines(io.BytesIO(b'{"text": "a", "label": 1}\n{"text": "b", "label": "0"}'), FORM, "01")
-    assert [labelled.as_row(*cells, {"0": 0, "1": 1}, TOKENS).label for _, cells in found] == [1, 0]
+    rows = labelled.json_lines(io.BytesIO(b'{"text": "a", "label": 1}\n{"text": "b", "label": "0"}'), FORM, "01")
+    assert [labelled.as_row(*cells, {"0": 0, "1": 1}, TOKENS).label for _, cells in rows] == [1, 0]
 
 
 @pytest.mark.parametrize(("fraction", "seed"), [(0.25, 0), (0.25, 1), (0.5, 2**31 - 1)])

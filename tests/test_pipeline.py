@@ -31,7 +31,7 @@ from stages.common.splits import read_split
 from tests.conftest import MODELS, PARAMS, ROOT, SHOWN, on_cores, shown_of
 from tests.projects import Project
 
-OWN = "own"  # a corpus that params.yaml has here, so that every stage is there
+CORPUS = "films"  # a corpus that `pipeline` adds to params.yaml, so that the stage `corpus` is there
 
 
 def pipeline() -> dict:
@@ -42,7 +42,7 @@ def pipeline() -> dict:
         text = (ROOT / "params.yaml").read_text(encoding="utf-8")
         yaml = YAML(typ="safe")
         values = yaml.load(text)
-        values["corpora"] = {OWN: {"reviews": "reviews.csv"}}
+        values["corpora"] = {CORPUS: {"reviews": "reviews.csv"}}
         yaml.dump(values, Path(folder, "params.yaml"))
         return {stage.name: stage for stage in Repo(folder).index.stages}
 
@@ -76,8 +76,8 @@ def imports(module: str, kind: str) -> set[str]:
     text, names = file_of(module).read_text(), [module.rpartition(".")[0]]
     if "pkgutil.iter_modules" in text:  # kinds, and the engine's blocks, are found by their folder
         folder = {"sentiment.kinds": "sentiment/kinds", "sentiment.engine.network": "sentiment/engine/blocks"}[module]
-        found = [file.stem for file in ROOT.glob(f"{folder}/[a-z]*.py")]
-        some = [kind] if kind and module == "sentiment.kinds" else found
+        stems = [file.stem for file in ROOT.glob(f"{folder}/[a-z]*.py")]
+        some = [kind] if kind and module == "sentiment.kinds" else stems
         names += [f"{folder.replace('/', '.')}.{name}" for name in some]
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom):
@@ -95,14 +95,14 @@ def imported(module: str, kind: str, free: frozenset[str]) -> set[str]:
         kind: The kind of model, whose file is found by its name; "" for all kinds.
         free: Files whose own imports do not count, except those of the kind.
     """
-    found, todo = set(), {module}
+    seen, todo = set(), {module}
     while todo:
-        found |= todo
-        own = {name for name in todo if file_of(name).relative_to(ROOT).as_posix() not in free}
-        todo = {name for part in own for name in imports(part, kind)} - found
-        if kind and "sentiment.kinds" in found:
-            todo |= {f"sentiment.kinds.{kind}"} - found
-    return {file_of(name).relative_to(ROOT).as_posix() for name in found}
+        seen |= todo
+        expanded = {name for name in todo if file_of(name).relative_to(ROOT).as_posix() not in free}
+        todo = {name for part in expanded for name in imports(part, kind)} - seen
+        if kind and "sentiment.kinds" in seen:
+            todo |= {f"sentiment.kinds.{kind}"} - seen
+    return {file_of(name).relative_to(ROOT).as_posix() for name in seen}
 
 
 def parts(kind: str) -> set[str]:
@@ -148,18 +148,18 @@ def declared(stage) -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
 def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
-    own = name.partition("@")[2]
+    item = name.partition("@")[2]
     module = re.search(r"python -E -m stages.(\S+)", STAGES[name].cmd)[1]
     files = [f"stages/{module}.py"]
     if module == "train":  # which gives its settings to the trainer of a kind
-        kind = PARAMS.models[own].architecture.kind
+        kind = PARAMS.models[item].architecture.kind
         files += ["sentiment/network.py", f"sentiment/kinds/{kind}.py", *parts(kind)]
     nodes = [node for file in files for node in ast.walk(ast.parse((ROOT / file).read_text()))]
     readers = {node.id for node in nodes if isinstance(node, ast.Name) and node.id.startswith("read_")}
     read = {node.attr for node in nodes if isinstance(node, ast.Attribute) and is_settings(node.value)}
     expected = {
-        "read_model": {f"models.{own}.{section}" for section in read & SECTIONS},
-        "read_corpus": {f"corpora.{own}"},
+        "read_model": {f"models.{item}.{section}" for section in read & SECTIONS},
+        "read_corpus": {f"corpora.{item}"},
         "read_download": {f"download.{file}.{key}" for file in ("reviews", "word_index") for key in ("sha256", "size")},
     }
     assert declared(STAGES[name]) == set().union(*(expected[reader] for reader in readers & {*expected}))
@@ -203,7 +203,7 @@ def test_every_stage_says_what_it_does(name):
 
 def test_the_pipeline_has_seven_stages_for_exactly_the_models_of_params_yaml_and_names_none():
     once, each = {"params", "download", "environment"}, {"pad", "train", "evaluate"}
-    expected = once | {f"{stage}@{name}" for stage in each for name in MODELS} | {f"corpus@{OWN}"}
+    expected = once | {f"{stage}@{name}" for stage in each for name in MODELS} | {f"corpus@{CORPUS}"}
     assert {*STAGES} == expected
     assert not re.search(rf"\b({'|'.join(MODELS)})\b", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 
@@ -226,7 +226,7 @@ def test_params_yaml_is_laid_out_as_dvc_writes_it(tmp_path):
 
 def test_every_parameter_has_a_comment():
     keys = re.findall(r"^ *(\w+):(.*)$", (ROOT / "params.yaml").read_text(), re.M)
-    assert [key for key, rest in keys if "#" not in rest and key not in SECTIONS] == []
+    assert [key for key, value in keys if "#" not in value and key not in SECTIONS] == []
 
 
 def test_only_evaluate_reads_the_test_split():
@@ -360,7 +360,7 @@ def start_training(project, *command: str, name: str = FIRST) -> subprocess.Pope
 
 
 def test_dependencies_edited_while_their_stage_runs_end_it_in_one_line_and_are_not_recorded(finished, tmp_path):
-    project = finished.copy(tmp_path / "moved", seed=7)
+    project = finished.copy(tmp_path / "edited", seed=7)
     process = start_training(project, "dvc", "repro", f"train@{FIRST}")
     entry = re.compile(rf"^  train@{FIRST}:\n(    .*\n)+", re.MULTILINE)
     recorded = entry.search((project.folder / "dvc.lock").read_text())[0]
@@ -373,10 +373,10 @@ def test_dependencies_edited_while_their_stage_runs_end_it_in_one_line_and_are_n
     project.edit(learning_rate=0.002)
     _, errors = process.communicate()
     assert process.returncode != 0
-    found = re.search(
+    message = re.search(
         "^error: (.*): expected no change while the stage ran, but it changed; run `dvc repro`", errors, re.M
     )
-    assert sorted(found[1].split(", ")) == sorted([*edited, "sentiment/engine/new.py"])
+    assert sorted(message[1].split(", ")) == sorted([*edited, "sentiment/engine/new.py"])
     assert "Traceback" not in errors
     assert entry.search((project.folder / "dvc.lock").read_text())[0] == recorded
     assert f"train@{FIRST}" in project.run("dvc", "status").stdout
@@ -426,10 +426,10 @@ def add_a_model_of_a_new_kind(project) -> None:
     """A stranger's steps: copy the file of a kind, and add a section."""
     project.add_a_kind("mine")
     with modify_yaml(project.folder / "params.yaml") as values:
-        own = copy.deepcopy(values["models"][KERAS])
-        own["architecture"] = {"kind": "mine", "embedding": 3, "units": 5, "dropout": 0.2}
-        own["train"] |= {"epochs": 12}
-        values["models"][NEW] = own
+        model = copy.deepcopy(values["models"][KERAS])
+        model["architecture"] = {"kind": "mine", "embedding": 3, "units": 5, "dropout": 0.2}
+        model["train"] |= {"epochs": 12}
+        values["models"][NEW] = model
 
 
 @pytest.fixture(scope="module")
@@ -785,6 +785,6 @@ def test_make_predict_passes_a_text_on_as_it_is(tmp_path, variable, text):
 def test_make_predict_answers_a_text_with_dollars(finished):
     text = f"A wonderful film. {TEXTS[0]}"
     make = ["make", "--silent", "-f", str(ROOT / "Makefile"), "PYTHON=true", "predict", f"MODEL={ADAM}"]
-    said = finished.run(*make, f"TEXT={text}").stdout
-    assert said == finished.run(sys.executable, "-m", "sentiment", "--model", ADAM, "--", text).stdout
-    assert "wonderful" in said
+    printed = finished.run(*make, f"TEXT={text}").stdout
+    assert printed == finished.run(sys.executable, "-m", "sentiment", "--model", ADAM, "--", text).stdout
+    assert "wonderful" in printed

@@ -56,7 +56,7 @@ def ask(project: Path, monkeypatch, *arguments: str) -> tuple[int, list[str]]:
         return command.main(), output.getvalue().splitlines()
 
 
-def say(project: Path, texts: list[str], words: int) -> list:
+def answers_of(project: Path, texts: list[str], words: int) -> list:
     with inside(project):
         return load(command.find(None)).predict(texts, words=words)
 
@@ -101,10 +101,10 @@ def test_the_words_that_moved_an_answer_are_those_without_which_it_is_another(pr
 
     effects = {word: float(probability(None) - probability(word)) for word in set(text) & set(index)}
     effects = dict(sorted(effects.items(), key=lambda pair: -abs(pair[1])))
-    (answer,) = say(project, [review], 100)
+    (answer,) = answers_of(project, [review], 100)
     assert answer.words == [*effects.items()]
     assert answer.unknown == 1
-    (answer,) = say(project, [review], 1)
+    (answer,) = answers_of(project, [review], 1)
     signs = {word: effect > 0 for word, effect in effects.items()}
     largest = {next(word for word in signs if signs[word] == sign) for sign in (True, False)}
     assert answer.words == [(word, effect) for word, effect in effects.items() if word in largest]
@@ -112,9 +112,9 @@ def test_the_words_that_moved_an_answer_are_those_without_which_it_is_another(pr
 
 def test_many_texts_are_explained_as_each_alone(project, monkeypatch):
     texts, _ = reviews(project)
-    alone = [say(project, [text], 3)[0] for text in texts[:5]]
+    alone = [answers_of(project, [text], 3)[0] for text in texts[:5]]
     monkeypatch.setattr("sentiment.network.TOGETHER", 7)
-    assert say(project, texts[:5], 3) == alone
+    assert answers_of(project, texts[:5], 3) == alone
 
 
 def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(project, tmp_path, monkeypatch, capsys):
@@ -122,10 +122,10 @@ def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(proj
     long = b"film " * (command.MAX_TEXT_BYTES // 5) + b"films"[: command.MAX_TEXT_BYTES % 5 + 1]
     lines = [b"film", b"", b"zxcvb", b"fil\0m", b"film\xe9", long, b"film\r", b"\xef\xbb\xbffilm", long[:-1], b" \t"]
     file.write_bytes(b"\n".join(lines))
-    code, said = ask(project, monkeypatch, "--json", "--file", str(file), "--file", str(file))
+    code, printed = ask(project, monkeypatch, "--json", "--file", str(file), "--file", str(file))
     assert code == 1
     assert capsys.readouterr().err == "error: 12 of 20 texts got no answer; their output lines give the reasons\n"
-    answers = [json.loads(line) for line in said]
+    answers = [json.loads(line) for line in printed]
     assert answers[:10] == answers[10:]
     reasons = [answer.get("error", "").partition("line ")[2] for answer in answers[:10]]
     assert reasons == [

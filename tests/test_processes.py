@@ -35,14 +35,14 @@ def on(processes: int) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
     """Every block; more shards than processes and fewer, and a batch smaller than its shards."""
-    found = {name: Run(plain(name, Sizes()), updates=2, batch=10, shards=3) for name in CASES}
-    found["many shards"] = found["lstm"]._replace(shards=10)
-    found["one shard"] = found["average"]._replace(shards=1)
-    found["fewer reviews than shards"] = found["bidirectional, average"]._replace(batch=2, shards=5)
-    found["words dropped"] = found["dropout"]._replace(tuning=TUNING)
-    found["one prediction"] = found["lstm"]._replace(updates=1, predictions=1)
+    by_name = {name: Run(plain(name, Sizes()), updates=2, batch=10, shards=3) for name in CASES}
+    by_name["many shards"] = by_name["lstm"]._replace(shards=10)
+    by_name["one shard"] = by_name["average"]._replace(shards=1)
+    by_name["fewer reviews than shards"] = by_name["bidirectional, average"]._replace(batch=2, shards=5)
+    by_name["words dropped"] = by_name["dropout"]._replace(tuning=TUNING)
+    by_name["one prediction"] = by_name["lstm"]._replace(updates=1, predictions=1)
     path = tmp_path_factory.mktemp("processes") / "runs.json"
-    path.write_text(json.dumps({name: run._asdict() for name, run in found.items()}))
+    path.write_text(json.dumps({name: run._asdict() for name, run in by_name.items()}))
     return path
 
 
@@ -72,17 +72,17 @@ def project(finished, tmp_path_factory) -> Project:
 
 def processes_of(folder: Path) -> list[int]:
     """Those that train there, started by a launcher."""
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             if (
                 b"\0mpi4py\0-m\0stages.train\0" in (path / "cmdline").read_bytes()
                 and (path / "cwd").resolve() == folder
             ):
-                found.append(int(path.name))
+                pids.append(int(path.name))
         except OSError:  # it has ended meanwhile
             continue
-    return found
+    return pids
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the processes in /proc")
@@ -191,12 +191,12 @@ def test_processes_end_together_and_say_once_why(tmp_path, do, code, printed, er
 def test_a_sweep_is_whole_in_all_processes_though_the_first_removes_what_it_kept_at_once(tmp_path):
     do = """
 from benchmarks.sweep import sweep
-shards.collect = lambda value, real=shards.collect, place=shards.processes().rank: (real(value), time.sleep(place))[0]
-found = sweep(["a", "b", "c"], lambda run: {"of": run}, Path("kept"))
+shards.collect = lambda value, real=shards.collect, rank=shards.processes().rank: (real(value), time.sleep(rank))[0]
+results = sweep(["a", "b", "c"], lambda run: {"of": run}, Path("kept"))
 if shards.processes().rank == 0:
     import shutil
     shutil.rmtree("kept")
-assert shards.collect(found) == [[{"of": "a"}, {"of": "b"}, {"of": "c"}]] * 3
+assert shards.collect(results) == [[{"of": "a"}, {"of": "b"}, {"of": "c"}]] * 3
 """
     run = stage(tmp_path, do, on(3))
     _, err = run.communicate(timeout=60)

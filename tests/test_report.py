@@ -181,7 +181,7 @@ def test_the_page_has_every_plot_with_both_revisions_and_folds_away_those_that_a
         r'<figcaption>([^<]*)<span>([^<]*)</span></figcaption>\n[^\n]*?<svg role="img" aria-label="([^"]*)"(.*?)</svg>'
     )
     changed, same = (
-        {title: rest for title, *rest in re.findall(figure, part, re.S)}
+        {title: fields for title, *fields in re.findall(figure, part, re.S)}
         for part in page.split("<h2>Plots")[1].split("<details>")
     )
     assert changed.keys() == {"Loss", "ROC", "Confusion, small"}
@@ -295,11 +295,11 @@ def test_a_missing_and_a_damaged_result_are_named(copy):
     (copy / "plots/small/roc.csv").unlink()
     assert report(copy, "--base", "HEAD~1").returncode == 0
     page, comment = read(copy)
-    said = [unescape(re.sub(r"</?code>", "", line)) for line in comment.splitlines() if line.startswith("- ")]
-    assert "- small: no results in the working tree." in said
-    assert "- metrics/small.json: is missing in the working tree." in said
+    lines = [unescape(re.sub(r"</?code>", "", line)) for line in comment.splitlines() if line.startswith("- ")]
+    assert "- small: no results in the working tree." in lines
+    assert "- metrics/small.json: is missing in the working tree." in lines
     (fault,) = [
-        line for line in said if line.startswith("- metrics/full.json: could not be read in the working tree: ")
+        line for line in lines if line.startswith("- metrics/full.json: could not be read in the working tree: ")
     ]
     assert "Expecting property name enclosed in double quotes: line 1 column 2" in fault
     assert str(copy) not in page + comment
@@ -484,8 +484,8 @@ def test_the_noise_is_that_of_a_difference_of_two_runs(copy):
     assert read_noise(open, str(noise)) == {"accuracy": pytest.approx(0.027718, abs=1e-6)}
     assert report(copy, "--base", "HEAD~1").returncode == 0
     page, comment = read(copy)
-    (judgement,) = [row[5] for row in rows(comment) if row[:2] == ["small", "accuracy"]]
-    assert judgement == "beyond ±0.028"  # four epochs have an accuracy of 0.9, three of 0.8
+    (verdict,) = [row[5] for row in rows(comment) if row[:2] == ["small", "accuracy"]]
+    assert verdict == "beyond ±0.028"  # four epochs have an accuracy of 0.9, three of 0.8
     assert "noise not measured: no <code>metrics/noise/full.json</code>" in page
     assert "metrics/noise/small.json" not in page
 
@@ -786,9 +786,9 @@ def test_a_stale_stage_that_every_model_depends_on_is_named_once():
     def model(name: str, *stale: str) -> Model:
         return Model(name, {}, stale=stale)
 
-    shared, own = "check: params.yaml: a: recorded 1, found 2", "train@a: params.yaml: a: recorded 1, found 2"
-    assert in_common([model("a", shared, own), model("b", shared)]) == (shared,)
-    assert in_common([model("a", shared, own), model("b")]) == ()
+    shared, alone = "check: params.yaml: a: recorded 1, found 2", "train@a: params.yaml: a: recorded 1, found 2"
+    assert in_common([model("a", shared, alone), model("b", shared)]) == (shared,)
+    assert in_common([model("a", shared, alone), model("b")]) == ()
     assert in_common([model("a", shared)]) == ()
 
 
@@ -906,16 +906,16 @@ def test_a_partial_clone_fetches_what_it_shows_and_says_so_where_it_can_not(proj
     git(project, "config", "uploadpack.allowFilter", "true")
     clone(project, tmp_path / "partial", "--filter=blob:none")
     allowed = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
-    code, _, said = call(main, tmp_path / "partial", "--base", "HEAD~1", **allowed)
-    assert (code, said) == (0, "")
+    code, _, errors = call(main, tmp_path / "partial", "--base", "HEAD~1", **allowed)
+    assert (code, errors) == (0, "")
     pages = [re.sub(r"(clip|gradient_)\d+", "", page) for page, _ in (read(tmp_path / "partial"), read(project))]
     assert pages[0] == pages[1]
     clone(project, tmp_path / "alone", "--filter=blob:none")
     git(tmp_path / "alone", "remote", "set-url", "origin", (tmp_path / "nowhere").as_uri())
-    code, _, said = call(main, tmp_path / "alone", "--base", "HEAD~1", **allowed)
+    code, _, errors = call(main, tmp_path / "alone", "--base", "HEAD~1", **allowed)
     assert code == 3
-    assert said.startswith("error: base: Git can neither find nor fetch ")
-    assert len(said.splitlines()) == 1
+    assert errors.startswith("error: base: Git can neither find nor fetch ")
+    assert len(errors.splitlines()) == 1
 
 
 def test_nothing_of_the_repository_runs_and_nothing_is_left_behind(copy, tmp_path):
@@ -929,8 +929,8 @@ def test_nothing_of_the_repository_runs_and_nothing_is_left_behind(copy, tmp_pat
     (copy / "params.yaml").touch()  # Git looks into it again
     shutil.rmtree(copy / ".dvc/tmp", ignore_errors=True)
     site = tmp_path / "site"
-    code, _, said = call(main, copy, "--base", "HEAD~1", DVC_SITE_CACHE_DIR=str(site), TMPDIR=str(tmp_path))
-    assert (code, said) == (0, "")
+    code, _, errors = call(main, copy, "--base", "HEAD~1", DVC_SITE_CACHE_DIR=str(site), TMPDIR=str(tmp_path))
+    assert (code, errors) == (0, "")
     assert not trap.exists()
     assert not site.exists()
     assert not (copy / ".dvc/tmp").exists()
@@ -947,8 +947,8 @@ def test_a_device_in_place_of_a_file_ends_in_a_fault(copy, file):
     path.symlink_to("/dev/zero")
     run = report(copy)
     assert run.returncode == (3 if "noise" in file else 0), run.stderr
-    said = run.stderr if "noise" in file else "".join(read(copy))
-    assert "a device or a pipe" in said or "a link or a path out of it" in said
+    text = run.stderr if "noise" in file else "".join(read(copy))
+    assert "a device or a pipe" in text or "a link or a path out of it" in text
 
 
 def test_in_a_folder_below_the_root_the_names_are_those_of_the_root(copy):

@@ -197,9 +197,9 @@ def test_an_accuracy_is_set_beside_the_commonest_label_and_its_interval():
     many = np.arange(10_000).astype("u1") % 2
     for accuracy, expected in ((0.49, "does not beat"), (0.54, "hardly beats"), (0.56, "")):
         figures = {"accuracy": accuracy} | scoring.chance(many, accuracy)
-        said = evaluate.remarks(figures, np.array([[1, 7]] * 10_000, "u1"), many, ["bad", "good"])[1:]
-        assert expected in "".join(said)
-        assert bool(said) == bool(expected)
+        warnings = evaluate.remarks(figures, np.array([[1, 7]] * 10_000, "u1"), many, ["bad", "good"])[1:]
+        assert expected in "".join(warnings)
+        assert bool(warnings) == bool(expected)
     figures = {"accuracy": 0.6} | scoring.chance(labels, 0.6)
     assert "gives every test review the label 'bad'" in "".join(
         evaluate.remarks(figures, ids, labels * 0, ["bad", "x"])

@@ -134,9 +134,9 @@ def test_surroundings_leave_every_byte_alone(project, user, settings, chains, te
             code, printed = start(folder / chain, stage, environment, terminal, umask)
             assert code == 0, f"{stage}, {chain}: {printed}"
             assert "Traceback" not in printed
-        found = outputs(folder / chain, chain)
-        assert found.keys() == made[chain].keys()
-        assert [name for name in found if found[name] != made[chain][name]] == []
+        written = outputs(folder / chain, chain)
+        assert written.keys() == made[chain].keys()
+        assert [name for name in written if written[name] != made[chain][name]] == []
 
 
 def test_a_settings_file_of_numbas_in_the_project_is_refused_in_one_line(project):

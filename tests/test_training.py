@@ -233,22 +233,22 @@ def test_each_epoch_has_an_order_of_its_own_that_the_seed_decides():
 def test_the_updates_are_numbered_through_all_epochs(engine, monkeypatch):
     """33 reviews in batches of 10 are 4 updates an epoch, of which each draws the words to drop from its number."""
     ids, labels = labelled(33)
-    drawn, found, taken = [], [], []
+    drawn, computed, applied = [], [], []
     module = {"compiled": compiled_trainer, "keras": keras_module}[engine]
     monkeypatch.setattr(module, "drop_words", lambda ids, share, draw: drawn.append((share, tuple(draw))))
     settings = {"batch": 10, "optimizer": "sgd", "learning_rate": 0.01, "word_dropout": 0.5, "seed": 4}
     if engine == "compiled":
         trainer = CompiledTrainer(LAYERS, shards=3, **settings)
         find_gradient, update = trainer.find_gradient, trainer.update
-        trainer.find_gradient = lambda *given: found.append(given[2]) or find_gradient(*given)
-        trainer.update = lambda number: taken.append(number) or update(number)
+        trainer.find_gradient = lambda *arguments: computed.append(arguments[2]) or find_gradient(*arguments)
+        trainer.update = lambda number: applied.append(number) or update(number)
     else:
         trainer = KerasTrainer(lambda: build("dropout", Sizes()), **settings)
     for epoch in range(2):
         trainer.epoch(ids, labels, np.arange(33), epoch)
     assert sorted(set(drawn)) == [(0.5, (4, 4, update)) for update in range(8)]  # Keras looks at some batches twice
     if engine == "compiled":
-        assert found == taken == [*range(8)]
+        assert computed == applied == [*range(8)]
         assert len(drawn) == 8
 
 
@@ -287,8 +287,8 @@ def test_a_certain_mistake_costs_the_logarithm_of_a_ten_millionth():
         ([0, 1, 1, 1], [16.118096, 16.118096, 0.287682, 0.693147], 0.25),
         ([1, 0, 0, 0], [0, 0, 1.386294, 0.693147], 0.75),
     ):
-        found = training.measure(positive, np.array(labels, "u1"))
-        assert found == pytest.approx({"loss": np.mean(losses), "accuracy": accuracy}, abs=1e-6)
+        figures = training.measure(positive, np.array(labels, "u1"))
+        assert figures == pytest.approx({"loss": np.mean(losses), "accuracy": accuracy}, abs=1e-6)
 
 
 def test_certain_mistakes_do_not_end_training_as_diverged():
@@ -348,21 +348,21 @@ def test_the_stages_train_on_the_training_split_and_score_the_test_split(tmp_pat
         lengths = (arrays[0] > 0).sum(axis=1).astype("u4")
         for kind, array in {"x": arrays[0], "y": arrays[1], "lengths": lengths}.items():
             np.save(f"data/m/{kind}_{split}.npy", array)
-    Path("data/raw/own_about.json").write_text(json.dumps({"labels": ["bad", "good"], "tokens": IMDB._asdict()}))
-    Path("data/raw/own_word_index.json").write_text('{"a": 1}')
+    Path("data/raw/mine_about.json").write_text(json.dumps({"labels": ["bad", "good"], "tokens": IMDB._asdict()}))
+    Path("data/raw/mine_word_index.json").write_text('{"a": 1}')
     settings = settings_of(epochs=2, schedule="linear", beta_2=0.9, word_dropout=0.1)
     train_stage.main(settings, "m")
     evaluate.main(settings, "m")
-    own = {"decay": 2 * 4, "beta_2": 0.9, "word_dropout": 0.1}
+    changes = {"decay": 2 * 4, "beta_2": 0.9, "word_dropout": 0.1}
     layers = cnn_lstm.build(settings.pad, settings.architecture, plain_keras).layers
-    trainer = CompiledTrainer(layers, **SETTINGS, **own)
+    trainer = CompiledTrainer(layers, **SETTINGS, **changes)
     *_, last = training.fit(trainer, *splits["train"], epochs=range(2), validation_fraction=0.0, seed=SETTINGS["seed"])
     model = archive.unpack(Path("models/m/model.keras").read_bytes())
     np.testing.assert_array_equal(backend.get_weights(model), last.state["weights"])
     digest = training.digest(last.state["weights"])
     assert rows("plots/m/weights.csv")[-1] == ["2", digest]
     assert json.loads(Path("models/m/model.json").read_text()) == {
-        "corpus": "own",
+        "corpus": "mine",
         "kind": "cnn_lstm",
         "labels": ["bad", "good"],
         "pad": {"max_length": 17, "vocabulary": 300},
@@ -417,7 +417,7 @@ def settings_of(**train):
     plain = {"engine": "compiled", "epochs": 3, "schedule": "constant", "beta_2": 0.999, "word_dropout": 0.0}
     return check_model(
         {
-            "corpus": "own",
+            "corpus": "mine",
             "pad": {"max_length": 17, "vocabulary": 300},
             "architecture": architecture,
             "train": plain | {"validation_fraction": 0.0} | SETTINGS | train,
@@ -426,15 +426,15 @@ def settings_of(**train):
     )
 
 
-def given(trainer):
+def settings_in(trainer):
     """The learning rate, the updates in which it falls, and beta_2, word dropout, batch and seed of a trainer."""
     if isinstance(trainer, CompiledTrainer):
         rate = trainer.learning_rate, trainer.decay
     else:
         assert isinstance(trainer, KerasTrainer)
         schedule = trainer.optimizer.get_config()["learning_rate"]
-        own = schedule["config"] if isinstance(schedule, dict) else {"initial_learning_rate": schedule}
-        rate = own["initial_learning_rate"], own.get("decay_steps")
+        config = schedule["config"] if isinstance(schedule, dict) else {"initial_learning_rate": schedule}
+        rate = config["initial_learning_rate"], config.get("decay_steps")
     return *rate, trainer.optimizer.beta_2, trainer.word_dropout, trainer.batch, trainer.seed
 
 
@@ -449,5 +449,5 @@ def test_the_trainer_has_what_the_params_say(engine):
         )  # fmt: skip
         trainer = cnn_lstm.make_trainer(settings, ids, labels, None)
         assert (trainer.epochs, trainer.parallel) == (3, engine == "compiled")
-        found = given(trainer.epoch.__self__)
-        assert found == (pytest.approx(0.02), decay, 0.95, 0.3, 10, 1)
+        values = settings_in(trainer.epoch.__self__)
+        assert values == (pytest.approx(0.02), decay, 0.95, 0.3, 10, 1)

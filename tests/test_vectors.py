@@ -67,15 +67,15 @@ A, B, C = lanes(1.5, -2.25, 3e-3, 7), lanes(2, 2, -5, 0.1), lanes(-3, 4.5, 0.015
     ],
 )
 def test_operations_are_those_of_numpy_bit_for_bit(code, expected):
-    found = operation(code)(*[A, B, C][: code.__code__.co_argcount])
-    assert found.tobytes() == expected.astype("f4").tobytes()
+    results = operation(code)(*[A, B, C][: code.__code__.co_argcount])
+    assert results.tobytes() == expected.astype("f4").tobytes()
 
 
 def test_the_fused_multiply_add_rounds_once():
     near = np.float32(1 + 2**-12)
-    found = operation(lambda a, b, c: fma(a, b, c))(lanes(near), lanes(near), lanes(-1))
+    results = operation(lambda a, b, c: fma(a, b, c))(lanes(near), lanes(near), lanes(-1))
     exact = float(near) ** 2 - 1  # of 25 bits: float32 holds it, but not the square
-    assert found[0] == np.float32(exact) != near * near - np.float32(1)
+    assert results[0] == np.float32(exact) != near * near - np.float32(1)
 
 
 @pytest.mark.parametrize("rows", [1, 5, 6, 8, 9, 17])
@@ -88,10 +88,10 @@ def test_a_product_is_a_sum_in_order_added_to_what_was_there(rows, wide):
     total = np.zeros_like(c)
     for k in range(6):
         total = (a[:, k, None].astype("f8") * b[k] + total).astype("f4")
-    found = c.copy()
-    matrices.product(a, b, found)
-    np.testing.assert_allclose(found, c + a.astype("f8") @ b, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_max_ulp(found, c + total, 1)
+    out = c.copy()
+    matrices.product(a, b, out)
+    np.testing.assert_allclose(out, c + a.astype("f8") @ b, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_max_ulp(out, c + total, 1)
 
 
 @pytest.mark.parametrize("rows", [1, 5, 6, 8, 9, 17])
@@ -101,15 +101,15 @@ def test_a_product_that_goes_on_has_the_bits_of_the_whole_one(rows, wide):
     a, b = random.standard_normal((rows, 9), "f4"), random.standard_normal((9, wide * LANES), "f4")
     b[:, 0] = -1e-30  # so small, with the numbers below, that sums of it are -0
     a[0] = 1e-30
-    expected, found = (np.zeros((rows, wide * LANES), "f4") for _ in range(2))
+    expected, pieces = (np.zeros((rows, wide * LANES), "f4") for _ in range(2))
     for k in range(9):
         matrices.product(a[:, k : k + 1], b[k : k + 1], expected)
     whole = np.zeros_like(expected)
     matrices.continue_product(a, b, whole)
-    matrices.continue_product(a[:, :4], b[:4], found)
-    matrices.continue_product(a[:, 4:], b[4:], found)
-    assert found.tobytes() == whole.tobytes()
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    matrices.continue_product(a[:, :4], b[:4], pieces)
+    matrices.continue_product(a[:, 4:], b[4:], pieces)
+    assert pieces.tobytes() == whole.tobytes()
+    np.testing.assert_allclose(pieces, expected, rtol=1e-4, atol=1e-5)
     added = np.zeros_like(expected)
     matrices.product(a, b, added)
     np.testing.assert_array_equal(added, whole)

@@ -123,21 +123,21 @@ def contents(folder: Path) -> dict[Path, bytes]:
 @pytest.fixture(scope="module")
 def proved(project, tmp_path_factory):
     """A proof in a process of its own, amid unfinished work and beside a cache that holds every result."""
-    place = tmp_path_factory.mktemp("proved")
-    copy = Path(shutil.copytree(project, place / "copy", symlinks=True))
+    base = tmp_path_factory.mktemp("proved")
+    copy = Path(shutil.copytree(project, base / "copy", symlinks=True))
     git(copy, "remote", "add", "origin", "https://user:secret@example.org/x.git")
     write(copy, "params.yaml", "unfinished work")
     write(copy, "new", "staged")
     git(copy, "add", "new")
-    write(place, "shared/config", f"[cache]\n    dir = {copy}/.dvc/cache\n")
-    (place / "scratch").mkdir()
+    write(base, "shared/config", f"[cache]\n    dir = {copy}/.dvc/cache\n")
+    (base / "scratch").mkdir()
     before = contents(copy)
-    arguments = ("--json", "--attest", str(place / "attested.json"))
+    arguments = ("--json", "--attest", str(base / "attested.json"))
     places = {"DVC_GLOBAL_CONFIG_DIR": "shared", "TMPDIR": "scratch", "DVC_SITE_CACHE_DIR": "scratch"}
-    process = start(copy, "verify", *arguments, **{name: str(place / folder) for name, folder in places.items()})
+    process = start(copy, "verify", *arguments, **{name: str(base / folder) for name, folder in places.items()})
     output, errors = process.communicate()
     assert process.returncode == 0, errors
-    return SimpleNamespace(place=place, copy=copy, before=before, report=json.loads(output), errors=errors)
+    return SimpleNamespace(base=base, copy=copy, before=before, report=json.loads(output), errors=errors)
 
 
 def test_a_true_result_is_identical_without_any_cache(proved):
@@ -151,11 +151,11 @@ def test_a_true_result_is_identical_without_any_cache(proved):
 
 def test_a_proof_leaves_the_users_tree_as_it_is_and_nothing_else_behind(proved):
     assert contents(proved.copy) == proved.before
-    assert list((proved.place / "scratch").iterdir()) == []
+    assert list((proved.base / "scratch").iterdir()) == []
 
 
 def test_an_attestation_names_every_file_by_its_digest_and_the_verdict(proved):
-    statement = json.loads((proved.place / "attested.json").read_text())
+    statement = json.loads((proved.base / "attested.json").read_text())
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     digests = {subject["name"]: subject["digest"] for subject in statement["subject"]}
     assert set(digests) == {"commit", "data.csv", "model.bin", "m.json", "plots/loss.csv", "plots/note.txt"}
@@ -480,7 +480,7 @@ def test_other_inputs_forbid_all_tolerance_but_not_the_same_bytes(copy):
 def larger(tmp_path_factory):
     """A project in a folder of a larger repository, with two pipelines, a frozen stage and one that writes outside."""
     top = tmp_path_factory.mktemp("larger")
-    outside, place = top / "outside.txt", top / "repository/sub/project"
+    outside, folder = top / "outside.txt", top / "repository/sub/project"
     pipeline = f"""\
 stages:
   clean: {{frozen: true, cmd: cp raw.csv data.csv, deps: [raw.csv], outs: [data.csv]}}
@@ -490,13 +490,13 @@ stages:
     one = "stages: {a: {cmd: cp i o, deps: [i], outs: [{o: {cache: false}}]}}\n"
     write(top, "repository/shared.csv", "1\n")
     git(top / "repository", "init", "--quiet")
-    create(place, {"raw.csv": "1\n", "dvc.yaml": pipeline, "s/i": "1\n", "s/dvc.yaml": one}, subdir=True)
-    write(place, "dvc.yaml", pipeline.replace("frozen: true, ", ""))
-    repro(place)
-    write(place, "dvc.yaml", pipeline)
+    create(folder, {"raw.csv": "1\n", "dvc.yaml": pipeline, "s/i": "1\n", "s/dvc.yaml": one}, subdir=True)
+    write(folder, "dvc.yaml", pipeline.replace("frozen: true, ", ""))
+    repro(folder)
+    write(folder, "dvc.yaml", pipeline)
     commit(top / "repository")
     outside.write_text("another's\n")
-    code, output, errors = verify(place, "--json")
+    code, output, errors = verify(folder, "--json")
     assert code == 0, errors
     report = json.loads(output)
     return SimpleNamespace(report=report, verdicts=verdicts(report), errors=errors, outside=outside)
@@ -567,12 +567,12 @@ def test_no_file_of_the_users_cache_or_remote_is_removed_or_protected(copy, tmp_
     shutil.move(copy / ".dvc/cache", bare / ".dvc/cache")
     write(bare, ".dvc/config.local", f"[core]\n    remote = r\n['remote \"r\"']\n    url = {tmp_path}/remote\n")
     raw = hashlib.md5(FILES["raw.csv"].encode()).hexdigest()
-    for place in (bare / ".dvc/cache", tmp_path / "remote"):
-        file = place / "files/md5" / raw[:2] / raw[2:]
+    for folder in (bare / ".dvc/cache", tmp_path / "remote"):
+        file = folder / "files/md5" / raw[:2] / raw[2:]
         file.chmod(0o644)
         if damaged:
             file.write_text("2\n")
-    files = [file for place in (bare, tmp_path / "remote") for file in place.glob("**/files/md5/*/*")]
+    files = [file for folder in (bare, tmp_path / "remote") for file in folder.glob("**/files/md5/*/*")]
     before = {file: (file.read_bytes(), file.stat().st_mode) for file in files}
     assert verify(bare)[0] == code
     assert {file: (file.read_bytes(), file.stat().st_mode) for file in files if file.exists()} == before
@@ -743,8 +743,8 @@ def test_a_signal_ends_a_check_unless_it_was_ignored_from_the_start(name, ignore
 )
 def test_a_verdict_by_default_claims_no_more_than_the_values_show(name, was, now, verdict, line):
     sides = (side if isinstance(side, bytes) else side.encode() for side in (was, now))
-    found, lines = compare(name, *sides, Settings())
-    assert found == verdict
+    actual, lines = compare(name, *sides, Settings())
+    assert actual == verdict
     assert any(line in one for one in lines), lines
 
 
@@ -827,8 +827,8 @@ LOOSE = Settings({"digest": "any", "parameters": 0, "list.z": 0.5, "*": 0.01})
     ],
 )
 def test_files_are_compared_as_what_they_hold(name, was, now, verdict, line):
-    found, lines = compare(name, was.encode(), now.encode(), LOOSE)
-    assert found == verdict
+    actual, lines = compare(name, was.encode(), now.encode(), LOOSE)
+    assert actual == verdict
     if line is not None:
         assert any(one.startswith(line) for one in lines), lines
 
@@ -867,9 +867,9 @@ APART[1, 0], APART[1, 2] = np.nextafter(np.float32(1), np.float32(2)), 5
     ],
 )  # fmt: skip
 def test_the_first_array_and_place_that_differ_are_named(was, now, line):
-    verdict, (found,) = compare("model.bin", was, now, EXACT)
+    verdict, (text,) = compare("model.bin", was, now, EXACT)
     assert verdict == DIFFERENT
-    assert found.startswith(line)
+    assert text.startswith(line)
 
 
 @pytest.mark.parametrize(
@@ -972,8 +972,8 @@ def test_files_too_large_for_memory_are_compared_by_their_bytes_and_not_by_their
 
 def test_a_verdict_is_by_bytes_even_where_bytes_are_free(tmp_path):
     files = [{"": tmp_path / name} for name in ("was", "now")]
-    for (place,) in (side.values() for side in files):
-        write(tmp_path, place.name, place.name)
+    for (path,) in (side.values() for side in files):
+        write(tmp_path, path.name, path.name)
     free, was, now = Settings(free=("d/*",)), Output("1", files[0]), Output("2", files[1])
     lines = ["line 1: recorded 'was', found 'now'", "checks.yaml lets its bytes differ"]
     assert compare_output("d/o", was, Output("1", files[1]), free) == (IDENTICAL, [])
@@ -1117,11 +1117,11 @@ def test_a_stage_is_named_as_the_gate_prints_it_in_any_folder(tmp_path):
     git(tmp_path, "init", "--quiet")
     folder = create(tmp_path / "p", {"a/dvc.yaml": each}, subdir=True)
     repro(folder)
-    for place, target, made in (
+    for start_folder, target, made in (
         (folder / "a", "s@1", ["a/o1"]), (folder, "a/dvc.yaml:s@2", ["a/o2"]),
         (tmp_path, "p/a/dvc.yaml:s@1", ["a/o1"]), (folder / "a", "s", ["a/o1", "a/o2"]),
     ):  # fmt: skip
-        code, output, errors = verify(place, "--json", target)
+        code, output, errors = verify(start_folder, "--json", target)
         assert code == 0, errors
         assert list(verdicts(json.loads(output))) == made
 

@@ -91,14 +91,14 @@ def test_each_part_is_trained_as_it_is_alone(reviews, trained, model):
 
 
 def test_the_log_odds_are_those_of_the_n_grams_and_the_weight_times_those_of_the_network(reviews, model):
-    found = model.predict(reviews[0], batch=7)
+    probabilities = model.predict(reviews[0], batch=7)
     wide = model.wide.logits(ngrams.count(padding.words_of(reviews[0]), model.wide.grams))
     deep = model.deep.predict(rows_of(reviews[0]), batch=60)
     clipped = [min(max(float(p), CLIP), 1 - CLIP) for p in deep]
     logits = [w + WEIGHT * math.log(p / (1 - p)) for w, p in zip(wide, clipped, strict=True)]
     assert max(map(abs, logits)) > 1
-    np.testing.assert_allclose(found, [1 / (1 + math.exp(-logit)) for logit in logits], atol=1e-6)
-    assert found.tobytes() == model.predict(reviews[0], batch=60).tobytes()
+    np.testing.assert_allclose(probabilities, [1 / (1 + math.exp(-logit)) for logit in logits], atol=1e-6)
+    assert probabilities.tobytes() == model.predict(reviews[0], batch=60).tobytes()
     certain = wide_deep.log_odds(np.array([0, 1e-9, 0.25, 1], "f4"))
     np.testing.assert_allclose(certain, [math.log(p / (1 - p)) for p in (CLIP, CLIP, 0.25, 1 - CLIP)], rtol=1e-14)
 
@@ -120,8 +120,8 @@ def test_the_trainer_predicts_what_its_saved_model_does_and_the_digest_is_of_all
 def test_training_resumed_after_any_epoch_ends_with_the_same_bytes(reviews, trained, done):
     trainer, epochs = trained
     resumed = make_trainer(settings(), *reviews, epochs[done - 1].state)
-    rest = train(resumed, *reviews, 3, begin=done)
-    assert [epoch.metrics for epoch in rest] == [epoch.metrics for epoch in epochs[done:]]
+    remaining = train(resumed, *reviews, 3, begin=done)
+    assert [epoch.metrics for epoch in remaining] == [epoch.metrics for epoch in epochs[done:]]
     assert resumed.save() == trainer.save()
 
 
