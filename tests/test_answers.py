@@ -1,4 +1,4 @@
-"""The edges of an answer: one half, a text as long as the model reads, and words that weigh alike."""
+"""Edge cases of an answer: a probability of one half, a text of the maximum length, and equal effects."""
 
 import numpy as np
 import pytest

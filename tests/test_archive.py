@@ -55,7 +55,7 @@ def test_every_cnn_lstm_written_without_keras_has_the_bytes_of_keras(bidirection
 
 
 def test_settings_away_from_the_defaults_are_those_of_keras():
-    """Shapes are needed by the table and the file, also of layers that no block computes."""
+    """The table and the file need shapes, even of layers that no block computes."""
 
     def make(keras):
         layers = keras.layers
@@ -185,7 +185,7 @@ def test_the_table_of_the_published_run():
 
 
 def test_the_file_and_the_table_depend_on_the_network_and_its_weights_alone(tmp_path):
-    """Not on the process, its addresses, its hash seed, models made before, a terminal or a user's keras.json."""
+    """The process, its addresses and hash seed, earlier models, a terminal and a user's keras.json change nothing."""
     (tmp_path / "keras.json").write_text('{"floatx": "float16", "image_data_format": "channels_first", "epsilon": 0.1}')
     code = (
         "import sys; from benchmarks.cases import cnn_lstm_of, to_layers; from sentiment.engine.network import Network;"

@@ -1,4 +1,4 @@
-"""The same bits on any cores, threads, hash seed and processor, and only through operations known to be safe."""
+"""Any cores, threads, hash seed and processor give the same bits, because only safe operations are used."""
 
 import ast
 import itertools
@@ -37,19 +37,19 @@ SAFE = {
     "add", "sub", "mul", "sdiv", "srem", "udiv", "urem", "shl", "lshr", "ashr", "and", "or", "xor", "icmp", "sext",
     "zext", "trunc", "ptrtoint", "inttoptr", "getelementptr", "alloca", "extractvalue", "insertvalue", "llvm.smax",
     "llvm.smin", "llvm.umax", "llvm.umin", "llvm.uadd.with.overflow", "llvm.usub.with.overflow", "freeze",
-    # what happens next, and memory shared among threads
+    # control flow, and memory shared among threads
     "br", "switch", "ret", "unreachable", "fence", "atomicrmw", "llvm.x86.atomic.sub.cc",
-    # other functions of this project, and Numba's and Python's dealings with arguments and memory
+    # other functions of this project, and functions of Numba and Python for arguments and memory
     "sentiment", "NRT", "Py", "numba_do_raise", "numba_gil_ensure", "numba_gil_release", "numba_unpickle",
     "numba_runtime_build_excinfo_struct",
 }  # fmt: skip
 SENTENCE = "The order of the sums is part of the contract."
 COUNTERS = {"at", "base", "count", "n", "row", "slot", "step", "word_count"}  # whole numbers, exact in any order
-FLAGS = {"fast", "reassoc", "contract", "nnan", "ninf", "nsz", "arcp", "afn"}  # LLVM's leave to round otherwise
+FLAGS = {"fast", "reassoc", "contract", "nnan", "ninf", "nsz", "arcp", "afn"}  # LLVM may round differently
 
 
 def bits(runs: Path, *prefix: str, **environment: str) -> list[str]:
-    """Output of tests.bits in a process of its own."""
+    """Output of tests.bits in a separate process."""
     command, environment = [*prefix, sys.executable, "-m", "tests.bits", str(runs)], os.environ | environment
     process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
@@ -58,9 +58,9 @@ def bits(runs: Path, *prefix: str, **environment: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
-    """The models of params.yaml at their real sizes but the vocabulary's, and the cases of the blocks at small ones.
+    """The models of params.yaml at their real sizes except the vocabulary, and the cases of the blocks at small sizes.
 
-    Few reviews and words: an emulated processor takes a hundred times as long.
+    Reviews and words are few, because an emulated processor takes a hundred times as long.
     """
     by_name = {name: Run(plain(name, Sizes()), updates=3, batch=10, shards=3) for name in CASES}
     by_name["sgd"] = by_name["lstm"]._replace(optimizer="sgd")
@@ -105,7 +105,7 @@ def test_cores_threads_and_settings_leave_the_bits_alone(here, runs, cores, envi
 def test_another_network_has_other_bits(here):
     digests = [line.split()[-1] for line in here if " first " not in line]
     assert len(digests) == (3 + 2) * (len(CASES) + 2) + 1 + (2 + 2) * len(real_models())
-    # SGD begins as Adam does: they part with the first update, and so in the second probabilities.
+    # SGD and Adam have the same first weights, so their first probabilities are the same; the second ones differ.
     assert len(set(digests)) == len(digests) - 1
 
 
@@ -115,7 +115,7 @@ def test_emulated_processors_give_the_bits_of_this_one(here, runs, emulator):
 
 def instructions(function: Callable, signatures) -> set[str]:
     """Names of the instructions, called functions and flags in the LLVM code of a function."""
-    fresh = numba.njit(nogil=True, error_model="numpy")(function)  # what comes out of the cache can't be looked at
+    fresh = numba.njit(nogil=True, error_model="numpy")(function)  # one from the cache has no LLVM code
     for signature in signatures:
         fresh.compile(signature)
     names = set()
@@ -123,18 +123,18 @@ def instructions(function: Callable, signatures) -> set[str]:
         if match := re.match(r"  (?:%\S+ = )?(?:tail |musttail |notail )?([a-z]+)\b(.*)", line):
             name, operands = match.groups()
             if name == "call" and (called := re.search(r'@"?([^\s"(]+)"?\(', operands)):
-                # A name of this project's, mangled; or one without the type it is for; or one of a family.
+                # Shorten a mangled name of this project, drop the suffix of a type, and name a family by its prefix.
                 name = re.sub(r"^_ZN\d+(sentiment|tests)\d.*|^sentiment_product$", "sentiment", called[1])
                 name = name if "f32" in name and name in SAFE else re.sub(r"(\.[a-z]*\d+\w*)+$", "", name)
                 name = re.sub(r"^(NRT|Py)[A-Z_]\w*", r"\1", name)
-            elif name == "call":  # by address: a destructor of Numba's
+            elif name == "call":  # by address: a destructor of Numba
                 continue
             names |= {name, *(FLAGS & set(operands.split()))}
     return names
 
 
 def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
-    """In that of every function of the engine, for the types that training and predicting compile it for."""
+    """Inspects every function of the engine, for the types that training and prediction compile it for."""
     ids = reviews(Sizes(), 8)
     for case, optimizer in itertools.product(CASES, OPTIMIZERS):
         settings = {"batch": 4, "shards": 2, "optimizer": optimizer, "learning_rate": 0.1, "seed": 1}
@@ -148,7 +148,7 @@ def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
     modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
     functions = {function for names in modules for function in names.values() if isinstance(function, Dispatcher)}
     used, seen = instructions(matrices._product._pyfunc, [(numba.int64,) * 11]), set()
-    # To look into a function is to compile it anew, and with it those it calls, which then are looked into.
+    # Inspecting a function compiles it again with the functions that it calls, which are inspected next.
     while new := {(function, types) for function in functions for types in function.signatures} - seen:
         for function, types in new:
             used |= instructions(function.py_func, [types])

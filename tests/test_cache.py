@@ -1,4 +1,4 @@
-"""Compiled code is taken from the cache only if it is complete and belongs to this code."""
+"""Compiled code is loaded from the cache only if it is complete and was compiled from this code."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ print(outputs.tobytes().hex(), hits)
 
 
 class Run(NamedTuple):
-    """Report of a process: the bits, the number of its two functions that came from the cache, and its output."""
+    """Report of a process: the bits, the number of its two functions that came from the cache, and its error lines."""
 
     bits: str
     hits: int
@@ -37,12 +37,12 @@ class Run(NamedTuple):
 
 
 def run(folder: Path, before: str = "", between: str = "", **environment: str) -> Run:
-    """Compile in a process of its own, or take what an earlier one compiled."""
+    """Run the script in a separate process, which compiles its functions or loads them from the cache."""
     return end(start(folder, before, between, **environment))
 
 
 def start(folder: Path, before: str = "", between: str = "", **environment: str) -> subprocess.Popen:
-    """Start such a process, which has its cache in the folder unless the environment names another one."""
+    """Start a process whose cache is in the folder unless the environment names another one."""
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, before, between],
         cwd=folder, env=ENVIRONMENT | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -50,7 +50,7 @@ def start(folder: Path, before: str = "", between: str = "", **environment: str)
 
 
 def end(process: subprocess.Popen) -> Run:
-    """Wait for such a process."""
+    """Wait for a process that ``start`` started."""
     printed, errors = process.communicate()
     assert process.returncode == 0, errors
     bits, hits = printed.split()
@@ -86,12 +86,12 @@ def plain(warm) -> Run:
 
 @pytest.fixture
 def library(warm, tmp_path) -> Path:
-    """A copy of it, with its cache."""
+    """A copy of the library of ``warm``, with its cache."""
     return Path(shutil.copytree(warm, tmp_path / "library"))
 
 
 def edit_a_helper(folder: Path) -> None:
-    """Change a constant of exp, which the script's function calls from another file."""
+    """Change a constant of exp, a function in another file that the script's functions call."""
     code = folder / "sentiment/engine/functions.py"
     assert "0.166665204" in code.read_text()
     code.write_text(code.read_text().replace("0.166665204", "0.17"))
@@ -159,7 +159,7 @@ def test_a_function_outside_the_engine_is_known_by_its_own_file(library):
     ],
     ids=str,
 )
-def test_another_compiler_has_a_cache_of_its_own(before, environment):
+def test_another_compiler_has_a_separate_cache(before, environment):
     code = "; from sentiment.engine import cache; print(cache.FOLDER)"
     folders = {
         subprocess.run(
@@ -170,7 +170,7 @@ def test_another_compiler_has_a_cache_of_its_own(before, environment):
     assert len(folders) == 2
 
 
-def test_for_another_processor_it_compiles_anew_to_the_same_bits(warm, plain):
+def test_for_another_processor_it_compiles_again_to_the_same_bits(warm, plain):
     assert run(warm, NUMBA_CPU_NAME="generic") == plain._replace(hits=0)
 
 
@@ -189,7 +189,7 @@ def test_code_that_was_edited_while_it_was_imported_is_neither_taken_from_the_ca
     ],
     ids=["cut short", "one bit"],
 )
-def test_a_damaged_cache_is_made_anew(plain, library, damage: Callable[[bytes], bytes]):
+def test_a_damaged_cache_is_compiled_again(plain, library, damage: Callable[[bytes], bytes]):
     for path in kept(library):
         path.write_bytes(damage(path.read_bytes()))
     kept(library)[0].write_bytes(b"")
@@ -198,7 +198,7 @@ def test_a_damaged_cache_is_made_anew(plain, library, damage: Callable[[bytes], 
 
 
 @pytest.mark.parametrize("environment", [{}, {"NUMBA_CACHE_DIR": os.devnull}], ids=str)
-def test_where_no_cache_can_be_had_it_compiles_without_and_says_so_once(plain, library, environment):
+def test_without_a_writable_cache_it_compiles_and_says_so_once(plain, library, environment):
     shutil.rmtree(library / "sentiment/engine/__pycache__")
     (library / "sentiment/engine/__pycache__").touch()
     result = run(library, HOME=os.devnull, **environment)

@@ -1,4 +1,4 @@
-"""The checks are a tool of their own: they name nothing of this project and install without it."""
+"""The checks are a separate tool: they name nothing of this project and install without it."""
 
 import ast
 import re
@@ -61,8 +61,8 @@ for path in sys.argv[1:]:
 """
 
 
-def test_they_install_alone_and_judge_a_strangers_repository(stale, tmp_path):
-    """With the packages of this environment, since the index would give others another day."""
+def test_they_install_alone_and_check_a_strangers_repository(stale, tmp_path):
+    """Uses the packages of this environment, because those of the package index change from day to day."""
     site = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(CHECKS)]
     environment = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("PIP_")}

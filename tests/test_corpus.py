@@ -50,13 +50,13 @@ def of_reviews(reviews, protocol=4):
 
 
 def of_body(body, number, protocol=2):
-    """An array whose list, once begun, goes on with ``body``."""
+    """An array whose first list is open and followed by the opcodes of ``body``."""
     empty = pickle.dumps(objects([[]] * number), protocol)
     return of_pickle(empty[: empty.index(b"]") + 1] + body, number)
 
 
 def read(file, split="train"):
-    """The reviews as lists, from however many blocks."""
+    """The reviews of all blocks, as lists."""
     lists = []
     for ranks, lengths in raw.reviews(file, split):
         assert (ranks.dtype, lengths.dtype) == (np.int32, np.int64)
@@ -92,7 +92,7 @@ def test_every_binary_protocol_is_read(protocol):
 
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_borders_between_windows_and_blocks_do_not_show(protocol):
+def test_borders_between_windows_and_blocks_change_nothing(protocol):
     assert read(of_reviews(EDGES, protocol)) == EDGES
 
 
@@ -121,7 +121,7 @@ def test_operands_that_look_like_opcodes_are_operands(rank):
     assert read(of_reviews(reviews)) == reviews
 
 
-def test_a_split_comes_in_blocks_of_whole_reviews_in_order():
+def test_a_split_is_read_in_blocks_of_whole_reviews_in_order():
     reviews = [[rank] * (rank % 5) for rank in range(1, 3 * raw.BLOCK)]
     blocks = list(raw.reviews(of_reviews(reviews), "train"))
     assert 2 <= len(blocks) <= 4
@@ -144,7 +144,7 @@ def test_memory_does_not_grow_with_the_number_of_reviews():
 
 
 class Call:
-    """Pickled as a call of ``function``, which unpickling makes."""
+    """Object whose unpickling calls ``function``."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments

@@ -1,4 +1,4 @@
-"""The packages that compute are recorded, in the versions of the lock."""
+"""The packages that compute are recorded, with the versions of the lock."""
 
 import ast
 import json
@@ -14,12 +14,12 @@ from tests.conftest import ROOT
 
 COMPUTING = ("h5py", "keras", "llvmlite", "numba", "numpy", "scikit-learn", "scipy", "tensorflow")
 HARMLESS = {"dvc", "mpi4py", "openpyxl", "psutil", "pydantic", "pyyaml", "requests", "tqdm"}
-"""Packages that read params, dvc.lock and files of texts, fetch checked bytes, pass bytes on or show progress."""
+"""Packages that read params, dvc.lock and text files, download checked bytes, pass bytes on or show progress."""
 
 
 @pytest.fixture(autouse=True)
 def lock(tmp_path, monkeypatch) -> Path:
-    """A lock of the installed versions in a folder to work in."""
+    """Path of a lock with the installed versions, in an empty working directory."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "requirements.txt"
     lines = ["keras-nlp==9.9 \\\n    --hash=sha256:00", *(f"{name}=={version(name)} \\" for name in COMPUTING)]

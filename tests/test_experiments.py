@@ -35,7 +35,7 @@ def project(finished, tmp_path_factory):
     return finished.copy(tmp_path_factory.mktemp("experiments") / "project")
 
 
-def test_the_comparison_has_every_size_and_name_and_what_the_pipeline_found_on_all_reviews(project):
+def test_the_comparison_has_every_size_and_name_and_the_metrics_of_the_pipeline_for_all_reviews(project):
     folder = project.folder
     names = [NETWORK, NAMES[-1]]
     done = run(project, "compare", "--names", ",".join(names), "--sizes", "40,300", "--seeds", "1")
@@ -68,7 +68,7 @@ def test_mistakes_are_those_counted_from_the_probabilities(project, monkeypatch)
     assert dict(rows) == {name: f"{1 - wrong[name].mean():.4f}" for name in names}
 
 
-def test_a_difference_is_as_likely_by_chance_as_coins_that_fall_so_unevenly():
+def test_the_p_value_of_a_difference_is_that_of_the_sign_test():
     """McNemar's exact test is the sign test of the reviews that one model alone has right."""
     random = np.random.default_rng(4)
     best = random.random(400) < 0.8
@@ -121,7 +121,7 @@ def test_folds_train_a_network_with_other_values(project, tmp_path):
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^\| `(.*)` \| (.*) \| (0\.\d{4}) \| (.*) \|$", done.stdout, re.M)
     assert [row[1] for row in rows] == ["as it is", *(f"`{change}`" for change in changes)]
-    assert float(rows[1][2]) < 0.7 < float(rows[2][2])  # what learns nothing is as right as a coin
+    assert float(rows[1][2]) < 0.7 < float(rows[2][2])  # a network that learns nothing is right by chance
 
 
 @NEEDS_MPI
@@ -183,7 +183,7 @@ def test_folds_keep_films_whole_or_cut_them_and_have_every_review():
 
 
 def test_what_is_held_out_is_not_trained_on(monkeypatch):
-    """Each review is a word of its own, so that the model knows none of those held out."""
+    """Each review is a different word, so the model has seen no word of a held-out review."""
     labels, reviews = (np.arange(60) % 2).astype("u1"), padding.Ragged(np.arange(4, 64), np.ones(60, int))
     monkeypatch.setattr(folds, "read_reviews", lambda *_: (reviews, labels))
     model = PARAMS.models[shown_of("ngrams", "compiled")]
@@ -192,7 +192,7 @@ def test_what_is_held_out_is_not_trained_on(monkeypatch):
     assert probabilities.tolist() == [0.5] * 20
 
 
-def test_seeds_are_summed_up_in_their_mean_median_and_noise():
+def test_runs_with_several_seeds_are_summarized_by_mean_median_and_noise():
     runs = [Run("net", "network", 50, seed, *values) for seed, values in enumerate([(3, 0.8), (9, 0.9), (4, 0.7)])]
     runs += [Run("net", "network", 20, 0, 1, 0.6), Run("words", "n-grams", 50, 0, 2, 0.5)]
     runs += [Run("words", "n-grams", 20, 0, 2, 0.5)]

@@ -49,7 +49,7 @@ def test_functions_are_as_exact_as_they_say(function, oracle, error):
 
 
 @pytest.mark.parametrize("function", [functions.exp, functions.sigmoid, functions.tanh])
-def test_functions_clip_what_is_too_large_and_pass_on_what_is_no_number(function):
+def test_functions_clip_large_numbers_and_return_nan_for_nan(function):
     x = np.resize(np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 500, -500, 0], "f4"), 16)
     results = each(function)(x)
     assert np.isnan(results[0])
@@ -77,7 +77,7 @@ def test_orthogonal_rows_are_orthonormal_even_when_square():
 
 
 def test_orthogonal_rows_are_orthonormal_though_the_drawn_ones_are_nearly_alike():
-    """Made orthogonal once, they would be so to three digits alone."""
+    """A single pass of orthogonalization would be exact to three digits only."""
 
     class Alike:
         def random(self, shape):
