@@ -1,4 +1,4 @@
-"""A model leaves the project: exported by a real run, opened by plain TensorFlow, made again by its recipe."""
+"""A model is exported by a real run, opened by plain TensorFlow, and made again by its recipe."""
 
 import hashlib
 import json
@@ -90,7 +90,7 @@ PAD = Pad(max_length=LENGTH, vocabulary=VOCABULARY)
 
 @pytest.fixture(scope="module")
 def graph() -> tuple[Served, TextModel]:
-    """A small network in a graph, and the same network as our own code asks it."""
+    """A small network as a graph, and the same network as a ``TextModel``."""
     content = archive.pack(network_of(PAD))
     model = text_model(content, INDEX, PAD)
     return served(model, content), model
@@ -146,7 +146,7 @@ def test_the_graph_makes_our_ids_of_any_mixture(graph, texts):
 
 
 def test_the_graph_reads_text_by_the_rules_that_the_model_records():
-    """With capitals, and other separators."""
+    """The model's words keep capitals, and it has other separators."""
     tokens, content = Tokens(lowercase=False, separators="?!\n-"), archive.pack(network_of(PAD))
     index = INDEX | {"Good": 16, "film.": 2}
     graph = served(text_model(content, index, PAD, tokens=tokens), content)
@@ -157,7 +157,7 @@ def test_the_graph_reads_text_by_the_rules_that_the_model_records():
 
 
 def assert_same_answers(graph: Served, model: TextModel, texts: list[str]) -> int:
-    """Compare what a graph and a model answer; the number of texts with a label."""
+    """Compare the answers of a graph and of a model; return the number of texts with a label."""
     answer, expected = graph.serve(tf.constant(texts)), model.predict(texts)
     assert [label.decode() for label in answer["label"].numpy()] == [one.label for one in expected]
     probabilities = [one.probability for one in expected]
@@ -177,7 +177,7 @@ def linear_of(weighting: str, pad: Pad, longest: int = 3) -> TextModel:
     grams, counts = ngrams.learn(reviews, longest=longest, min_df=1, max_features=1000)
     scales = Weighting.learn(weighting, counts, (np.arange(len(reviews)) % 2).astype("u1"))
     weights = random.standard_normal(len(grams) + 1).astype("f4")
-    kept = np.sort(random.permutation(len(grams))[: len(grams) * 2 // 3])  # other n-grams are not the model's
+    kept = np.sort(random.permutation(len(grams))[: len(grams) * 2 // 3])  # the others are not in the model
     scales = scales._replace(scale=scales.scale[kept])
     return TextModel(Linear(scales, grams[kept], weights[[*kept, -1]]), INDEX, about)
 
@@ -233,15 +233,15 @@ def write_model(folder: Path, content: bytes, pad: Pad = PAD, labels: list[str] 
         (folder / name).write_bytes(written)
 
 
-def test_a_graph_that_answers_otherwise_than_the_model_is_not_exported(tmp_path, monkeypatch):
+def test_a_graph_with_other_answers_than_the_model_is_not_exported(tmp_path, monkeypatch):
     write_model(tmp_path / "model", archive.pack(network_of(PAD)))
     monkeypatch.setattr(Served, "_fold", lambda self, words: words)
     with pytest.raises(SentimentError, match=r"expected the answers of the model, got others of \d+ texts: '"):
         make_graph(tmp_path / "model", tmp_path / "other")
 
 
-def test_a_graph_is_the_same_bytes_whatever_made_it_and_other_weights_are_in_other_files(tmp_path, monkeypatch):
-    """A process of its own makes it, whatever the settings of TensorFlow in the shell."""
+def test_a_graph_has_the_same_bytes_in_any_process_and_the_weights_are_in_other_files(tmp_path, monkeypatch):
+    """A separate process makes the graph, so settings of TensorFlow in the shell have no effect."""
 
     def made(network: keras.Model) -> dict[str, bytes]:
         write_model(tmp_path, archive.pack(network))
@@ -256,7 +256,7 @@ def test_a_graph_is_the_same_bytes_whatever_made_it_and_other_weights_are_in_oth
     assert {name for name in first if first[name] != other[name]} == SAVED - {GRAPH}
 
 
-def test_a_file_is_the_reruns_or_what_the_commit_recorded_of_the_model_or_different():
+def test_a_file_must_equal_the_reruns_and_a_file_of_the_model_may_be_the_recorded_one():
     here = {"a.json": b"1", "keras/__init__.py": b"", "model.json": b"{}", "model.keras": b"other", "y.bin": b"other"}
     again = {"a.json": b"1.005", "less": b"", "model.json": b"{}", "model.keras": b"made", "y.bin": b"made"}
     rows = compare_files(here, again, Settings({"*": 0.01}), is_recorded=True)
@@ -347,7 +347,7 @@ class Exporting(Project):
     """A project whose models can be exported."""
 
     def call(self, main, name: str = NAME) -> tuple[int, str, str]:
-        """The exit code of a command line in this process, and what it prints."""
+        """Exit code, output and error lines of a command line that runs in this process."""
         return call(main, self.folder, name, IMDB_SOURCE=self.environment["IMDB_SOURCE"])
 
     @property
@@ -363,7 +363,7 @@ class Exporting(Project):
 
 @pytest.fixture(scope="module")
 def project(finished, tmp_path_factory) -> Exporting:
-    """A project whose models are exported, in place of folders of another version."""
+    """A project whose models are exported and replace exported folders of an earlier version."""
     project = Exporting(finished.copy(tmp_path_factory.mktemp("exporting") / "project").folder)
     for name in FILES:
         (project.folder / "exported" / name / "saved_model").mkdir(parents=True)
@@ -400,7 +400,7 @@ def test_an_export_has_the_model_its_settings_results_card_and_recipe_and_no_mor
     assert sorted(path.name for path in (project.folder / "exported").iterdir()) == sorted(FILES)
 
 
-def test_the_hash_by_which_a_model_is_known_again_is_that_of_dvc(project):
+def test_the_hash_that_identifies_a_model_is_that_of_dvc(project):
     lock = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
     for name in FILES:
         folder = project.folder / "models" / name
@@ -410,7 +410,7 @@ def test_the_hash_by_which_a_model_is_known_again_is_that_of_dvc(project):
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_code_in_the_card_answers_as_the_model(project, tmp_path, name):
-    """TensorFlow's and Keras's in a process that finds nothing of this project, in a folder outside."""
+    """The code for TensorFlow and Keras runs in a folder outside, in a process that cannot import this project."""
     folder = shutil.copytree(project.folder / "exported" / name, tmp_path / name)
     codes = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     (package_code,) = (code for code in codes if "import sentiment" in code)
@@ -422,7 +422,7 @@ def test_the_code_in_the_card_answers_as_the_model(project, tmp_path, name):
     assert run.returncode == 0, run.stderr
     texts = ["A wonderful film.", "The worst acting I have seen."]
     model = load(project.folder / "models" / name)
-    expected = model.predict([*texts, texts[0]] if name == NAME else texts)  # with Keras, too
+    expected = model.predict([*texts, texts[0]] if name == NAME else texts)  # by Keras, too
     for line, answer in zip(run.stdout.splitlines(), expected, strict=True):
         label, probability = line.split()
         assert label == answer.label
@@ -539,7 +539,7 @@ def test_the_recipe_makes_the_same_files_and_shows_what_was_changed(project, tmp
     assert not (tmp_path / "ran").exists()
     assert "it has operations that the rerun's lacks: WriteFile\n" in output
     verdicts = dict(re.findall(r"^(\S+) +(identical|within tolerance|different)$", output, re.MULTILINE))
-    # The card and the recipe speak of the model and metrics that were.
+    # The card and the recipe describe the model and the metrics before the change.
     different = {f"{folder}:", "README.md", "metrics.json", "more", "reproduce.json", FILES[name], GRAPH}
     different |= {"keras/__init__.py"}
     same = {"word_index.json", "model.json", "layers.txt", "LICENSE"}

@@ -1,4 +1,4 @@
-"""The gate lets a fresh clone through and names what no longer fits a dvc.lock, by stage and by file or key."""
+"""The gate passes a fresh clone, and names what differs from dvc.lock, by stage and by file or key."""
 
 import hashlib
 import http.server
@@ -73,7 +73,7 @@ def copy(cloned, tmp_path) -> Path:
 
 
 def lines(report: Report) -> list[str]:
-    """Kind, stage and file or key of each finding, or of the file that can't be read."""
+    """Kind, stage and file or key of each finding; for a file that cannot be read, kind and file."""
     return sorted(
         ": ".join(filter(None, (finding.kind.word, finding.stage or finding.file, finding.what)))
         for finding in report.findings
@@ -96,7 +96,7 @@ def edit(name: str, old: str, new: str, count: int = 1) -> Change:
 
 
 def record(stage: str, kind: str, path: str, **values: object) -> Change:
-    """Change values in what dvc.lock has of a stage's file; None deletes the key, no values the whole."""
+    """Change values of a stage's file in dvc.lock; None deletes a key, and without values the file is deleted."""
 
     def change(folder: Path) -> None:
         yaml = YAML(typ="safe")
@@ -126,7 +126,7 @@ def rename_model(folder: Path) -> None:
 MODELS = ("train@m", "train@n")
 MD5 = "a" * 32
 
-STALE = {  # what happened: how, and the stage and file or key of each line
+STALE = {  # event: the change, and the stage and file or key of each line
     "a param edited": (edit("params.yaml", "seed: 1", "seed: 9"), ["train@m: params.yaml: models.m.seed"]),
     "a param edited in the lock": (edit("dvc.lock", "seed: 1", "seed: 9"), ["train@m: params.yaml: models.m.seed"]),
     "a list in params edited": (edit("params.yaml", "a, b", "b, a"), ["clean: params.yaml: clean.names"]),
@@ -150,7 +150,7 @@ STALE = {  # what happened: how, and the stage and file or key of each line
     "an output added": (edit("dvc.yaml", r"\[data.csv\]", "[data.csv, more.csv]"), ["clean: more.csv"]),
     "a hash of made data edited": (record("clean", "outs", "data.csv", md5=MD5), [f"{m}: data.csv" for m in MODELS]),
     "a hash of read data edited": (record("train@m", "deps", "data.csv", md5=MD5), ["train@m: data.csv"]),
-    "raw data moved on": (edit("raw.csv.dvc", "md5: [0-9a-f]{32}", f"md5: {MD5}"), ["clean: raw.csv"]),
+    "raw data changed": (edit("raw.csv.dvc", "md5: [0-9a-f]{32}", f"md5: {MD5}"), ["clean: raw.csv"]),
     "no lock": (remove("dvc.lock"), ["clean", *MODELS]),
     "no params file": (remove("params.yaml"), None),
 }
@@ -170,7 +170,7 @@ INCONSISTENT = {
     "a hash cut short": (record("train@m", "outs", "m.model", md5="abc"), ["train@m: m.model"]),
 }
 
-UNREADABLE = {  # what is: how, the file, and a part of the reason
+UNREADABLE = {  # state: the change, the file, and a part of the reason
     "an empty lock": (put("dvc.lock", ""), "dvc.lock", "required key not provided"),
     "a lock that is no YAML": (edit("dvc.lock", "^stages:", "stages: ["), "dvc.lock", "structure is corrupted"),
     "a lock in conflict": (
@@ -215,7 +215,7 @@ def test_comments_and_layout_of_params_are_free(copy):
 
 @pytest.mark.parametrize(("change", "expected"), STALE.values(), ids=STALE)
 @pytest.mark.parametrize("committed", [False, True], ids=["", "committed"])
-def test_a_tree_that_moved_on_is_stale(copy, change, expected, committed):
+def test_a_tree_that_changed_is_stale(copy, change, expected, committed):
     change(copy)
     if committed:
         commit(copy)
@@ -252,7 +252,7 @@ def test_one_unreadable_pipeline_hides_no_other(copy):
 
 @dataclass
 class Case:
-    """A repository that is run and committed, changed and committed, and cloned; and what is found in the clone."""
+    """A repository that is run and committed, changed and committed, and cloned; and the lines for the clone."""
 
     pipeline: str
     expected: list[str]
@@ -282,7 +282,7 @@ def bytecode(name: str) -> dict:
 
 
 def later(*changes: Change) -> Change:
-    """Changes, the first of them run."""
+    """Apply several changes in their order."""
 
     def change(folder: Path) -> None:
         for one in changes:
@@ -353,7 +353,7 @@ CASES = {
     "a .dvc folder": Case(
         "stages: {a: {cmd: cp d/x o, deps: [d], outs: [o]}}\n", [], {"d/x": "1\n", "d/y": "2\n"}, ("d",)
     ),
-    "a .dvc folder that moved on": Case(
+    "a .dvc folder that changed": Case(
         "stages: {a: {cmd: cp d/x o, deps: [d], outs: [o]}}\n",
         ["stale: a: d"],
         {"d/x": "1\n"},
@@ -538,7 +538,7 @@ CASES |= {
         after=later(put("dvc.yaml", DATASET % "x" + "stages: {a: {cmd: cp i o, deps: ['ds://d']}}"),
                     put("dvc.lock", DATASET_LOCK)),
     ),
-    "a dataset that moved on": Case(
+    "a dataset that changed": Case(
         ONE, ["stale: a: ds://d"], {"i": "1\n"},
         after=later(put("dvc.yaml", DATASET % "y" + "stages: {a: {cmd: cp i o, deps: ['ds://d']}}"),
                     put("dvc.lock", DATASET_LOCK)),
@@ -554,7 +554,7 @@ CASES |= {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_kind_of_repository_is_judged_right(name, tmp_path):
+def test_every_kind_of_repository_has_the_right_findings(name, tmp_path):
     case = CASES[name]
     links = {name: text[2:] for name, text in case.files.items() if text[:2] == "->"}
     files = {name: text for name, text in case.files.items() if name not in links}
@@ -640,8 +640,8 @@ def test_json_keeps_the_types_of_values(copy):
     }  # fmt: skip
 
 
-def test_a_lock_of_dvc_2_is_judged_by_the_hash_it_names(tmp_path):
-    """DVC 2 wrote no ``hash`` and took texts with either line end for the same."""
+def test_a_lock_of_dvc_2_is_checked_with_the_hash_of_dvc_2(tmp_path):
+    """DVC 2 wrote no ``hash``, and its hash ignored the line ends of texts."""
     folder = create(tmp_path / "made", {"i": "1\r\n", "dvc.yaml": ONE})
     repro(folder)
     lock = folder / "dvc.lock"
@@ -659,7 +659,7 @@ def test_a_consumer_recorded_by_another_hash_than_its_maker_is_unknown(tmp_path)
     assert gate_lines(folder) == ["unknown: b: o"]
 
 
-def test_a_remote_or_external_dependency_and_an_import_are_not_judged(tmp_path):
+def test_a_remote_or_external_dependency_and_an_import_are_not_checked(tmp_path):
     outside = tmp_path / "outside.csv"
     outside.write_text("1\n")
     source = create(tmp_path / "source", {"x": "1\n"}, ("x",))
@@ -684,7 +684,7 @@ def test_a_remote_or_external_dependency_and_an_import_are_not_judged(tmp_path):
     assert any("x.dvc" in note for note in gate(copy).notes)
 
 
-def test_sub_repositories_are_judged_with_the_one_around_or_alone(tmp_path):
+def test_sub_repositories_are_checked_with_the_repository_above_or_alone(tmp_path):
     repro(create(tmp_path, {"i": "1\n", "dvc.yaml": ONE}))
     for name in ("p", "q"):
         repro(create(tmp_path / name, {"i": "1\n", "dvc.yaml": ONE}, subdir=True))
@@ -697,7 +697,7 @@ def test_sub_repositories_are_judged_with_the_one_around_or_alone(tmp_path):
     assert gate_lines(copy / "q") == ["stale: a: i"]
 
 
-def test_code_in_a_submodule_is_judged_where_it_is_checked_out(tmp_path):
+def test_code_in_a_submodule_is_compared_if_it_is_checked_out(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     git(other, "init", "--quiet")
@@ -716,7 +716,7 @@ def test_code_in_a_submodule_is_judged_where_it_is_checked_out(tmp_path):
     assert gate_lines(copy) == ["stale: a: src", "stale: a: src/a.py"]
 
 
-def test_a_worktree_and_a_shallow_clone_are_judged_like_a_clone(origin, tmp_path):
+def test_a_worktree_and_a_shallow_clone_are_checked_like_a_clone(origin, tmp_path):
     git(origin, "worktree", "add", "--quiet", "--detach", str(tmp_path / "worktree"))
     shallow = clone(origin, tmp_path / "shallow", "--depth", "1")
     for folder in (tmp_path / "worktree", shallow):
@@ -880,7 +880,7 @@ def test_a_dvc_file_is_read_once(tmp_path):
 
 @pytest.fixture(scope="module")
 def pushed(tmp_path_factory) -> tuple[Path, Path]:
-    """A repository whose stage makes a file and a folder, with a tracked file, and the folder that all is pushed to."""
+    """A repository with a tracked file and a stage that makes a file and a folder, and its remote with all three."""
     base = tmp_path_factory.mktemp("pushed")
     stage = "stages: {s: {cmd: mkdir d && echo a > d/a && echo b > d/b && echo o > o, deps: [raw], outs: [d, o]}}\n"
     settings = f"[core]\n    remote = r\n['remote \"r\"']\n    url = {base}/remote\n"
@@ -897,7 +897,7 @@ def test_what_a_remote_lacks_is_a_line_each_and_nothing_is_fetched_or_written(pu
     write(folder, ".dvc/config.local", f"['remote \"r\"']\n    url = {remote}\n")
     broken = hashlib.md5(b"o\n").hexdigest()
     (remote / "files/md5" / broken[:2] / broken[2:]).chmod(0o644)
-    write(remote / "files/md5" / broken[:2], broken[2:], "broken")  # which DVC itself would remove
+    write(remote / "files/md5" / broken[:2], broken[2:], "broken")  # DVC would remove this file
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     code, output, errors = call(main, folder, "--remote")
     assert (code, errors) == (0, "")

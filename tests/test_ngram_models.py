@@ -1,4 +1,4 @@
-"""The linear models against what defines them: Keras's Adam, the optimum of what they make least, dense arithmetic."""
+"""The linear models against their definitions: Keras's Adam, the minimum of the loss, and dense arithmetic."""
 
 import io
 import itertools
@@ -58,10 +58,10 @@ def test_a_probability_is_the_sigmoid_of_the_features_times_the_weights_in_dense
 
 @pytest.mark.parametrize(("layer", "batch"), [("embedding", 1), ("dense", 10)])
 def test_adam_finds_the_weights_that_keras_finds(layer, batch):
-    """Of an ``Embedding`` of zeros times ratios, summed, in a sigmoid; most n-grams are in few batches.
+    """The Keras model: sigmoid of the sum of ratios times an ``Embedding`` of zeros; most n-grams are in few batches.
 
     Where a batch has an n-gram twice, Keras on TensorFlow adds the squares of an embedding's two gradients, which is
-    not Adam's square of their sum: there the same model is a ``Dense`` layer, of all n-grams.
+    not Adam's square of their sum. So for batches of several reviews the same model is a ``Dense`` layer.
     """
     reviews, labels = corpus(37)
     grams, counts, _ = made_up(37)
@@ -89,12 +89,12 @@ def test_adam_finds_the_weights_that_keras_finds(layer, batch):
     theirs = weights.get_weights()[0][:, 0]
     np.testing.assert_allclose(
         ours, theirs, rtol=2e-3, atol=2e-4
-    )  # a sum near 0 is rounded otherwise; Adam divides by it
+    )  # a sum near 0 is rounded differently, and Adam divides by it
     assert (bias, np.abs(theirs).max() > 0.05) == (0, True)
 
 
 @pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
-def test_the_weights_are_where_no_direction_leads_down(loss):
+def test_the_weights_are_a_minimum_of_the_loss(loss):
     """The gradient of half the squares plus c times the loss, whose definition is written here again, is about 0."""
     reviews, labels = corpus(60)
     _, counts, _ = made_up(60)
@@ -110,7 +110,7 @@ def test_the_weights_are_where_no_direction_leads_down(loss):
     assert np.abs(gradient(weights)).max() < 0.01 * np.abs(gradient(np.zeros_like(weights))).max()
 
 
-def test_interpolation_goes_from_naive_bayes_to_the_machine():
+def test_interpolation_goes_from_naive_bayes_to_the_svm():
     reviews, labels = corpus(60)
     _, counts, _ = made_up(60)
     features = Weighting.learn("naive-bayes", counts, labels).features(counts)
@@ -198,7 +198,7 @@ def test_a_training_that_does_not_converge_says_so(monkeypatch):
 
 @pytest.mark.parametrize(("max_length", "vocabulary"), [(None, None), (40, None), (None, 30), (40, 30)])
 def test_reviews_may_be_padded_or_whole_and_the_words_limited(max_length, vocabulary):
-    """The n-grams are those of the words that are left."""
+    """The n-grams are those of the remaining words."""
     lists, labels = make_corpus(30, 4)
     lengths = np.array([*map(len, lists)])
     kept = [[rank + 3 for rank in review][-(max_length or 10**6) :] for review in lists]
@@ -242,7 +242,7 @@ def test_a_damaged_model_file_is_refused_in_one_line(damage):
 
 
 class Call:
-    """Pickled as a call that makes a file."""
+    """Object whose unpickling creates a file."""
 
     def __init__(self, path):
         self.path = path
@@ -260,7 +260,7 @@ def test_a_model_file_of_pickles_is_refused_and_nothing_in_it_is_called(tmp_path
 
 
 def bits(*prefix: str, **environment: str) -> str:
-    """Digests of Adam's weights, their probabilities and the features of TF-IDF, made in a process of its own."""
+    """Digests of Adam's weights, their probabilities and the features of TF-IDF, made in a separate process."""
     command = [*prefix, sys.executable, "-m", "tests.grams"]
     run = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

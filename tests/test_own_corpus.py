@@ -1,4 +1,4 @@
-"""A file or folder of labelled texts becomes a corpus: all its rows are there, and no bad one passes unnamed."""
+"""A file or folder of labelled texts becomes a corpus with all its rows, and each bad row is named."""
 
 import copy
 import csv
@@ -42,7 +42,7 @@ def settings(reviews, **changes):
 
 
 def table(rows, header=("text", "label"), **form):
-    """CSV of any text: the writer of Python 3.10 refuses null characters, so that another one stands for them."""
+    """CSV of any text. The writer of Python 3.10 refuses null characters, so another character replaces them."""
     file = io.StringIO(newline="")
     csv.writer(file, **form).writerows([[str(cell).replace("\0", "\udfff") for cell in row] for row in [header, *rows]])
     return file.getvalue().replace("\udfff", "\0").encode()
@@ -60,7 +60,7 @@ def folders(path, rows):
 
 
 def made(folder, monkeypatch, wanted):
-    """The members of the archive, by NumPy, and the word index, that the stage makes in a folder."""
+    """Run the stage in a folder; return the arrays of its archive as lists, and its word index."""
     monkeypatch.chdir(folder)
     stage.main(wanted, "mine")
     with np.load("data/raw/mine.npz", allow_pickle=True) as saved:
@@ -69,7 +69,7 @@ def made(folder, monkeypatch, wanted):
 
 
 def written_again(arrays, index):
-    """Each split as sorted texts and labels."""
+    """Sorted texts and labels of each split."""
     words = {rank: word for word, rank in index.items()}
     return {
         split: sorted(
@@ -123,7 +123,7 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def mixed():
-    """Rows with all that a format must carry."""
+    """Rows with every character that a format must keep."""
     odd = [
         'He said "no, no; never"',
         "two\r\nlines\tand a tab",
@@ -198,7 +198,7 @@ def test_a_corpus_whose_reviews_and_labels_differ_in_number_is_refused():
 
 
 LONG = "w" * (labelled.MAX_TEXT_CHARACTERS + 1)
-BAD = {  # the line after three good rows and one of two lines, so that it is the sixth after the header
+BAD = {  # a bad line and a part of its message
     "unknown label": (b"a film,Good\n", "unknown label: 'Good', expected 'bad' or 'good'"),
     "label with a space": (b"a film,good \n", "unknown label: 'good ', expected"),
     "label without a text": (b"good\n", "number of fields: 1, expected 2"),
@@ -257,7 +257,7 @@ def test_a_bad_row_is_named_by_its_line_and_left_out_only_if_that_is_allowed(
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "after a byte order mark"])
 @pytest.mark.parametrize("letter", ["a", "\u00e9", "\u4e00", "\U00020000"], ids=["1", "2", "3", "4 bytes"])
-def test_a_review_in_a_file_of_its_own_is_whole_or_refused_however_many_bytes_its_characters_have(letter, mark):
+def test_a_file_of_one_review_is_read_whole_or_refused_however_many_bytes_its_characters_have(letter, mark):
     most = 131_072
     longest = letter * (most - 4) + " end"
     row = labelled.as_row(labelled.plain(io.BytesIO(mark + longest.encode())), "good", VALUES, TOKENS)
@@ -341,7 +341,7 @@ def test_the_keys_of_a_corpus_are_those_that_its_files_need(tmp_path, monkeypatc
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_any_line_end_parts_words():
+def test_any_line_end_separates_words():
     assert labelled.as_row("two\r\nlines\rand one", "good", VALUES, TOKENS).words == ["two", "lines", "and", "one"]
 
 
@@ -426,10 +426,10 @@ def test_memory_does_not_grow_with_the_number_of_rows(tmp_path, monkeypatch):
         return most
 
     few, many = peak(1000), peak(4000)
-    assert many < few + 3000 * 60  # the file grows by 100 bytes a review, what is held by nine, copied to compare
+    assert many < few + 3000 * 60  # a review adds 100 bytes to the file, and nine, copied once, to memory
 
 
-def test_of_too_many_different_words_the_rarest_are_dropped_and_how_many_is_said(tmp_path, monkeypatch, capsys):
+def test_of_too_many_different_words_the_rarest_are_dropped_with_a_warning(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sentiment.data.survey.MOST_WORDS", 20)
     rows = [(f"word{number} film film {'rare ' * (number == 5)}cast", LABELS[number % 2]) for number in range(100)]
     (tmp_path / "mine.csv").write_bytes(table(rows))
@@ -441,7 +441,7 @@ def test_of_too_many_different_words_the_rarest_are_dropped_and_how_many_is_said
 
 
 def take_over(params):
-    """Write a corpus and a small network of it into params.yaml."""
+    """Write a corpus and a small network for it into params.yaml."""
     with modify_yaml(params) as values:
         values["corpora"] = {"mine": settings("mine.csv", **COLUMNS, test_fraction=0.2, seed=1).model_dump()}
         for model in values["models"].values():

@@ -22,14 +22,14 @@ reviews = st.lists(st.lists(st.integers(1, 40), max_size=12), max_size=8)
 
 
 def keras_rows(reviews, max_length, vocabulary):
-    """Arrays that `load_data` and `pad_sequences` make of raw reviews, in their order."""
+    """Array that `load_data` and `pad_sequences` make from raw reviews, in the same order."""
     ids = [[1] + [rank + 3 for rank in review] for review in reviews]
     ids = [[word if word < vocabulary else 2 for word in review] for review in ids]
     return keras.utils.pad_sequences(ids, maxlen=max_length)
 
 
 def end_to_end(reviews):
-    """Ranks and lengths."""
+    """Concatenated ranks and the lengths of reviews."""
     lengths = np.array([len(review) for review in reviews], np.int64)
     return np.array([rank for review in reviews for rank in review], np.int32), lengths
 
@@ -52,7 +52,7 @@ def test_a_row_depends_on_its_review_alone(reviews, max_length, vocabulary):
 
 
 @pytest.mark.parametrize(("length", "start_at"), [(0, 4), (3, 1), (4, 0), (5, None), (6, None)])
-def test_the_start_id_stands_before_the_first_word_where_there_is_room(length, start_at):
+def test_the_start_id_comes_before_the_first_word_if_the_row_is_long_enough(length, start_at):
     row = pad([[7] * length], max_length=5, vocabulary=50)[0]
     assert np.flatnonzero(row == padding.START).tolist() == ([] if start_at is None else [start_at])
 
@@ -73,7 +73,7 @@ def test_ids_take_the_smallest_type_that_fits(vocabulary, dtype):
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_the_words_that_are_drawn_become_unknown_and_no_special_id(share):
-    ids = np.random.default_rng(3).integers(0, 6, (31, 17)).astype("u1")  # half of them special
+    ids = np.random.default_rng(3).integers(0, 6, (31, 17)).astype("u1")  # half of them special ids
     dropped = ids.copy()
     padding.drop_words(dropped, share, [8, 4, 2])
     drawn = np.random.default_rng([8, 4, 2]).random((31, 17), "f4") < share
@@ -82,7 +82,7 @@ def test_the_words_that_are_drawn_become_unknown_and_no_special_id(share):
 
 @pytest.fixture
 def corpus(tmp_path, monkeypatch):
-    """Reviews of two splits of other sizes, in a folder to work in, read a few at a time, and what Keras loads."""
+    """Raw reviews of two splits of different sizes, read a few at a time, and the arrays that Keras loads."""
     random, splits = np.random.default_rng(2), {}
     for split, count in (("train", 23), ("test", 14)):
         lengths, labels = random.integers(1, 12, count), random.integers(0, 2, count)
@@ -111,7 +111,7 @@ def settings(max_length, vocabulary, **train):
 
 @pytest.mark.parametrize("max_length", [7, None])
 def test_the_stage_pads_and_shuffles_both_splits_as_keras_does(corpus, max_length):
-    """Whole reviews lie end to end."""
+    """Whole reviews are concatenated."""
     _, loaded = corpus
     stage.main(settings(max_length, 30), "m")
     for split, (x, y) in zip(("train", "test"), loaded, strict=True):
@@ -145,7 +145,7 @@ def test_without_a_vocabulary_every_word_keeps_its_id(corpus):
     ids=lambda how: how.get("loss", "adam"),
 )
 def test_an_n_gram_model_is_trained_on_the_training_split_and_scored_on_the_test_split(corpus, how):
-    """In the order of the raw file, whose shuffled rows `pad` wrote; the probabilities are in the order of Keras."""
+    """The model is trained in the order of the raw file; the probabilities have the order of Keras."""
     splits, (_, (_, labels)) = corpus
     git(Path(), "init", "--quiet")
     git(Path(), "commit", "--quiet", "--allow-empty", "--message", "Start")

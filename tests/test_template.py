@@ -35,7 +35,7 @@ def write_reviews(path):
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    """A copy of what Git tracks here, after the steps; and what its last command printed."""
+    """A copy of the tracked files after the steps of the page, and the output of the last command."""
     folder = tmp_path_factory.mktemp("template") / "project"
     for name in subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).strip("\0").split("\0"):
         if (ROOT / name).is_file():
@@ -76,7 +76,7 @@ def test_the_pipeline_runs_without_imdb_and_the_gate_prints_what_the_page_says(t
     assert not subprocess.check_output(["git", "status", "--porcelain"], cwd=folder)
 
 
-def test_what_stays_imports_nothing_that_was_deleted(template):
+def test_the_remaining_code_imports_nothing_that_was_deleted(template):
     folder, _ = template
     assert {"demo", "tests", "experiments", "benchmarks", "faults", "docs"} == DELETED
     assert not [name for name in DELETED if (folder / name).exists()]
