@@ -63,7 +63,7 @@ class Project:
         return self.run(sys.executable, "-m", module, *arguments, code=code, PYTHONPATH=str(ROOT), **environment)
 
     def repro(self, *targets: str) -> list[str]:
-        """The stages that `dvc repro` runs; those it finds unchanged or in the run cache are not among them."""
+        """Names of the stages that `dvc repro` runs, without unchanged stages and those from the run cache."""
         return re.findall(r"Running stage '(.*)'", self.run("dvc", "repro", *targets).stdout)
 
     def commit(self) -> str:

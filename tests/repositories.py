@@ -62,7 +62,7 @@ def as_command() -> Iterator[None]:
 
 
 def call(main: Callable, folder: Path, *arguments: str, **environment: str | None) -> tuple[int, str, str]:
-    """Run a check's command line in a folder, in this process: its exit code and what it prints."""
+    """Run a check's command line in a folder, in this process; return its exit code, output and errors."""
     output = io.StringIO()
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as file,  # DVC's processes write to it, too

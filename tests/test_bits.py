@@ -158,7 +158,7 @@ def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
     assert {function for function, _ in seen} == functions
 
 
-def test_an_instruction_outside_the_list_would_be_seen():
+def test_an_instruction_outside_the_list_is_noticed():
     def library(x):
         x[0] = np.exp(x[0])
 
@@ -246,7 +246,7 @@ def test_each_function_that_sums_says_that_its_order_is_part_of_the_contract():
         ("for x in xs:\n    base += 1", False),
     ],
 )
-def test_a_sum_without_the_sentence_would_be_seen(body, expected):
+def test_sums_are_recognized_in_each_form(body, expected):
     indented = body.replace("\n", "\n    ")
     assert sums(ast.parse(f"def f():\n    {indented}").body[0]) == expected
 

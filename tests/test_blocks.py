@@ -136,7 +136,7 @@ def test_the_bits_of_a_prediction_depend_on_no_other_review(case):
 
 @every_case
 @pytest.mark.parametrize("sizes", [Sizes(), EDGES[2], EDGES[8]], ids=str)
-def test_reviews_that_are_alike_have_the_bits_of_each_alone(case, sizes):
+def test_similar_reviews_have_the_bits_of_each_alone(case, sizes):
     """Some reviews are equal, and in some one word is unknown. Equal parts of neighbours are computed once."""
     plain_layers, ids = plain(case, sizes), np.repeat(reviews(sizes, 6), 12, axis=0)
     for at, row in enumerate(ids):
@@ -264,7 +264,7 @@ def test_the_padding_of_the_weights_stays_zero(case):
 
 
 @every_case
-def test_no_step_asks_for_memory(case):
+def test_no_step_allocates_memory(case):
     """Except views and a few numbers per review: a single array of a step's rows is larger than the limit."""
     sizes = Sizes(max_length=200, units=40)
     trainer = CompiledTrainer(plain(case, sizes), batch=30, shards=3, **SETTINGS)
@@ -279,7 +279,7 @@ def test_no_step_asks_for_memory(case):
 
 
 @every_case
-def test_a_model_has_the_parameters_of_keras_and_first_weights_drawn_as_there(case):
+def test_a_model_has_the_parameters_of_keras_and_first_weights_of_the_same_spread(case):
     sizes = Sizes(vocabulary=2000, embedding=32, filters=48, units=64, dense=60)
     keras.utils.set_random_seed(1)
     model = cases.build(case, sizes)

@@ -80,7 +80,7 @@ def warm(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(warm) -> Run:
-    """Result of the function that was loaded from that cache."""
+    """Report of a process that loads all from the cache of ``warm``."""
     return run(warm)
 
 
@@ -135,7 +135,7 @@ def test_stale_code_never_runs(plain, library, tmp_path):
     assert run(library).hits == 2
 
 
-def test_a_function_outside_the_engine_is_known_by_its_own_file(library):
+def test_a_changed_file_outside_the_engine_compiles_its_function_again(library):
     code, outputs = library / "sentiment/other.py", []
     ask = "import numpy as np; from sentiment.other import f; print(f(np.float32(2)), sum(f.stats.cache_hits.values()))"
     for factor in (3, 3, 5):
@@ -174,7 +174,7 @@ def test_for_another_processor_it_compiles_again_to_the_same_bits(warm, plain):
     assert run(warm, NUMBA_CPU_NAME="generic") == plain._replace(hits=0)
 
 
-def test_code_that_was_edited_while_it_was_imported_is_neither_taken_from_the_cache_nor_kept(library):
+def test_code_that_was_edited_while_it_was_imported_is_neither_loaded_from_the_cache_nor_saved(library):
     before = kept(library)
     touch = "open('sentiment/engine/functions.py', 'a').write('#')"
     assert run(library, between=touch)[1:] == (1, ())  # the product was compiled before
@@ -207,5 +207,5 @@ def test_without_a_writable_cache_it_compiles_and_says_so_once(plain, library, e
     assert result.errors[0].startswith("compiled code is not kept, and compiled again by each process: ")
 
 
-def test_numba_compiles_even_where_a_user_has_turned_it_off(warm, plain):
+def test_numba_compiles_even_if_a_user_has_disabled_it(warm, plain):
     assert run(warm, NUMBA_DISABLE_JIT="1").bits == plain.bits

@@ -44,7 +44,7 @@ SETTINGS = {
 }
 
 
-def test_a_checkpoint_is_loaded_under_its_own_fingerprint_alone_until_it_is_removed(tmp_path):
+def test_a_checkpoint_is_loaded_only_with_its_fingerprint_and_until_it_is_removed(tmp_path):
     path = tmp_path / "new/m.npz"
     checkpoint = Checkpoint(path, "a")
     assert checkpoint.load() == (None, [])
@@ -153,7 +153,7 @@ def project(tmp_path, monkeypatch) -> Project:
 
 
 def release(package: str, monkeypatch) -> None:
-    """Install another version of a package."""
+    """Make ``train`` see another version of a package."""
     monkeypatch.setattr(train, "version", lambda name: version(name) + (".1" if name == package else ""))
 
 

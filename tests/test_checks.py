@@ -96,7 +96,7 @@ def test_the_hook_for_pre_commit_runs_them(stale):
     assert run.stdout.startswith("stale: a: i: ")
 
 
-def test_a_version_is_the_same_wherever_it_stands():
+def test_the_version_is_the_same_in_all_files():
     version = tomlkit.parse((CHECKS / "pyproject.toml").read_text())["project"]["version"]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

@@ -213,7 +213,7 @@ def test_a_call_across_a_border_is_refused_by_name(far, shift):
 @pytest.mark.parametrize(
     "spelling", ["c{}\n{}\n", "\x8c{2}{0}\x8c{3}{1}\x93", "\x8c{2}{0}\x94\x8c{3}{1}\x940h\x00h\x01\x93"]
 )
-def test_a_preamble_may_only_ask_for_what_makes_an_array(name, spelling):
+def test_a_preamble_may_only_name_functions_that_make_an_array(name, spelling):
     module, _, function = name.rpartition(".")
     call = spelling.format(module, function, chr(len(module)), chr(len(function))).encode("latin1")
     with pytest.raises(InputError, match=f"asks for {name}, and was not executed"):

@@ -193,7 +193,7 @@ def keys_of(section) -> set[str]:
 
 
 def documented(page: str, heading: str) -> set[str]:
-    """The keys in the first column of the tables under a heading that begins so."""
+    """The keys in the first column of the tables under a heading that begins with ``heading``."""
     text = (DOCS / page).read_text(encoding="utf-8")
     (part,) = re.findall(rf"^## {re.escape(heading)}.*?\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
     return {
@@ -251,7 +251,7 @@ PYDANTIC = "error: params.yaml: models.small.train.epochs = 'banana': Input shou
 
 
 def runs(message: str, words: int = 3) -> list[str]:
-    """All runs of so many words of a message."""
+    """All sequences of ``words`` consecutive words of a message."""
     split = message.split()
     return [" ".join(split[at : at + words]) for at in range(len(split) - words + 1)]
 

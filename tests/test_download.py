@@ -204,7 +204,7 @@ def test_a_failure_that_may_pass_is_tried_again_after_longer_and_longer_waits(se
     assert raw() == CONTENT
 
 
-def test_a_server_that_does_not_prove_who_it_is_is_asked_once(server, waits):
+def test_a_server_without_a_valid_certificate_is_asked_once(server, waits):
     with pytest.raises(InputError, match="SSL"):
         run(server.url("/a").replace("http:", "https:"), retries=2)
     assert waits == []
@@ -218,7 +218,7 @@ def test_no_wait_is_longer_than_ten_seconds(server, waits):
 
 
 @pytest.mark.parametrize(("failure", "named"), [(500, "500 Server Error"), ("cut", "IncompleteRead")])
-def test_tries_end(server, waits, failure, named):
+def test_the_number_of_tries_is_limited(server, waits, failure, named):
     server.scripts = {"/a": [failure]}
     with pytest.raises(InputError, match=named):
         run(server.url("/a"), retries=1)
@@ -415,7 +415,7 @@ def test_a_keras_cache_of_other_bytes_is_passed_over_with_a_warning_and_stays_as
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG], ids=errno.errorcode.get)
 @pytest.mark.parametrize("full_at", ["named source", "Keras cache", "address"])
-def test_a_disk_that_takes_no_more_is_no_fault_of_the_source_and_no_other_is_asked(
+def test_a_full_disk_is_no_fault_of_the_source_and_no_other_source_is_tried(
     monkeypatch, tmp_path, server, capsys, full_at, code
 ):
     def full(*arguments):

@@ -61,7 +61,7 @@ def test_a_version_for_each_python_is_refused(lock):
         environment.main()
 
 
-def test_all_packages_that_the_code_of_the_stages_imports_are_recorded_but_those_that_cannot_change_a_result():
+def test_all_packages_that_the_stages_import_are_recorded_except_those_that_cannot_change_a_result():
     distributions, imported = packages_distributions(), set()
     for file in [*ROOT.glob("sentiment/**/*.py"), *ROOT.glob("stages/**/*.py")]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

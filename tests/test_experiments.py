@@ -69,7 +69,7 @@ def test_mistakes_are_those_counted_from_the_probabilities(project, monkeypatch)
 
 
 def test_the_p_value_of_a_difference_is_that_of_the_sign_test():
-    """McNemar's exact test is the sign test of the reviews that one model alone has right."""
+    """McNemar's exact test is the sign test of the reviews that only one of two models has right."""
     random = np.random.default_rng(4)
     best = random.random(400) < 0.8
     other = best ^ (random.random(400) < 0.1)
@@ -86,7 +86,7 @@ def test_the_p_value_of_a_difference_is_that_of_the_sign_test():
     assert cells["same"][1:] == ["0", "0", "+0.0000", "0.0000", "1"]
 
 
-def test_names_in_the_picture_do_not_overlap_and_stand_at_their_points_where_there_is_room():
+def test_names_in_the_picture_do_not_overlap_and_are_at_their_points_if_possible():
     seconds, accuracy = [3, 3, 3, 3, 90, 12], [0.89, 0.8899, 0.88, 0.8895, 0.889, 0.82]
     points = [
         Point(f"n{at}", "network", 9, *values, 0.0) for at, values in enumerate(zip(seconds, accuracy, strict=True))
@@ -100,7 +100,7 @@ def test_names_in_the_picture_do_not_overlap_and_stand_at_their_points_where_the
     }  # fmt: skip
 
 
-def test_folds_score_an_n_gram_model_and_each_value_near_its_own(project, tmp_path):
+def test_folds_score_an_n_gram_model_and_models_with_nearby_values(project, tmp_path):
     films = tmp_path / "films.txt"
     films.write_text("".join(f"{number // 3}\n" for number in range(300)))
     done = run(project, "folds", NAMES[1], "--films", str(films), "--folds", "3", "--held", "2")
@@ -209,7 +209,7 @@ def test_runs_with_several_seeds_are_summarized_by_mean_median_and_noise():
     assert drawn == ["low", "accuracy", "label", "low", "accuracy"]
 
 
-def test_a_draw_has_as_many_of_either_label_and_another_seed_draws_others():
+def test_a_sample_has_equally_many_reviews_of_each_label_and_depends_on_the_seed():
     labels = (np.arange(90) < 30).astype("u1")
     drawn = draw(labels, 21, seed=1)
     assert (len(set(drawn)), labels[drawn].sum()) == (21, 11)

@@ -23,7 +23,7 @@ def test_nan_and_infinity_are_refused_in_json(tmp_path, value):
     assert [*tmp_path.iterdir()] == []
 
 
-def test_a_table_has_a_line_for_each_row_and_its_columns_one_length(tmp_path):
+def test_a_table_has_a_line_for_each_row_and_columns_of_different_lengths_are_refused(tmp_path):
     files.write_csv(tmp_path / "t.csv", {"x": np.array([1, 2]), "y": np.array(["a", "b"])})
     assert (tmp_path / "t.csv").read_bytes() == b"x,y\n1,a\n2,b\n"
     with pytest.raises(ValueError, match="argument 2 is longer"):

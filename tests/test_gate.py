@@ -203,11 +203,11 @@ def test_a_fresh_clone_passes_without_the_project_and_nothing_is_written(copy):
     assert git(copy, "status", "--porcelain", "--ignored") == ""
 
 
-def test_so_does_the_tree_with_its_data(origin):
+def test_the_tree_with_its_data_passes(origin):
     assert gate_lines(origin) == []
 
 
-def test_comments_and_layout_of_params_are_free(copy):
+def test_comments_and_layout_of_params_do_not_matter(copy):
     edit("params.yaml", r"\A", "# more\n")(copy)
     edit("params.yaml", "rate: 0.5", "rate:  5e-1", 0)(copy)
     assert gate_lines(copy) == []
@@ -764,7 +764,7 @@ def test_gits_own_reason_is_shown(copy):
     assert len(errors.splitlines()) == 1
 
 
-def test_a_reader_that_goes_away_a_crash_and_a_wrong_command_line_are_no_verdict(copy, monkeypatch):
+def test_a_closed_pipe_a_crash_and_a_wrong_command_line_give_no_verdict(copy, monkeypatch):
     rename_model(copy)
     pipe = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE)
     pipe.wait()
@@ -792,7 +792,7 @@ def test_a_line_shows_both_sides_and_the_worst_finding_is_the_exit_code(copy, ca
     assert last == "3 stages: 1 stale, 1 inconsistent"
 
 
-def test_the_unknown_counts_when_strict_and_nothing_does_when_only_warned(tmp_path, capsys):
+def test_unknown_fails_with_strict_and_nothing_fails_with_warn(tmp_path, capsys):
     files = {"i": "1\n", ".gitignore": "/o\n", "dvc.yaml": ONE.replace("[o]", "[{o: {cache: false}}]")}
     folder = create(tmp_path / "made", files)
     repro(folder)
@@ -823,7 +823,7 @@ def test_every_form_has_the_findings_and_nothing_in_them_becomes_markup(copy):
     assert "seed: recorded 1, found <b>|*,:%" in as_text(report)
 
 
-def test_the_worst_kind_is_the_code_and_only_what_is_unknown_is_strictly_stale():
+def test_the_worst_kind_decides_the_exit_code_and_strict_makes_unknown_stale():
     findings = {kind: Finding(kind, "dvc.yaml", "a", "o", "") for kind in Kind}
     for strict, code in ((False, 0), (True, 1)):
         assert Report(findings=[findings[Kind.UNKNOWN]]).code(strict) == code

@@ -97,7 +97,7 @@ def test_a_folder_that_looks_like_a_bare_repository_runs_no_program(copy, progra
     assert not ran(program)
 
 
-SETTINGS = {  # of Git, each with the arguments of a command that runs its program
+SETTINGS = {  # settings of Git, each with a command that runs the program
     "core.fsmonitor": ("status",),
     "filter.x.clean": ("diff", "HEAD"),
     "filter.x.process": ("diff", "HEAD"),
@@ -118,9 +118,7 @@ def test_no_setting_of_the_repository_runs_a_program(copy, program, setting, els
     )
     signer.chmod(0o755)
     plain_git(copy, "add", "--all")
-    amend = (
-        ["--amend"] if setting == "gpg.program" else []
-    )  # the commit that recorded the lock is the one that is shown
+    amend = ["--amend"] if setting == "gpg.program" else []  # `git log` shows the commit that recorded the lock
     plain_git(copy, "-c", f"gpg.program={signer}", "commit", "--quiet", "--gpg-sign", "--message", "x", *amend)
     plain_git(copy, "config", setting, str(program))
     plain_git(copy, "config", "log.showSignature", "true")

@@ -93,7 +93,7 @@ def test_the_n_grams_of_the_most_reviews_are_kept_and_of_equal_ones_those_with_t
         assert grams.tolist() == kept
         assert counts.shape == (3, len(kept))
     assert ngrams.learn(reviews, longest=1, min_df=2, max_features=9)[0].tolist() == [3, 4]
-    many = Ragged(np.arange(500, 3, -1), np.array([497]))  # a sort that is not stable keeps the order of a few alone
+    many = Ragged(np.arange(500, 3, -1), np.array([497]))  # an unstable sort keeps the order only of a few
     assert ngrams.learn(many, longest=1, min_df=1, max_features=300)[0].tolist() == [*range(4, 304)]
 
 

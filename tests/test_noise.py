@@ -73,7 +73,7 @@ def test_each_seed_is_trained_and_only_the_file_of_the_model_is_written(measured
 
 
 @pytest.mark.skipif(not find_spec("mpi4py"), reason="needs mpi4py: `make mpi`")
-def test_runs_on_two_processes_after_one_that_failed_and_some_from_elsewhere_give_the_table_of_one(project, measured):
+def test_runs_on_two_processes_after_a_failed_run_and_with_runs_from_elsewhere_give_the_same_table(project, measured):
     two, launched = ("--seeds", "2"), on(2)
     elsewhere = project.tool("benchmarks.noise", GRAMS, *two, "--first", "2", **launched)
     kept = project.folder / ".checkpoints/noise" / git(project.folder, "rev-parse", "HEAD")[:12] / GRAMS

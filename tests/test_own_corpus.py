@@ -351,7 +351,7 @@ def test_a_whole_number_is_a_label_by_its_digits():
 
 
 @pytest.mark.parametrize(("fraction", "seed"), [(0.25, 0), (0.25, 1), (0.5, 2**31 - 1)])
-def test_the_test_split_is_the_asked_share_of_each_label_whatever_the_order_and_the_copies(fraction, seed):
+def test_the_test_split_has_the_requested_share_of_each_label_whatever_the_order_and_the_copies(fraction, seed):
     rows = [Row([f"word{number}", "again"], int(number % 5 == 0)) for number in range(1000)]
     cuts = labelled.draw(rows, 2, fraction, seed)
     test = {row.words[0] for row in rows if labelled.is_test(row, cuts, seed)}
@@ -395,7 +395,7 @@ def test_the_test_split_does_not_depend_on_the_tokens():
     assert {labelled.is_test(row, labelled.draw(only, 2, 0.5, 1), 1) for row in only} == {True, False}
 
 
-def test_texts_on_both_sides_are_counted_and_none_is_drawn(tmp_path, monkeypatch, capsys):
+def test_texts_in_both_splits_are_counted_and_drawn_splits_share_none(tmp_path, monkeypatch, capsys):
     rows = reviews_of(40)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/train.csv").write_bytes(table(rows))

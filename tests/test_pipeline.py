@@ -111,7 +111,7 @@ def parts(kind: str) -> set[str]:
 
 
 def dependencies(stage) -> tuple[dict[str, set[str]], set[str]]:
-    """The code that a stage depends on, by the path in dvc.yaml, the files there; and its other dependencies."""
+    """Files of the code that a stage depends on, by path in dvc.yaml; and the paths of its other dependencies."""
     code, data = {}, set()
     for path in (dep.def_path for dep in stage.deps):
         if path.endswith(".py"):
@@ -124,7 +124,7 @@ def dependencies(stage) -> tuple[dict[str, set[str]], set[str]]:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_the_code_a_stage_depends_on_is_the_code_it_imports_but_for_what_cannot_change_a_value(name):
+def test_the_code_a_stage_depends_on_is_the_code_it_imports_except_what_cannot_change_a_value(name):
     """A stage also has paths that only models of another kind import, because `foreach` has one list for all."""
     module = re.search(r"python -E -m (\S+)", STAGES[name].cmd)[1]
     free = FREE.get(module, WITHOUT_EFFECT)
@@ -287,7 +287,7 @@ def test_a_run_elsewhere_gives_the_same_bytes_and_a_second_run_does_nothing(fini
     assert other.files() == theirs
 
 
-def test_a_changed_param_reruns_its_readers_alone_shows_in_the_diff_and_changed_back_trains_nothing(finished, tmp_path):
+def test_a_changed_param_reruns_only_its_readers_is_in_the_diff_and_changed_back_trains_nothing(finished, tmp_path):
     project = finished.copy(tmp_path / "changed")
     before = project.files()
     shutil.rmtree(project.folder / "models" / FIRST)
@@ -348,7 +348,7 @@ def test_a_mistyped_param_costs_nothing(finished, tmp_path):
 
 
 def start_training(project, *command: str, name: str = FIRST) -> subprocess.Popen:
-    """Start the training of a model, and return when its first epoch has been kept."""
+    """Start the training of a model, and return when its first epoch is saved."""
     process = subprocess.Popen(
         command or [sys.executable, "-m", "stages.train", name],
         cwd=project.folder, env=project.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -382,7 +382,7 @@ def test_dependencies_edited_while_their_stage_runs_end_it_in_one_line_and_are_n
     assert f"train@{FIRST}" in project.run("dvc", "status").stdout
 
 
-def test_another_layer_is_a_line_of_code_that_the_compiled_trainer_refuses_by_name(finished, tmp_path):
+def test_a_layer_that_the_compiled_trainer_lacks_is_refused_by_name(finished, tmp_path):
     project = finished.copy(tmp_path / "gru")
     project.take_a_gru()
     refused = project.stage("train", FIRST, code=1)
@@ -512,7 +512,7 @@ from stages.common.files import replacing
 
 def main():
     lock, pool = Lock(), ThreadPoolExecutor(1)
-    lock.acquire()  # for ever
+    lock.acquire()  # never released
     pool.submit(lock.acquire)
     with replacing(Path("out/file")) as path:
         path.write_text("half")
@@ -766,7 +766,7 @@ TEXTS = ["It cost $100 $(shell echo x)", "100%, $$ and ${HOME}", "'quoted' \"twi
 @pytest.mark.skipif(not shutil.which("make") or sys.platform == "win32", reason="needs make and a shell")
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("variable", ["of make", "of the shell"])
-def test_make_predict_passes_a_text_on_as_it_is(tmp_path, variable, text):
+def test_make_predict_passes_a_text_on_unchanged(tmp_path, variable, text):
     """The Python here prints its arguments."""
     python = tmp_path / ".venv/bin/python"
     python.parent.mkdir(parents=True)

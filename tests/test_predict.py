@@ -286,7 +286,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_does_not_belong_together_is_refused_in_one_line_with_the_remedy(copy, fault):
+def test_files_that_do_not_belong_together_are_refused_in_one_line_with_the_remedy(copy, fault):
     damage, message = FAULTS[fault]
     damage(copy / "models")
     with inside(copy), pytest.raises(InputError, match=message) as caught:
@@ -349,7 +349,7 @@ def test_it_answers_while_the_input_is_open_and_a_closed_pipe_or_an_interrupt_en
     project,
 ):
     assert sys.platform != "win32"
-    ignored = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for what it runs in the background
+    ignored = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for background jobs
     processes = [start(project, "--json") for _ in range(2)]
     signal.signal(signal.SIGINT, ignored)
     for process, end in zip(processes, (signal.SIGPIPE, signal.SIGINT), strict=True):

@@ -836,7 +836,7 @@ def test_values_that_are_not_finite_are_left_out_of_a_plot_and_counted(copy):
     assert ["small", "good", "—", "true", "—", "new"] in table
 
 
-def test_models_share_one_chart_of_what_all_have_unless_a_param_keeps_them_apart(copy):
+def test_models_share_a_chart_of_each_common_plot_unless_a_param_separates_them(copy):
     plots = [
         {f"plots/{name}/roc.csv": {"x": "false", "y": "true", "title": f"ROC, {name}"}} for name in ("small", "full")
     ]

@@ -87,7 +87,7 @@ def test_each_review_is_in_one_shard_the_longest_first_and_shards_have_nearly_eq
 
 
 def test_reviews_that_start_together_keep_their_order():
-    """They are many, because an unstable sort may keep the order of a few, and differs between processors."""
+    """There are many, because an unstable sort may keep the order of a few, and differs between processors."""
     starts = np.arange(300, dtype="i4") // 7 % 2
     order = deal(np.ones((300, 5), "u1"), starts, 7, 3).order
     expected = np.lexsort((np.arange(300), starts))

@@ -95,7 +95,7 @@ def clean(folder: Path, chain: str) -> None:
 
 @pytest.fixture(scope="module")
 def project(finished, tmp_path_factory):
-    """For each chain a project that has run, the plain environment and the bytes that the chain has written there."""
+    """For each chain a project that has run, the plain environment and the bytes that the chain wrote."""
     folder = tmp_path_factory.mktemp("surroundings")
     for chain in ("compiled", "n-grams"):
         finished.copy(folder / chain)
@@ -121,7 +121,7 @@ def user(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize(("settings", "chains", "terminal", "umask"), SURROUNDINGS.values(), ids=SURROUNDINGS.keys())
-def test_surroundings_leave_every_byte_alone(project, user, settings, chains, terminal, umask):
+def test_surroundings_change_no_byte(project, user, settings, chains, terminal, umask):
     folder, plain, made = project
     environment = dict(plain)
     for name, value in settings.items():

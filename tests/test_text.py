@@ -23,7 +23,7 @@ def test_words_are_split_as_keras_splits_them(written):
     assert text.encode(written, index, 10**6) == [1, *(index[word] + 3 for word in words)]
 
 
-def test_case_is_folded_in_ascii_alone():
+def test_case_is_folded_only_in_ascii():
     assert text.encode("FILM Éa", INDEX, 100) == [1, 5]
 
 

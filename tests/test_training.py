@@ -115,7 +115,7 @@ def test_of_three_labels_each_telling_word_is_learned_and_training_resumed_ends_
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():
-    ids, labels = labelled(33)  # 33 = 3 batches of 10 and one of 3
+    ids, labels = labelled(33)  # 3 batches of 10 and one of 3
     runs = [fit(ids, labels, seed=seed)[-1].state["weights"].tobytes() for seed in (4, 4, 5)]
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]

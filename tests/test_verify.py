@@ -205,7 +205,7 @@ def test_numbers_within_their_tolerance_are_tolerated_and_shown_with_the_largest
     assert "loss.csv: line 3, loss: recorded 0.5, found 0.505, off by 0.005 (tolerance 0.01)" in output
 
 
-def test_each_output_has_a_verdict_of_its_own(copy):
+def test_each_output_has_a_separate_verdict(copy):
     write(copy, "checks.yaml", 'tolerance: {loss: 0.01, "at.*": "1%"}\nfree: ["*.bin"]\n')
     code, output, errors = verify(copy, "--json", "--against", "shifted")
     assert code == 1, errors
@@ -266,7 +266,7 @@ def test_what_a_stage_promises_by_its_params_is_shown_with_its_verdict(copy):
     assert "error: checks.yaml: promise.by.fast:" in errors
 
 
-def test_bytes_that_are_not_free_are_compared_where_the_recorded_ones_are_at_hand(copy):
+def test_bytes_that_are_not_free_are_compared_if_the_recorded_file_is_there(copy):
     write(copy, "checks.yaml", 'tolerance: {"*": 1}\n')
     code, output, errors = verify(copy, "--against", "shifted")
     assert code == 2, errors
@@ -417,7 +417,7 @@ stages:
     )
 
 
-def test_inputs_are_those_that_no_stage_makes_and_files_are_all_there_or_none(tmp_path):
+def test_inputs_are_files_that_no_stage_makes_and_a_folder_is_compared_only_if_complete(tmp_path):
     """The outputs: a folder that DVC keeps, one that Git keeps in part, and a file made from the first."""
     code = """\
 import os
@@ -578,7 +578,7 @@ def test_no_file_of_the_users_cache_or_remote_is_removed_or_protected(copy, tmp_
     assert {file: (file.read_bytes(), file.stat().st_mode) for file in files if file.exists()} == before
 
 
-def test_the_users_cache_from_which_data_came_is_out_of_reach_when_stages_run(copy):
+def test_stages_cannot_reach_the_users_cache_from_which_data_came(copy):
     with inside(copy), checkout() as scratch:
         config, temporary = scratch.folder / ".dvc/config.local", Path(scratch.environment["TMPDIR"])
         before = config.read_text()
