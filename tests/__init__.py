@@ -1,1 +1,1 @@
-"""Claims about the code, each a test."""
+"""Tests. The name of each test is a claim about the code."""

@@ -1,4 +1,4 @@
-"""Train a few batches of each of some networks, predict a few reviews, and print what the bits were.
+"""Train some networks on a few batches, predict a few reviews, and print digests of the bits.
 
 `python -m tests.bits FILE` reads a JSON object of names and ``Run``s. For each it prints a line for the first weights,
 one per update, one for the predictions and one for the estimated effects of words; other processes, on any processor,
@@ -27,7 +27,7 @@ class Run(NamedTuple):
     shards: int
     optimizer: str = "adam"
     predictions: int = 40  # more than are predicted together
-    tuning: dict | None = None  # other settings of the trainer; with any, an epoch follows the updates
+    tuning: dict | None = None  # other settings of the trainer; if there are any, an epoch follows the updates
 
 
 TUNING = {"word_dropout": 0.3, "decay": 9, "beta_2": 0.95}
@@ -56,7 +56,7 @@ def main(name: str, run: Run) -> None:
 
 
 def say(*words: object) -> None:
-    """Print a line, once, provided that all processes would."""
+    """Print a line once, after checking that all processes have the same line."""
     line = " ".join(map(str, words))
     shards.agree(line, "bits")
     if shards.processes().rank == 0:

@@ -19,13 +19,14 @@ from stages.params import parse
 
 ROOT = Path(__file__).parents[1]
 
-# The shell in which the tests run must not change their result: neither its settings of DVC, Git, Python, pip and uv,
-# except where packages come from, nor a SIGINT that it ignores in background jobs. A test of such a setting sets it.
+# The shell in which the tests run must not change their result. Its settings of DVC, Git, Python, pip and uv are
+# removed, except the addresses of packages, and SIGINT is handled even if the shell ignores it for background jobs.
+# A test of such a setting sets it.
 for _name in [*os.environ]:
     if re.match(r"(DVC_|GIT_|PYTHON|(PIP|UV)_(?!.*(CACHE|CERT|CONFIG|HOST|INDEX|LINKS|PROXY)))", _name):
         del os.environ[_name]
 os.environ["GIT_CONFIG_GLOBAL"] = os.environ["GIT_CONFIG_SYSTEM"] = os.devnull
-os.environ["NUMBA_CACHE_DIR"] = str(ROOT / "sentiment/engine/__pycache__")  # copies of the code compile nothing again
+os.environ["NUMBA_CACHE_DIR"] = str(ROOT / "sentiment/engine/__pycache__")  # copies of the code share the compiled code
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -36,12 +37,13 @@ SHOWN = shown({name: model.model_dump() for name, model in PARAMS.models.items()
 
 
 def shown_of(kind: str, engine: str) -> str:
-    """Name of the model in those projects that is of this kind and engine."""
+    """Name of the model of this kind and engine in the projects that `write_project` makes."""
     models = {(PARAMS.models[name].architecture.kind, PARAMS.models[name].train.engine): name for name in SHOWN}
     return models[kind, engine]
 
 
-# A commit passes or fails, whoever tests it and however busy the machine; `--hypothesis-profile default` explores.
+# Hypothesis draws the same examples on each run and has no time limit, so that a commit always passes or always fails.
+# `--hypothesis-profile default` draws new examples.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
@@ -81,7 +83,7 @@ def imdb() -> Path:
 
 
 def real_models() -> dict:
-    """The Keras models of params.yaml that the compiled trainer trains, by their names, with 5,000 words at most."""
+    """The Keras models of params.yaml that the compiled trainer trains, by name, with a vocabulary of at most 5,000."""
     from sentiment.keras.backend import keras
     from sentiment.kinds import cnn_lstm
 
@@ -103,7 +105,7 @@ def about_of(*, max_length, vocabulary, labels=("bad", "good"), **tokens) -> dic
 
 
 def on_cores(count: int) -> list[str]:
-    """The beginning of a command that runs the rest on so many cores, or on those there are; nothing on macOS."""
+    """First words of a command that run it on at most ``count`` cores; no words where `taskset` is missing."""
     if sys.platform != "linux" or not shutil.which("taskset"):
         return []
     return ["taskset", "--cpu-list", ",".join(map(str, sorted(os.sched_getaffinity(0))[:count]))]
@@ -114,8 +116,8 @@ def emulated(emulator: str, module: str, *arguments: str) -> str:
 
     LLVM makes the same machine code for a processor wherever it runs, and under an emulator it takes twenty times as
     long. So the module runs here first, with the emulated processor's name and features, and leaves its compiled code
-    in the cache. Where this processor lacks an instruction of the other, or is of another make, the rest is compiled
-    under the emulator.
+    in the cache. If this processor lacks an instruction of the other one, or has another architecture, the emulator
+    compiles what is missing.
     """
     describe = "import llvmlite.binding as llvm, os, platform; print(platform.machine(), llvm.get_host_cpu_name(),"
     describe += " llvm.get_host_cpu_features().flatten())"

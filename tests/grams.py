@@ -1,4 +1,4 @@
-"""Train a linear model of the demo's reviews by Adam, and print digests of it, of its predictions and of features.
+"""Train a linear model on the demo's reviews by Adam, and print digests of its weights, predictions and features.
 
 `python -m tests.grams`: other processes, on any processor, must print the same. Needs neither Keras nor scikit-learn.
 """
@@ -36,7 +36,7 @@ def settings(weighting: str = "naive-bayes", longest: int = 2, **train: object) 
 
 
 def train(settings: kind.Settings, reviews: Ragged, labels: np.ndarray) -> kind.Trainer:
-    """A trained trainer; ``pad`` would shuffle the reviews."""
+    """A trained trainer. The reviews are shuffled as the stage ``pad`` shuffles them."""
     order = orders(len(labels))[0]
     trainer: Any = kind.make_trainer(settings, reviews[order], labels[order], None)
     for epoch in range(trainer.epochs):
@@ -46,14 +46,14 @@ def train(settings: kind.Settings, reviews: Ragged, labels: np.ndarray) -> kind.
 
 
 def main() -> None:
-    """Print them."""
+    """Print the digests."""
     reviews, labels = corpus(40)
     adam = settings(engine="compiled", epochs=2, batch=8, learning_rate=0.01)
     model = train(adam, reviews, labels).model
     _, counts, _ = made_up(40)
     tfidf = kind.Weighting.learn("tfidf", counts, labels).features(counts).data
-    found = [model.weights, model.predict(reviews), tfidf]
-    print([hashlib.sha256(array.tobytes()).hexdigest() for array in found])
+    arrays = [model.weights, model.predict(reviews), tfidf]
+    print([hashlib.sha256(array.tobytes()).hexdigest() for array in arrays])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The pipeline in a folder of its own: a Git repository with a made-up corpus and small models."""
+"""The pipeline in a separate folder: a Git repository with a made-up corpus and small models."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ class Project:
         """The same project in another folder, results included.
 
         Args:
-            folder: A new one.
+            folder: Folder to create.
             changes: See ``edit``.
         """
         shutil.copytree(self.folder, folder, symlinks=True)
@@ -47,7 +47,7 @@ class Project:
         path.write_text(text, encoding="utf-8")
 
     def run(self, *command: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command there, which must end with this exit code."""
+        """Run a command in the project, which must end with this exit code."""
         run = subprocess.run(
             command, cwd=self.folder, env=self.environment | environment, capture_output=True, text=True, check=False
         )
@@ -63,7 +63,7 @@ class Project:
         return self.run(sys.executable, "-m", module, *arguments, code=code, PYTHONPATH=str(ROOT), **environment)
 
     def repro(self, *targets: str) -> list[str]:
-        """The stages that `dvc repro` runs; those it finds unchanged or in the run cache are not among them."""
+        """Names of the stages that `dvc repro` runs, without unchanged stages and those from the run cache."""
         return re.findall(r"Running stage '(.*)'", self.run("dvc", "repro", *targets).stdout)
 
     def commit(self) -> str:
@@ -71,7 +71,7 @@ class Project:
         return commit(self.folder)
 
     def files(self) -> dict[str, bytes]:
-        """Everything below the folder but caches and the corpus, by path."""
+        """Contents of all files below the folder, except caches and the corpus, by path."""
         hidden = re.compile(r"(^|/)(\.git|\.dvc|__pycache__|corpus)/")
         paths = [path for path in self.folder.rglob("*") if path.is_file()]
         names = {path.relative_to(self.folder).as_posix(): path for path in paths}
@@ -84,7 +84,7 @@ class Project:
         kind.write_text(kind.read_text().replace("layers.LSTM(", "layers.GRU("))
 
     def add_a_kind(self, name: str) -> None:
-        """Add a kind of model that is a copy of the GRU: one file."""
+        """Add one file: a kind of model that is a copy of the GRU."""
         kinds = self.folder / "sentiment/kinds"
         text = (kinds / "gru.py").read_text()
         (kinds / f"{name}.py").write_text(text.replace('Literal["gru"]', f'Literal["{name}"]'))

@@ -22,7 +22,7 @@ PROGRAMS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 """A search path on which `python` is this one."""
 THEIRS = ("GIT_", "DVC_", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(THEIRS)}
-"""That of these tests without what a user sets for Git, DVC and Python."""
+"""Environment of these tests without the user's settings of Git, DVC and Python."""
 PLAIN_GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TEMPLATE_DIR": ""}
 SETTINGS = ("user.name=t", "user.email=t@example.org", "maintenance.auto=false", "protocol.file.allow=always")
 
@@ -32,7 +32,7 @@ Change = Callable[[Path], object]
 
 @contextmanager
 def inside(folder: Path) -> Iterator[None]:
-    """Work in a folder, as DVC's own functions ask for."""
+    """Change into a folder, because DVC's functions use the working directory."""
     here = Path.cwd()
     os.chdir(folder)
     try:
@@ -43,7 +43,7 @@ def inside(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def surrounded(**environment: str | None) -> Iterator[None]:
-    """Work in the plain environment with these variables, or without those that are None."""
+    """Set the plain environment and these variables; a variable of None is unset."""
     variables = ENVIRONMENT | {"PATH": PROGRAMS} | environment
     with patch.dict(os.environ, {name: value for name, value in variables.items() if value is not None}, clear=True):
         yield
@@ -51,7 +51,7 @@ def surrounded(**environment: str | None) -> Iterator[None]:
 
 @contextmanager
 def as_command() -> Iterator[None]:
-    """Take back the handlers of signals that a check's command line sets."""
+    """Restore the signal handlers that a check's command line replaces."""
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     handlers = {number: signal.getsignal(number) for number in numbers}
     try:
@@ -62,21 +62,21 @@ def as_command() -> Iterator[None]:
 
 
 def call(main: Callable, folder: Path, *arguments: str, **environment: str | None) -> tuple[int, str, str]:
-    """Run a check's command line in a folder, in this process: its exit code and what it prints."""
+    """Run a check's command line in a folder, in this process; return its exit code, output and errors."""
     output = io.StringIO()
     with (
-        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,  # which DVC's processes write to, too
-        surrounded(**environment), inside(folder), redirect_stdout(output), redirect_stderr(errors), as_command(),
+        tempfile.TemporaryFile("w+", encoding="utf-8") as file,  # DVC's processes write to it, too
+        surrounded(**environment), inside(folder), redirect_stdout(output), redirect_stderr(file), as_command(),
     ):  # fmt: skip
         with pytest.raises(SystemExit) as end:
             command(lambda: main([*arguments]))
-        errors.seek(0)
-        said = errors.read()
-    return end.value.code, output.getvalue(), said
+        file.seek(0)
+        errors = file.read()
+    return end.value.code, output.getvalue(), errors
 
 
 def start(folder: Path, check: str, *arguments: str, python: tuple = (), stdout=subprocess.PIPE, **environment: str):
-    """A check of this checkout in a folder, in a process of its own."""
+    """Start a check of this checkout in a folder, in a separate process."""
     return subprocess.Popen(
         [sys.executable, *python, "-m", f"checks.{check}", *arguments],
         cwd=folder, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT), "PATH": PROGRAMS} | environment,
@@ -85,7 +85,7 @@ def start(folder: Path, check: str, *arguments: str, python: tuple = (), stdout=
 
 
 def run(folder: Path, check: str, *arguments: str, **options) -> subprocess.CompletedProcess:
-    """The same, to its end."""
+    """Run a check in a separate process until it ends."""
     with start(folder, check, *arguments, **options) as process:
         output, errors = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
@@ -107,7 +107,7 @@ def write(folder: Path, name: str, content: str | bytes) -> None:
 
 
 def create(folder: Path, files: dict[str, str | bytes], track: tuple[str, ...] = (), **init: bool) -> Path:
-    """A Git and DVC repository, or one of DVC in one of Git, that holds these files, of which DVC tracks some."""
+    """Create a Git and DVC repository with these files, some tracked by DVC; ``subdir`` uses the Git above it."""
     folder.mkdir(parents=True, exist_ok=True)
     if not init.get("subdir"):
         git(folder, "init", "--quiet", "--initial-branch", "main")
@@ -133,7 +133,7 @@ def _initial(**init: bool) -> dict[str, bytes]:
 
 
 def repro(folder: Path, *targets: str, force: bool = False, **environment: str) -> str:
-    """Run its pipelines, or these stages, even those that are done if ``force``, and commit everything."""
+    """Run all pipelines, or these stages, and commit everything; ``force`` runs unchanged stages too."""
     with surrounded(**environment), inside(folder), Repo() as repo:
         repo.reproduce([*targets] or None, all_pipelines=not targets, force=force)
     return commit(folder)
@@ -146,6 +146,6 @@ def commit(folder: Path, message: str = "Results") -> str:
 
 
 def clone(folder: Path, target: Path, *options: str) -> Path:
-    """A reader's clone, without data and cache."""
+    """Clone a repository, without data and cache."""
     git(folder, "clone", "--quiet", *options, folder.as_uri(), str(target))
     return target

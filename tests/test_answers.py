@@ -1,4 +1,4 @@
-"""The edges of an answer: one half, a text as long as the model reads, and words that weigh alike."""
+"""Edge cases of an answer: a probability of one half, a text of the maximum length, and equal effects."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,11 @@ def test_texts_are_taken_in_batches_from_any_iterable_and_answers_keep_their_ord
     constant = Constant(0.6)
     model = TextModel(constant, INDEX, about_of(max_length=4, vocabulary=6))
     answers = model.predict(text for text in ["good film", "", "zxcvb"] * 400)
-    assert [len(batch) for batch in constant.seen] == [171, 171, 58]  # of 512, 512 and 176 texts
+    assert [len(batch) for batch in constant.seen] == [
+        171,
+        171,
+        58,
+    ]  # of 512, 512 and 176 texts, without empty and unknown ones
     assert [answer.label for answer in answers] == ["good", "", ""] * 400
     assert np.isnan(answers[1].probability)
     assert (answers[1].error, answers[2].error) == (
@@ -55,7 +59,7 @@ def test_texts_are_taken_in_batches_from_any_iterable_and_answers_keep_their_ord
         model.predict(["good", 3])
 
 
-def test_the_effect_of_a_word_is_what_making_it_unknown_takes_and_an_unknown_one_has_none():
+def test_the_effect_of_a_word_is_the_fall_of_the_output_without_it_and_an_unknown_word_has_none():
     def total(reviews, *, batch):
         return (reviews.sum(axis=1) / 100).astype("f4")
 
@@ -72,15 +76,15 @@ def test_an_explanation_shades_each_word_by_the_effects_of_its_n_grams_and_shows
             return self.predict(reviews, batch=batch), [[((4, 5), 0.5), ((4,), 0.25), ((5, 6), -0.5)]]
 
     model = TextModel(Grams(0.75), INDEX, about_of(max_length=9, vocabulary=9))
-    found = model.explain("GOOD <b>film</b> zxcvb, rare & good film")
+    explanation = model.explain("GOOD <b>film</b> zxcvb, rare & good film")
     words = ["good", "b", "film", "b", "zxcvb", "rare", "good", "film"]
-    assert found.shades == [*zip(words, [0.5, 0, 0.0, 0, 0, -0.25, 0.5, 0.25], strict=True)]
-    assert found.answer.words == [("film rare", -0.5), ("good film", 0.5), ("good", 0.25)]
-    assert str(found) == "good      P(good)=0.7500  film rare-0.500 good film+0.500 good+0.250"
-    page = found._repr_html_()
+    assert explanation.shades == [*zip(words, [0.5, 0, 0.0, 0, 0, -0.25, 0.5, 0.25], strict=True)]
+    assert explanation.answer.words == [("film rare", -0.5), ("good film", 0.5), ("good", 0.25)]
+    assert str(explanation) == "good      P(good)=0.7500  film rare-0.500 good film+0.500 good+0.250"
+    page = explanation._repr_html_()
     assert page.count("<span") == len(words)
     assert "log-odds" in page
-    assert found.colored().count("\x1b[48;5;") == 4  # words without an effect have no colour
+    assert explanation.colored().count("\x1b[48;5;") == 4  # words without an effect have no colour
     index = {"<script>": 1, "film": 2, "rare": 3}
     hostile = TextModel(Grams(0.75), index, about_of(max_length=9, vocabulary=9, separators="?"))
     page = hostile.explain("<script> film")._repr_html_()
@@ -91,7 +95,7 @@ def test_an_explanation_shades_each_word_by_the_effects_of_its_n_grams_and_shows
 @given(st.lists(st.text(st.sampled_from("abC' .\t,é\xa0"), max_size=30), max_size=5))
 def test_ids_and_unknown_words_are_those_that_encode_finds(texts):
     index, constant = {"a": 1, "b": 2, "c": 3, "ab": 4, "a'b": 5, "é": 6}, Constant(0.6)
-    model = TextModel(constant, index, about_of(max_length=30, vocabulary=7))  # which ends with "c"
+    model = TextModel(constant, index, about_of(max_length=30, vocabulary=7))  # its last word is "c"
     answers = model.predict(texts)
     cleaned = [model.clean(text) for text in texts]
     ids = [encode(text, index, 7) for text in cleaned]
@@ -111,7 +115,7 @@ def test_the_second_label_is_above_one_half(probability, label):
 @pytest.mark.parametrize(
     ("words", "truncated"), [("good good", False), ("good good film", False), ("good good film film", True)]
 )
-def test_a_text_is_cut_that_has_more_ids_than_the_model_reads_its_start_among_them(words, truncated):
+def test_a_text_is_truncated_if_it_has_with_its_start_id_more_ids_than_the_model_reads(words, truncated):
     assert ask(words, 0.7).truncated is truncated
 
 

@@ -32,8 +32,8 @@ def model():
 
 
 def assert_written_as_keras_does(make):
-    """The layers, the file and the table of a network that ``make`` builds of ``plain`` and of Keras."""
-    keras.backend.clear_session()  # whose names count from the first again
+    """Compare layers, file and table of a network that ``make`` builds with ``plain`` and with Keras."""
+    keras.backend.clear_session()  # so that the numbers in the names of layers start again
     ours, theirs = make(plain), make(keras)
     assert ours.layers == to_layers(theirs)
     weights = np.random.default_rng(1).random(theirs.count_params()).astype("f4")
@@ -54,8 +54,8 @@ def test_every_cnn_lstm_written_without_keras_has_the_bytes_of_keras(bidirection
     assert_written_as_keras_does(lambda keras: cnn_lstm_of(keras, **sizes))
 
 
-def test_settings_away_from_the_defaults_are_those_of_keras():
-    """Shapes are needed by the table and the file, also of layers that no block computes."""
+def test_settings_other_than_the_defaults_are_written_as_keras_writes_them():
+    """The table and the file need shapes, even of layers that no block computes."""
 
     def make(keras):
         layers = keras.layers
@@ -100,7 +100,7 @@ def test_nothing_in_the_file_is_a_date_or_an_address(packed):
         assert b"shared_object_id" not in members.read("config.json")
 
 
-def test_plain_keras_opens_it_with_none_of_this_project(packed, tmp_path):
+def test_plain_keras_opens_it_without_this_project(packed, tmp_path):
     path = tmp_path / "model.keras"
     path.write_bytes(packed)
     ids = reviews(Sizes(), 5).astype("i4")
@@ -185,7 +185,7 @@ def test_the_table_of_the_published_run():
 
 
 def test_the_file_and_the_table_depend_on_the_network_and_its_weights_alone(tmp_path):
-    """Not on the process, its addresses, its hash seed, models made before, a terminal or a user's keras.json."""
+    """The process, its addresses and hash seed, earlier models, a terminal and a user's keras.json change nothing."""
     (tmp_path / "keras.json").write_text('{"floatx": "float16", "image_data_format": "channels_first", "epsilon": 0.1}')
     code = (
         "import sys; from benchmarks.cases import cnn_lstm_of, to_layers; from sentiment.engine.network import Network;"
@@ -205,7 +205,7 @@ def test_the_file_and_the_table_depend_on_the_network_and_its_weights_alone(tmp_
     assert here["packed"][0] != here["packed"][1]
 
 
-def test_the_digest_follows_every_bit(model):
+def test_the_digest_depends_on_every_bit(model):
     weights = backend.get_weights(model)
     changed = weights.copy()
     changed.view("u4")[-1] ^= 1

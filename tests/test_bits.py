@@ -1,4 +1,4 @@
-"""The same bits on any cores, threads, hash seed and processor, and only through operations known to be safe."""
+"""Any cores, threads, hash seed and processor give the same bits, because only safe operations are used."""
 
 import ast
 import itertools
@@ -37,19 +37,19 @@ SAFE = {
     "add", "sub", "mul", "sdiv", "srem", "udiv", "urem", "shl", "lshr", "ashr", "and", "or", "xor", "icmp", "sext",
     "zext", "trunc", "ptrtoint", "inttoptr", "getelementptr", "alloca", "extractvalue", "insertvalue", "llvm.smax",
     "llvm.smin", "llvm.umax", "llvm.umin", "llvm.uadd.with.overflow", "llvm.usub.with.overflow", "freeze",
-    # what happens next, and memory shared among threads
+    # control flow, and memory shared among threads
     "br", "switch", "ret", "unreachable", "fence", "atomicrmw", "llvm.x86.atomic.sub.cc",
-    # other functions of this project, and Numba's and Python's dealings with arguments and memory
+    # other functions of this project, and functions of Numba and Python for arguments and memory
     "sentiment", "NRT", "Py", "numba_do_raise", "numba_gil_ensure", "numba_gil_release", "numba_unpickle",
     "numba_runtime_build_excinfo_struct",
 }  # fmt: skip
 SENTENCE = "The order of the sums is part of the contract."
 COUNTERS = {"at", "base", "count", "n", "row", "slot", "step", "word_count"}  # whole numbers, exact in any order
-FLAGS = {"fast", "reassoc", "contract", "nnan", "ninf", "nsz", "arcp", "afn"}  # LLVM's leave to round otherwise
+FLAGS = {"fast", "reassoc", "contract", "nnan", "ninf", "nsz", "arcp", "afn"}  # LLVM may round differently
 
 
 def bits(runs: Path, *prefix: str, **environment: str) -> list[str]:
-    """Output of tests.bits in a process of its own."""
+    """Output of tests.bits in a separate process."""
     command, environment = [*prefix, sys.executable, "-m", "tests.bits", str(runs)], os.environ | environment
     process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
@@ -58,17 +58,17 @@ def bits(runs: Path, *prefix: str, **environment: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
-    """The models of params.yaml at their real sizes but the vocabulary's, and the cases of the blocks at small ones.
+    """The models of params.yaml at their real sizes except the vocabulary, and the cases of the blocks at small sizes.
 
-    Few reviews and words: an emulated processor takes a hundred times as long.
+    Reviews and words are few, because an emulated processor takes a hundred times as long.
     """
-    found = {name: Run(plain(name, Sizes()), updates=3, batch=10, shards=3) for name in CASES}
-    found["sgd"] = found["lstm"]._replace(optimizer="sgd")
-    found["words dropped"] = found["lstm"]._replace(layers=plain("lstm", Sizes(units=8)), tuning=TUNING)
+    by_name = {name: Run(plain(name, Sizes()), updates=3, batch=10, shards=3) for name in CASES}
+    by_name["sgd"] = by_name["lstm"]._replace(optimizer="sgd")
+    by_name["words dropped"] = by_name["lstm"]._replace(layers=plain("lstm", Sizes(units=8)), tuning=TUNING)
     for name, model in real_models().items():
-        found[name] = Run(to_layers(model), updates=2, batch=4, shards=2, predictions=4)
+        by_name[name] = Run(to_layers(model), updates=2, batch=4, shards=2, predictions=4)
     path = tmp_path_factory.mktemp("bits") / "runs.json"
-    path.write_text(json.dumps({name: run._asdict() for name, run in found.items()}))
+    path.write_text(json.dumps({name: run._asdict() for name, run in by_name.items()}))
     return path
 
 
@@ -105,7 +105,7 @@ def test_cores_threads_and_settings_leave_the_bits_alone(here, runs, cores, envi
 def test_another_network_has_other_bits(here):
     digests = [line.split()[-1] for line in here if " first " not in line]
     assert len(digests) == (3 + 2) * (len(CASES) + 2) + 1 + (2 + 2) * len(real_models())
-    # SGD begins as Adam does: they part with the first update, and so in the second probabilities.
+    # SGD and Adam have the same first weights, so their first probabilities are the same; the second ones differ.
     assert len(set(digests)) == len(digests) - 1
 
 
@@ -115,26 +115,26 @@ def test_emulated_processors_give_the_bits_of_this_one(here, runs, emulator):
 
 def instructions(function: Callable, signatures) -> set[str]:
     """Names of the instructions, called functions and flags in the LLVM code of a function."""
-    fresh = numba.njit(nogil=True, error_model="numpy")(function)  # what comes out of the cache can't be looked at
+    fresh = numba.njit(nogil=True, error_model="numpy")(function)  # one from the cache has no LLVM code
     for signature in signatures:
         fresh.compile(signature)
-    found = set()
+    names = set()
     for line in "\n".join(fresh.inspect_llvm().values()).splitlines():
         if match := re.match(r"  (?:%\S+ = )?(?:tail |musttail |notail )?([a-z]+)\b(.*)", line):
-            name, rest = match.groups()
-            if name == "call" and (called := re.search(r'@"?([^\s"(]+)"?\(', rest)):
-                # A name of this project's, mangled; or one without the type it is for; or one of a family.
+            name, operands = match.groups()
+            if name == "call" and (called := re.search(r'@"?([^\s"(]+)"?\(', operands)):
+                # Shorten a mangled name of this project, drop the suffix of a type, and name a family by its prefix.
                 name = re.sub(r"^_ZN\d+(sentiment|tests)\d.*|^sentiment_product$", "sentiment", called[1])
                 name = name if "f32" in name and name in SAFE else re.sub(r"(\.[a-z]*\d+\w*)+$", "", name)
                 name = re.sub(r"^(NRT|Py)[A-Z_]\w*", r"\1", name)
-            elif name == "call":  # by address: a destructor of Numba's
+            elif name == "call":  # by address: a destructor of Numba
                 continue
-            found |= {name, *(FLAGS & set(rest.split()))}
-    return found
+            names |= {name, *(FLAGS & set(operands.split()))}
+    return names
 
 
 def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
-    """In that of every function of the engine, for the types that training and predicting compile it for."""
+    """Inspects every function of the engine, for the types that training and prediction compile it for."""
     ids = reviews(Sizes(), 8)
     for case, optimizer in itertools.product(CASES, OPTIMIZERS):
         settings = {"batch": 4, "shards": 2, "optimizer": optimizer, "learning_rate": 0.1, "seed": 1}
@@ -147,18 +147,18 @@ def test_only_instructions_known_to_be_safe_are_in_the_compiled_code():
     grams.train(grams.settings("tfidf", engine="compiled", epochs=1, batch=4, learning_rate=0.1), *grams.corpus(8))
     modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
     functions = {function for names in modules for function in names.values() if isinstance(function, Dispatcher)}
-    found, seen = instructions(matrices._product._pyfunc, [(numba.int64,) * 11]), set()
-    # To look into a function is to compile it anew, and with it those it calls, which then are looked into.
+    used, seen = instructions(matrices._product._pyfunc, [(numba.int64,) * 11]), set()
+    # Inspecting a function compiles it again with the functions that it calls, which are inspected next.
     while new := {(function, types) for function in functions for types in function.signatures} - seen:
         for function, types in new:
-            found |= instructions(function.py_func, [types])
+            used |= instructions(function.py_func, [types])
         seen |= new
-    assert found <= SAFE
-    assert {"llvm.fma.v16f32", "llvm.sqrt.v16f32", "fadd", "sentiment"} <= found
+    assert used <= SAFE
+    assert {"llvm.fma.v16f32", "llvm.sqrt.v16f32", "fadd", "sentiment"} <= used
     assert {function for function, _ in seen} == functions
 
 
-def test_an_instruction_outside_the_list_would_be_seen():
+def test_an_instruction_outside_the_list_is_noticed():
     def library(x):
         x[0] = np.exp(x[0])
 
@@ -222,17 +222,17 @@ def sums(function: ast.FunctionDef) -> bool:
 
 
 def test_each_function_that_sums_says_that_its_order_is_part_of_the_contract():
-    summing, said = set(), set()
+    summing, documented = set(), set()
     for file in (ROOT / "sentiment/engine").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 summing |= {(file.name, node.name)} if sums(node) else set()
-                said |= (
+                documented |= (
                     {(file.name, node.name)} if SENTENCE in " ".join((ast.get_docstring(node) or "").split()) else set()
                 )
     summing = {(file, name) for file, name in summing if file != "optimizers.py"}  # one sum per weight and update
     assert {("matrices.py", "product"), ("words.py", "_scatter"), ("softmax.py", "_softmax")} <= summing
-    assert summing <= said
+    assert summing <= documented
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_each_function_that_sums_says_that_its_order_is_part_of_the_contract():
         ("for x in xs:\n    base += 1", False),
     ],
 )
-def test_a_sum_without_the_sentence_would_be_seen(body, expected):
+def test_sums_are_recognized_in_each_form(body, expected):
     indented = body.replace("\n", "\n    ")
     assert sums(ast.parse(f"def f():\n    {indented}").body[0]) == expected
 

@@ -1,4 +1,4 @@
-"""Every property of a block, over the one table of cases."""
+"""Every property of a block, for each case in the one table of cases."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ every_case = pytest.mark.parametrize("case", CASES)
 
 @pytest.fixture
 def exact_keras():
-    """Keras in float64: over 500 words its float32 gradients stray further than ours."""
+    """Keras in float64, because over 500 words its float32 gradients are less exact than ours."""
     keras.config.set_dtype_policy("float64")
     yield
     keras.config.set_dtype_policy("float32")
@@ -46,7 +46,7 @@ def trainer_of(plain_layers, weights, batch, shards):
 
 
 def keras_loss(model, ids, labels, update):
-    """Keras's probabilities, without an axis of one, and mean loss, its dropout with the compiled trainer's factors."""
+    """Probabilities and mean loss of Keras, whose dropout uses the factors of the compiled trainer."""
     x, dropouts = tf.constant(ids.astype("i4")), 0
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
@@ -61,12 +61,12 @@ def keras_loss(model, ids, labels, update):
 
 
 def predicted(model, ids):
-    """Keras's predictions, without an axis of one."""
+    """Predictions of Keras in the shape of ``without_axis``."""
     return without_axis(model.predict(ids.astype("i4"), verbose=0))
 
 
 def without_axis(probabilities):
-    """Those of label 1 alone, [reviews], or of all labels, [reviews, labels]."""
+    """Probabilities of label 1, [reviews], or of all labels, [reviews, labels]."""
     return probabilities[:, 0] if probabilities.shape[1] == 1 else probabilities
 
 
@@ -120,8 +120,8 @@ def test_predictions_are_those_of_keras_for_any_batch(case):
         ids = reviews(sizes, 6)
         expected = without_axis(np.asarray(model(ids.astype("i4"), training=False)))
         for count, batch in ((1, 1), (6, 6), (6, 4), (5, 100)):
-            found = predict(plain_layers, weights, ids[:count], batch=batch)
-            np.testing.assert_allclose(found, expected[:count], atol=1e-5)
+            probabilities = predict(plain_layers, weights, ids[:count], batch=batch)
+            np.testing.assert_allclose(probabilities, expected[:count], atol=1e-5)
 
 
 @every_case
@@ -136,8 +136,8 @@ def test_the_bits_of_a_prediction_depend_on_no_other_review(case):
 
 @every_case
 @pytest.mark.parametrize("sizes", [Sizes(), EDGES[2], EDGES[8]], ids=str)
-def test_reviews_that_are_alike_have_the_bits_of_each_alone(case, sizes):
-    """Some are the same, some have one word made unknown; what is the same in neighbours is computed once."""
+def test_similar_reviews_have_the_bits_of_each_alone(case, sizes):
+    """Some reviews are equal, and in some one word is unknown. Equal parts of neighbours are computed once."""
     plain_layers, ids = plain(case, sizes), np.repeat(reviews(sizes, 6), 12, axis=0)
     for at, row in enumerate(ids):
         row[row == row[-1 - at % 9]] = min(2, row[-1 - at % 9])
@@ -171,19 +171,19 @@ def test_the_estimated_effect_of_a_word_is_keras_s_slope_times_the_change_of_the
     backend.set_weights(model, weights)
     positive, effects = CompiledPredictor(plain_layers, weights, batch=3, explains=True).explain(ids)
     np.testing.assert_array_equal(positive, predict(plain_layers, weights, ids, batch=5))
-    for row, (words, found) in zip(ids, effects, strict=True):
+    for row, (words, ours) in zip(ids, effects, strict=True):
         np.testing.assert_array_equal(words, np.unique(row[row > 2]))
-        np.testing.assert_allclose(found, keras_effects(model, row, words), atol=3e-6)
+        np.testing.assert_allclose(ours, keras_effects(model, row, words), atol=3e-6)
     _, alone = CompiledPredictor(plain_layers, weights, batch=1, explains=True).explain(ids[-1:])
     np.testing.assert_array_equal(alone[0], effects[-1])
 
 
 @pytest.mark.parametrize("case", ["lstm", "bidirectional, maximum", "softmax"])
-def test_an_effect_is_the_fall_of_the_probability_without_the_word_in_a_review_of_few_words_of_each(case, monkeypatch):
+def test_an_effect_is_the_fall_of_the_probability_without_the_word(case, monkeypatch):
     plain_layers, ids = plain(case, Sizes()), reviews(Sizes(), 40)
-    ids[5, -3:] = ids[6, -3:] = 44, 9, 44  # a word that stands there twice
+    ids[5, -3:] = ids[6, -3:] = 44, 9, 44  # a word that occurs twice
     monkeypatch.setattr(network, "MORE", 2)
-    monkeypatch.setattr(network, "TOGETHER", 50)  # reviews of which some words are in the next part
+    monkeypatch.setattr(network, "TOGETHER", 50)  # so that the words of some reviews are split over two parts
     model = CompiledModel(plain_layers, Network(plain_layers).first_weights(2) * 3)
 
     def effect(row, word):
@@ -206,23 +206,23 @@ def test_where_the_rest_of_the_network_is_linear_the_estimate_is_the_effect():
     plain_layers, ids = plain("average of words", Sizes()), reviews(Sizes(), 40)
     model = CompiledModel(plain_layers, Network(plain_layers).first_weights(2) * 3)
     positive, estimates = CompiledPredictor(plain_layers, model.weights, batch=7, explains=True).explain(ids)
-    for (words, found), exact in zip(estimates, occlusion(model.predict, ids, positive, 7), strict=True):
+    for (words, estimated), exact in zip(estimates, occlusion(model.predict, ids, positive, 7), strict=True):
         assert [(word,) for word in words] == [gram for gram, _ in exact]
-        np.testing.assert_allclose(found, [effect for _, effect in exact], atol=1e-6)
+        np.testing.assert_allclose(estimated, [effect for _, effect in exact], atol=1e-6)
 
 
 @every_case
 def test_the_bits_of_a_probability_depend_on_no_shard(case):
     ids = reviews(Sizes(), 12)
-    found = []
+    probabilities = []
     for shards in (1, 3, 12):
         plain_layers = [layer for layer in plain(case, Sizes()) if layer["class_name"] != "Dropout"]
         trainer = trainer_of(plain_layers, Network(plain_layers).first_weights(2) * 3, 12, shards)
         groups = trainer.network.deal(ids, shards)
         positive = trainer.find_gradient(groups, np.zeros(12, "f4"), 0)
-        found.append(positive[np.argsort(groups.order)])
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found[0], found[2])
+        probabilities.append(positive[np.argsort(groups.order)])
+    np.testing.assert_array_equal(probabilities[0], probabilities[1])
+    np.testing.assert_array_equal(probabilities[0], probabilities[2])
 
 
 @every_case
@@ -240,13 +240,13 @@ def test_the_number_of_threads_leaves_the_bits_alone(case, monkeypatch):
 
 
 def test_no_kernel_is_compiled_twice(monkeypatch):
-    """But the products, whose matrices lie in memory in three ways."""
-    monkeypatch.setattr(lstm._backward, "_cache", NullCache())  # or the kernels that it calls are not compiled
+    """The products are the exception, because their matrices have three layouts in memory."""
+    monkeypatch.setattr(lstm._backward, "_cache", NullCache())  # otherwise the kernels that it calls are not compiled
     modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
     kernels = {kernel for names in modules for kernel in names.values() if isinstance(kernel, Dispatcher)}
     kernels -= {product, continue_product}
     for kernel in kernels:
-        kernel._reset_overloads()  # of other tests
+        kernel._reset_overloads()  # which other tests compiled
     for case in ("dense", "softmax"):
         trainer = CompiledTrainer(plain(case, Sizes(vocabulary=12)), batch=20, shards=3, **SETTINGS)
         for count in (40, 1):  # with every word of the vocabulary, and with few
@@ -264,8 +264,8 @@ def test_the_padding_of_the_weights_stays_zero(case):
 
 
 @every_case
-def test_no_step_asks_for_memory(case):
-    """But for views and for a few numbers per review: a single array of a step's rows is larger."""
+def test_no_step_allocates_memory(case):
+    """Except views and a few numbers per review: a single array of a step's rows is larger than the limit."""
     sizes = Sizes(max_length=200, units=40)
     trainer = CompiledTrainer(plain(case, sizes), batch=30, shards=3, **SETTINGS)
     groups, labels = trainer.network.deal(reviews(sizes, 30), 3), np.zeros(30, "f4")
@@ -279,14 +279,14 @@ def test_no_step_asks_for_memory(case):
 
 
 @every_case
-def test_a_model_has_the_parameters_of_keras_and_first_weights_drawn_as_there(case):
+def test_a_model_has_the_parameters_of_keras_and_first_weights_of_the_same_spread(case):
     sizes = Sizes(vocabulary=2000, embedding=32, filters=48, units=64, dense=60)
     keras.utils.set_random_seed(1)
     model = cases.build(case, sizes)
-    found = Network(to_layers(model))
-    assert found.parameters == model.count_params()
-    pieces = np.split(found.first_weights(1), np.cumsum([weight.size for weight in found.weights])[:-1])
-    for weight, mine, theirs in zip(found.weights, pieces, model.weights, strict=True):
+    network_ = Network(to_layers(model))
+    assert network_.parameters == model.count_params()
+    pieces = np.split(network_.first_weights(1), np.cumsum([weight.size for weight in network_.weights])[:-1])
+    for weight, mine, theirs in zip(network_.weights, pieces, model.weights, strict=True):
         assert weight.shape == tuple(theirs.shape)
         if weight.name == "bias":
             np.testing.assert_array_equal(mine, np.ravel(theirs))
@@ -316,7 +316,7 @@ def test_the_published_run_has_its_parameters():
 
 
 def test_first_steps_are_the_first_that_see_a_word():
-    """By brute force: a step sees a word if any of its pooled windows does."""
+    """By brute force: a step sees a word if one of its pooled windows has a word."""
     for sizes in EDGES:
         ids, steps = reviews(sizes, 40), sizes.max_length // sizes.pool
         padded = np.pad(ids, ((0, 0), (sizes.kernel // 2, sizes.kernel // 2)))
@@ -324,19 +324,19 @@ def test_first_steps_are_the_first_that_see_a_word():
         for row in padded:
             sees = [row[s * sizes.pool : s * sizes.pool + sizes.pool - 1 + sizes.kernel].any() for s in range(steps)]
             expected.append(sees.index(True) if any(sees) else None)
-        found = Network(plain("lstm", sizes)).words.first_steps(ids)
-        assert all(a in (None, b) for a, b in zip(expected, found, strict=True))  # where none does, any will do
-        assert all(0 <= step < steps for step in found)
+        first = Network(plain("lstm", sizes)).words.first_steps(ids)
+        assert all(a in (None, b) for a, b in zip(expected, first, strict=True))  # without a word, any step is right
+        assert all(0 <= step < steps for step in first)
 
 
 def words(**changes):
-    """The layers that every network begins with."""
+    """First layers of every network."""
     settings = {"filters": 7, "kernel_size": 5, "padding": "same", "activation": "relu"} | changes
     return [keras.Input((17,), dtype="int32"), keras.layers.Embedding(30, 6), keras.layers.Conv1D(**settings)]
 
 
 def stack(*middle, top=True, **convolution):
-    """Words, pooled if ``middle`` does not begin with another way to, ``middle``, and the last Dense(1)."""
+    """The layers ``words``, max pooling unless ``middle`` begins with a pooling layer, ``middle``, and Dense(1)."""
     pooling = [] if "Pooling" in type(middle[0]).__name__ else [keras.layers.MaxPooling1D(2)]
     end = [keras.layers.Dense(1, activation="sigmoid", name="top")] if top else []
     return keras.Sequential([*words(**convolution), *pooling, *middle, *end])
@@ -435,7 +435,7 @@ def test_progress_counts_every_review():
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.3])
-def test_dropout_drops_its_share_anew_each_time_and_scales_the_rest(rate):
+def test_each_dropout_mask_is_drawn_independently_and_scales_what_it_keeps(rate):
     drawn = [factors(rate, (1000, 9), [1, 2, number]) for number in range(3)]
     for mask in drawn:
         assert (
@@ -446,9 +446,9 @@ def test_dropout_drops_its_share_anew_each_time_and_scales_the_rest(rate):
         assert np.mean((drawn[one] == 0) & (drawn[other] == 0)) == pytest.approx(rate**2, abs=0.01)
 
 
-def test_two_dropouts_draw_apart():
+def test_two_dropout_layers_draw_different_masks():
     trainer = CompiledTrainer(plain("dropout", Sizes()), batch=12, shards=2, **SETTINGS)
     trainer.find_gradient(trainer.network.deal(reviews(Sizes(), 12), 2), np.zeros(12, "f4"), 0)
     first, second = (block._factors[1:13, :9] == 0 for block in trainer.network.blocks if isinstance(block, Dropout))
     assert first.any()
-    assert not second[first].all()  # as it would be if both drew the same, since the second drops more
+    assert not second[first].all()  # if both drew the same numbers, it would be all, because the second drops more

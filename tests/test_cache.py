@@ -1,4 +1,4 @@
-"""Compiled code is taken from the cache only if it is complete and belongs to this code."""
+"""Compiled code is loaded from the cache only if it is complete and was compiled from this code."""
 
 import os
 import shutil
@@ -29,20 +29,20 @@ print(outputs.tobytes().hex(), hits)
 
 
 class Run(NamedTuple):
-    """Report of a process: the bits, the number of its two functions that came from the cache, and its output."""
+    """Report of a process: the bits, the number of its two functions that came from the cache, and its error lines."""
 
     bits: str
     hits: int
-    said: tuple[str, ...]
+    errors: tuple[str, ...]
 
 
 def run(folder: Path, before: str = "", between: str = "", **environment: str) -> Run:
-    """Compile in a process of its own, or take what an earlier one compiled."""
+    """Run the script in a separate process, which compiles its functions or loads them from the cache."""
     return end(start(folder, before, between, **environment))
 
 
 def start(folder: Path, before: str = "", between: str = "", **environment: str) -> subprocess.Popen:
-    """Start such a process, which has its cache in the folder unless the environment names another one."""
+    """Start a process whose cache is in the folder unless the environment names another one."""
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, before, between],
         cwd=folder, env=ENVIRONMENT | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -50,7 +50,7 @@ def start(folder: Path, before: str = "", between: str = "", **environment: str)
 
 
 def end(process: subprocess.Popen) -> Run:
-    """Wait for such a process."""
+    """Wait for a process that ``start`` started."""
     printed, errors = process.communicate()
     assert process.returncode == 0, errors
     bits, hits = printed.split()
@@ -65,9 +65,9 @@ def copy(folder: Path) -> Path:
 
 def kept(folder: Path) -> list[Path]:
     """The files of the cache."""
-    found = [path for path in folder.glob("sentiment/engine/__pycache__/*/*") if path.is_file()]
-    assert found
-    return found
+    files = [path for path in folder.glob("sentiment/engine/__pycache__/*/*") if path.is_file()]
+    assert files
+    return files
 
 
 @pytest.fixture(scope="module")
@@ -80,18 +80,18 @@ def warm(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(warm) -> Run:
-    """Result of the function that was loaded from that cache."""
+    """Report of a process that loads all from the cache of ``warm``."""
     return run(warm)
 
 
 @pytest.fixture
 def library(warm, tmp_path) -> Path:
-    """A copy of it, with its cache."""
+    """A copy of the library of ``warm``, with its cache."""
     return Path(shutil.copytree(warm, tmp_path / "library"))
 
 
 def edit_a_helper(folder: Path) -> None:
-    """Change a constant of exp, which the script's function calls from another file."""
+    """Change a constant of exp, a function in another file that the script's functions call."""
     code = folder / "sentiment/engine/functions.py"
     assert "0.166665204" in code.read_text()
     code.write_text(code.read_text().replace("0.166665204", "0.17"))
@@ -112,8 +112,8 @@ def test_copies_of_the_code_share_a_cache_that_the_environment_names(plain, tmp_
 def test_a_stage_keeps_the_folder_of_the_cache_and_drops_other_settings_of_numba(tmp_path):
     code = "import os, sys; sys.argv[0] = '-m'; import stages; print([n for n in os.environ if n.startswith('NUMBA_')])"
     environment = ENVIRONMENT | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_OPT": "1"}
-    found = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True)
-    assert found == "['NUMBA_CACHE_DIR']\n"
+    output = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True)
+    assert output == "['NUMBA_CACHE_DIR']\n"
 
 
 def test_processes_that_compile_at_once_leave_one_whole_cache(warm, plain, tmp_path):
@@ -135,16 +135,16 @@ def test_stale_code_never_runs(plain, library, tmp_path):
     assert run(library).hits == 2
 
 
-def test_a_function_outside_the_engine_is_known_by_its_own_file(library):
-    code, found = library / "sentiment/own.py", []
-    ask = "import numpy as np; from sentiment.own import f; print(f(np.float32(2)), sum(f.stats.cache_hits.values()))"
+def test_a_changed_file_outside_the_engine_compiles_its_function_again(library):
+    code, outputs = library / "sentiment/other.py", []
+    ask = "import numpy as np; from sentiment.other import f; print(f(np.float32(2)), sum(f.stats.cache_hits.values()))"
     for factor in (3, 3, 5):
         code.write_text(
             f"from sentiment.engine.vectors import compiled\n\n@compiled\ndef f(x):\n    return {factor} * x\n"
         )
         command = [sys.executable, "-B", "-c", ask]
-        found.append(subprocess.check_output(command, cwd=library, env=ENVIRONMENT, text=True))
-    assert found == ["6.0 0\n", "6.0 1\n", "10.0 0\n"]
+        outputs.append(subprocess.check_output(command, cwd=library, env=ENVIRONMENT, text=True))
+    assert outputs == ["6.0 0\n", "6.0 1\n", "10.0 0\n"]
 
 
 @pytest.mark.parametrize(
@@ -159,22 +159,22 @@ def test_a_function_outside_the_engine_is_known_by_its_own_file(library):
     ],
     ids=str,
 )
-def test_another_compiler_has_a_cache_of_its_own(before, environment):
+def test_another_compiler_has_a_separate_cache(before, environment):
     code = "; from sentiment.engine import cache; print(cache.FOLDER)"
-    found = {
+    folders = {
         subprocess.run(
             [sys.executable, "-c", first + code], cwd=ROOT, env=ENVIRONMENT | more, capture_output=True, check=True
         ).stdout
         for first, more in (("pass", {}), (before or "pass", environment))
     }
-    assert len(found) == 2
+    assert len(folders) == 2
 
 
-def test_for_another_processor_it_compiles_anew_to_the_same_bits(warm, plain):
+def test_for_another_processor_it_compiles_again_to_the_same_bits(warm, plain):
     assert run(warm, NUMBA_CPU_NAME="generic") == plain._replace(hits=0)
 
 
-def test_code_that_was_edited_while_it_was_imported_is_neither_taken_from_the_cache_nor_kept(library):
+def test_code_that_was_edited_while_it_was_imported_is_neither_loaded_from_the_cache_nor_saved(library):
     before = kept(library)
     touch = "open('sentiment/engine/functions.py', 'a').write('#')"
     assert run(library, between=touch)[1:] == (1, ())  # the product was compiled before
@@ -189,7 +189,7 @@ def test_code_that_was_edited_while_it_was_imported_is_neither_taken_from_the_ca
     ],
     ids=["cut short", "one bit"],
 )
-def test_a_damaged_cache_is_made_anew(plain, library, damage: Callable[[bytes], bytes]):
+def test_a_damaged_cache_is_compiled_again(plain, library, damage: Callable[[bytes], bytes]):
     for path in kept(library):
         path.write_bytes(damage(path.read_bytes()))
     kept(library)[0].write_bytes(b"")
@@ -198,14 +198,14 @@ def test_a_damaged_cache_is_made_anew(plain, library, damage: Callable[[bytes], 
 
 
 @pytest.mark.parametrize("environment", [{}, {"NUMBA_CACHE_DIR": os.devnull}], ids=str)
-def test_where_no_cache_can_be_had_it_compiles_without_and_says_so_once(plain, library, environment):
+def test_without_a_writable_cache_it_compiles_and_says_so_once(plain, library, environment):
     shutil.rmtree(library / "sentiment/engine/__pycache__")
     (library / "sentiment/engine/__pycache__").touch()
-    found = run(library, HOME=os.devnull, **environment)
-    assert found[:2] == (plain.bits, 0)
-    assert len(found.said) == 1
-    assert found.said[0].startswith("compiled code is not kept, and compiled again by each process: ")
+    result = run(library, HOME=os.devnull, **environment)
+    assert result[:2] == (plain.bits, 0)
+    assert len(result.errors) == 1
+    assert result.errors[0].startswith("compiled code is not kept, and compiled again by each process: ")
 
 
-def test_numba_compiles_even_where_a_user_has_turned_it_off(warm, plain):
+def test_numba_compiles_even_if_a_user_has_disabled_it(warm, plain):
     assert run(warm, NUMBA_DISABLE_JIT="1").bits == plain.bits

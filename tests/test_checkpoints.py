@@ -1,4 +1,4 @@
-"""A training that was killed goes on only where nothing that shapes it has changed since."""
+"""A killed training resumes only if nothing that affects it has changed since."""
 
 import gc
 import json
@@ -44,7 +44,7 @@ SETTINGS = {
 }
 
 
-def test_a_checkpoint_is_loaded_under_its_own_fingerprint_alone_until_it_is_removed(tmp_path):
+def test_a_checkpoint_is_loaded_only_with_its_fingerprint_and_until_it_is_removed(tmp_path):
     path = tmp_path / "new/m.npz"
     checkpoint = Checkpoint(path, "a")
     assert checkpoint.load() == (None, [])
@@ -83,7 +83,7 @@ def fault(checkpoint: Checkpoint) -> str:
 
 
 class Killed(Exception):
-    """In place of a signal."""
+    """Raised where a signal would kill the training."""
 
 
 class Trainer:
@@ -105,7 +105,7 @@ class Trainer:
 
 
 class Project:
-    """A padded corpus, and code that is a stand-in too, in a folder."""
+    """A folder with a padded corpus and stand-ins for the code."""
 
     def __init__(self, folder: Path, monkeypatch):
         self.folder, self.settings = folder, check_model(SETTINGS)
@@ -131,7 +131,7 @@ class Project:
         return Trainer()
 
     def start(self) -> bool:
-        """True if a training that is killed after an epoch resumes from the one before."""
+        """Train until killed in the second epoch; return True if the training resumed from a checkpoint."""
         with inside(self.folder), pytest.raises(Killed):
             train.main(self.settings, NAME)
         return self.resumed is not None
@@ -153,7 +153,7 @@ def project(tmp_path, monkeypatch) -> Project:
 
 
 def release(package: str, monkeypatch) -> None:
-    """Install another version of a package."""
+    """Make ``train`` see another version of a package."""
     monkeypatch.setattr(train, "version", lambda name: version(name) + (".1" if name == package else ""))
 
 
@@ -182,7 +182,7 @@ OTHER = {
 
 
 @pytest.mark.parametrize("change", SAME.values(), ids=SAME)
-def test_a_killed_training_goes_on_where_nothing_that_shapes_it_has_changed(project, monkeypatch, capsys, change):
+def test_a_killed_training_resumes_if_nothing_that_affects_it_has_changed(project, monkeypatch, capsys, change):
     assert not project.start()
     change(project, monkeypatch)
     capsys.readouterr()
@@ -191,24 +191,22 @@ def test_a_killed_training_goes_on_where_nothing_that_shapes_it_has_changed(proj
     assert "resuming after epoch 1 of 3" in capsys.readouterr().out
 
 
-def test_a_killed_training_of_whole_reviews_starts_afresh_where_one_of_them_ends_elsewhere(project):
+def test_a_killed_training_of_whole_reviews_starts_again_if_the_length_of_a_review_changed(project):
     project.write("data/m/x_train.npy", np.arange(REVIEWS * LENGTH, dtype="u1") % 11)
     assert not project.start()
     lengths = np.full(REVIEWS, LENGTH, "u4")
-    lengths[:2] = LENGTH + 1, LENGTH - 1  # the ids are the same, end to end
+    lengths[:2] = LENGTH + 1, LENGTH - 1  # the concatenated ids are the same
     project.write("data/m/lengths_train.npy", lengths)
     assert not project.start()
 
 
 @pytest.mark.parametrize("change", OTHER.values(), ids=OTHER)
-def test_a_killed_training_starts_afresh_where_something_that_shapes_it_has_changed(
-    project, monkeypatch, capsys, change
-):
+def test_a_killed_training_starts_again_if_something_that_affects_it_has_changed(project, monkeypatch, capsys, change):
     assert not project.start()
     change(project, monkeypatch)
     assert not project.start()
     assert "resuming" not in capsys.readouterr().out
-    assert project.start()  # from the new one
+    assert project.start()  # resumes from the new checkpoint
 
 
 DVCLIVE = """
@@ -223,7 +221,7 @@ with Live(sys.argv[1], save_dvc_exp=False, dvcyaml=None) as live:
 
 
 def test_the_history_has_the_bytes_that_dvclive_writes(tmp_path):
-    """Its own import takes a second, so `train` writes them itself."""
+    """Importing DVCLive takes a second, so `train` writes the files itself."""
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     epochs = [{"loss": 0.25, "accuracy": 1.0, "val_loss": 1e-05}, {"loss": 0.123456, "accuracy": 0.5, "val_loss": 7.5}]
     train.write_history(ours, [{"metrics": metrics} for metrics in epochs])

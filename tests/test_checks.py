@@ -1,4 +1,4 @@
-"""The checks are a tool of their own: they name nothing of this project and install without it."""
+"""The checks are a separate tool: they name nothing of this project and install without it."""
 
 import ast
 import re
@@ -61,8 +61,8 @@ for path in sys.argv[1:]:
 """
 
 
-def test_they_install_alone_and_judge_a_strangers_repository(stale, tmp_path):
-    """With the packages of this environment, since the index would give others another day."""
+def test_they_install_alone_and_check_a_strangers_repository(stale, tmp_path):
+    """Uses the packages of this environment, because those of the package index change from day to day."""
     site = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(CHECKS)]
     environment = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("PIP_")}
@@ -78,10 +78,10 @@ def test_they_install_alone_and_judge_a_strangers_repository(stale, tmp_path):
     helped = run("-c", HELP, *scripts)
     assert helped.returncode == 0, helped.stderr
     assert re.findall("^usage: (.*?) ", helped.stdout, re.MULTILINE) == ["dvc-gate", "dvc-verify", "dvc-report"]
-    judged = run("-X", "importtime", scripts[0])
-    assert judged.returncode == 1
-    assert judged.stdout.startswith("stale: a: i: its content differs")
-    imported = set(re.findall(r"\| +([\w.]+)$", judged.stderr, re.MULTILINE))
+    ended = run("-X", "importtime", scripts[0])
+    assert ended.returncode == 1
+    assert ended.stdout.startswith("stale: a: i: its content differs")
+    imported = set(re.findall(r"\| +([\w.]+)$", ended.stderr, re.MULTILINE))
     assert "dvc_checks.locks" in imported
     assert not imported & {"checks", "tensorflow", "keras", "numba", "sentiment", "stages"}
 
@@ -96,7 +96,7 @@ def test_the_hook_for_pre_commit_runs_them(stale):
     assert run.stdout.startswith("stale: a: i: ")
 
 
-def test_a_version_is_the_same_wherever_it_stands():
+def test_the_version_is_the_same_in_all_files():
     version = tomlkit.parse((CHECKS / "pyproject.toml").read_text())["project"]["version"]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

@@ -50,19 +50,19 @@ def of_reviews(reviews, protocol=4):
 
 
 def of_body(body, number, protocol=2):
-    """An array whose list, once begun, goes on with ``body``."""
+    """An array whose first list is open and followed by the opcodes of ``body``."""
     empty = pickle.dumps(objects([[]] * number), protocol)
     return of_pickle(empty[: empty.index(b"]") + 1] + body, number)
 
 
 def read(file, split="train"):
-    """The reviews as lists, from however many blocks."""
-    found = []
+    """The reviews of all blocks, as lists."""
+    lists = []
     for ranks, lengths in raw.reviews(file, split):
         assert (ranks.dtype, lengths.dtype) == (np.int32, np.int64)
         assert lengths.sum() == len(ranks)
-        found += [part.tolist() for part in np.split(ranks, np.cumsum(lengths)[:-1])]
-    return found
+        lists += [part.tolist() for part in np.split(ranks, np.cumsum(lengths)[:-1])]
+    return lists
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_every_binary_protocol_is_read(protocol):
 
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_borders_between_windows_and_blocks_do_not_show(protocol):
+def test_borders_between_windows_and_blocks_change_nothing(protocol):
     assert read(of_reviews(EDGES, protocol)) == EDGES
 
 
@@ -121,7 +121,7 @@ def test_operands_that_look_like_opcodes_are_operands(rank):
     assert read(of_reviews(reviews)) == reviews
 
 
-def test_a_split_comes_in_blocks_of_whole_reviews_in_order():
+def test_a_split_is_read_in_blocks_of_whole_reviews_in_order():
     reviews = [[rank] * (rank % 5) for rank in range(1, 3 * raw.BLOCK)]
     blocks = list(raw.reviews(of_reviews(reviews), "train"))
     assert 2 <= len(blocks) <= 4
@@ -144,7 +144,7 @@ def test_memory_does_not_grow_with_the_number_of_reviews():
 
 
 class Call:
-    """Pickled as a call of ``function``, which unpickling makes."""
+    """Object whose unpickling calls ``function``."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -213,7 +213,7 @@ def test_a_call_across_a_border_is_refused_by_name(far, shift):
 @pytest.mark.parametrize(
     "spelling", ["c{}\n{}\n", "\x8c{2}{0}\x8c{3}{1}\x93", "\x8c{2}{0}\x94\x8c{3}{1}\x940h\x00h\x01\x93"]
 )
-def test_a_preamble_may_only_ask_for_what_makes_an_array(name, spelling):
+def test_a_preamble_may_only_name_functions_that_make_an_array(name, spelling):
     module, _, function = name.rpartition(".")
     call = spelling.format(module, function, chr(len(module)), chr(len(function))).encode("latin1")
     with pytest.raises(InputError, match=f"asks for {name}, and was not executed"):
@@ -240,10 +240,10 @@ def test_a_rank_below_one_is_refused_with_its_review(rank, block, monkeypatch):
         read(of_reviews([[n, 2] for n in range(1, 101)] + [[], [3], [rank, 4], [5]]))
 
 
-@pytest.mark.parametrize(("promised", "found"), [(2, "more"), (4, 3)])
-def test_a_header_that_promises_another_number_is_refused(promised, found):
+@pytest.mark.parametrize(("promised", "counted"), [(2, "more"), (4, 3)])
+def test_a_header_that_promises_another_number_is_refused(promised, counted):
     pickled = pickle.dumps(objects([[1], [2], [3]]), 2).replace(b"K\x03\x85", bytes([75, promised, 0x85]))
-    with pytest.raises(InputError, match=f"promises {promised} reviews, found {found}"):
+    with pytest.raises(InputError, match=f"promises {promised} reviews, found {counted}"):
         read(of_pickle(pickled, promised))
 
 
@@ -346,10 +346,10 @@ def test_changed_bytes_end_in_reviews_or_an_input_error(data, compression):
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        found = read(io.BytesIO(content))
+        reviews = read(io.BytesIO(content))
     except InputError:
         return
-    assert found == EDGES[:4]
+    assert reviews == EDGES[:4]
 
 
 PIECES = [b"]", b"(", b"e", b"a", b"K\x05", b"](M\x05\x01K\x06e", b"]q\x07J\x05\x00\x01\x00a", b"]a"]
@@ -364,10 +364,10 @@ def test_opcodes_in_any_order_mean_what_pickle_says_or_are_refused(body):
     except (pickle.UnpicklingError, AttributeError, TypeError, IndexError):
         meant = None
     try:
-        found = read(of_body(body + b"tb.", len(meant) if isinstance(meant, list) else 1))
+        reviews = read(of_body(body + b"tb.", len(meant) if isinstance(meant, list) else 1))
     except InputError:
         return
-    assert found == meant
+    assert reviews == meant
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
@@ -384,9 +384,9 @@ def test_every_version_of_numpys_format_is_read(version):
 def test_labels_are_read_in_any_integer_type():
     for kind in ("<i8", ">i4", "|u1", "|b1", "|i1"):
         content = npy(np.array([1, 0, 1]).astype(kind).tobytes(), 3, kind)
-        found = raw.labels(archive(x_train=npy(b"", 3), y_train=content), "train")
-        assert found.dtype == np.uint8
-        assert found.tolist() == [1, 0, 1]
+        labels = raw.labels(archive(x_train=npy(b"", 3), y_train=content), "train")
+        assert labels.dtype == np.uint8
+        assert labels.tolist() == [1, 0, 1]
 
 
 def test_more_than_256_labels_are_written_and_read_as_they_are():

@@ -1,4 +1,4 @@
-"""A model's folder that is damaged, or made to harm, is one line or a model that answers, and runs nothing."""
+"""A damaged or hostile folder of a model gives one error line or a model that answers, and runs no code."""
 
 import io
 import json
@@ -58,7 +58,7 @@ def write_grams(
 
 
 def outcome(folder: Path) -> str:
-    """The line that refuses a folder; "" if it answers."""
+    """Error line for a folder; "" if its model answers."""
     try:
         answers = load(folder).predict(["it wasn't good", "a bad film"], words=2)
     except InputError as error:
@@ -172,7 +172,7 @@ HARMFUL = {
 
 
 @pytest.mark.parametrize("change", HARMFUL.values(), ids=HARMFUL)
-def test_weights_that_are_not_in_the_file_as_they_are_are_refused(folders, tmp_path, change):
+def test_weights_that_are_not_plain_arrays_in_the_file_are_refused(folders, tmp_path, change):
     copy(folders["model.keras"], tmp_path)
     path = tmp_path / "model.keras"
     path.write_bytes(with_weights(path.read_bytes(), change))
@@ -188,7 +188,7 @@ def test_a_compressed_member_is_refused_before_it_is_unpacked(folders, tmp_path,
     assert "without compression" in outcome(tmp_path)
 
 
-def test_a_member_that_is_there_twice_is_refused():
+def test_a_member_that_occurs_twice_is_refused():
     with pytest.raises(ValueError, match="expected each member once"):
         members(pack_members({"one": b"1", "two": b"2"}).replace(b"two", b"one"))
 

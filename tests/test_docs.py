@@ -61,7 +61,7 @@ def check_command(line: str) -> None:
         assert not unknown, f"{line}: the Makefile has no {unknown}"
         subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     elif words[0] == "dvc":
-        parse_args(words[1:] + ["."] * (words[1:] == ["add"]))  # named in a sentence, without its files
+        parse_args(words[1:] + ["."] * (words[1:] == ["add"]))  # a sentence names it without its files
     elif words[:2] == ["python", "-m"]:
         if words[2] != "pytest":
             code, options = source_of(words[2]), {word for word in words[3:] if word.startswith("--")}
@@ -71,7 +71,7 @@ def check_command(line: str) -> None:
 
 
 OTHERS = ("docker", "pip", "pre-commit", "python", "source", "uv")
-"""Commands of others that a machine may lack."""
+"""Commands of other projects, which may be missing on this machine."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -83,7 +83,7 @@ def test_every_command_is_one_that_its_program_knows(page):
 @pytest.mark.parametrize(
     "line", ["make reprod", "make repro MODLE=small", "dvc metrics sho", "python -m checks.gate --forse", "fraud -x"]
 )
-def test_a_wrong_command_would_be_noticed(line):
+def test_a_wrong_command_is_noticed(line):
     with pytest.raises((AssertionError, subprocess.CalledProcessError, DvcParserError)):
         check_command(line)
 
@@ -95,7 +95,7 @@ def test_every_link_leads_to_a_file(page):
 
 
 def shape(text: str) -> str:
-    """The text with ``#`` in place of each number and hash, and one space for several."""
+    """Replace each number and hash by ``#``, and several spaces by one."""
     return re.sub(r"[+-]?\b(?:[0-9a-f]{8}|[\d,]*\d(?:\.\d+)?)\b", "#", re.sub(r" +", " ", text)).strip()
 
 
@@ -119,7 +119,7 @@ def project(finished, tmp_path_factory):
 
 
 def typed(project, command: str, code: int = 0) -> str:
-    """The output of a command as somebody types it there, without what make says of a failure."""
+    """Output of a command that is typed in the project, without make's line about a failure."""
     line = command.replace("make ", "make --silent --old-file=setup ")
     run = project.run("bash", "-c", line, code=code)
     return re.sub(r"^make(\[\d+\])?: .*\n?", "", run.stdout + run.stderr, flags=re.MULTILINE)
@@ -193,7 +193,7 @@ def keys_of(section) -> set[str]:
 
 
 def documented(page: str, heading: str) -> set[str]:
-    """The keys in the first column of the tables under a heading that begins so."""
+    """The keys in the first column of the tables under a heading that begins with ``heading``."""
     text = (DOCS / page).read_text(encoding="utf-8")
     (part,) = re.findall(rf"^## {re.escape(heading)}.*?\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
     return {
@@ -247,11 +247,11 @@ def test_the_messages_in_troubleshooting_are_those_of_the_code():
 
 CODE = ("stages", "sentiment", "corpora", "export", "checks")
 PYDANTIC = "error: params.yaml: models.small.train.epochs = 'banana': Input should be a valid integer"
-"""The only message that another library words; ``test_a_wrong_value_is_refused_with_the_line_in_the_docs`` gets it."""
+"""The only message of another library; ``test_a_wrong_value_is_refused_with_the_line_in_the_docs`` has it."""
 
 
 def runs(message: str, words: int = 3) -> list[str]:
-    """All runs of so many words of a message."""
+    """All sequences of ``words`` consecutive words of a message."""
     split = message.split()
     return [" ".join(split[at : at + words]) for at in range(len(split) - words + 1)]
 

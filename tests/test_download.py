@@ -1,4 +1,4 @@
-"""Only the pinned bytes are accepted, from the sources in their order, and every failure is named in a line."""
+"""Only the pinned bytes are accepted, sources are tried in order, and each failure is one line."""
 
 import errno
 import hashlib
@@ -22,11 +22,11 @@ ROOT = Path(__file__).parents[1]
 CONTENT = {"imdb.npz": b"reviews" * 20_000, "imdb_word_index.json": b'{"the": 1}'}
 SHA256 = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
 OTHER = bytes(len(CONTENT["imdb.npz"]))
-PATIENCE = 5  # seconds after which a silent server answers after all, so that a client that waits is found out
+PATIENCE = 5  # seconds after which a silent server answers, so that a client without a timeout fails the test
 
 
 class Server:
-    """A loopback server that answers each path by its script, one step per request, the last step for ever."""
+    """A loopback server with a script for each path: each request takes the next step, and the last step repeats."""
 
     def __init__(self):
         self.scripts, self.targets, self.requests, self.asked = {}, {}, [], threading.Semaphore(0)
@@ -101,14 +101,14 @@ def workplace(tmp_path, monkeypatch):
 
 @pytest.fixture
 def waits(monkeypatch):
-    """The seconds between tries, which pass at once."""
+    """List to which each wait between tries adds its seconds, without waiting."""
     seconds = []
     monkeypatch.setattr(download.time, "sleep", seconds.append)
     return seconds
 
 
 def text(reviews=(), word_index=(), timeout=5.0, retries=2, deadline=60.0):
-    """A params.yaml with these addresses, and the models of the project's own."""
+    """Text of a params.yaml with these addresses and the models of this project."""
     section = {
         "deadline": deadline,
         "timeout": timeout,
@@ -120,12 +120,12 @@ def text(reviews=(), word_index=(), timeout=5.0, retries=2, deadline=60.0):
             "urls": list(word_index),
         },
     }
-    own = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    return f"download: {json.dumps(section)}\n" + own[own.index("\ncorpora:") :]
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    return f"download: {json.dumps(section)}\n" + params[params.index("\ncorpora:") :]
 
 
 def run(*reviews, **options):
-    """Run the stage on these addresses of the reviews; the word index is in place already."""
+    """Run the stage on these addresses of the reviews; the word index is already there."""
     fill("data/raw", "imdb_word_index.json")
     download.main(parse(text(reviews, **options)).download)
 
@@ -142,7 +142,7 @@ def run_process(**options):
 
 
 def fill(folder, *names, content=None):
-    """Write the named files, or both, into ``folder``."""
+    """Write the named files, by default both, into ``folder``."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name in names or CONTENT:
         (Path(folder) / name).write_bytes(CONTENT[name] if content is None else content)
@@ -150,7 +150,7 @@ def fill(folder, *names, content=None):
 
 
 def raw():
-    """Files that exist, without the labels, which come from no source."""
+    """Contents of the files in data/raw, without the labels, which are not downloaded."""
     return {path.name: path.read_bytes() for path in Path("data/raw").iterdir() if path.name != "imdb_about.json"}
 
 
@@ -187,7 +187,7 @@ def test_a_file_in_place_with_other_bytes_is_replaced(server):
     assert raw() == CONTENT
 
 
-def test_what_is_not_found_is_asked_for_once_and_the_next_address_serves(server, waits, capsys):
+def test_a_missing_file_is_asked_for_once_and_the_next_address_serves(server, waits, capsys):
     server.scripts = {"/b": [CONTENT["imdb.npz"]]}
     run(server.url("/a"), server.url("/b"))
     assert server.requests == ["/a", "/b"]
@@ -196,7 +196,7 @@ def test_what_is_not_found_is_asked_for_once_and_the_next_address_serves(server,
 
 
 @pytest.mark.parametrize("failure", [500, 503, 429, 408, "cut"])
-def test_a_failure_that_may_pass_is_tried_again_ever_later(server, waits, failure):
+def test_a_failure_that_may_pass_is_tried_again_after_longer_and_longer_waits(server, waits, failure):
     server.scripts = {"/a": [failure, failure, CONTENT["imdb.npz"]]}
     run(server.url("/a"), retries=2)
     assert server.requests == ["/a"] * 3
@@ -204,7 +204,7 @@ def test_a_failure_that_may_pass_is_tried_again_ever_later(server, waits, failur
     assert raw() == CONTENT
 
 
-def test_a_server_that_does_not_prove_who_it_is_is_asked_once(server, waits):
+def test_a_server_without_a_valid_certificate_is_asked_once(server, waits):
     with pytest.raises(InputError, match="SSL"):
         run(server.url("/a").replace("http:", "https:"), retries=2)
     assert waits == []
@@ -218,7 +218,7 @@ def test_no_wait_is_longer_than_ten_seconds(server, waits):
 
 
 @pytest.mark.parametrize(("failure", "named"), [(500, "500 Server Error"), ("cut", "IncompleteRead")])
-def test_tries_end(server, waits, failure, named):
+def test_the_number_of_tries_is_limited(server, waits, failure, named):
     server.scripts = {"/a": [failure]}
     with pytest.raises(InputError, match=named):
         run(server.url("/a"), retries=1)
@@ -231,7 +231,7 @@ def test_a_server_that_falls_silent_is_given_up(server, waits, failure):
     server.scripts = {"/a": [failure]}
     with pytest.raises(InputError, match="timed out"):
         run(server.url("/a"), timeout=0.2, retries=1)
-    assert all(server.asked.acquire(timeout=60) for _ in range(2))  # it may be slower than the client is patient
+    assert all(server.asked.acquire(timeout=60) for _ in range(2))  # its thread may be slower than the client's timeout
     assert server.requests == ["/a"] * 2
     assert raw_lacks_reviews()
 
@@ -287,8 +287,8 @@ def test_a_device_is_no_source(monkeypatch, tmp_path):
 def test_other_bytes_are_named_and_the_next_address_serves(server, capsys):
     server.scripts = {"/a": [OTHER], "/b": [CONTENT["imdb.npz"]]}
     run(server.url("/a"), server.url("/b"))
-    found = hashlib.sha256(OTHER).hexdigest()
-    line = f"warning: {server.url('/a')}: expected SHA-256 {SHA256['imdb.npz']}, found {found}\n"
+    digest = hashlib.sha256(OTHER).hexdigest()
+    line = f"warning: {server.url('/a')}: expected SHA-256 {SHA256['imdb.npz']}, found {digest}\n"
     assert capsys.readouterr().err == line
     assert server.requests == ["/a", "/b"]
     assert raw() == CONTENT
@@ -340,7 +340,7 @@ def test_a_named_source_without_the_file_is_an_error_although_others_have_it(tmp
 
 @pytest.mark.parametrize("source", ["file://[mine", "file:///mine/%00", "mine\0"])
 def test_a_named_source_that_can_be_no_file_is_an_error(monkeypatch, source):
-    monkeypatch.setattr(download.os, "environ", {"IMDB_SOURCE": source})  # the real one takes no null byte
+    monkeypatch.setattr(download.os, "environ", {"IMDB_SOURCE": source})  # the real one accepts no null byte
     with pytest.raises(InputError, match="name a folder") as caught:
         run()
     assert str(caught.value).startswith(f"IMDB_SOURCE={source}: ")
@@ -350,7 +350,7 @@ def test_a_named_source_that_can_be_no_file_is_an_error(monkeypatch, source):
 @pytest.mark.parametrize(
     "source", ["https://example.org/imdb", "s3://bucket/imdb", "FTP://x/y", "file://nas/imdb", "s3:///imdb"]
 )
-def test_a_named_source_elsewhere_is_told_what_it_may_be(monkeypatch, source):
+def test_a_named_source_on_another_machine_is_an_error_that_lists_what_it_may_be(monkeypatch, source):
     monkeypatch.setenv("IMDB_SOURCE", source)
     with pytest.raises(InputError) as caught:
         run()
@@ -365,8 +365,8 @@ def test_a_named_source_elsewhere_is_told_what_it_may_be(monkeypatch, source):
     assert raw_lacks_reviews()
 
 
-def test_a_relative_source_is_one_of_the_repository_wherever_dvc_runs_the_stage(tmp_path, monkeypatch):
-    """`dvc exp run --temp` runs it in a copy, and says in DVC_ROOT where the repository is."""
+def test_a_relative_source_is_relative_to_the_repository_wherever_dvc_runs_the_stage(tmp_path, monkeypatch):
+    """`dvc exp run --temp` runs the stage in a copy, and DVC_ROOT is the path of the repository."""
     fill(tmp_path / "repository/mine")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "repository"))
     monkeypatch.setenv("IMDB_SOURCE", "mine")
@@ -415,7 +415,7 @@ def test_a_keras_cache_of_other_bytes_is_passed_over_with_a_warning_and_stays_as
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG], ids=errno.errorcode.get)
 @pytest.mark.parametrize("full_at", ["named source", "Keras cache", "address"])
-def test_a_disk_that_takes_no_more_is_no_fault_of_the_source_and_no_other_is_asked(
+def test_a_full_disk_is_no_fault_of_the_source_and_no_other_source_is_tried(
     monkeypatch, tmp_path, server, capsys, full_at, code
 ):
     def full(*arguments):

@@ -1,4 +1,4 @@
-"""The packages that compute are recorded, in the versions of the lock."""
+"""The packages that compute are recorded, with the versions of the lock."""
 
 import ast
 import json
@@ -14,12 +14,12 @@ from tests.conftest import ROOT
 
 COMPUTING = ("h5py", "keras", "llvmlite", "numba", "numpy", "scikit-learn", "scipy", "tensorflow")
 HARMLESS = {"dvc", "mpi4py", "openpyxl", "psutil", "pydantic", "pyyaml", "requests", "tqdm"}
-"""Packages that read params, dvc.lock and files of texts, fetch checked bytes, pass bytes on or show progress."""
+"""Packages that read params, dvc.lock and text files, download checked bytes, pass bytes on or show progress."""
 
 
 @pytest.fixture(autouse=True)
 def lock(tmp_path, monkeypatch) -> Path:
-    """A lock of the installed versions in a folder to work in."""
+    """Path of a lock with the installed versions, in an empty working directory."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "requirements.txt"
     lines = ["keras-nlp==9.9 \\\n    --hash=sha256:00", *(f"{name}=={version(name)} \\" for name in COMPUTING)]
@@ -61,12 +61,12 @@ def test_a_version_for_each_python_is_refused(lock):
         environment.main()
 
 
-def test_all_packages_that_the_code_of_the_stages_imports_are_recorded_but_those_that_cannot_change_a_result():
+def test_all_packages_that_the_stages_import_are_recorded_except_those_that_cannot_change_a_result():
     distributions, imported = packages_distributions(), set()
     for file in [*ROOT.glob("sentiment/**/*.py"), *ROOT.glob("stages/**/*.py")]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             imported |= {name.partition(".")[0] for name in names}
-    found = {distributions[name][0].lower() for name in imported if name in distributions}
-    assert found - HARMLESS == set(environment.COMPUTING)
+    packages = {distributions[name][0].lower() for name in imported if name in distributions}
+    assert packages - HARMLESS == set(environment.COMPUTING)

@@ -35,7 +35,7 @@ def project(finished, tmp_path_factory):
     return finished.copy(tmp_path_factory.mktemp("experiments") / "project")
 
 
-def test_the_comparison_has_every_size_and_name_and_what_the_pipeline_found_on_all_reviews(project):
+def test_the_comparison_has_every_size_and_name_and_the_metrics_of_the_pipeline_for_all_reviews(project):
     folder = project.folder
     names = [NETWORK, NAMES[-1]]
     done = run(project, "compare", "--names", ",".join(names), "--sizes", "40,300", "--seeds", "1")
@@ -68,8 +68,8 @@ def test_mistakes_are_those_counted_from_the_probabilities(project, monkeypatch)
     assert dict(rows) == {name: f"{1 - wrong[name].mean():.4f}" for name in names}
 
 
-def test_a_difference_is_as_likely_by_chance_as_coins_that_fall_so_unevenly():
-    """McNemar's exact test is the sign test of the reviews that one model alone has right."""
+def test_the_p_value_of_a_difference_is_that_of_the_sign_test():
+    """McNemar's exact test is the sign test of the reviews that only one of two models has right."""
     random = np.random.default_rng(4)
     best = random.random(400) < 0.8
     other = best ^ (random.random(400) < 0.1)
@@ -86,21 +86,21 @@ def test_a_difference_is_as_likely_by_chance_as_coins_that_fall_so_unevenly():
     assert cells["same"][1:] == ["0", "0", "+0.0000", "0.0000", "1"]
 
 
-def test_names_in_the_picture_do_not_overlap_and_stand_at_their_points_where_there_is_room():
+def test_names_in_the_picture_do_not_overlap_and_are_at_their_points_if_possible():
     seconds, accuracy = [3, 3, 3, 3, 90, 12], [0.89, 0.8899, 0.88, 0.8895, 0.889, 0.82]
     points = [
         Point(f"n{at}", "network", 9, *values, 0.0) for at, values in enumerate(zip(seconds, accuracy, strict=True))
     ]
-    found = label_heights(points)
+    heights = label_heights(points)
     unit = (max(accuracy) - min(accuracy)) / SIZE
-    near = sorted(found[f"n{at}"] for at in range(4))
+    near = sorted(heights[f"n{at}"] for at in range(4))
     assert min(np.diff(near)) >= LINE * unit - 1e-9
-    assert {name for name, height in found.items() if height == pytest.approx(accuracy[int(name[1])])} == {
+    assert {name for name, height in heights.items() if height == pytest.approx(accuracy[int(name[1])])} == {
         "n0", "n4", "n5", "n2"
     }  # fmt: skip
 
 
-def test_folds_score_an_n_gram_model_and_each_value_near_its_own(project, tmp_path):
+def test_folds_score_an_n_gram_model_and_models_with_nearby_values(project, tmp_path):
     films = tmp_path / "films.txt"
     films.write_text("".join(f"{number // 3}\n" for number in range(300)))
     done = run(project, "folds", NAMES[1], "--films", str(films), "--folds", "3", "--held", "2")
@@ -121,7 +121,7 @@ def test_folds_train_a_network_with_other_values(project, tmp_path):
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^\| `(.*)` \| (.*) \| (0\.\d{4}) \| (.*) \|$", done.stdout, re.M)
     assert [row[1] for row in rows] == ["as it is", *(f"`{change}`" for change in changes)]
-    assert float(rows[1][2]) < 0.7 < float(rows[2][2])  # what learns nothing is as right as a coin
+    assert float(rows[1][2]) < 0.7 < float(rows[2][2])  # a network that learns nothing is right by chance
 
 
 @NEEDS_MPI
@@ -183,16 +183,16 @@ def test_folds_keep_films_whole_or_cut_them_and_have_every_review():
 
 
 def test_what_is_held_out_is_not_trained_on(monkeypatch):
-    """Each review is a word of its own, so that the model knows none of those held out."""
+    """Each review is a different word, so the model has seen no word of a held-out review."""
     labels, reviews = (np.arange(60) % 2).astype("u1"), padding.Ragged(np.arange(4, 64), np.ones(60, int))
     monkeypatch.setattr(folds, "read_reviews", lambda *_: (reviews, labels))
     model = PARAMS.models[shown_of("ngrams", "compiled")]
     architecture = model.architecture.model_copy(update={"min_df": 1})
-    found = folds.positive(model.model_copy(update={"architecture": architecture}), np.arange(60) < 20)
-    assert found.tolist() == [0.5] * 20
+    probabilities = folds.positive(model.model_copy(update={"architecture": architecture}), np.arange(60) < 20)
+    assert probabilities.tolist() == [0.5] * 20
 
 
-def test_seeds_are_summed_up_in_their_mean_median_and_noise():
+def test_runs_with_several_seeds_are_summarized_by_mean_median_and_noise():
     runs = [Run("net", "network", 50, seed, *values) for seed, values in enumerate([(3, 0.8), (9, 0.9), (4, 0.7)])]
     runs += [Run("net", "network", 20, 0, 1, 0.6), Run("words", "n-grams", 50, 0, 2, 0.5)]
     runs += [Run("words", "n-grams", 20, 0, 2, 0.5)]
@@ -209,7 +209,7 @@ def test_seeds_are_summed_up_in_their_mean_median_and_noise():
     assert drawn == ["low", "accuracy", "label", "low", "accuracy"]
 
 
-def test_a_draw_has_as_many_of_either_label_and_another_seed_draws_others():
+def test_a_sample_has_equally_many_reviews_of_each_label_and_depends_on_the_seed():
     labels = (np.arange(90) < 30).astype("u1")
     drawn = draw(labels, 21, seed=1)
     assert (len(set(drawn)), labels[drawn].sum()) == (21, 11)

@@ -1,4 +1,4 @@
-"""A model leaves the project: exported by a real run, opened by plain TensorFlow, made again by its recipe."""
+"""A model is exported by a real run, opened by plain TensorFlow, and made again by its recipe."""
 
 import hashlib
 import json
@@ -90,7 +90,7 @@ PAD = Pad(max_length=LENGTH, vocabulary=VOCABULARY)
 
 @pytest.fixture(scope="module")
 def graph() -> tuple[Served, TextModel]:
-    """A small network in a graph, and the same network as our own code asks it."""
+    """A small network as a graph, and the same network as a ``TextModel``."""
     content = archive.pack(network_of(PAD))
     model = text_model(content, INDEX, PAD)
     return served(model, content), model
@@ -146,7 +146,7 @@ def test_the_graph_makes_our_ids_of_any_mixture(graph, texts):
 
 
 def test_the_graph_reads_text_by_the_rules_that_the_model_records():
-    """With capitals, and other separators."""
+    """The model's words keep capitals, and it has other separators."""
     tokens, content = Tokens(lowercase=False, separators="?!\n-"), archive.pack(network_of(PAD))
     index = INDEX | {"Good": 16, "film.": 2}
     graph = served(text_model(content, index, PAD, tokens=tokens), content)
@@ -157,7 +157,7 @@ def test_the_graph_reads_text_by_the_rules_that_the_model_records():
 
 
 def assert_same_answers(graph: Served, model: TextModel, texts: list[str]) -> int:
-    """Compare what a graph and a model answer; the number of texts with a label."""
+    """Compare the answers of a graph and of a model; return the number of texts with a label."""
     answer, expected = graph.serve(tf.constant(texts)), model.predict(texts)
     assert [label.decode() for label in answer["label"].numpy()] == [one.label for one in expected]
     probabilities = [one.probability for one in expected]
@@ -177,7 +177,7 @@ def linear_of(weighting: str, pad: Pad, longest: int = 3) -> TextModel:
     grams, counts = ngrams.learn(reviews, longest=longest, min_df=1, max_features=1000)
     scales = Weighting.learn(weighting, counts, (np.arange(len(reviews)) % 2).astype("u1"))
     weights = random.standard_normal(len(grams) + 1).astype("f4")
-    kept = np.sort(random.permutation(len(grams))[: len(grams) * 2 // 3])  # other n-grams are not the model's
+    kept = np.sort(random.permutation(len(grams))[: len(grams) * 2 // 3])  # the others are not in the model
     scales = scales._replace(scale=scales.scale[kept])
     return TextModel(Linear(scales, grams[kept], weights[[*kept, -1]]), INDEX, about)
 
@@ -233,15 +233,15 @@ def write_model(folder: Path, content: bytes, pad: Pad = PAD, labels: list[str] 
         (folder / name).write_bytes(written)
 
 
-def test_a_graph_that_answers_otherwise_than_the_model_is_not_exported(tmp_path, monkeypatch):
+def test_a_graph_with_other_answers_than_the_model_is_not_exported(tmp_path, monkeypatch):
     write_model(tmp_path / "model", archive.pack(network_of(PAD)))
     monkeypatch.setattr(Served, "_fold", lambda self, words: words)
     with pytest.raises(SentimentError, match=r"expected the answers of the model, got others of \d+ texts: '"):
         make_graph(tmp_path / "model", tmp_path / "other")
 
 
-def test_a_graph_is_the_same_bytes_whatever_made_it_and_other_weights_are_in_other_files(tmp_path, monkeypatch):
-    """A process of its own makes it, whatever the settings of TensorFlow in the shell."""
+def test_a_graph_has_the_same_bytes_in_any_process_and_the_weights_are_in_other_files(tmp_path, monkeypatch):
+    """A separate process makes the graph, so settings of TensorFlow in the shell have no effect."""
 
     def made(network: keras.Model) -> dict[str, bytes]:
         write_model(tmp_path, archive.pack(network))
@@ -256,7 +256,7 @@ def test_a_graph_is_the_same_bytes_whatever_made_it_and_other_weights_are_in_oth
     assert {name for name in first if first[name] != other[name]} == SAVED - {GRAPH}
 
 
-def test_a_file_is_the_reruns_or_what_the_commit_recorded_of_the_model_or_different():
+def test_a_file_must_equal_the_reruns_and_a_file_of_the_model_may_be_the_recorded_one():
     here = {"a.json": b"1", "keras/__init__.py": b"", "model.json": b"{}", "model.keras": b"other", "y.bin": b"other"}
     again = {"a.json": b"1.005", "less": b"", "model.json": b"{}", "model.keras": b"made", "y.bin": b"made"}
     rows = compare_files(here, again, Settings({"*": 0.01}), is_recorded=True)
@@ -264,9 +264,9 @@ def test_a_file_is_the_reruns_or_what_the_commit_recorded_of_the_model_or_differ
         ("a.json", WITHIN), ("keras/__init__.py", DIFFERENT), ("less", DIFFERENT), ("model.json", IDENTICAL),
         ("model.keras", WITHIN), ("y.bin", DIFFERENT),
     ]  # fmt: skip
-    found = {name: found[-1] for name, _, found in rows if found}
-    assert (found["less"], found["keras/__init__.py"]) == ("only the rerun has it", "only the folder has it")
-    assert found["model.keras"] == "it is the file that the commit recorded; the bytes of a rerun may differ"
+    remarks = {name: lines[-1] for name, _, lines in rows if lines}
+    assert (remarks["less"], remarks["keras/__init__.py"]) == ("only the rerun has it", "only the folder has it")
+    assert remarks["model.keras"] == "it is the file that the commit recorded; the bytes of a rerun may differ"
     rows = compare_files(here, again, Settings({"*": 0.01}), is_recorded=False)
     assert dict((name, verdict) for name, verdict, _ in rows)["model.keras"] == DIFFERENT
     assert compare_files(here, here, Settings(), is_recorded=False) == [(name, IDENTICAL, []) for name in sorted(here)]
@@ -279,27 +279,27 @@ def test_the_card_says_what_the_model_is_and_does():
     more = {"corpus": {"language": "de", "license": "cc0-1.0"}, "index": {"gut": 1, "nie": 2}}
     metrics = {"accuracy": 0.75, "loss": 0.5, "parameters": 12345, "weights": "ab"}
     recipe = {"command": "make tea", "files": {"model.keras": ""}}
-    said = card("tiny", about, recipe, metrics, {"loss": {"std": 0.01239}}, layers="one layer\n", **more)
-    plain = " ".join(said.split())
+    page = card("tiny", about, recipe, metrics, {"loss": {"std": 0.01239}}, layers="one layer\n", **more)
+    plain = " ".join(page.split())
     assert "`probability` is that of `good`. For a text without any word" in plain
     assert "`cnn_lstm` with 12,345 parameters that says whether a text is bad or good. It reads the last 70" in plain
     assert "knows 500 words; all rarer ones count as one unknown word." in plain
-    assert "| accuracy | 0.7500 |  |\n| loss | 0.5000 | 0.0124 |\n\n" in said
-    assert "\none layer\n" in said
-    front = yaml.safe_load(said.split("---")[1])
+    assert "| accuracy | 0.7500 |  |\n| loss | 0.5000 | 0.0124 |\n\n" in page
+    assert "\none layer\n" in page
+    front = yaml.safe_load(page.split("---")[1])
     assert (front["library_name"], front["language"], front["license"]) == ("keras", "de", "cc0-1.0")
-    assert 'tf.constant(["gut", "nie"])' in said
+    assert 'tf.constant(["gut", "nie"])' in page
     index = front["model-index"][0]
     assert index["name"] == "tiny"
     assert index["results"][0]["dataset"] == {"name": "films", "type": "films", "split": "test"}
     assert index["results"][0]["metrics"] == [{"type": "accuracy", "value": 0.75}, {"type": "loss", "value": 0.5}]
-    assert "```sh\nmake tea\n```" in said
+    assert "```sh\nmake tea\n```" in page
     assert "an English film review" in card("tiny", about | {"corpus": "imdb"}, recipe, metrics, {}, layers="", **more)
     about |= {"kind": "ngrams", "pad": dict.fromkeys(pad)}
-    said = card("tiny", about, recipe | {"files": {"model.npz": ""}}, metrics, {}, layers="", **more)
-    assert "It reads all words of a text and knows 9000 words" in " ".join(said.split()).replace(",", "")
-    assert yaml.safe_load(said.split("---")[1])["library_name"] == "numpy"
-    assert "keras" not in said.lower()
+    page = card("tiny", about, recipe | {"files": {"model.npz": ""}}, metrics, {}, layers="", **more)
+    assert "It reads all words of a text and knows 9000 words" in " ".join(page.split()).replace(",", "")
+    assert yaml.safe_load(page.split("---")[1])["library_name"] == "numpy"
+    assert "keras" not in page.lower()
 
 
 @pytest.mark.parametrize("unit", ["words", "characters"])
@@ -327,8 +327,8 @@ def test_the_cards_keras_code_answers_as_a_network_of_three_labels_on_an_own_cor
         kind="gru", corpus="mine", labels=labels, tokens=tokens._asdict(), pad=pad, index=content, weights=weights
     )
     recipe = {"command": "make tea", "files": {"model.keras": ""}}
-    said = card("tiny", about, recipe, {"parameters": 1}, {}, layers="", corpus={}, index=index)
-    (code,) = (code for code in re.findall(r"```python\n(.*?)```", said, re.DOTALL) if "import keras" in code)
+    page = card("tiny", about, recipe, {"parameters": 1}, {}, layers="", corpus={}, index=index)
+    (code,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "import keras" in code)
     folder = tmp_path / "tiny"
     folder.mkdir()
     for name, written in {"model.keras": archive.pack(network), "word_index.json": content}.items():
@@ -347,7 +347,7 @@ class Exporting(Project):
     """A project whose models can be exported."""
 
     def call(self, main, name: str = NAME) -> tuple[int, str, str]:
-        """The exit code of a command line in this process, and what it prints."""
+        """Exit code, output and error lines of a command line that runs in this process."""
         return call(main, self.folder, name, IMDB_SOURCE=self.environment["IMDB_SOURCE"])
 
     @property
@@ -363,7 +363,7 @@ class Exporting(Project):
 
 @pytest.fixture(scope="module")
 def project(finished, tmp_path_factory) -> Exporting:
-    """A project whose models are exported, in place of folders of another version."""
+    """A project whose models are exported and replace exported folders of an earlier version."""
     project = Exporting(finished.copy(tmp_path_factory.mktemp("exporting") / "project").folder)
     for name in FILES:
         (project.folder / "exported" / name / "saved_model").mkdir(parents=True)
@@ -400,7 +400,7 @@ def test_an_export_has_the_model_its_settings_results_card_and_recipe_and_no_mor
     assert sorted(path.name for path in (project.folder / "exported").iterdir()) == sorted(FILES)
 
 
-def test_the_hash_by_which_a_model_is_known_again_is_that_of_dvc(project):
+def test_the_hash_that_identifies_a_model_is_that_of_dvc(project):
     lock = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
     for name in FILES:
         folder = project.folder / "models" / name
@@ -410,11 +410,11 @@ def test_the_hash_by_which_a_model_is_known_again_is_that_of_dvc(project):
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_code_in_the_card_answers_as_the_model(project, tmp_path, name):
-    """TensorFlow's and Keras's in a process that finds nothing of this project, in a folder outside."""
+    """The code for TensorFlow and Keras runs in a folder outside, in a process that cannot import this project."""
     folder = shutil.copytree(project.folder / "exported" / name, tmp_path / name)
     codes = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
-    (own,) = (code for code in codes if "import sentiment" in code)
-    alone = "".join(code for code in codes if code != own)
+    (package_code,) = (code for code in codes if "import sentiment" in code)
+    alone = "".join(code for code in codes if code != package_code)
     check = "import sys; assert not {name.split('.')[0] for name in sys.modules} & {'sentiment', 'export', 'checks'}"
     run = subprocess.run(
         [sys.executable, "-I", "-c", alone + check], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -422,14 +422,14 @@ def test_the_code_in_the_card_answers_as_the_model(project, tmp_path, name):
     assert run.returncode == 0, run.stderr
     texts = ["A wonderful film.", "The worst acting I have seen."]
     model = load(project.folder / "models" / name)
-    expected = model.predict([*texts, texts[0]] if name == NAME else texts)  # with Keras, too
+    expected = model.predict([*texts, texts[0]] if name == NAME else texts)  # by Keras, too
     for line, answer in zip(run.stdout.splitlines(), expected, strict=True):
         label, probability = line.split()
         assert label == answer.label
         assert float(probability) == pytest.approx(answer.probability, abs=1e-5)
     check = "import sys; assert 'tensorflow' not in sys.modules"
     run = subprocess.run(
-        [sys.executable, "-c", own + check],
+        [sys.executable, "-c", package_code + check],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
@@ -539,7 +539,7 @@ def test_the_recipe_makes_the_same_files_and_shows_what_was_changed(project, tmp
     assert not (tmp_path / "ran").exists()
     assert "it has operations that the rerun's lacks: WriteFile\n" in output
     verdicts = dict(re.findall(r"^(\S+) +(identical|within tolerance|different)$", output, re.MULTILINE))
-    # The card and the recipe speak of the model and metrics that were.
+    # The card and the recipe describe the model and the metrics before the change.
     different = {f"{folder}:", "README.md", "metrics.json", "more", "reproduce.json", FILES[name], GRAPH}
     different |= {"keras/__init__.py"}
     same = {"word_index.json", "model.json", "layers.txt", "LICENSE"}
@@ -571,8 +571,8 @@ def test_no_link_is_followed_and_no_device_opened(tmp_path):
     (tmp_path / "folder/link").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "folder/pipe")
     (tmp_path / "outside").write_text("x")
-    found = files_of(tmp_path)
-    assert set(found) == {"folder/link", "folder/pipe", "outside"}
-    assert {name: read_bounded(path) for name, path in found.items()} == {
+    files = files_of(tmp_path)
+    assert set(files) == {"folder/link", "folder/pipe", "outside"}
+    assert {name: read_bounded(path) for name, path in files.items()} == {
         "folder/link": b"", "folder/pipe": b"", "outside": b"x"
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The files that stages write: whole or not at all, and with nothing in them that no reader could take."""
+"""Stages write a file completely or not at all, and only values that every reader accepts."""
 
 import errno
 import os
@@ -17,13 +17,13 @@ def test_json_is_sorted_and_ends_with_a_line_end(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_json_holds_no_number_that_is_none(tmp_path, value):
+def test_nan_and_infinity_are_refused_in_json(tmp_path, value):
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "m.json", {"loss": value})
     assert [*tmp_path.iterdir()] == []
 
 
-def test_a_table_has_a_line_for_each_row_and_its_columns_one_length(tmp_path):
+def test_a_table_has_a_line_for_each_row_and_columns_of_different_lengths_are_refused(tmp_path):
     files.write_csv(tmp_path / "t.csv", {"x": np.array([1, 2]), "y": np.array(["a", "b"])})
     assert (tmp_path / "t.csv").read_bytes() == b"x,y\n1,a\n2,b\n"
     with pytest.raises(ValueError, match="argument 2 is longer"):
@@ -32,7 +32,7 @@ def test_a_table_has_a_line_for_each_row_and_its_columns_one_length(tmp_path):
 
 
 def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
-    """Or a power cut would leave the name with nothing in it."""
+    """Otherwise a power cut could leave an empty file of this name."""
     done = []
 
     def sync(file, real=os.fsync):
@@ -78,15 +78,15 @@ def test_a_large_file_written_in_place_has_changed_though_its_size_is_the_same(t
     assert guard._note([path]) != before
 
 
-def test_an_array_of_zeros_is_made_where_it_is_to_be_and_read_back_as_it_was_written(tmp_path):
+def test_an_array_is_created_as_zeros_in_its_file_and_read_back_as_it_was_written(tmp_path):
     array = files.create_array(tmp_path / "x.npy", np.dtype("u2"), (3, 5))
     assert not array.any()
     array[:] = np.arange(15).reshape(3, 5)
     array.flush()
     del array
-    found = files.read_array(tmp_path / "x.npy")
-    assert (found.dtype, found.tolist()) == (np.dtype("u2"), np.arange(15).reshape(3, 5).tolist())
+    loaded = files.read_array(tmp_path / "x.npy")
+    assert (loaded.dtype, loaded.tolist()) == (np.dtype("u2"), np.arange(15).reshape(3, 5).tolist())
     with pytest.raises(ValueError, match="read-only"):
-        found[0, 0] = 1
+        loaded[0, 0] = 1
     files.write_array(tmp_path / "y.npy", np.float32([0.5]))
     assert np.load(tmp_path / "y.npy").tolist() == [0.5]

@@ -42,19 +42,19 @@ NUMBERS = np.concatenate(
     ids=["exp", "sigmoid", "tanh"],
 )
 def test_functions_are_as_exact_as_they_say(function, oracle, error):
-    found, exact = each(function)(NUMBERS), oracle(NUMBERS.astype("f8"))
-    np.testing.assert_allclose(found, exact, rtol=error, atol=0)
+    results, exact = each(function)(NUMBERS), oracle(NUMBERS.astype("f8"))
+    np.testing.assert_allclose(results, exact, rtol=error, atol=0)
     if function is not functions.exp:
-        assert np.abs(found).max() <= 1
+        assert np.abs(results).max() <= 1
 
 
 @pytest.mark.parametrize("function", [functions.exp, functions.sigmoid, functions.tanh])
-def test_functions_clip_what_is_too_large_and_pass_on_what_is_no_number(function):
+def test_functions_clip_large_numbers_and_return_nan_for_nan(function):
     x = np.resize(np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 500, -500, 0], "f4"), 16)
-    found = each(function)(x)
-    assert np.isnan(found[0])
-    assert np.isfinite(found[1:8]).all()
-    assert found[1] == found[3] == found[5] > found[7] > found[2] == found[4] == found[6]
+    results = each(function)(x)
+    assert np.isnan(results[0])
+    assert np.isfinite(results[1:8]).all()
+    assert results[1] == results[3] == results[5] > results[7] > results[2] == results[4] == results[6]
 
 
 @pytest.mark.parametrize("base", [0.9, 0.999])
@@ -77,7 +77,7 @@ def test_orthogonal_rows_are_orthonormal_even_when_square():
 
 
 def test_orthogonal_rows_are_orthonormal_though_the_drawn_ones_are_nearly_alike():
-    """Made orthogonal once, they would be so to three digits alone."""
+    """A single pass of orthogonalization would be exact to three digits only."""
 
     class Alike:
         def random(self, shape):

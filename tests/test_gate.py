@@ -1,4 +1,4 @@
-"""The gate lets a fresh clone through and names what no longer fits a dvc.lock, by stage and by file or key."""
+"""The gate passes a fresh clone, and names what differs from dvc.lock, by stage and by file or key."""
 
 import hashlib
 import http.server
@@ -73,14 +73,14 @@ def copy(cloned, tmp_path) -> Path:
 
 
 def lines(report: Report) -> list[str]:
-    """Kind, stage and file or key of each finding, or of the file that can't be read."""
+    """Kind, stage and file or key of each finding; for a file that cannot be read, kind and file."""
     return sorted(
         ": ".join(filter(None, (finding.kind.word, finding.stage or finding.file, finding.what)))
         for finding in report.findings
     )
 
 
-def found(folder: Path) -> list[str]:
+def gate_lines(folder: Path) -> list[str]:
     return lines(gate(folder))
 
 
@@ -96,7 +96,7 @@ def edit(name: str, old: str, new: str, count: int = 1) -> Change:
 
 
 def record(stage: str, kind: str, path: str, **values: object) -> Change:
-    """Change values in what dvc.lock has of a stage's file; None deletes the key, no values the whole."""
+    """Change values of a stage's file in dvc.lock; None deletes a key, and without values the file is deleted."""
 
     def change(folder: Path) -> None:
         yaml = YAML(typ="safe")
@@ -126,7 +126,7 @@ def rename_model(folder: Path) -> None:
 MODELS = ("train@m", "train@n")
 MD5 = "a" * 32
 
-STALE = {  # what happened: how, and the stage and file or key of each line
+STALE = {  # event: the change, and the stage and file or key of each line
     "a param edited": (edit("params.yaml", "seed: 1", "seed: 9"), ["train@m: params.yaml: models.m.seed"]),
     "a param edited in the lock": (edit("dvc.lock", "seed: 1", "seed: 9"), ["train@m: params.yaml: models.m.seed"]),
     "a list in params edited": (edit("params.yaml", "a, b", "b, a"), ["clean: params.yaml: clean.names"]),
@@ -150,7 +150,7 @@ STALE = {  # what happened: how, and the stage and file or key of each line
     "an output added": (edit("dvc.yaml", r"\[data.csv\]", "[data.csv, more.csv]"), ["clean: more.csv"]),
     "a hash of made data edited": (record("clean", "outs", "data.csv", md5=MD5), [f"{m}: data.csv" for m in MODELS]),
     "a hash of read data edited": (record("train@m", "deps", "data.csv", md5=MD5), ["train@m: data.csv"]),
-    "raw data moved on": (edit("raw.csv.dvc", "md5: [0-9a-f]{32}", f"md5: {MD5}"), ["clean: raw.csv"]),
+    "raw data changed": (edit("raw.csv.dvc", "md5: [0-9a-f]{32}", f"md5: {MD5}"), ["clean: raw.csv"]),
     "no lock": (remove("dvc.lock"), ["clean", *MODELS]),
     "no params file": (remove("params.yaml"), None),
 }
@@ -170,7 +170,7 @@ INCONSISTENT = {
     "a hash cut short": (record("train@m", "outs", "m.model", md5="abc"), ["train@m: m.model"]),
 }
 
-UNREADABLE = {  # what is: how, the file, and a part of the reason
+UNREADABLE = {  # state: the change, the file, and a part of the reason
     "an empty lock": (put("dvc.lock", ""), "dvc.lock", "required key not provided"),
     "a lock that is no YAML": (edit("dvc.lock", "^stages:", "stages: ["), "dvc.lock", "structure is corrupted"),
     "a lock in conflict": (
@@ -194,35 +194,35 @@ UNREADABLE = {  # what is: how, the file, and a part of the reason
 
 
 def test_a_fresh_clone_passes_without_the_project_and_nothing_is_written(copy):
-    judged = run(copy, "gate", python=("-W", "error", "-X", "importtime"))
-    assert judged.returncode == 0, judged.stderr
-    assert judged.stdout == "3 stages: as dvc.lock describes them\n"
-    imported = set(re.findall(r"\| +([\w.]+)$", judged.stderr, re.MULTILINE))
+    ended = run(copy, "gate", python=("-W", "error", "-X", "importtime"))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "3 stages: as dvc.lock describes them\n"
+    imported = set(re.findall(r"\| +([\w.]+)$", ended.stderr, re.MULTILINE))
     assert "dvc.repo" in imported
     assert not imported & {"tensorflow", "keras", "numba", "sentiment", "stages"}
     assert git(copy, "status", "--porcelain", "--ignored") == ""
 
 
-def test_so_does_the_tree_with_its_data(origin):
-    assert found(origin) == []
+def test_the_tree_with_its_data_passes(origin):
+    assert gate_lines(origin) == []
 
 
-def test_comments_and_layout_of_params_are_free(copy):
+def test_comments_and_layout_of_params_do_not_matter(copy):
     edit("params.yaml", r"\A", "# more\n")(copy)
     edit("params.yaml", "rate: 0.5", "rate:  5e-1", 0)(copy)
-    assert found(copy) == []
+    assert gate_lines(copy) == []
 
 
 @pytest.mark.parametrize(("change", "expected"), STALE.values(), ids=STALE)
 @pytest.mark.parametrize("committed", [False, True], ids=["", "committed"])
-def test_a_tree_that_moved_on_is_stale(copy, change, expected, committed):
+def test_a_tree_that_changed_is_stale(copy, change, expected, committed):
     change(copy)
     if committed:
         commit(copy)
     if expected is None:  # the loop is over the params
         assert gate(copy).code() == 3
     else:
-        assert found(copy) == [f"stale: {line}" for line in sorted(expected)]
+        assert gate_lines(copy) == [f"stale: {line}" for line in sorted(expected)]
 
 
 @pytest.mark.parametrize(("change", "expected"), INCONSISTENT.values(), ids=INCONSISTENT)
@@ -247,12 +247,12 @@ def test_what_cannot_be_read_is_named_in_one_line(copy, change, file, reason):
 def test_one_unreadable_pipeline_hides_no_other(copy):
     put("s/dvc.yaml", "stages: [")(copy)
     put("code.py", "more\n")(copy)
-    assert found(copy) == ["stale: clean: code.py", "unreadable: s/dvc.yaml"]
+    assert gate_lines(copy) == ["stale: clean: code.py", "unreadable: s/dvc.yaml"]
 
 
 @dataclass
 class Case:
-    """A repository that is run and committed, changed and committed, and cloned; and what is found in the clone."""
+    """A repository that is run and committed, changed and committed, and cloned; and the lines for the clone."""
 
     pipeline: str
     expected: list[str]
@@ -282,7 +282,7 @@ def bytecode(name: str) -> dict:
 
 
 def later(*changes: Change) -> Change:
-    """Changes, the first of them run."""
+    """Apply several changes in their order."""
 
     def change(folder: Path) -> None:
         for one in changes:
@@ -353,7 +353,7 @@ CASES = {
     "a .dvc folder": Case(
         "stages: {a: {cmd: cp d/x o, deps: [d], outs: [o]}}\n", [], {"d/x": "1\n", "d/y": "2\n"}, ("d",)
     ),
-    "a .dvc folder that moved on": Case(
+    "a .dvc folder that changed": Case(
         "stages: {a: {cmd: cp d/x o, deps: [d], outs: [o]}}\n",
         ["stale: a: d"],
         {"d/x": "1\n"},
@@ -538,7 +538,7 @@ CASES |= {
         after=later(put("dvc.yaml", DATASET % "x" + "stages: {a: {cmd: cp i o, deps: ['ds://d']}}"),
                     put("dvc.lock", DATASET_LOCK)),
     ),
-    "a dataset that moved on": Case(
+    "a dataset that changed": Case(
         ONE, ["stale: a: ds://d"], {"i": "1\n"},
         after=later(put("dvc.yaml", DATASET % "y" + "stages: {a: {cmd: cp i o, deps: ['ds://d']}}"),
                     put("dvc.lock", DATASET_LOCK)),
@@ -554,7 +554,7 @@ CASES |= {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_kind_of_repository_is_judged_right(name, tmp_path):
+def test_every_kind_of_repository_has_the_right_findings(name, tmp_path):
     case = CASES[name]
     links = {name: text[2:] for name, text in case.files.items() if text[:2] == "->"}
     files = {name: text for name, text in case.files.items() if name not in links}
@@ -576,19 +576,19 @@ def test_every_kind_of_repository_is_judged_right(name, tmp_path):
 def test_a_file_in_a_folder_that_was_made_again_is_stale_where_the_cache_has_its_listing(tmp_path):
     folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": INSIDE})
     repro(folder)
-    assert found(folder) == []
+    assert gate_lines(folder) == []
     write(folder, "i", "2\n")
     repro(folder, "a")
-    assert found(folder) == ["stale: b: d/x"]
+    assert gate_lines(folder) == ["stale: b: d/x"]
     shutil.rmtree(folder / ".dvc/cache")
     shutil.rmtree(folder / "d")
-    assert found(folder) == ["unknown: b: d/x"]
+    assert gate_lines(folder) == ["unknown: b: d/x"]
 
 
 def test_the_remedy_of_line_ends_works_on_the_authors_machine(tmp_path):
     folder = create(tmp_path / "made", {"i": "1\r\n", "dvc.yaml": ONE, ".gitattributes": "* text=auto eol=lf\n"})
     repro(folder)
-    assert found(clone(folder, tmp_path / "before")) == ["line ends: a: i"]
+    assert gate_lines(clone(folder, tmp_path / "before")) == ["line ends: a: i"]
     git(folder, "add", "--renormalize", ".")
     commit(folder)
     git(folder, "rm", "-rq", "--cached", ".")
@@ -596,7 +596,7 @@ def test_the_remedy_of_line_ends_works_on_the_authors_machine(tmp_path):
     with inside(folder), Repo() as repo:
         repo.commit(force=True)
     commit(folder)
-    assert found(clone(folder, tmp_path / "after")) == []
+    assert gate_lines(clone(folder, tmp_path / "after")) == []
 
 
 @pytest.mark.parametrize("change", [change for change, _ in INCONSISTENT.values()], ids=INCONSISTENT)
@@ -607,7 +607,7 @@ def test_the_remedy_of_what_is_inconsistent_works(origin, tmp_path, change):
     with inside(folder), Repo() as repo:
         for stage in stages:
             repo.reproduce([stage], force=True)
-    assert found(folder) == []
+    assert gate_lines(folder) == []
 
 
 def test_stages_of_one_cause_share_a_line_with_their_count(copy, tmp_path):
@@ -625,8 +625,8 @@ def test_annotations_name_files_from_the_root_of_git(tmp_path):
     folder = tmp_path / "p"
     repro(create(folder, {"i": "1\n", "dvc.yaml": ONE, "s/x": ""}, subdir=True))
     write(folder, "i", "2\n")
-    for place in (folder, folder / "s"):
-        assert as_annotations(gate(place)).startswith("::error file=p/dvc.yaml,title=stale")
+    for path in (folder, folder / "s"):
+        assert as_annotations(gate(path)).startswith("::error file=p/dvc.yaml,title=stale")
 
 
 def test_json_keeps_the_types_of_values(copy):
@@ -640,26 +640,26 @@ def test_json_keeps_the_types_of_values(copy):
     }  # fmt: skip
 
 
-def test_a_lock_of_dvc_2_is_judged_by_the_hash_it_names(tmp_path):
-    """DVC 2 wrote no ``hash`` and took texts with either line end for the same."""
+def test_a_lock_of_dvc_2_is_checked_with_the_hash_of_dvc_2(tmp_path):
+    """DVC 2 wrote no ``hash``, and its hash ignored the line ends of texts."""
     folder = create(tmp_path / "made", {"i": "1\r\n", "dvc.yaml": ONE})
     repro(folder)
     lock = folder / "dvc.lock"
     unix = "b026324c6904b2a9cb4b88d6d61c81d1"  # of "1\n"
     lock.write_text(re.sub(r"md5: \w+", f"md5: {unix}", re.sub(r"      hash: md5\n", "", lock.read_text())))
-    assert found(folder) == []
+    assert gate_lines(folder) == []
     write(folder, "i", "2\r\n")
-    assert found(folder) == ["stale: a: i"]
+    assert gate_lines(folder) == ["stale: a: i"]
 
 
 def test_a_consumer_recorded_by_another_hash_than_its_maker_is_unknown(tmp_path):
     folder = create(tmp_path / "made", {"i": "1\r\n", "dvc.yaml": TWO})
     repro(folder)
     record("b", "deps", "o", hash=None, md5="b026324c6904b2a9cb4b88d6d61c81d1")(folder)
-    assert found(folder) == ["unknown: b: o"]
+    assert gate_lines(folder) == ["unknown: b: o"]
 
 
-def test_a_remote_or_external_dependency_and_an_import_are_not_judged(tmp_path):
+def test_a_remote_or_external_dependency_and_an_import_are_not_checked(tmp_path):
     outside = tmp_path / "outside.csv"
     outside.write_text("1\n")
     source = create(tmp_path / "source", {"x": "1\n"}, ("x",))
@@ -678,13 +678,13 @@ def test_a_remote_or_external_dependency_and_an_import_are_not_judged(tmp_path):
     commit(folder)
     copy = clone(folder, tmp_path / "clone")
     outside.write_text("2\n")
-    assert found(copy) == [
+    assert gate_lines(copy) == [
         "unknown: a: " + str(outside), "unknown: a: https://example.org/x", "unknown: a: s3://bucket/x",
     ]  # fmt: skip
     assert any("x.dvc" in note for note in gate(copy).notes)
 
 
-def test_sub_repositories_are_judged_with_the_one_around_or_alone(tmp_path):
+def test_sub_repositories_are_checked_with_the_repository_above_or_alone(tmp_path):
     repro(create(tmp_path, {"i": "1\n", "dvc.yaml": ONE}))
     for name in ("p", "q"):
         repro(create(tmp_path / name, {"i": "1\n", "dvc.yaml": ONE}, subdir=True))
@@ -692,12 +692,12 @@ def test_sub_repositories_are_judged_with_the_one_around_or_alone(tmp_path):
         write(tmp_path, name, "2\n")
     commit(tmp_path)
     copy = clone(tmp_path, tmp_path / "clone")
-    assert found(copy) == ["stale: a: i", "stale: q/dvc.yaml:a: q/i"]
-    assert found(copy / "p") == []
-    assert found(copy / "q") == ["stale: a: i"]
+    assert gate_lines(copy) == ["stale: a: i", "stale: q/dvc.yaml:a: q/i"]
+    assert gate_lines(copy / "p") == []
+    assert gate_lines(copy / "q") == ["stale: a: i"]
 
 
-def test_code_in_a_submodule_is_judged_where_it_is_checked_out(tmp_path):
+def test_code_in_a_submodule_is_compared_if_it_is_checked_out(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     git(other, "init", "--quiet")
@@ -708,29 +708,29 @@ def test_code_in_a_submodule_is_judged_where_it_is_checked_out(tmp_path):
     git(folder, "submodule", "--quiet", "add", other.as_uri(), "src")
     repro(folder)
     copy = clone(folder, tmp_path / "clone")
-    assert found(copy) == ["unknown: a: src", "unknown: a: src/a.py"]
+    assert gate_lines(copy) == ["unknown: a: src", "unknown: a: src/a.py"]
     assert gate(copy).code() == 0
     git(copy, "submodule", "--quiet", "update", "--init")
-    assert found(copy) == []
+    assert gate_lines(copy) == []
     write(copy, "src/a.py", "2\n")
-    assert found(copy) == ["stale: a: src", "stale: a: src/a.py"]
+    assert gate_lines(copy) == ["stale: a: src", "stale: a: src/a.py"]
 
 
-def test_a_worktree_and_a_shallow_clone_are_judged_like_a_clone(origin, tmp_path):
+def test_a_worktree_and_a_shallow_clone_are_checked_like_a_clone(origin, tmp_path):
     git(origin, "worktree", "add", "--quiet", "--detach", str(tmp_path / "worktree"))
     shallow = clone(origin, tmp_path / "shallow", "--depth", "1")
     for folder in (tmp_path / "worktree", shallow):
-        assert found(folder) == []
+        assert gate_lines(folder) == []
         write(folder, "src/a.py", "more\n")
-        assert found(folder) == [f"stale: {name}: src" for name in MODELS]
+        assert gate_lines(folder) == [f"stale: {name}: src" for name in MODELS]
 
 
 def test_code_that_is_gone_is_stale_until_it_is_committed_and_then_untracked(copy, tmp_path):
     remove("code.py")(copy)
-    assert found(copy) == ["stale: clean: code.py"]
+    assert gate_lines(copy) == ["stale: clean: code.py"]
     commit(copy)
-    assert found(copy) == ["untracked: clean: code.py"]
-    assert found(clone(copy, tmp_path / "shallow", "--depth", "1")) == ["untracked: clean: code.py"]
+    assert gate_lines(copy) == ["untracked: clean: code.py"]
+    assert gate_lines(clone(copy, tmp_path / "shallow", "--depth", "1")) == ["untracked: clean: code.py"]
 
 
 def test_a_path_of_any_name_is_found(tmp_path):
@@ -739,9 +739,9 @@ def test_a_path_of_any_name_is_found(tmp_path):
     folder = create(tmp_path / name, {f"{name}/i": "1\n", "dvc.yaml": pipeline})
     repro(folder)
     copy = clone(folder, tmp_path / "clone")
-    assert found(copy) == []
+    assert gate_lines(copy) == []
     remove(f"{name}/i")(copy)
-    assert found(copy) == [f"stale: a: {name}/i"]
+    assert gate_lines(copy) == [f"stale: a: {name}/i"]
 
 
 @pytest.mark.parametrize(
@@ -764,7 +764,7 @@ def test_gits_own_reason_is_shown(copy):
     assert len(errors.splitlines()) == 1
 
 
-def test_a_reader_that_goes_away_a_crash_and_a_wrong_command_line_are_no_verdict(copy, monkeypatch):
+def test_a_closed_pipe_a_crash_and_a_wrong_command_line_give_no_verdict(copy, monkeypatch):
     rename_model(copy)
     pipe = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE)
     pipe.wait()
@@ -783,8 +783,8 @@ def test_a_line_shows_both_sides_and_the_worst_finding_is_the_exit_code(copy, ca
     edit("params.yaml", "seed: 1", "seed: 9")(copy)
     put("m.txt", "0.9\n")(copy)
     assert main([str(copy)]) == 2
-    *said, stale, inconsistent, last = capsys.readouterr().out.splitlines()
-    assert [re.sub(r"\b[0-9a-f]{8}\b", "", line) for line in said] == [
+    *rows, stale, inconsistent, last = capsys.readouterr().out.splitlines()
+    assert [re.sub(r"\b[0-9a-f]{8}\b", "", line) for line in rows] == [
         "stale: train@m: params.yaml: models.m.seed: recorded 1, found 9",
         "inconsistent: train@m: m.txt: its content differs: recorded  of 8 bytes, found  of 4 bytes",
     ]
@@ -792,7 +792,7 @@ def test_a_line_shows_both_sides_and_the_worst_finding_is_the_exit_code(copy, ca
     assert last == "3 stages: 1 stale, 1 inconsistent"
 
 
-def test_the_unknown_counts_when_strict_and_nothing_does_when_only_warned(tmp_path, capsys):
+def test_unknown_fails_with_strict_and_nothing_fails_with_warn(tmp_path, capsys):
     files = {"i": "1\n", ".gitignore": "/o\n", "dvc.yaml": ONE.replace("[o]", "[{o: {cache: false}}]")}
     folder = create(tmp_path / "made", files)
     repro(folder)
@@ -823,7 +823,7 @@ def test_every_form_has_the_findings_and_nothing_in_them_becomes_markup(copy):
     assert "seed: recorded 1, found <b>|*,:%" in as_text(report)
 
 
-def test_the_worst_kind_is_the_code_and_only_what_is_unknown_is_strictly_stale():
+def test_the_worst_kind_decides_the_exit_code_and_strict_makes_unknown_stale():
     findings = {kind: Finding(kind, "dvc.yaml", "a", "o", "") for kind in Kind}
     for strict, code in ((False, 0), (True, 1)):
         assert Report(findings=[findings[Kind.UNKNOWN]]).code(strict) == code
@@ -859,7 +859,7 @@ def test_a_file_is_hashed_once_however_many_stages_read_it(tmp_path, monkeypatch
     repro(folder)
     hashed, original = [], tree.file_md5
     monkeypatch.setattr(tree, "file_md5", lambda file, **options: hashed.append(file) or original(file, **options))
-    assert found(folder) == []
+    assert gate_lines(folder) == []
     assert len(hashed) == len(set(hashed)) == 2
 
 
@@ -880,15 +880,15 @@ def test_a_dvc_file_is_read_once(tmp_path):
 
 @pytest.fixture(scope="module")
 def pushed(tmp_path_factory) -> tuple[Path, Path]:
-    """A repository whose stage makes a file and a folder, with a tracked file, and the folder that all is pushed to."""
-    place = tmp_path_factory.mktemp("pushed")
+    """A repository with a tracked file and a stage that makes a file and a folder, and its remote with all three."""
+    base = tmp_path_factory.mktemp("pushed")
     stage = "stages: {s: {cmd: mkdir d && echo a > d/a && echo b > d/b && echo o > o, deps: [raw], outs: [d, o]}}\n"
-    settings = f"[core]\n    remote = r\n['remote \"r\"']\n    url = {place}/remote\n"
-    folder = create(place / "made", {"raw": "1\n", "dvc.yaml": stage, ".dvc/config": settings}, ("raw",))
+    settings = f"[core]\n    remote = r\n['remote \"r\"']\n    url = {base}/remote\n"
+    folder = create(base / "made", {"raw": "1\n", "dvc.yaml": stage, ".dvc/config": settings}, ("raw",))
     repro(folder)
     with surrounded(), inside(folder), Repo() as repo:
         repo.push()
-    return folder, place / "remote"
+    return folder, base / "remote"
 
 
 def test_what_a_remote_lacks_is_a_line_each_and_nothing_is_fetched_or_written(pushed, tmp_path):
@@ -897,7 +897,7 @@ def test_what_a_remote_lacks_is_a_line_each_and_nothing_is_fetched_or_written(pu
     write(folder, ".dvc/config.local", f"['remote \"r\"']\n    url = {remote}\n")
     broken = hashlib.md5(b"o\n").hexdigest()
     (remote / "files/md5" / broken[:2] / broken[2:]).chmod(0o644)
-    write(remote / "files/md5" / broken[:2], broken[2:], "broken")  # which DVC itself would remove
+    write(remote / "files/md5" / broken[:2], broken[2:], "broken")  # DVC would remove this file
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     code, output, errors = call(main, folder, "--remote")
     assert (code, errors) == (0, "")

@@ -1,4 +1,4 @@
-"""A repository that is judged runs nothing, ends in time, and cannot forge a line of the report."""
+"""A hostile repository runs no program, cannot hang a check, and cannot forge a line of the report."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def copy(origin, tmp_path) -> Path:
 
 @pytest.fixture
 def program(tmp_path) -> Path:
-    """A program that leaves a file behind, which must not appear."""
+    """A program that writes a file when it runs; ``ran`` looks for the file."""
     path = tmp_path / "program"
     path.write_text(f"#!/bin/sh\necho >{tmp_path}/ran\ncat\n")
     path.chmod(0o755)
@@ -97,7 +97,7 @@ def test_a_folder_that_looks_like_a_bare_repository_runs_no_program(copy, progra
     assert not ran(program)
 
 
-SETTINGS = {  # of Git, each with the arguments of a command that runs its program
+SETTINGS = {  # settings of Git, each with a command that runs the program
     "core.fsmonitor": ("status",),
     "filter.x.clean": ("diff", "HEAD"),
     "filter.x.process": ("diff", "HEAD"),
@@ -118,9 +118,7 @@ def test_no_setting_of_the_repository_runs_a_program(copy, program, setting, els
     )
     signer.chmod(0o755)
     plain_git(copy, "add", "--all")
-    amend = (
-        ["--amend"] if setting == "gpg.program" else []
-    )  # the commit that recorded the lock is the one that is shown
+    amend = ["--amend"] if setting == "gpg.program" else []  # `git log` shows the commit that recorded the lock
     plain_git(copy, "-c", f"gpg.program={signer}", "commit", "--quiet", "--gpg-sign", "--message", "x", *amend)
     plain_git(copy, "config", setting, str(program))
     plain_git(copy, "config", "log.showSignature", "true")
@@ -144,7 +142,7 @@ def test_settings_of_dvc_in_git_make_no_folder(copy, tmp_path):
 
 
 def shadow(tmp_path: Path) -> str:
-    """A module of the repository's that leaves a file behind, which must not appear."""
+    """Code of a module that writes a file when it is imported."""
     return f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(5)\n"
 
 
@@ -160,7 +158,7 @@ def test_the_hook_imports_nothing_of_the_checked_folder(copy, tmp_path):
 
 
 @pytest.mark.parametrize("check", ["gate", "verify"])
-def test_no_module_of_the_checked_repository_stands_in_for_an_installed_one(copy, tmp_path, check):
+def test_no_module_of_the_checked_repository_replaces_an_installed_one(copy, tmp_path, check):
     for name in ("dvc/__init__.py", "yaml.py", "configobj.py", "lib/dvc.py", "lib/yaml.py"):
         write(copy, name, shadow(tmp_path))
     commit(copy)
@@ -179,11 +177,11 @@ def test_an_import_that_fails_is_no_verdict(copy, tmp_path):
     assert failed.stderr.splitlines()[-1] == "ImportError: broken"
 
 
-def test_python_without_docstrings_tells_a_terminal_of_few_letters_the_rest_in_escapes(copy):
+def test_python_without_docstrings_escapes_characters_that_the_terminal_lacks(copy):
     write(copy, "dvc.yaml", PIPELINE.replace("deps: [src]", 'deps: ["src", "имя"]'))
-    judged = run(copy, "gate", python=("-OO",), PYTHONIOENCODING="cp1252")
-    assert (judged.returncode, judged.stderr) == (1, "")
-    assert r"stale: a: \u0438\u043c\u044f: " in judged.stdout
+    ended = run(copy, "gate", python=("-OO",), PYTHONIOENCODING="cp1252")
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert r"stale: a: \u0438\u043c\u044f: " in ended.stdout
 
 
 NESTED = "[" * 10_000
@@ -201,7 +199,7 @@ def test_a_file_that_no_computer_can_read_is_one_line_that_names_it(copy, name, 
     assert "nested too deeply" in line or "aliases" in line
 
 
-def test_aliases_that_stand_for_little_are_read():
+def test_aliases_of_small_values_are_read():
     reading.check_aliases("x: &x [1, 2]\ny: {<<: &z {a: 1}, b: *x}\nz: *z\n", "x.yaml")
 
 
@@ -224,7 +222,7 @@ def test_a_pipeline_or_a_lock_of_more_stages_than_dvc_reads_in_a_minute_is_one_l
 
 @pytest.mark.parametrize("name", ["m.json", "src/a.py", "p.yaml", "dvc.yaml", "dvc.lock", ".dvcignore", ".dvc/config"])
 def test_a_link_to_a_file_without_end_is_not_read(copy, name):
-    read, write = os.pipe()  # what nobody writes to has no end
+    read, write = os.pipe()  # a pipe to which nobody writes has no end
     before = os.dup(0)
     os.dup2(read, 0)
     try:
@@ -272,7 +270,7 @@ def test_links_in_place_of_dvcs_own_files_let_a_rerun_write_nothing_elsewhere(co
     assert (code, "has no DVC repository" in errors) == (3, True)
 
 
-def test_a_lock_that_a_rerun_cannot_read_is_named_and_so_is_why(copy, monkeypatch):
+def test_a_lock_that_a_rerun_cannot_read_is_named_with_the_reason(copy, monkeypatch):
     write(copy, "dvc.lock", "<<<<<<< HEAD\n" + (copy / "dvc.lock").read_text())
     commit(copy)
     assert "error: dvc.lock: line 1 is a conflict marker of a merge;" in call(verify, copy)[2]
@@ -314,7 +312,7 @@ def test_a_folder_of_results_with_a_link_out_of_the_repository_is_not_kept(copy,
     assert not (tmp_path / "kept").exists()
 
 
-def test_a_path_of_no_end_out_of_the_repository_is_not_read(copy):
+def test_an_endless_path_outside_the_repository_is_not_read(copy):
     write(copy, "dvc.yaml", "stages: {b: {cmd: x, deps: [/usr, /dev/zero, up], params: [/dev/zero: [k]], outs: [o]}}\n")
     item = "{path: %s, hash: md5, md5: 68b329da9893e34099c7d8ad5cb9c940}"
     deps = ", ".join(item % path for path in ("/usr", "/dev/zero", "up"))
@@ -388,7 +386,7 @@ def test_settings_of_git_in_the_environment_count_and_another_repository_does_no
         assert git(copy, "status", "--porcelain") == "?? new.py"
 
 
-def test_a_repository_of_sha_256_is_judged_like_any_other(origin, tmp_path):
+def test_a_repository_of_sha_256_is_checked_like_any_other(origin, tmp_path):
     folder = Path(shutil.copytree(origin, tmp_path / "sha256", ignore=shutil.ignore_patterns(".git")))
     plain_git(folder, "init", "--quiet", "--object-format=sha256")
     commit(folder)

@@ -1,4 +1,4 @@
-"""`make setup`: into .venv and nowhere else, whatever is around, or one line on why not."""
+"""`make setup` installs into .venv and nowhere else, whatever the settings, or prints one line with the reason."""
 
 import hashlib
 import json
@@ -23,12 +23,12 @@ case "$BROKEN" in *" $1 "*) exit 2;; esac
 case "$IDLE" in *" $1 "*) exit 0;; esac
 exec '{sys.prefix}/bin/uv' "$@"
 """
-"""A uv that waits while there is a file, and fails or does nothing when told to."""
+"""A uv that waits while the file `wait` exists, and fails or does nothing for the commands in BROKEN or IDLE."""
 
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """A fresh clone, and beside it the small packages of its two locks, uv among them."""
+    """A fresh clone, and next to it the small packages of its two locks, uv included."""
     folder, wheels = tmp_path / "a clone", tmp_path / "wheels"
     folder.mkdir()
     wheels.mkdir()
@@ -41,7 +41,7 @@ def project(tmp_path) -> Path:
 
 
 def package(wheels: Path, name: str, script: str = "") -> str:
-    """Make a wheel with a command, a script or of Python, and return its block of a lock."""
+    """Make a wheel with a command, a shell script or a Python function, and return its lines of a lock."""
     wheel, about = wheels / f"{name}-1.0-py3-none-any.whl", f"{name}-1.0.dist-info"
     with zipfile.ZipFile(wheel, "w") as file:
         if script:
@@ -58,7 +58,7 @@ def package(wheels: Path, name: str, script: str = "") -> str:
 
 
 def start(project: Path, target="setup", python=sys.executable, stops=signal.SIG_DFL, **environment: str):
-    """`make setup` by a Python, in a process group of its own, which signals end or, as under nohup, do not."""
+    """Start `make setup` in a new process group; with ``stops`` = SIG_IGN it ignores signals, as under nohup."""
     assert sys.platform != "win32"  # it has no make, without which all tests here are skipped
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PIP_"))}
     wheels = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": (project.parent / "wheels").as_uri(), "LC_ALL": "C"}
@@ -75,7 +75,7 @@ def start(project: Path, target="setup", python=sys.executable, stops=signal.SIG
 
 
 def setup(project: Path, target="setup", **more) -> tuple[int, list[str]]:
-    """The exit code and what it says, but for make's own lines."""
+    """Exit code and error lines of `make setup`, without the lines of make."""
     process = start(project, target, **more)
     output, errors = process.communicate()
     assert output == ""
@@ -83,7 +83,7 @@ def setup(project: Path, target="setup", **more) -> tuple[int, list[str]]:
 
 
 def holds(project: Path, *names: str) -> bool:
-    """True if the project's environment has its marker, and its commands start."""
+    """True if the project's environment has its marker and these commands run."""
     runs = [subprocess.run([project / ".venv/bin" / name], check=False) for name in names]
     return (project / ".venv/installed").exists() and not any(run.returncode for run in runs)
 
@@ -119,18 +119,18 @@ def wait_until(process: subprocess.Popen, path: Path) -> None:
 
 def test_two_runs_at_once_install_once_and_nothing_anywhere_else(project):
     runs = [start(project) for _ in range(2)]
-    said = [run.communicate()[1] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], said
-    assert "".join(said).count("installing requirements.txt") == 1
+    errors = [run.communicate()[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], errors
+    assert "".join(errors).count("installing requirements.txt") == 1
     assert holds(project, "tiny_one")
     assert by_uv(project)
-    assert not (project / ".venv/uv").exists()  # where pip had put the uv that made the environment
+    assert not (project / ".venv/uv").exists()  # here pip had put the uv that made the environment
     nowhere = subprocess.run([sys.executable, "-c", "import tiny_one"], capture_output=True, check=False)
     assert b"No module named 'tiny_one'" in nowhere.stderr
 
 
 @pytest.mark.parametrize("uv", [True, False])
-def test_settings_of_pip_uv_and_python_do_not_lead_elsewhere_but_say_where_packages_are(project, tmp_path, uv):
+def test_settings_of_pip_uv_and_python_change_the_source_of_packages_and_not_their_target(project, tmp_path, uv):
     config, away = tmp_path / "pip.conf", f"{tmp_path}/elsewhere"
     source = f"[global]\nno-index = true\nfind-links = \n    {(tmp_path / 'wheels').as_uri()}\n    {tmp_path}\n"
     config.write_text(f"{source}target = {away}\n[install]\ndry-run = true\nroot = {away}\n")
@@ -155,9 +155,9 @@ def test_uv_takes_packages_from_where_pip_does():
     others = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", *uvs))}
     environment = others | {f"PIP_{name}": value for name, value in pips.items()} | {"PIP_CONFIG_FILE": os.devnull}
     code = "import install, json, os; install.choose_settings(); print(json.dumps({**os.environ}))"
-    found = json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True))
-    assert found | uvs == found
-    assert not {"PIP_TARGET", "PIP_CONSTRAINT"} & found.keys()
+    settings = json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True))
+    assert settings | uvs == settings
+    assert not {"PIP_TARGET", "PIP_CONSTRAINT"} & settings.keys()
 
 
 def test_mpi_joins_an_environment_and_stays_when_that_is_set_up_again(project):
@@ -171,7 +171,7 @@ def test_mpi_joins_an_environment_and_stays_when_that_is_set_up_again(project):
     assert (project / ".venv/pyvenv.cfg").stat().st_ino == created
 
 
-def test_a_changed_lock_makes_the_environment_anew_though_its_own_python_is_first_on_the_path(project):
+def test_a_changed_lock_makes_the_environment_again_though_its_own_python_is_first_on_the_path(project):
     lock = project / "requirements.txt"
     lock.write_text(lock.read_text() + (project / "requirements-mpi.txt").read_text())
     assert setup(project, python="python3")[0] == 0
@@ -183,7 +183,7 @@ def test_a_changed_lock_makes_the_environment_anew_though_its_own_python_is_firs
 
 
 @pytest.mark.parametrize("change", ["moved", "python gone", "python of another version"])
-def test_an_environment_that_does_not_work_any_more_is_made_anew(project, tmp_path, change):
+def test_an_environment_that_no_longer_works_is_made_again(project, tmp_path, change):
     assert setup(project)[0] == 0
     interpreter = project / ".venv/bin/python"
     if change == "moved":
@@ -210,7 +210,7 @@ def test_an_environment_that_is_a_link_is_never_emptied(project, tmp_path, exist
     assert not exists or [path.name for path in mine.iterdir()] == ["thesis.txt"]
 
 
-def test_set_up_interrupted_leaves_no_process_and_starts_afresh(project):
+def test_an_interrupted_setup_leaves_no_process_and_can_start_again(project):
     assert sys.platform != "win32"
     (project / "wait").touch()
     process = start(project)
@@ -225,7 +225,7 @@ def test_set_up_interrupted_leaves_no_process_and_starts_afresh(project):
     assert holds(project, "tiny_one")
 
 
-def test_set_up_goes_on_under_nohup(project):
+def test_setup_goes_on_under_nohup(project):
     assert sys.platform != "win32"
     (project / "wait").touch()
     process = start(project, stops=signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Plain Keras trains any network, resumed to the same bits; what predicts follows from the keras.layers."""
+"""Keras trains any network and resumes to the same bits; the layers decide whether Keras predicts, too."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def gru():
 
 
 def two_branches():
-    """A network that is no sequence of keras.layers."""
+    """A network that is no sequence of layers."""
     ids = keras.Input((17,), dtype="int32")
     words = keras.layers.Embedding(300, 6)(ids)
     branches = [keras.layers.GlobalMaxPooling1D()(words), keras.layers.LSTM(4)(words)]
@@ -70,7 +70,7 @@ def test_a_telling_word_is_learned():
     assert epochs[-1].metrics["accuracy"] > 0.9
 
 
-def test_what_is_dropped_is_not_learned():
+def test_words_that_are_dropped_are_not_learned():
     *_, last = fit(gru, epochs=range(20), word_dropout=1.0)
     assert last.metrics["loss"] > 0.6
 
@@ -82,7 +82,7 @@ def test_progress_counts_every_review():
 
 
 def test_without_dropout_both_trainers_find_nearly_the_same_weights():
-    """From the same first weights, by SGD: Keras's Adam squares the gradients of a repeated word apart."""
+    """From the same first weights, by SGD, because Keras's Adam squares each gradient of a repeated word separately."""
     ids, labels = labelled(33)
     settings = SETTINGS | {"optimizer": "sgd", "decay": 4}
     compiled = CompiledTrainer(plain("average", Sizes()), shards=3, **settings)
@@ -94,7 +94,7 @@ def test_without_dropout_both_trainers_find_nearly_the_same_weights():
     assert figures[0] == pytest.approx(figures[1], rel=1e-3)
 
 
-def test_what_the_compiled_trainer_has_all_layers_for_it_predicts_and_keras_the_rest():
+def test_the_compiled_trainer_predicts_if_it_has_all_layers_and_keras_otherwise():
     ids, seen = reviews(Sizes(), 12), []
     for make, compiled in ((lambda: build("bidirectional", Sizes()), True), (gru, False), (two_branches, False)):
         model = make()
@@ -102,10 +102,10 @@ def test_what_the_compiled_trainer_has_all_layers_for_it_predicts_and_keras_the_
         assert opened.promise.startswith("the compiled trainer" if compiled else "Keras on the CPU")
         np.testing.assert_array_equal(opened.weights, backend.get_weights(model))
         seen.clear()
-        found = opened.predict(ids, batch=5, progress=seen.append)
-        assert found.dtype == np.float32
+        probabilities = opened.predict(ids, batch=5, progress=seen.append)
+        assert probabilities.dtype == np.float32
         assert seen == [5, 5, 2]
-        np.testing.assert_allclose(found, model.predict(ids.astype("i4"), verbose=0)[:, 0], atol=1e-5)
+        np.testing.assert_allclose(probabilities, model.predict(ids.astype("i4"), verbose=0)[:, 0], atol=1e-5)
 
 
 def test_keras_promises_the_bits_of_this_machine_alone():

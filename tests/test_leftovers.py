@@ -1,4 +1,4 @@
-"""Files that a killed DVC leaves are removed if no other DVC runs, and no other files are."""
+"""Files of a killed DVC are removed if no other DVC runs, and other files stay."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def test_a_whole_lock_stays(project):
 
 
 @pytest.mark.parametrize("part", ["", "schema: '2.0'\nstag"])
-def test_a_cut_record_is_taken_back_from_git_or_removed(project, capsys, part):
+def test_a_cut_dvc_lock_is_restored_from_git_or_removed(project, capsys, part):
     Path("dvc.lock").write_text(part)
     leftovers.main()
     assert not Path("dvc.lock").exists()
@@ -56,7 +56,7 @@ def test_a_cut_record_is_taken_back_from_git_or_removed(project, capsys, part):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at another process")
 @pytest.mark.parametrize("here", [True, False])
-def test_nothing_is_removed_while_a_dvc_runs_here_and_one_elsewhere_is_no_hindrance(project, tmp_path_factory, here):
+def test_nothing_is_removed_while_a_dvc_runs_here_and_a_dvc_elsewhere_does_not_matter(project, tmp_path_factory, here):
     folder = project if here else tmp_path_factory.mktemp("elsewhere")
     (folder / "dvc").write_text("import sys; print(flush=True); sys.stdin.read()")
     command = [sys.executable, "dvc"]

@@ -1,4 +1,4 @@
-"""`make corpus` finds how a file is written, and what it writes into params.yaml reads every row of it."""
+"""`make corpus` finds the format of a file, and the section that it writes into params.yaml reads every row."""
 
 import csv
 import gzip
@@ -56,7 +56,7 @@ def book(rows):
 
 RAW = "".join(f"{label}\t{chr(34) * (number % 5 == 0)}café {text}\n" for number, (text, label) in enumerate(ROWS))
 CAFE = [(f"café {text}", label) for text, label in ROWS]
-FORMS = {  # the file's name and content, the rows in it, and keys that are found
+FORMS = {  # the file's name and content, its rows, and some keys of the section
     "three classes": ("a.csv", table(ROWS), ROWS, {"format": "csv", "separator": ",", "header": True}),
     "Korean TSV": ("a.tsv", table(KOREAN, encoding="cp949", delimiter="\t"), KOREAN, {"encoding": "cp949"}),
     "byte order mark": ("a.csv", table(KOREAN, encoding="utf-8-sig"), KOREAN, {"encoding": "utf-8", "text": "text"}),
@@ -99,12 +99,12 @@ FORMS = {  # the file's name and content, the rows in it, and keys that are foun
 
 
 @pytest.mark.parametrize(("name", "content", "expected", "keys"), FORMS.values(), ids=FORMS)
-def test_what_is_found_of_a_file_reads_all_its_rows(tmp_path, monkeypatch, name, content, expected, keys):
+def test_the_section_for_a_file_reads_all_its_rows(tmp_path, monkeypatch, name, content, expected, keys):
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(content)
-    found = look(Path(name), Options())
-    assert found | keys == found
-    form = Form(**{key: value for key, value in found.items() if key in Form._fields})
+    section = look(Path(name), Options())
+    assert section | keys == section
+    form = Form(**{key: value for key, value in section.items() if key in Form._fields})
     read = [cells for _, cells in labelled.rows(Path(name), form, {label for _, label in expected})]
     clean = [(str(text).removeprefix('"').removeprefix("café "), labelled.as_label(label)) for text, label in read]
     assert clean == expected
@@ -121,9 +121,9 @@ def test_train_dev_and_test_are_splits_and_the_development_split_is_trained_on(t
     for split, rows in (("train", ROWS[:18]), ("dev", ROWS[18:24]), ("test", ROWS[24:])):
         Path("set").mkdir(exist_ok=True)
         Path(f"set/{split}.tsv").write_bytes(table(rows, delimiter="\t"))
-    found = look(Path("set"), Options())
-    assert found["splits"] == {"train": ["train.tsv", "dev.tsv"], "test": ["test.tsv"]}
-    stage.main(Corpus(**found, labels=["bad", "good", "mixed"], bad_rows=0), "mine")
+    section = look(Path("set"), Options())
+    assert section["splits"] == {"train": ["train.tsv", "dev.tsv"], "test": ["test.tsv"]}
+    stage.main(Corpus(**section, labels=["bad", "good", "mixed"], bad_rows=0), "mine")
     with np.load("data/raw/mine.npz", allow_pickle=True) as saved:
         assert [len(saved[f"y_{split}"]) for split in ("train", "test")] == [24, 12]
         assert saved["y_train"].tolist() == [0, 1, 2] * 8
@@ -138,15 +138,15 @@ def test_several_columns_that_could_be_the_label_are_named_with_the_option(tmp_p
     assert look(Path("a.csv"), Options(label="second"))["label"] == "second"
 
 
-def test_a_header_without_rows_is_called_that(tmp_path):
+def test_a_header_without_rows_is_an_error_that_says_so(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\n")
     with pytest.raises(InputError, match="no rows below the header"):
         look(tmp_path / "a.csv", Options())
 
 
 def test_values_that_differ_in_spaces_around_them_are_one_label():
-    found = label_keys(Counter({"good": 9, " good": 1, "bad ": 3, "odd": 1}), {}, Options())
-    assert found == {"labels": {"bad": ["bad "], "good": ["good", " good"]}, "leave_out": ["odd"]}
+    keys = label_keys(Counter({"good": 9, " good": 1, "bad ": 3, "odd": 1}), {}, Options())
+    assert keys == {"labels": {"bad": ["bad "], "good": ["good", " good"]}, "leave_out": ["odd"]}
 
 
 def test_stars_become_two_labels_and_the_middle_is_left_out_unless_five_are_asked_for():
@@ -199,7 +199,7 @@ def test_rows_that_a_raw_quotation_mark_merges_are_a_fault_and_a_text_of_two_lin
     assert sum(not isinstance(cells, Fault) for cells in raw) == 4
 
 
-def test_a_header_in_another_encoding_is_called_that(tmp_path):
+def test_a_header_in_another_encoding_is_an_error_that_says_so(tmp_path):
     form = Form("csv", text="text", label="étiquette")
     (tmp_path / "a.csv").write_bytes("text,étiquette\na,b\n".encode("latin-1"))
     with pytest.raises(InputError, match="the header's encoding is not utf-8"):
@@ -224,7 +224,7 @@ def test_sections_are_inserted_and_every_other_line_stays():
     assert changes({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}, "x") == ["x.b.c: 2 would be 3"]
 
 
-def test_the_command_writes_what_is_valid_and_says_nothing_would_change_when_run_again(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_valid_params_and_changes_nothing_when_run_again(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     drawn = random.Random(1)
@@ -278,7 +278,7 @@ def test_the_reference_is_what_scikit_learn_predicts_on_the_folds_of_the_candida
         (gzip.compress(b"a\r\n", mtime=0), False),
     ],
 )
-def test_line_ends_that_git_would_change_are_seen(tmp_path, content, changes):
+def test_line_ends_that_git_would_change_are_noticed(tmp_path, content, changes):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/1.txt").write_bytes(b"fine\n")
     (tmp_path / "bad/2.txt").write_bytes(content)
@@ -316,9 +316,9 @@ def test_texts_without_spaces_get_characters_and_the_best_of_the_folds_comes_fir
     drawn = random.Random(2)
     texts = ["".join(drawn.choices("坏差脏糟" if n % 2 else "好棒赞美", k=2) + drawn.choices("的是了在", k=6))
              for n in range(60)]  # fmt: skip
-    found = recommend.choose(texts, np.arange(60) % 2)
-    assert {candidate.tokens.unit for candidate in found} == {"characters"}
-    accuracies = [candidate.accuracy for candidate in found]
+    candidates = recommend.choose(texts, np.arange(60) % 2)
+    assert {candidate.tokens.unit for candidate in candidates} == {"characters"}
+    accuracies = [candidate.accuracy for candidate in candidates]
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[0] > 0.9
     assert recommend.language_of(recommend.scripts_of(texts)) == "zh"
@@ -349,16 +349,16 @@ def test_a_file_is_counted_and_a_part_of_it_drawn_without_its_texts_in_memory(mo
     drawn = recommend.some((f"{number:1000}", number) for _, number in rows)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 1_000_000  # the texts have ten
+    assert peak < 1_000_000  # the texts have 10 million
     assert counted.values == {"bad": 2500, "good": 7500}
     assert [*counted.lengths] == [1000] * 10_000
     numbers = {number for _, number in drawn}
     assert len(numbers) == len(drawn) == 100
-    assert 4000 < sum(numbers) / 100 < 6000  # of all parts of the file alike
+    assert 4000 < sum(numbers) / 100 < 6000  # from all parts of the file
 
 
 def test_a_fold_is_scored_by_a_model_that_has_not_seen_it():
-    """Each text is a word of its own, so that nothing is to be learned of one from the others."""
+    """Each text is a different word, so that no text helps to predict another one."""
     labels = np.arange(60) % 2
     _, counts = ngrams.learn(ngrams.Ragged(np.arange(4, 64), np.ones(60, int)), longest=1, min_df=1, max_features=99)
     candidate = recommend.Candidate(
@@ -375,7 +375,7 @@ def test_a_fold_is_scored_by_a_model_that_has_not_seen_it():
     ids=["adam", "log_loss", "svm"],
 )  # fmt: skip
 @pytest.mark.parametrize("weighting", ["tfidf", "naive-bayes"])
-def test_of_three_labels_each_has_the_model_that_tells_it_from_the_others(how, weighting):
+def test_each_of_three_labels_has_the_model_that_separates_it_from_the_others(how, weighting):
     reviews, _ = made_up_corpus(60)
     labels = (np.arange(60) % 3).astype("u1")
     chosen = gram_settings(weighting, **how)

@@ -1,4 +1,4 @@
-"""The linear models against what defines them: Keras's Adam, the optimum of what they make least, dense arithmetic."""
+"""The linear models against their definitions: Keras's Adam, the minimum of the loss, and dense arithmetic."""
 
 import io
 import itertools
@@ -30,7 +30,7 @@ TRAIN = {
     "squared_hinge": {"engine": "scikit-learn", "loss": "squared_hinge", "c": 0.3, "interpolation": 0.6, "seed": 5},
     "adam": {"engine": "compiled", "epochs": 2, "batch": 7, "learning_rate": 0.02, "seed": 5},
 }
-OWN = {name: model for name, model in PARAMS.models.items() if model.architecture.kind == "ngrams"}
+NGRAMS = {name: model for name, model in PARAMS.models.items() if model.architecture.kind == "ngrams"}
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -50,18 +50,18 @@ def test_a_probability_is_the_sigmoid_of_the_features_times_the_weights_in_dense
     np.testing.assert_allclose(model.predict(reviews, batch=7, progress=done.append), expected, rtol=1e-5)
     assert done == [7, 7, 7, 3]
     assert (weighting.scale != 1).any() == (weighting.name in ("tfidf", "naive-bayes"))
-    moved = model.effects(reviews, model.predict(reviews))
-    for row, effects in enumerate(moved):
+    every = model.effects(reviews, model.predict(reviews))
+    for row, effects in enumerate(every):
         expected = {words(grams[at]): dense[row, at] * weights[at] for at in np.flatnonzero(dense[row])}
         assert dict(effects) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(("layer", "batch"), [("embedding", 1), ("dense", 10)])
 def test_adam_finds_the_weights_that_keras_finds(layer, batch):
-    """Of an ``Embedding`` of zeros times ratios, summed, in a sigmoid; most n-grams are in few batches.
+    """The Keras model: sigmoid of the sum of ratios times an ``Embedding`` of zeros; most n-grams are in few batches.
 
     Where a batch has an n-gram twice, Keras on TensorFlow adds the squares of an embedding's two gradients, which is
-    not Adam's square of their sum: there the same model is a ``Dense`` layer, of all n-grams.
+    not Adam's square of their sum. So for batches of several reviews the same model is a ``Dense`` layer.
     """
     reviews, labels = corpus(37)
     grams, counts, _ = made_up(37)
@@ -72,29 +72,29 @@ def test_adam_finds_the_weights_that_keras_finds(layer, batch):
     if layer == "dense":
         ratios[:] = features.toarray()
         weights = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
-        inputs, given, summed = inputs[1:], [ratios], weights(inputs[1])
+        inputs, arrays, summed = inputs[1:], [ratios], weights(inputs[1])
     else:
         for row, (begin, end) in enumerate(itertools.pairwise(features.indptr)):
             ids[row, : end - begin], ratios[row, : end - begin] = features.indices[begin:end], features.data[begin:end]
         weights = keras.layers.Embedding(len(grams), 1, embeddings_initializer="zeros")
-        given, summed = [ids, ratios], keras.layers.Dot(1)([keras.layers.Flatten()(weights(inputs[0])), inputs[1]])
+        arrays, summed = [ids, ratios], keras.layers.Dot(1)([keras.layers.Flatten()(weights(inputs[0])), inputs[1]])
     model = keras.Model(inputs, keras.layers.Activation("sigmoid")(summed))
     model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy")
     for epoch in range(3):
         order = np.random.default_rng([5, ORDER, epoch]).permutation(37)
         for rows in np.split(order, range(batch, 37, batch)):
-            model.train_on_batch([array[rows] for array in given], labels[rows, None])
+            model.train_on_batch([array[rows] for array in arrays], labels[rows, None])
     adam = settings(engine="compiled", epochs=3, batch=batch, learning_rate=0.01, seed=5)
     *ours, bias = train(adam, reviews, labels).weights
     theirs = weights.get_weights()[0][:, 0]
     np.testing.assert_allclose(
         ours, theirs, rtol=2e-3, atol=2e-4
-    )  # a sum near 0 is rounded otherwise; Adam divides by it
+    )  # a sum near 0 is rounded differently, and Adam divides by it
     assert (bias, np.abs(theirs).max() > 0.05) == (0, True)
 
 
 @pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
-def test_the_weights_are_where_no_direction_leads_down(loss):
+def test_the_weights_are_a_minimum_of_the_loss(loss):
     """The gradient of half the squares plus c times the loss, whose definition is written here again, is about 0."""
     reviews, labels = corpus(60)
     _, counts, _ = made_up(60)
@@ -110,7 +110,7 @@ def test_the_weights_are_where_no_direction_leads_down(loss):
     assert np.abs(gradient(weights)).max() < 0.01 * np.abs(gradient(np.zeros_like(weights))).max()
 
 
-def test_interpolation_goes_from_naive_bayes_to_the_machine():
+def test_interpolation_goes_from_naive_bayes_to_the_svm():
     reviews, labels = corpus(60)
     _, counts, _ = made_up(60)
     features = Weighting.learn("naive-bayes", counts, labels).features(counts)
@@ -170,11 +170,11 @@ def test_adam_resumed_after_an_epoch_ends_with_the_bits_of_one_training():
     assert states[0] == states[1]
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", NGRAMS)
 def test_every_n_gram_model_of_params_yaml_learns_reviews_it_has_not_seen(name):
     reviews, labels = corpus(400, 2)
     unseen, answers = corpus(200, 3)
-    assert ((train(OWN[name], reviews, labels).predict(unseen) > 0.5) == answers).mean() > 0.8
+    assert ((train(NGRAMS[name], reviews, labels).predict(unseen) > 0.5) == answers).mean() > 0.8
 
 
 @pytest.mark.parametrize("how", TRAIN)
@@ -198,7 +198,7 @@ def test_a_training_that_does_not_converge_says_so(monkeypatch):
 
 @pytest.mark.parametrize(("max_length", "vocabulary"), [(None, None), (40, None), (None, 30), (40, 30)])
 def test_reviews_may_be_padded_or_whole_and_the_words_limited(max_length, vocabulary):
-    """The n-grams are those of the words that are left."""
+    """The n-grams are those of the remaining words."""
     lists, labels = make_corpus(30, 4)
     lengths = np.array([*map(len, lists)])
     kept = [[rank + 3 for rank in review][-(max_length or 10**6) :] for review in lists]
@@ -242,7 +242,7 @@ def test_a_damaged_model_file_is_refused_in_one_line(damage):
 
 
 class Call:
-    """Pickled as a call that makes a file."""
+    """Object whose unpickling creates a file."""
 
     def __init__(self, path):
         self.path = path
@@ -260,7 +260,7 @@ def test_a_model_file_of_pickles_is_refused_and_nothing_in_it_is_called(tmp_path
 
 
 def bits(*prefix: str, **environment: str) -> str:
-    """Digests of Adam's weights, their probabilities and the features of TF-IDF, made in a process of its own."""
+    """Digests of Adam's weights, their probabilities and the features of TF-IDF, made in a separate process."""
     command = [*prefix, sys.executable, "-m", "tests.grams"]
     run = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

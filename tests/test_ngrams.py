@@ -1,4 +1,4 @@
-"""n-grams against counting by hand, and against scikit-learn's own vectorizers of the decoded words."""
+"""n-grams against counting by hand, and against scikit-learn's vectorizers on the decoded words."""
 
 from collections import Counter
 
@@ -36,13 +36,13 @@ def number(words, bits=BITS) -> int:
 
 
 def by_hand(review: list[int], longest: int) -> Counter:
-    """Counts of the n-grams in a review, by number of the n-gram."""
+    """Counts of the n-grams in a review; the keys are the numbers of the n-grams."""
     sizes = range(1, longest + 1)
     return Counter(number(review[at : at + n], bits_for(longest)) for n in sizes for at in range(len(review) - n + 1))
 
 
 def vectorize(kind, longest, **settings):
-    """scikit-learn's vectorizer, on words as they are."""
+    """scikit-learn's vectorizer for words separated by spaces."""
     return kind(ngram_range=(1, longest), token_pattern=r"\S+", lowercase=False, **settings)
 
 
@@ -66,7 +66,7 @@ def test_the_counts_are_those_counted_by_hand(reviews, longest, seed):
         return
     grams, counts = ngrams.learn(reviews, longest=longest, **ALL)
     assert grams.tolist() == known
-    assert counts.toarray().tolist() == [[found[gram] for gram in known] for found in expected]
+    assert counts.toarray().tolist() == [[counter[gram] for gram in known] for counter in expected]
     assert (ngrams.count(reviews, grams, bits_for(longest)) != counts).nnz == 0
 
 
@@ -86,14 +86,14 @@ def test_counts_and_tfidf_are_those_of_scikit_learn_on_the_words(longest, min_df
     assert 0 in test.lengths  # an empty review has no length to divide by
 
 
-def test_the_n_grams_of_the_most_reviews_are_kept_of_equals_the_lower():
+def test_the_n_grams_of_the_most_reviews_are_kept_and_of_equal_ones_those_with_the_lower_number():
     reviews = Ragged(np.array([3, 5, 5, 5, 3, 4, 4, 7, 3, 7]), np.array([4, 2, 4]))  # in 3, 1, 2 and 1 reviews
     for most, kept in ((1, [3]), (2, [3, 4]), (3, [3, 4, 5]), (4, [3, 4, 5, 7]), (9, [3, 4, 5, 7])):
         grams, counts = ngrams.learn(reviews, longest=1, min_df=1, max_features=most)
         assert grams.tolist() == kept
         assert counts.shape == (3, len(kept))
     assert ngrams.learn(reviews, longest=1, min_df=2, max_features=9)[0].tolist() == [3, 4]
-    many = Ragged(np.arange(500, 3, -1), np.array([497]))  # a sort that is not stable keeps the order of a few alone
+    many = Ragged(np.arange(500, 3, -1), np.array([497]))  # an unstable sort keeps the order only of a few
     assert ngrams.learn(many, longest=1, min_df=1, max_features=300)[0].tolist() == [*range(4, 304)]
 
 
@@ -110,13 +110,13 @@ def test_padding_and_start_are_no_words_and_an_n_gram_with_an_unknown_word_is_no
         assert counts.toarray()[1].sum() == 0
 
 
-def test_the_log_count_ratio_is_its_formula_and_zero_where_both_sides_are_alike():
+def test_the_log_count_ratio_follows_its_formula_and_is_zero_where_both_labels_have_the_same_counts():
     reviews = make(40, 3)
     labels = (np.arange(40) % 3 == 0).astype("u1")
     grams, counts = ngrams.learn(reviews, longest=2, **ALL)
-    found = [by_hand(review, 2) for review in split(reviews)]
+    counters = [by_hand(review, 2) for review in split(reviews)]
     p, q = (
-        np.array([1 + sum(gram in found[at] for at in np.flatnonzero(labels == label)) for gram in grams.tolist()])
+        np.array([1 + sum(gram in counters[at] for at in np.flatnonzero(labels == label)) for gram in grams.tolist()])
         for label in (1, 0)
     )
     expected = np.log((p / p.sum()) / (q / q.sum()))
@@ -128,7 +128,7 @@ def test_the_log_count_ratio_is_its_formula_and_zero_where_both_sides_are_alike(
 
 
 @pytest.mark.parametrize(("longest", "bits"), [(1, 21), (3, 21), (4, 15), (5, 12)])
-def test_the_highest_id_is_kept_apart_and_a_higher_one_refused(longest, bits):
+def test_the_highest_id_fits_into_a_number_and_a_higher_one_is_refused(longest, bits):
     highest = 2**bits - 1
     grams, _ = ngrams.learn(Ragged(np.array([highest] * longest), np.array([longest])), longest=longest, **ALL)
     assert grams.tolist() == sorted(number([highest] * n, bits) for n in range(1, longest + 1))

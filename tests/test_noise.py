@@ -1,4 +1,4 @@
-"""The noise of seeds: measured by real runs, and summed up as Student's interval."""
+"""The noise of seeds is measured by real runs and summarized by Student's interval."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def project(finished, tmp_path_factory):
     return finished.copy(tmp_path_factory.mktemp("noise") / "project")
 
 
-def test_the_interval_holds_one_more_run_nineteen_times_in_twenty():
+def test_the_interval_has_one_more_run_in_it_in_95_of_100_cases():
     draws = np.random.default_rng(0).normal(0.8, 0.01, (4000, 5 + 1))
     held = [spread(list(runs))["low"] <= another <= spread(list(runs))["high"] for *runs, another in draws]
     assert 0.94 < np.mean(held) < 0.96
@@ -50,7 +50,7 @@ def test_an_interval_stays_inside_the_range_of_its_metric():
 
 @pytest.fixture(scope="module")
 def measured(project):
-    """The noise of an n-gram model, whose runs are short: that of chance."""
+    """Files before, finished command and files after the noise of an n-gram model was measured; its runs are short."""
     before = project.files()
     done = project.tool("benchmarks.noise", GRAMS, "--seeds", "2")
     after = project.files()
@@ -73,7 +73,7 @@ def test_each_seed_is_trained_and_only_the_file_of_the_model_is_written(measured
 
 
 @pytest.mark.skipif(not find_spec("mpi4py"), reason="needs mpi4py: `make mpi`")
-def test_runs_on_two_processes_after_one_that_failed_and_some_from_elsewhere_give_the_table_of_one(project, measured):
+def test_runs_on_two_processes_after_a_failed_run_and_with_runs_from_elsewhere_give_the_same_table(project, measured):
     two, launched = ("--seeds", "2"), on(2)
     elsewhere = project.tool("benchmarks.noise", GRAMS, *two, "--first", "2", **launched)
     kept = project.folder / ".checkpoints/noise" / git(project.folder, "rev-parse", "HEAD")[:12] / GRAMS
@@ -93,8 +93,8 @@ def test_runs_on_two_processes_after_one_that_failed_and_some_from_elsewhere_giv
 
 
 @pytest.mark.parametrize("name", ["no", "on"])
-def test_models_called_as_truths_of_yaml_keep_their_names_where_params_yaml_is_written(tmp_path, monkeypatch, name):
-    """By the measurement of noise, the comparison and the demo."""
+def test_models_named_like_booleans_of_yaml_keep_their_names_where_params_yaml_is_written(tmp_path, monkeypatch, name):
+    """The measurement of noise, the comparison and the demo write params.yaml."""
     path = tmp_path / "params.yaml"
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     path.write_text(text.replace(f"  {MODEL}:", f"  {name}:", 1))

@@ -1,4 +1,4 @@
-"""Fifty steps of each optimizer, against Keras's own."""
+"""Fifty steps of each optimizer, compared with those of Keras."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_fifty_steps_are_those_of_keras(name, settings, smallest):
     np.testing.assert_allclose(ours, weights.numpy(), rtol=1e-5, atol=1e-5)
 
 
-def test_each_optimizer_has_slots_of_its_own():
+def test_each_optimizer_has_its_slots():
     assert {name: optimizer.slots for name, optimizer in OPTIMIZERS.items()} == {
         "adam": ("momentum", "velocity"),
         "sgd": ("momentum",),

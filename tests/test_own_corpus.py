@@ -1,4 +1,4 @@
-"""A file or folder of labelled texts becomes a corpus: all its rows are there, and no bad one passes unnamed."""
+"""A file or folder of labelled texts becomes a corpus with all its rows, and each bad row is named."""
 
 import copy
 import csv
@@ -42,7 +42,7 @@ def settings(reviews, **changes):
 
 
 def table(rows, header=("text", "label"), **form):
-    """CSV of any text: the writer of Python 3.10 refuses null characters, so that another one stands for them."""
+    """CSV of any text. The writer of Python 3.10 refuses null characters, so another character replaces them."""
     file = io.StringIO(newline="")
     csv.writer(file, **form).writerows([[str(cell).replace("\0", "\udfff") for cell in row] for row in [header, *rows]])
     return file.getvalue().replace("\udfff", "\0").encode()
@@ -60,7 +60,7 @@ def folders(path, rows):
 
 
 def made(folder, monkeypatch, wanted):
-    """The members of the archive, by NumPy, and the word index, that the stage makes in a folder."""
+    """Run the stage in a folder; return the arrays of its archive as lists, and its word index."""
     monkeypatch.chdir(folder)
     stage.main(wanted, "mine")
     with np.load("data/raw/mine.npz", allow_pickle=True) as saved:
@@ -69,7 +69,7 @@ def made(folder, monkeypatch, wanted):
 
 
 def written_again(arrays, index):
-    """Each split as sorted texts and labels."""
+    """Sorted texts and labels of each split."""
     words = {rank: word for word, rank in index.items()}
     return {
         split: sorted(
@@ -93,8 +93,8 @@ def reviews_of(count):
 def test_the_written_corpus_is_what_keras_loads_and_the_ranks_are_those_of_a_count(tmp_path, monkeypatch):
     rows = {"train": reviews_of(60), "test": [("New words, clever film!", "good"), ("Unheard of", "bad")]}
     (tmp_path / "mine").mkdir()
-    for split, found in rows.items():
-        (tmp_path / "mine" / f"{split}.csv").write_bytes(table(found))
+    for split, part in rows.items():
+        (tmp_path / "mine" / f"{split}.csv").write_bytes(table(part))
     _, index = made(tmp_path, monkeypatch, settings("mine", **COLUMNS))
     counts = Counter(word for written, _ in rows["train"] for word in re.findall("[a-z]+", written.lower()))
     assert [*index.items()] == [
@@ -103,9 +103,9 @@ def test_the_written_corpus_is_what_keras_loads_and_the_ranks_are_those_of_a_cou
     monkeypatch.setattr("keras.src.datasets.imdb.get_file", lambda **download: "data/raw/mine.npz")
     (x_train, y_train), (x_test, y_test) = keras.datasets.imdb.load_data(num_words=10_000)
     names = {rank + 3: word for word, rank in index.items()}
-    for x, y, found in ((x_train, y_train, rows["train"]), (x_test, y_test, rows["test"])):
-        known = [[word for word in re.findall("[a-z]+", written.lower()) if word in index] for written, _ in found]
-        expected = sorted(zip(known, [LABELS.index(label) for _, label in found], strict=True))
+    for x, y, part in ((x_train, y_train, rows["train"]), (x_test, y_test, rows["test"])):
+        known = [[word for word in re.findall("[a-z]+", written.lower()) if word in index] for written, _ in part]
+        expected = sorted(zip(known, [LABELS.index(label) for _, label in part], strict=True))
         assert sorted(([names[id] for id in ids[1:]], label) for ids, label in zip(x, y, strict=True)) == expected
 
 
@@ -123,7 +123,7 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def mixed():
-    """Rows with all that a format must carry."""
+    """Rows with every character that a format must keep."""
     odd = [
         'He said "no, no; never"',
         "two\r\nlines\tand a tab",
@@ -178,13 +178,13 @@ def test_any_text_comes_out_of_a_file_and_of_the_archive_as_its_words(rows, deli
         (table(rows, delimiter=delimiter), labelled.table),
         (json_lines(rows), labelled.json_lines),
     ):
-        cells = [found for _, found in reader(io.BytesIO(content), FORM, LABELS)]
+        cells = [row for _, row in reader(io.BytesIO(content), FORM, LABELS)]
         assert len(cells) == len(rows)
-        found = [row for row in (labelled.as_row(*row, VALUES, TOKENS) for row in cells) if isinstance(row, Row)]
-        assert found == expected
-    index = text.make_index(Counter(word for words, _ in found for word in words))
-    labels = np.array([label for _, label in found], np.uint8)
-    raw.write(file := io.BytesIO(), {"train": ([[index[word] for word in words] for words, _ in found], labels)})
+        parsed = [row for row in (labelled.as_row(*row, VALUES, TOKENS) for row in cells) if isinstance(row, Row)]
+        assert parsed == expected
+    index = text.make_index(Counter(word for words, _ in parsed for word in words))
+    labels = np.array([label for _, label in parsed], np.uint8)
+    raw.write(file := io.BytesIO(), {"train": ([[index[word] for word in words] for words, _ in parsed], labels)})
     names = {rank: word for word, rank in index.items()}
     read = [part for ranks, lengths in raw.reviews(file, "train") for part in np.split(ranks, np.cumsum(lengths)[:-1])]
     assert [[names[rank] for rank in part.tolist()] for part in read] == [words for words, _ in expected]
@@ -198,7 +198,7 @@ def test_a_corpus_whose_reviews_and_labels_differ_in_number_is_refused():
 
 
 LONG = "w" * (labelled.MAX_TEXT_CHARACTERS + 1)
-BAD = {  # the line after three good rows and one of two lines, so that it is the sixth after the header
+BAD = {  # a bad line and a part of its message
     "unknown label": (b"a film,Good\n", "unknown label: 'Good', expected 'bad' or 'good'"),
     "label with a space": (b"a film,good \n", "unknown label: 'good ', expected"),
     "label without a text": (b"good\n", "number of fields: 1, expected 2"),
@@ -257,7 +257,7 @@ def test_a_bad_row_is_named_by_its_line_and_left_out_only_if_that_is_allowed(
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "after a byte order mark"])
 @pytest.mark.parametrize("letter", ["a", "\u00e9", "\u4e00", "\U00020000"], ids=["1", "2", "3", "4 bytes"])
-def test_a_review_in_a_file_of_its_own_is_whole_or_refused_however_many_bytes_its_characters_have(letter, mark):
+def test_a_file_of_one_review_is_read_whole_or_refused_however_many_bytes_its_characters_have(letter, mark):
     most = 131_072
     longest = letter * (most - 4) + " end"
     row = labelled.as_row(labelled.plain(io.BytesIO(mark + longest.encode())), "good", VALUES, TOKENS)
@@ -341,17 +341,17 @@ def test_the_keys_of_a_corpus_are_those_that_its_files_need(tmp_path, monkeypatc
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_any_line_end_parts_words():
+def test_any_line_end_separates_words():
     assert labelled.as_row("two\r\nlines\rand one", "good", VALUES, TOKENS).words == ["two", "lines", "and", "one"]
 
 
 def test_a_whole_number_is_a_label_by_its_digits():
-    found = labelled.json_lines(io.BytesIO(b'{"text": "a", "label": 1}\n{"text": "b", "label": "0"}'), FORM, "01")
-    assert [labelled.as_row(*cells, {"0": 0, "1": 1}, TOKENS).label for _, cells in found] == [1, 0]
+    rows = labelled.json_lines(io.BytesIO(b'{"text": "a", "label": 1}\n{"text": "b", "label": "0"}'), FORM, "01")
+    assert [labelled.as_row(*cells, {"0": 0, "1": 1}, TOKENS).label for _, cells in rows] == [1, 0]
 
 
 @pytest.mark.parametrize(("fraction", "seed"), [(0.25, 0), (0.25, 1), (0.5, 2**31 - 1)])
-def test_the_test_split_is_the_asked_share_of_each_label_whatever_the_order_and_the_copies(fraction, seed):
+def test_the_test_split_has_the_requested_share_of_each_label_whatever_the_order_and_the_copies(fraction, seed):
     rows = [Row([f"word{number}", "again"], int(number % 5 == 0)) for number in range(1000)]
     cuts = labelled.draw(rows, 2, fraction, seed)
     test = {row.words[0] for row in rows if labelled.is_test(row, cuts, seed)}
@@ -395,7 +395,7 @@ def test_the_test_split_does_not_depend_on_the_tokens():
     assert {labelled.is_test(row, labelled.draw(only, 2, 0.5, 1), 1) for row in only} == {True, False}
 
 
-def test_texts_on_both_sides_are_counted_and_none_is_drawn(tmp_path, monkeypatch, capsys):
+def test_texts_in_both_splits_are_counted_and_drawn_splits_share_none(tmp_path, monkeypatch, capsys):
     rows = reviews_of(40)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/train.csv").write_bytes(table(rows))
@@ -426,10 +426,10 @@ def test_memory_does_not_grow_with_the_number_of_rows(tmp_path, monkeypatch):
         return most
 
     few, many = peak(1000), peak(4000)
-    assert many < few + 3000 * 60  # the file grows by 100 bytes a review, what is held by nine, copied to compare
+    assert many < few + 3000 * 60  # a review adds 100 bytes to the file, and nine, copied once, to memory
 
 
-def test_of_too_many_different_words_the_rarest_are_dropped_and_how_many_is_said(tmp_path, monkeypatch, capsys):
+def test_of_too_many_different_words_the_rarest_are_dropped_with_a_warning(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sentiment.data.survey.MOST_WORDS", 20)
     rows = [(f"word{number} film film {'rare ' * (number == 5)}cast", LABELS[number % 2]) for number in range(100)]
     (tmp_path / "mine.csv").write_bytes(table(rows))
@@ -441,7 +441,7 @@ def test_of_too_many_different_words_the_rarest_are_dropped_and_how_many_is_said
 
 
 def take_over(params):
-    """Write a corpus and a small network of it into params.yaml."""
+    """Write a corpus and a small network for it into params.yaml."""
     with modify_yaml(params) as values:
         values["corpora"] = {"mine": settings("mine.csv", **COLUMNS, test_fraction=0.2, seed=1).model_dump()}
         for model in values["models"].values():

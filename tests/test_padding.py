@@ -22,14 +22,14 @@ reviews = st.lists(st.lists(st.integers(1, 40), max_size=12), max_size=8)
 
 
 def keras_rows(reviews, max_length, vocabulary):
-    """Arrays that `load_data` and `pad_sequences` make of raw reviews, in their order."""
+    """Array that `load_data` and `pad_sequences` make from raw reviews, in the same order."""
     ids = [[1] + [rank + 3 for rank in review] for review in reviews]
     ids = [[word if word < vocabulary else 2 for word in review] for review in ids]
     return keras.utils.pad_sequences(ids, maxlen=max_length)
 
 
 def end_to_end(reviews):
-    """Ranks and lengths."""
+    """Concatenated ranks and the lengths of reviews."""
     lengths = np.array([len(review) for review in reviews], np.int64)
     return np.array([rank for review in reviews for rank in review], np.int32), lengths
 
@@ -52,7 +52,7 @@ def test_a_row_depends_on_its_review_alone(reviews, max_length, vocabulary):
 
 
 @pytest.mark.parametrize(("length", "start_at"), [(0, 4), (3, 1), (4, 0), (5, None), (6, None)])
-def test_the_start_id_stands_before_the_first_word_where_there_is_room(length, start_at):
+def test_the_start_id_comes_before_the_first_word_if_the_row_is_long_enough(length, start_at):
     row = pad([[7] * length], max_length=5, vocabulary=50)[0]
     assert np.flatnonzero(row == padding.START).tolist() == ([] if start_at is None else [start_at])
 
@@ -73,7 +73,7 @@ def test_ids_take_the_smallest_type_that_fits(vocabulary, dtype):
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_the_words_that_are_drawn_become_unknown_and_no_special_id(share):
-    ids = np.random.default_rng(3).integers(0, 6, (31, 17)).astype("u1")  # half of them special
+    ids = np.random.default_rng(3).integers(0, 6, (31, 17)).astype("u1")  # half of them special ids
     dropped = ids.copy()
     padding.drop_words(dropped, share, [8, 4, 2])
     drawn = np.random.default_rng([8, 4, 2]).random((31, 17), "f4") < share
@@ -81,8 +81,8 @@ def test_the_words_that_are_drawn_become_unknown_and_no_special_id(share):
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
-    """Reviews of two splits of other sizes, in a folder to work in, read a few at a time, and what Keras loads."""
+def corpus(tmp_path, monkeypatch):
+    """Raw reviews of two splits of different sizes, read a few at a time, and the arrays that Keras loads."""
     random, splits = np.random.default_rng(2), {}
     for split, count in (("train", 23), ("test", 14)):
         lengths, labels = random.integers(1, 12, count), random.integers(0, 2, count)
@@ -92,27 +92,27 @@ def own(tmp_path, monkeypatch):
     monkeypatch.setattr(raw, "WINDOW", 64)
     monkeypatch.setattr(raw, "PREAMBLE", 320)
     Path("data/raw").mkdir(parents=True)
-    with open("data/raw/own.npz", "wb") as file:
+    with open("data/raw/mine.npz", "wb") as file:
         raw.write(file, splits)
-    monkeypatch.setattr("keras.src.datasets.imdb.get_file", lambda **download: "data/raw/own.npz")
+    monkeypatch.setattr("keras.src.datasets.imdb.get_file", lambda **download: "data/raw/mine.npz")
     return splits, keras.datasets.imdb.load_data(num_words=30)
 
 
 def settings(max_length, vocabulary, **train):
-    """A model of n-grams of the corpus `own`."""
+    """A model of n-grams of the corpus `mine`."""
     architecture = {"kind": "ngrams", "longest": 2, "min_df": 2, "max_features": 20, "weighting": "naive-bayes"}
     pad = {"max_length": max_length, "vocabulary": vocabulary}
     evaluate = {"batch": 5, "calibration_bins": 3}
     train = train or {"engine": "scikit-learn", "loss": "log_loss", "c": 2.0, "seed": 7}
     return check_model(
-        {"corpus": "own", "pad": pad, "architecture": architecture, "train": train, "evaluate": evaluate}
+        {"corpus": "mine", "pad": pad, "architecture": architecture, "train": train, "evaluate": evaluate}
     )
 
 
 @pytest.mark.parametrize("max_length", [7, None])
-def test_the_stage_pads_and_shuffles_both_splits_as_keras_does(own, max_length):
-    """Whole reviews lie end to end."""
-    _, loaded = own
+def test_the_stage_pads_and_shuffles_both_splits_as_keras_does(corpus, max_length):
+    """Whole reviews are concatenated."""
+    _, loaded = corpus
     stage.main(settings(max_length, 30), "m")
     for split, (x, y) in zip(("train", "test"), loaded, strict=True):
         expected = np.concatenate(x) if max_length is None else keras.utils.pad_sequences(x, maxlen=max_length)
@@ -126,13 +126,13 @@ def test_the_stage_pads_and_shuffles_both_splits_as_keras_does(own, max_length):
         np.testing.assert_array_equal(labels, y)
 
 
-def test_without_a_vocabulary_every_word_keeps_its_id(own):
-    splits, _ = own
+def test_without_a_vocabulary_every_word_keeps_its_id(corpus):
+    splits, _ = corpus
     stage.main(settings(None, None), "m")
     order = padding.orders(23, 14)[0]
     expected = [[1, *(rank + 3 for rank in splits["train"][0][at])] for at in order]
-    found = np.load("data/m/x_train.npy")
-    assert (found.dtype, found.tolist()) == (np.dtype("u4"), [id for review in expected for id in review])
+    ids = np.load("data/m/x_train.npy")
+    assert (ids.dtype, ids.tolist()) == (np.dtype("u4"), [id for review in expected for id in review])
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ def test_without_a_vocabulary_every_word_keeps_its_id(own):
     ],
     ids=lambda how: how.get("loss", "adam"),
 )
-def test_an_n_gram_model_is_trained_on_the_training_split_and_scored_on_the_test_split(own, how):
-    """In the order of the raw file, whose shuffled rows `pad` wrote; the probabilities are in the order of Keras."""
-    splits, (_, (_, labels)) = own
+def test_an_n_gram_model_is_trained_on_the_training_split_and_scored_on_the_test_split(corpus, how):
+    """The model is trained in the order of the raw file; the probabilities have the order of Keras."""
+    splits, (_, (_, labels)) = corpus
     git(Path(), "init", "--quiet")
     git(Path(), "commit", "--quiet", "--allow-empty", "--message", "Start")
-    Path("data/raw/own_about.json").write_text(json.dumps({"labels": ["bad", "good"], "tokens": IMDB._asdict()}))
-    Path("data/raw/own_word_index.json").write_text(json.dumps({f"w{rank}": rank for rank in range(1, 40)}))
+    Path("data/raw/mine_about.json").write_text(json.dumps({"labels": ["bad", "good"], "tokens": IMDB._asdict()}))
+    Path("data/raw/mine_word_index.json").write_text(json.dumps({f"w{rank}": rank for rank in range(1, 40)}))
     chosen = settings(None, None, **how)
     for step in (stage, train, evaluate):
         step.main(chosen, "b")

@@ -16,9 +16,9 @@ from stages.common.reader import load
 from stages.params import parse, read_corpus, read_model, write_parts
 from tests.conftest import ROOT
 
-OWN = """corpora:
-  own:
-    reviews: own.csv
+FILMS = """corpora:
+  films:
+    reviews: films.csv
     text: review
     label: sentiment
     labels: [bad, good]
@@ -26,7 +26,7 @@ OWN = """corpora:
     seed: 1
     bad_rows: 0
 """
-TEXT = re.sub("^corpora:.*\n([ #].*\n|\n)*", f"{OWN}\n", (ROOT / "params.yaml").read_text(), flags=re.MULTILINE)
+TEXT = re.sub("^corpora:.*\n([ #].*\n|\n)*", f"{FILMS}\n", (ROOT / "params.yaml").read_text(), flags=re.MULTILINE)
 TEXT = re.sub("(?<=    corpus: )[a-z0-9_-]+", "imdb", TEXT)
 
 
@@ -65,13 +65,13 @@ FAULTS = {
         r"train.a\nerror: \x1b[31m = 5 is not a known",
     ),
     "missing key": ("      epochs: 5", "      # epochs: 5", "models.small.train.epochs is missing"),
-    "missing section": ("    evaluate:", "    judge:", "models.small.evaluate is missing"),
+    "missing section": ("    evaluate:", "    measure:", "models.small.evaluate is missing"),
     "word for a number": ("epochs: 5", "epochs: banana", "models.small.train.epochs = 'banana'"),
     "text for a number": ("0.001", '"0.001"', "models.small.train.learning_rate = '0.001'"),
     "fraction for a count": ("epochs: 5", "epochs: 2.5", "models.small.train.epochs = 2.5"),
-    "truth for a count": ("epochs: 5", "epochs: true", "models.small.train.epochs = True"),
+    "boolean for a count": ("epochs: 5", "epochs: true", "models.small.train.epochs = True"),
     "nothing": ("epochs: 5", "epochs:", "models.small.train.epochs = None"),
-    "zero epochs": ("epochs: 5", "epochs: 0", "greater than or equal to 1"),
+    "no epochs": ("epochs: 5", "epochs: 0", "greater than or equal to 1"),
     "negative rate": ("0.001", "-0.001", "greater than or equal to 0.0"),
     "not a number": ("0.001", ".nan", "finite"),
     "infinite": ("0.001", ".inf", "finite"),
@@ -93,18 +93,18 @@ FAULTS = {
     "seed out of range": ("seed: 1 #", "seed: -1 #", "models.small.train.seed"),
     "hash of another length": ("sha256: 6", "sha256: ", "download.reviews.sha256"),
     "address that is none": ("- https://storage", "- ftp://storage", "download.reviews.urls.0"),
-    "texts above the repository": ("reviews: own.csv", "reviews: sub/../../own.csv", "is outside the repository"),
-    "texts elsewhere": ("reviews: own.csv", "reviews: /own.csv", "is outside the repository"),
+    "texts above the repository": ("reviews: films.csv", "reviews: sub/../../films.csv", "is outside the repository"),
+    "texts elsewhere": ("reviews: films.csv", "reviews: /films.csv", "is outside the repository"),
     "key twice": ("epochs: 5", "epochs: 5\n      epochs: 6", "column 7: found duplicate key 'epochs'"),
     "model name": ("  small:", "  Small Model:", "models.Small Model"),
     "model name too long": ("  small:", f"  {'a' * 65}:", "at most 64 characters"),
     "unknown engine": ("engine: compiled", "engine: jax", "'compiled' or 'keras'"),
     "unknown optimizer": ("optimizer: adam", "optimizer: adamw", "'adam' or 'sgd'"),
-    "yes for a truth": ("bidirectional: false", "bidirectional: yes", "= 'yes': Input should be a valid boolean"),
-    "number for a truth": ("bidirectional: false", "bidirectional: 1", "= 1: Input should be a valid boolean"),
+    "yes for a boolean": ("bidirectional: false", "bidirectional: yes", "= 'yes': Input should be a valid boolean"),
+    "number for a boolean": ("bidirectional: false", "bidirectional: 1", "= 1: Input should be a valid boolean"),
     "unknown way over time": ("over_time: last", "over_time: first", "'last', 'average' or 'maximum'"),
     "unknown schedule": ("schedule: constant", "schedule: cosine", "'constant' or 'linear'"),
-    "a memory without end": (
+    "beta_2 of 1": (
         "beta_2: 0.999",
         "beta_2: 1.0",
         "beta_2 = 1.0: Input should be less than or equal to 0.9999",
@@ -114,11 +114,11 @@ FAULTS = {
         "word_dropout: 1.0",
         "word_dropout = 1.0: Input should be less than or equal to 0.99",
     ),
-    "more epochs than a life holds": ("epochs: 5", f"epochs: {10**20}", "less than or equal to 100000"),
-    "reviews longer than any": ("max_length: 100", "max_length: 400000000", "less than or equal to 10000"),
-    "more LSTM units than fit": ("units: 50", "units: 10000000", "less than or equal to 4096"),
-    "a batch beyond any": ("batch: 64", "batch: 1000000000", "less than or equal to 100000"),
-    "a timeout beyond any": ("timeout: 30", "timeout: 1e300", "less than or equal to 86400"),
+    "too many epochs": ("epochs: 5", f"epochs: {10**20}", "less than or equal to 100000"),
+    "reviews that are too long": ("max_length: 100", "max_length: 400000000", "less than or equal to 10000"),
+    "too many LSTM units": ("units: 50", "units: 10000000", "less than or equal to 4096"),
+    "a batch that is too large": ("batch: 64", "batch: 1000000000", "less than or equal to 100000"),
+    "a timeout that is too long": ("timeout: 30", "timeout: 1e300", "less than or equal to 86400"),
     "a long text": ("epochs: 5", f"epochs: {'a' * 10_000}", f"epochs = '{'a' * 96}...: Input should be"),
     "one name for two models": ("  nbsvm-2:", "  small:", "found duplicate key 'small'"),
     "unknown kind": ("kind: cnn_lstm", "kind: transformer", "'cnn_lstm', 'gru', 'ngrams' or 'wide_deep'"),
@@ -143,15 +143,15 @@ FAULTS = {
         "loss: squared_hinge\n      epochs: 3",
         "models.nbsvm-1.train.epochs = 3 is not a known key",
     ),
-    "interpolation beyond the machine": ("interpolation: 0", "interpolation: 1", "interpolation = 1"),
-    "unknown corpus": ("corpus: imdb", "corpus: mine", "models.small.corpus = 'mine': expected one of imdb, own"),
-    "name of the downloaded corpus": ("  own:", "  imdb:", "corpora.imdb: a corpus cannot be called 'imdb'"),
-    "corpus name": ("  own:", "  my.own:", "corpora.my.own"),
-    "one label": ("[bad, good]", "[bad]", "corpora.own.labels = ['bad']"),
+    "interpolation above 1": ("interpolation: 0", "interpolation: 1", "interpolation = 1"),
+    "unknown corpus": ("corpus: imdb", "corpus: mine", "models.small.corpus = 'mine': expected one of imdb, films"),
+    "name of the downloaded corpus": ("  films:", "  imdb:", "corpora.imdb: a corpus cannot be called 'imdb'"),
+    "corpus name": ("  films:", "  my.films:", "corpora.my.films"),
+    "one label": ("[bad, good]", "[bad]", "corpora.films.labels = ['bad']"),
     "one label twice": ("[bad, good]", "[bad, bad]", "labels: expected different names and values, got 'bad' twice"),
-    "numbers for names": ("[bad, good]", "[0, 1]", "corpora.own.labels.0 = 0: Input should be a valid string"),
+    "numbers for names": ("[bad, good]", "[0, 1]", "corpora.films.labels.0 = 0: Input should be a valid string"),
     "column twice": ("label: sentiment", "label: review", "text and label: expected two different columns"),
-    "all tests": ("test_fraction: 0.2", "test_fraction: 1.0", "corpora.own.test_fraction = 1.0"),
+    "all tests": ("test_fraction: 0.2", "test_fraction: 1.0", "corpora.films.test_fraction = 1.0"),
     "no YAML": ("download:", "download: {", "not readable as YAML"),
 }
 
@@ -167,14 +167,14 @@ def test_a_fault_is_one_line_that_names_the_key_and_what_is_allowed(old, new, ex
 
 SMALL, ADAM, SVM = "models.small", "models.nb-adam.train", "models.nbsvm-2.train"
 LEAST, MOST = 5e-324, 1.7e308
-RANGES = {  # where it stands: the least and the most that may be, and what is one too few and one too many
+RANGES = {  # key: the least and the greatest legal value, a value below and a value above
     "download.timeout": (LEAST, 86_400.0, 0.0, 86_400.1),
     "download.deadline": (LEAST, 86_400.0, 0.0, 86_401.0),
     "download.reviews.size": (1, 2**31, 0, 2**31 + 1),
     "download.retries": (0, 100, -1, 101),
-    "corpora.own.bad_rows": (0, 10**12, -1, None),
-    "corpora.own.test_fraction": (LEAST, 0.999, 0.0, 1.0),
-    "corpora.own.seed": (0, 2**31 - 1, -1, 2**31),
+    "corpora.films.bad_rows": (0, 10**12, -1, None),
+    "corpora.films.test_fraction": (LEAST, 0.999, 0.0, 1.0),
+    "corpora.films.seed": (0, 2**31 - 1, -1, 2**31),
     f"{SMALL}.pad.max_length": (5, 10_000, 4, 10_001),  # a kernel's length
     f"{SMALL}.pad.vocabulary": (4, 10**6, 3, 10**6 + 1),
     f"{SMALL}.architecture.embedding": (1, 4096, 0, 4097),
@@ -213,9 +213,9 @@ def values():
     return load(TEXT)
 
 
-@pytest.mark.parametrize("place", RANGES)
-def test_the_ends_of_each_range_are_legal_and_what_is_beyond_them_is_not(values, place):
-    *above, key = place.split(".")
+@pytest.mark.parametrize("path", RANGES)
+def test_the_ends_of_each_range_are_legal_and_values_beyond_them_are_not(values, path):
+    *above, key = path.split(".")
 
     def with_value(value):
         changed = copy.deepcopy(values)
@@ -224,7 +224,7 @@ def test_the_ends_of_each_range_are_legal_and_what_is_beyond_them_is_not(values,
         section[key] = value
         return parse(json.dumps(changed))
 
-    least, most, *beyond = RANGES[place]
+    least, most, *beyond = RANGES[path]
     for value in (least, most):
         with_value(value)
     for value in beyond:
@@ -301,22 +301,22 @@ def test_a_model_may_have_any_plain_name(name):
     assert name in parse(changed("  small:", f"  {name}:")).models
 
 
-def test_a_corpus_of_ones_own_is_read_by_its_name_and_an_unknown_one_lists_those_there_are(tmp_path, monkeypatch):
+def test_a_corpus_is_read_by_its_name_and_an_unknown_one_lists_those_there_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(TEXT)
-    assert read_corpus("own") == parse(TEXT).corpora["own"]
-    with pytest.raises(InputError, match=r"corpus: expected one of own, got 'small'"):
+    assert read_corpus("films") == parse(TEXT).corpora["films"]
+    with pytest.raises(InputError, match=r"corpus: expected one of films, got 'small'"):
         read_corpus("small")
 
 
 @pytest.mark.parametrize("name", ["raw", "noise"])  # data/raw, and metrics/noise of `make noise`
 @pytest.mark.parametrize("renamed", ["small", "words"])
-def test_a_model_may_not_have_the_name_of_a_folder_that_stands_among_those_of_models(name, renamed):
+def test_a_model_may_not_have_the_name_of_a_folder_beside_those_of_models(name, renamed):
     with pytest.raises(InputError, match=f"no model can be called '{name}'.*rename it"):
         parse(changed(f"  {renamed}:", f"  {name}:"))
 
 
-def test_a_stage_looks_at_its_own_model_alone(tmp_path, monkeypatch):
+def test_a_stage_checks_only_the_section_of_its_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(changed("epochs: 3", "epochs: banana").replace("corpora:", "strange:"))
     assert read_model("small").pad.max_length == 100
@@ -372,7 +372,7 @@ def test_sizes_that_together_need_more_memory_than_machines_have_are_refused_in_
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_the_memory_of_training_grows_with_what_it_is_made_of():
+def test_the_memory_of_training_grows_with_each_size():
     small = parse(TEXT).models["small"]
 
     def needed(batch=64, **changes):
@@ -387,16 +387,18 @@ def test_the_memory_of_training_grows_with_what_it_is_made_of():
 
 
 def test_a_compiled_network_trains_on_three_labels():
-    own = re.sub("(  small:(.|\n)*?corpus: )imdb", r"\1own", TEXT, count=1).replace("[bad, good]", "[bad, good, dull]")
-    parsed = parse(own)
+    two = re.sub("(  small:(.|\n)*?corpus: )imdb", r"\1films", TEXT, count=1)
+    parsed = parse(two.replace("[bad, good]", "[bad, good, dull]"))
     assert len(parsed.corpora[parsed.model("small").corpus].labels) == 3
 
 
 def test_the_sum_of_two_models_on_three_labels_is_refused_and_on_two_is_not():
     section = "  wide-deep:(.|\n)*?corpus: "
-    two = re.sub(f"({section})imdb", r"\1own", TEXT, count=1)
-    assert parse(two).model("wide-deep").corpus == "own"
-    with pytest.raises(InputError, match=r"models\.wide-deep\.architecture\.kind = 'wide_deep' .* corpora\.own has 3"):
+    two = re.sub(f"({section})imdb", r"\1films", TEXT, count=1)
+    assert parse(two).model("wide-deep").corpus == "films"
+    with pytest.raises(
+        InputError, match=r"models\.wide-deep\.architecture\.kind = 'wide_deep' .* corpora\.films has 3"
+    ):
         parse(two.replace("[bad, good]", "[bad, good, dull]"))
 
 
@@ -418,13 +420,13 @@ def test_a_kind_is_made_of_the_kinds_that_it_imports_in_whatever_form(tmp_path):
     for kind, text in IMPORTS.items():
         (tmp_path / f"sentiment/kinds/{kind}.py").write_text(text)
     code = "import json; from sentiment.kinds import NAMES, parts; print(json.dumps({k: [*parts(k)] for k in NAMES}))"
-    found = json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, text=True))
+    parts = json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, text=True))
     expected = {kind: ["gru"] for kind in IMPORTS} | {"through_another": ["gru", "whole"], "none": []}
     alone = {"cnn_lstm": [], "gru": [], "ngrams": [], "wide_deep": ["cnn_lstm", "ngrams"]}
-    assert found == expected | alone
+    assert parts == expected | alone
 
 
-def test_the_digests_of_what_a_kind_is_made_of_are_written_for_the_kinds_in_use_and_no_others(tmp_path, monkeypatch):
+def test_the_digests_of_the_parts_of_a_kind_are_written_for_the_kinds_in_use_and_no_others(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_parts({"gru", "wide_deep"})
     files = [f"sentiment/kinds/{part}.py" for part in ("cnn_lstm", "ngrams")]

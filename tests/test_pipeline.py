@@ -1,4 +1,4 @@
-"""dvc.yaml tells the truth, and a real `dvc repro` does what it says, on a made-up corpus."""
+"""dvc.yaml declares what the stages use, and a real `dvc repro` on a made-up corpus does what it declares."""
 
 import ast
 import copy
@@ -31,7 +31,7 @@ from stages.common.splits import read_split
 from tests.conftest import MODELS, PARAMS, ROOT, SHOWN, on_cores, shown_of
 from tests.projects import Project
 
-OWN = "own"  # a corpus that params.yaml has here, so that every stage is there
+CORPUS = "films"  # a corpus that `pipeline` adds to params.yaml, so that the stage `corpus` is there
 
 
 def pipeline() -> dict:
@@ -42,7 +42,7 @@ def pipeline() -> dict:
         text = (ROOT / "params.yaml").read_text(encoding="utf-8")
         yaml = YAML(typ="safe")
         values = yaml.load(text)
-        values["corpora"] = {OWN: {"reviews": "reviews.csv"}}
+        values["corpora"] = {CORPUS: {"reviews": "reviews.csv"}}
         yaml.dump(values, Path(folder, "params.yaml"))
         return {stage.name: stage for stage in Repo(folder).index.stages}
 
@@ -53,7 +53,7 @@ FIRST, LAST = SHOWN[0], SHOWN[-1]
 KERAS, ADAM, LIBLINEAR = (
     shown_of(*pair) for pair in (("cnn_lstm", "keras"), ("ngrams", "compiled"), ("ngrams", "scikit-learn"))
 )
-WITHOUT_EFFECT = frozenset({  # on a value, as dvc.yaml says: no stage but `params` depends on these
+WITHOUT_EFFECT = frozenset({  # these change no value, so only the stage `params` depends on them, as dvc.yaml says
     "sentiment/__init__.py", "sentiment/kinds/__init__.py", "sentiment/schema.py", "sentiment/streams.py",
     "stages/__init__.py", "stages/params.py",
 })  # fmt: skip
@@ -61,7 +61,7 @@ FREE = {
     "stages.params": frozenset({"stages/__init__.py"}),
     "stages.train": WITHOUT_EFFECT | {"stages/environment.py"},  # a list of packages' names
 }
-"""Files that a stage imports and does not depend on, where these are others."""
+"""Files that these stages import without depending on them; for all other stages it is ``WITHOUT_EFFECT``."""
 
 
 def file_of(module: str) -> Path:
@@ -74,10 +74,10 @@ def file_of(module: str) -> Path:
 def imports(module: str, kind: str) -> set[str]:
     """The project's modules that a module imports itself; ``kind`` as in ``imported``."""
     text, names = file_of(module).read_text(), [module.rpartition(".")[0]]
-    if "pkgutil.iter_modules" in text:  # kinds, and the engine's blocks, are found by their folder
+    if "pkgutil.iter_modules" in text:  # the kinds and the engine's blocks are the files of a folder
         folder = {"sentiment.kinds": "sentiment/kinds", "sentiment.engine.network": "sentiment/engine/blocks"}[module]
-        found = [file.stem for file in ROOT.glob(f"{folder}/[a-z]*.py")]
-        some = [kind] if kind and module == "sentiment.kinds" else found
+        stems = [file.stem for file in ROOT.glob(f"{folder}/[a-z]*.py")]
+        some = [kind] if kind and module == "sentiment.kinds" else stems
         names += [f"{folder.replace('/', '.')}.{name}" for name in some]
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom):
@@ -92,17 +92,17 @@ def imported(module: str, kind: str, free: frozenset[str]) -> set[str]:
 
     Args:
         module: Its name.
-        kind: The kind of model, whose file is found by its name; "" for all kinds.
+        kind: The kind of model, which is the name of a file; "" for all kinds.
         free: Files whose own imports do not count, except those of the kind.
     """
-    found, todo = set(), {module}
+    seen, todo = set(), {module}
     while todo:
-        found |= todo
-        own = {name for name in todo if file_of(name).relative_to(ROOT).as_posix() not in free}
-        todo = {name for part in own for name in imports(part, kind)} - found
-        if kind and "sentiment.kinds" in found:
-            todo |= {f"sentiment.kinds.{kind}"} - found
-    return {file_of(name).relative_to(ROOT).as_posix() for name in found}
+        seen |= todo
+        expanded = {name for name in todo if file_of(name).relative_to(ROOT).as_posix() not in free}
+        todo = {name for part in expanded for name in imports(part, kind)} - seen
+        if kind and "sentiment.kinds" in seen:
+            todo |= {f"sentiment.kinds.{kind}"} - seen
+    return {file_of(name).relative_to(ROOT).as_posix() for name in seen}
 
 
 def parts(kind: str) -> set[str]:
@@ -111,7 +111,7 @@ def parts(kind: str) -> set[str]:
 
 
 def dependencies(stage) -> tuple[dict[str, set[str]], set[str]]:
-    """The code that a stage depends on, by the path in dvc.yaml, the files there; and its other dependencies."""
+    """Files of the code that a stage depends on, by path in dvc.yaml; and the paths of its other dependencies."""
     code, data = {}, set()
     for path in (dep.def_path for dep in stage.deps):
         if path.endswith(".py"):
@@ -124,8 +124,8 @@ def dependencies(stage) -> tuple[dict[str, set[str]], set[str]]:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_the_code_a_stage_depends_on_is_the_code_it_imports_but_for_what_cannot_change_a_value(name):
-    """A path that only models of another kind import is there too, since `foreach` has one list for all."""
+def test_the_code_a_stage_depends_on_is_the_code_it_imports_except_what_cannot_change_a_value(name):
+    """A stage also has paths that only models of another kind import, because `foreach` has one list for all."""
     module = re.search(r"python -E -m (\S+)", STAGES[name].cmd)[1]
     free = FREE.get(module, WITHOUT_EFFECT)
     code, data = dependencies(STAGES[name])
@@ -148,25 +148,25 @@ def declared(stage) -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(set(STAGES) - {"params"}))
 def test_the_params_a_stage_declares_are_the_sections_it_reads(name):
-    own = name.partition("@")[2]
+    item = name.partition("@")[2]
     module = re.search(r"python -E -m stages.(\S+)", STAGES[name].cmd)[1]
     files = [f"stages/{module}.py"]
-    if module == "train":  # which gives its settings to the trainer of a kind
-        kind = PARAMS.models[own].architecture.kind
+    if module == "train":  # it passes its settings to the trainer of a kind
+        kind = PARAMS.models[item].architecture.kind
         files += ["sentiment/network.py", f"sentiment/kinds/{kind}.py", *parts(kind)]
     nodes = [node for file in files for node in ast.walk(ast.parse((ROOT / file).read_text()))]
     readers = {node.id for node in nodes if isinstance(node, ast.Name) and node.id.startswith("read_")}
     read = {node.attr for node in nodes if isinstance(node, ast.Attribute) and is_settings(node.value)}
     expected = {
-        "read_model": {f"models.{own}.{section}" for section in read & SECTIONS},
-        "read_corpus": {f"corpora.{own}"},
+        "read_model": {f"models.{item}.{section}" for section in read & SECTIONS},
+        "read_corpus": {f"corpora.{item}"},
         "read_download": {f"download.{file}.{key}" for file in ("reviews", "word_index") for key in ("sha256", "size")},
     }
     assert declared(STAGES[name]) == set().union(*(expected[reader] for reader in readers & {*expected}))
 
 
 def is_settings(node: ast.expr) -> bool:
-    """True if code names the params that a stage has read."""
+    """True if an expression is the variable of the params that a stage has read."""
     return isinstance(node, ast.Name) and node.id == "settings"
 
 
@@ -189,7 +189,7 @@ def test_the_whole_params_file_is_checked_before_any_stage_that_reads_it():
     maker = {out.def_path: name for name, stage in STAGES.items() for out in stage.outs}
 
     def waits(name: str) -> bool:
-        """For the check, or for a stage that does."""
+        """True if a stage depends on the check, directly or through other stages."""
         data = dependencies(STAGES[name])[1]
         return bool(checked & data) or any(waits(maker[path]) for path in data if path in maker)
 
@@ -203,20 +203,20 @@ def test_every_stage_says_what_it_does(name):
 
 def test_the_pipeline_has_seven_stages_for_exactly_the_models_of_params_yaml_and_names_none():
     once, each = {"params", "download", "environment"}, {"pad", "train", "evaluate"}
-    expected = once | {f"{stage}@{name}" for stage in each for name in MODELS} | {f"corpus@{OWN}"}
+    expected = once | {f"{stage}@{name}" for stage in each for name in MODELS} | {f"corpus@{CORPUS}"}
     assert {*STAGES} == expected
     assert not re.search(rf"\b({'|'.join(MODELS)})\b", (ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 
 
 def test_the_run_cache_works_for_every_stage_but_two_that_take_no_time():
-    """DVC turns it off where an output is neither cached nor a metric or plot."""
+    """DVC does not use the run cache for a stage with an output that is neither cached nor a metric or plot."""
     outs = [out for stage in STAGES.values() for out in stage.outs]
     off = [out.def_path for out in outs if not (out.use_cache or out.is_metric or out.is_plot)]
     assert off == ["data/parts", "data/environment.json"]
 
 
 def test_params_yaml_is_laid_out_as_dvc_writes_it(tmp_path):
-    """So that `dvc exp run --set-param` changes one line; DVC replaces the lists, with the comments behind them."""
+    """Then `dvc exp run --set-param` changes one line. DVC replaces lists together with their comments."""
     copy = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
     with modify_yaml(copy) as values:
         for source in ("reviews", "word_index"):
@@ -226,7 +226,7 @@ def test_params_yaml_is_laid_out_as_dvc_writes_it(tmp_path):
 
 def test_every_parameter_has_a_comment():
     keys = re.findall(r"^ *(\w+):(.*)$", (ROOT / "params.yaml").read_text(), re.M)
-    assert [key for key, rest in keys if "#" not in rest and key not in SECTIONS] == []
+    assert [key for key, value in keys if "#" not in value and key not in SECTIONS] == []
 
 
 def test_only_evaluate_reads_the_test_split():
@@ -236,7 +236,7 @@ def test_only_evaluate_reads_the_test_split():
 
 @pytest.mark.parametrize("name", [FIRST, LIBLINEAR])
 def test_a_training_needs_no_test_split(finished, tmp_path, name):
-    """Neither the arrays of `pad` nor the raw file, which holds both splits."""
+    """It needs neither the test arrays of `pad` nor the raw file, which has both splits."""
     project = finished.copy(tmp_path / "train only")
     (project.folder / "data/raw/imdb.npz").unlink()
     for path in (project.folder / "data" / name).glob("*_test.npy"):
@@ -270,7 +270,7 @@ def test_nothing_tracked_names_a_folder_a_host_or_a_time(finished):
 
 
 def test_a_run_elsewhere_gives_the_same_bytes_and_a_second_run_does_nothing(finished, tmp_path):
-    """Another folder, hash seed, core count and thread count; nothing of the first run's cache."""
+    """The second run has another folder, hash seed, number of cores and of threads, and an empty cache."""
     other = finished.copy(tmp_path / "a folder with spaces")
     for path in ("dvc.lock", ".dvc/cache", ".dvc/tmp", "data", "models", "metrics", "plots"):
         path = other.folder / path
@@ -287,7 +287,7 @@ def test_a_run_elsewhere_gives_the_same_bytes_and_a_second_run_does_nothing(fini
     assert other.files() == theirs
 
 
-def test_a_changed_param_reruns_its_readers_alone_shows_in_the_diff_and_changed_back_trains_nothing(finished, tmp_path):
+def test_a_changed_param_reruns_only_its_readers_is_in_the_diff_and_changed_back_trains_nothing(finished, tmp_path):
     project = finished.copy(tmp_path / "changed")
     before = project.files()
     shutil.rmtree(project.folder / "models" / FIRST)
@@ -307,7 +307,7 @@ def test_a_changed_param_reruns_its_readers_alone_shows_in_the_diff_and_changed_
 
 
 def test_one_model_goes_to_a_remote_and_comes_back(finished, tmp_path):
-    """Though the others of the pipeline are nowhere."""
+    """The outputs of the other models are neither in the cache nor on the remote."""
     project = finished.copy(tmp_path / "shared")
     project.run("dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
     model, other = (project.folder / "models" / name for name in (FIRST, LAST))
@@ -322,7 +322,7 @@ def test_one_model_goes_to_a_remote_and_comes_back(finished, tmp_path):
 
 
 def test_another_python_than_that_of_the_environment_is_told_to_activate_it(finished):
-    """As where `.venv/bin/dvc repro` is run by its path, and DVC finds the system's Python."""
+    """This happens if `.venv/bin/dvc repro` is run by its path: DVC then starts the system's Python."""
     bare = [sys.executable, "-S", "-m", "stages.params"]  # without site-packages
     run = subprocess.run(bare, cwd=finished.folder, capture_output=True, text=True, check=False)
     line = "is not the Python of .venv; run `source .venv/bin/activate` first"
@@ -330,7 +330,7 @@ def test_another_python_than_that_of_the_environment_is_told_to_activate_it(fini
 
 
 def test_a_mistyped_param_costs_nothing(finished, tmp_path):
-    """DVC deletes what a stage makes before the stage can refuse."""
+    """Without the stage `params`, DVC would delete the outputs of a stage before the stage can refuse."""
     project = finished.copy(tmp_path / "mistyped")
     before = project.files()
     wrong = f"models.{FIRST}.train.epochs=banana"
@@ -348,7 +348,7 @@ def test_a_mistyped_param_costs_nothing(finished, tmp_path):
 
 
 def start_training(project, *command: str, name: str = FIRST) -> subprocess.Popen:
-    """Start the training of a model, and return when its first epoch has been kept."""
+    """Start the training of a model, and return when its first epoch is saved."""
     process = subprocess.Popen(
         command or [sys.executable, "-m", "stages.train", name],
         cwd=project.folder, env=project.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -360,29 +360,29 @@ def start_training(project, *command: str, name: str = FIRST) -> subprocess.Pope
 
 
 def test_dependencies_edited_while_their_stage_runs_end_it_in_one_line_and_are_not_recorded(finished, tmp_path):
-    project = finished.copy(tmp_path / "moved", seed=7)
+    project = finished.copy(tmp_path / "edited", seed=7)
     process = start_training(project, "dvc", "repro", f"train@{FIRST}")
     entry = re.compile(rf"^  train@{FIRST}:\n(    .*\n)+", re.MULTILINE)
     recorded = entry.search((project.folder / "dvc.lock").read_text())[0]
     edited = ["data/environment.json", f"data/{FIRST}/x_train.npy", "sentiment/engine/groups.py", "params.yaml"]
     for path in (project.folder / name for name in edited[:-1]):
         content = path.read_bytes()
-        path.unlink()  # DVC's are links to its cache
+        path.unlink()  # DVC's files are links to its cache
         path.write_bytes(content + b"\n")
     (project.folder / "sentiment/engine/new.py").touch()
     project.edit(learning_rate=0.002)
     _, errors = process.communicate()
     assert process.returncode != 0
-    found = re.search(
+    message = re.search(
         "^error: (.*): expected no change while the stage ran, but it changed; run `dvc repro`", errors, re.M
     )
-    assert sorted(found[1].split(", ")) == sorted([*edited, "sentiment/engine/new.py"])
+    assert sorted(message[1].split(", ")) == sorted([*edited, "sentiment/engine/new.py"])
     assert "Traceback" not in errors
     assert entry.search((project.folder / "dvc.lock").read_text())[0] == recorded
     assert f"train@{FIRST}" in project.run("dvc", "status").stdout
 
 
-def test_another_layer_is_a_line_of_code_that_the_compiled_trainer_refuses_by_name(finished, tmp_path):
+def test_a_layer_that_the_compiled_trainer_lacks_is_refused_by_name(finished, tmp_path):
     project = finished.copy(tmp_path / "gru")
     project.take_a_gru()
     refused = project.stage("train", FIRST, code=1)
@@ -398,7 +398,7 @@ def test_another_layer_is_a_line_of_code_that_the_compiled_trainer_refuses_by_na
     ],
 )  # fmt: skip
 def test_an_edited_kind_makes_stale_its_models_and_those_of_kinds_made_of_it(finished, tmp_path, kind, affected):
-    """In a clone without data, too, once ``params`` has run."""
+    """The gate finds the same in a clone without data, after ``params`` has run."""
     project = finished.copy(tmp_path / "edited")
     with (project.folder / f"sentiment/kinds/{kind}.py").open("a") as file:
         file.write("# edited\n")
@@ -423,18 +423,18 @@ NEW = "no"  # a name that older YAML takes for false
 
 
 def add_a_model_of_a_new_kind(project) -> None:
-    """A stranger's steps: copy the file of a kind, and add a section."""
+    """Do what the docs say: copy the file of a kind, and add a section."""
     project.add_a_kind("mine")
     with modify_yaml(project.folder / "params.yaml") as values:
-        own = copy.deepcopy(values["models"][KERAS])
-        own["architecture"] = {"kind": "mine", "embedding": 3, "units": 5, "dropout": 0.2}
-        own["train"] |= {"epochs": 12}
-        values["models"][NEW] = own
+        model = copy.deepcopy(values["models"][KERAS])
+        model["architecture"] = {"kind": "mine", "embedding": 3, "units": 5, "dropout": 0.2}
+        model["train"] |= {"epochs": 12}
+        values["models"][NEW] = model
 
 
 @pytest.fixture(scope="module")
 def grown(finished, tmp_path_factory):
-    """The project with one more model, of a kind of its own, and what `dvc repro` then printed."""
+    """The project with one more model, of a new kind, and the output of `dvc repro`."""
     project = finished.copy(tmp_path_factory.mktemp("pipeline") / "one more")
     add_a_model_of_a_new_kind(project)
     return project, project.run("dvc", "repro").stdout
@@ -448,7 +448,7 @@ def test_an_architecture_is_one_file_and_one_section_and_no_other_model_becomes_
     assert changed == {"params.yaml", "dvc.lock"}
     assert f"metrics/{NEW}.json" in project.run("dvc", "metrics", "show").stdout
     assert f"plots/{NEW}/roc.csv" in project.run("dvc", "plots", "show", "--json").stdout
-    project.commit()  # the gate asks for the new file in Git
+    project.commit()  # the gate requires that Git tracks the new file
     project.tool("checks.gate")
     assert printed.count(f"{NEW}: Keras on the CPU: the bits are this machine's;") == 2
     assert "  GRU  " in (project.folder / f"models/{NEW}/layers.txt").read_text()
@@ -488,7 +488,7 @@ def test_a_training_by_keras_that_is_killed_and_started_again_ends_with_the_same
     assert project.files() == expected
 
 
-def test_an_interrupted_training_says_how_to_go_on(finished, tmp_path):
+def test_an_interrupted_training_says_how_to_resume(finished, tmp_path):
     project = finished.copy(tmp_path / "interrupted", epochs=10_000)
     process = start_training(project)
     process.send_signal(signal.SIGINT)
@@ -501,7 +501,7 @@ def test_an_interrupted_training_says_how_to_go_on(finished, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_stage_ends_though_a_thread_waits_for_ever_and_leaves_nothing_half_written(tmp_path, number):
+def test_an_interrupted_stage_ends_though_a_thread_never_ends_and_leaves_nothing_half_written(tmp_path, number):
     (tmp_path / "stage.py").write_text(f'''"""A stage."""
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -512,7 +512,7 @@ from stages.common.files import replacing
 
 def main():
     lock, pool = Lock(), ThreadPoolExecutor(1)
-    lock.acquire()  # for ever
+    lock.acquire()  # never released
     pool.submit(lock.acquire)
     with replacing(Path("out/file")) as path:
         path.write_text("half")
@@ -637,7 +637,7 @@ def test_damaged_arrays_are_refused_in_one_line_that_names_them_and_the_remedy(
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no ulimit")
 @pytest.mark.parametrize("stage", ["params", "download", "environment", "pad"])
 def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing_half_made(finished, tmp_path, stage):
-    """No file may have a byte. The bytes of an array and of a model are written by the same functions."""
+    """The limit of a file is 0 bytes. Arrays and models are written by the same functions as the files here."""
     folder = finished.copy(tmp_path / "full").folder
     (folder / "data/raw/imdb_word_index.json").unlink()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -652,10 +652,10 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing_half_made(fini
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_mapped_array_has_its_room_on_the_disk_before_it_is_written(tmp_path):
-    """Or a full disk would end the process by a signal, whatever it is about to say."""
+def test_the_disk_space_of_a_mapped_array_is_allocated_before_it_is_written(tmp_path):
+    """Otherwise a full disk would end the process by a signal, without an error message."""
     if sys.platform == "win32":
-        pytest.skip("a new file has its blocks, and does not tell them")
+        pytest.skip("a new file has its blocks, but their number cannot be read")
     array = create_array(tmp_path / "x.npy", np.uint16, (1000, 700))
     assert os.stat(tmp_path / "x.npy").st_blocks * 512 >= array.nbytes == 1_400_000
 
@@ -691,7 +691,7 @@ def test_a_folder_without_params_is_told_where_to_run(tmp_path):
 
 
 def test_the_demo_ends_in_a_table_of_every_model(finished):
-    """`finished` has been made by it."""
+    """The demo made the project ``finished``."""
     printed = finished.folder.with_name("demo.out").read_text()
     table = printed[printed.rindex("Path") :].splitlines()
     header = table[0].split()
@@ -703,7 +703,7 @@ def test_the_demo_ends_in_a_table_of_every_model(finished):
 
 
 def test_the_demo_gives_no_hints_of_a_scratch_folder_and_imports_keras_only_if_asked(monkeypatch, tmp_path):
-    """Such as `git add`, in a folder that is gone."""
+    """A hint such as `git add` is of no use in a folder that is deleted."""
     commands = []
     monkeypatch.setattr(demo, "run", lambda command, folder, environment: commands.append(command))
     for kept in (False, True):
@@ -766,8 +766,8 @@ TEXTS = ["It cost $100 $(shell echo x)", "100%, $$ and ${HOME}", "'quoted' \"twi
 @pytest.mark.skipif(not shutil.which("make") or sys.platform == "win32", reason="needs make and a shell")
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("variable", ["of make", "of the shell"])
-def test_make_predict_passes_a_text_on_as_it_is(tmp_path, variable, text):
-    """To a Python that prints its arguments."""
+def test_make_predict_passes_a_text_on_unchanged(tmp_path, variable, text):
+    """The Python here prints its arguments."""
     python = tmp_path / ".venv/bin/python"
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
@@ -785,6 +785,6 @@ def test_make_predict_passes_a_text_on_as_it_is(tmp_path, variable, text):
 def test_make_predict_answers_a_text_with_dollars(finished):
     text = f"A wonderful film. {TEXTS[0]}"
     make = ["make", "--silent", "-f", str(ROOT / "Makefile"), "PYTHON=true", "predict", f"MODEL={ADAM}"]
-    said = finished.run(*make, f"TEXT={text}").stdout
-    assert said == finished.run(sys.executable, "-m", "sentiment", "--model", ADAM, "--", text).stdout
-    assert "wonderful" in said
+    printed = finished.run(*make, f"TEXT={text}").stdout
+    assert printed == finished.run(sys.executable, "-m", "sentiment", "--model", ADAM, "--", text).stdout
+    assert "wonderful" in printed

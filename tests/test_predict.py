@@ -41,7 +41,7 @@ def project(finished, tmp_path_factory) -> Path:
 
 
 def start(project: Path, *arguments: str) -> subprocess.Popen:
-    """The command in a process of its own."""
+    """Start the command in a separate process."""
     return subprocess.Popen(
         [sys.executable, "-m", "sentiment", *arguments], cwd=project, env=ENVIRONMENT,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -49,14 +49,14 @@ def start(project: Path, *arguments: str) -> subprocess.Popen:
 
 
 def ask(project: Path, monkeypatch, *arguments: str) -> tuple[int, list[str]]:
-    """Its exit code and the lines that it prints, in this process."""
+    """Exit code and printed lines of the command, which runs in this process."""
     monkeypatch.setattr(sys, "argv", ["", *arguments])
     output = io.StringIO()
     with inside(project), redirect_stdout(output):
         return command.main(), output.getvalue().splitlines()
 
 
-def say(project: Path, texts: list[str], words: int) -> list:
+def answers_of(project: Path, texts: list[str], words: int) -> list:
     with inside(project):
         return load(command.find(None)).predict(texts, words=words)
 
@@ -75,7 +75,7 @@ def reviews(project: Path) -> tuple[list[str], np.ndarray]:
     return [" ".join(words[rank] for rank in ranks) for ranks in lists], np.load(project / f"data/{NAME}/x_test.npy")
 
 
-def test_a_text_has_the_very_probability_that_evaluate_gives_its_ids(project):
+def test_a_text_has_exactly_the_probability_that_evaluate_gives_its_ids(project):
     texts, ids = reviews(project)
     process = start(project, "--json")
     output, errors = process.communicate("\n".join(texts).encode())
@@ -88,8 +88,8 @@ def test_a_text_has_the_very_probability_that_evaluate_gives_its_ids(project):
     assert [answer["truncated"] for answer in answers] == [len(text.split()) >= ids.shape[1] for text in texts]
 
 
-def test_the_words_that_moved_an_answer_are_those_without_which_it_is_another(project):
-    """Each word made unknown by hand, wherever it stands, and the review predicted again."""
+def test_the_effect_of_a_word_is_the_change_of_the_probability_when_it_is_unknown(project):
+    """Each word is made unknown by hand wherever it occurs, and the review is predicted again."""
     review = "the film was awful and the actor was wonderful but zxcvb the plot was awful"
     text = review.split()
     index = read_index(project)
@@ -101,10 +101,10 @@ def test_the_words_that_moved_an_answer_are_those_without_which_it_is_another(pr
 
     effects = {word: float(probability(None) - probability(word)) for word in set(text) & set(index)}
     effects = dict(sorted(effects.items(), key=lambda pair: -abs(pair[1])))
-    (answer,) = say(project, [review], 100)
+    (answer,) = answers_of(project, [review], 100)
     assert answer.words == [*effects.items()]
     assert answer.unknown == 1
-    (answer,) = say(project, [review], 1)
+    (answer,) = answers_of(project, [review], 1)
     signs = {word: effect > 0 for word, effect in effects.items()}
     largest = {next(word for word in signs if signs[word] == sign) for sign in (True, False)}
     assert answer.words == [(word, effect) for word, effect in effects.items() if word in largest]
@@ -112,20 +112,20 @@ def test_the_words_that_moved_an_answer_are_those_without_which_it_is_another(pr
 
 def test_many_texts_are_explained_as_each_alone(project, monkeypatch):
     texts, _ = reviews(project)
-    alone = [say(project, [text], 3)[0] for text in texts[:5]]
+    alone = [answers_of(project, [text], 3)[0] for text in texts[:5]]
     monkeypatch.setattr("sentiment.network.TOGETHER", 7)
-    assert say(project, texts[:5], 3) == alone
+    assert answers_of(project, texts[:5], 3) == alone
 
 
-def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(project, tmp_path, monkeypatch, capsys):
+def test_a_line_that_is_no_review_gets_an_error_and_the_others_an_answer(project, tmp_path, monkeypatch, capsys):
     file = tmp_path / "reviews.txt"
     long = b"film " * (command.MAX_TEXT_BYTES // 5) + b"films"[: command.MAX_TEXT_BYTES % 5 + 1]
     lines = [b"film", b"", b"zxcvb", b"fil\0m", b"film\xe9", long, b"film\r", b"\xef\xbb\xbffilm", long[:-1], b" \t"]
     file.write_bytes(b"\n".join(lines))
-    code, said = ask(project, monkeypatch, "--json", "--file", str(file), "--file", str(file))
+    code, printed = ask(project, monkeypatch, "--json", "--file", str(file), "--file", str(file))
     assert code == 1
     assert capsys.readouterr().err == "error: 12 of 20 texts got no answer; their output lines give the reasons\n"
-    answers = [json.loads(line) for line in said]
+    answers = [json.loads(line) for line in printed]
     assert answers[:10] == answers[10:]
     reasons = [answer.get("error", "").partition("line ")[2] for answer in answers[:10]]
     assert reasons == [
@@ -143,7 +143,7 @@ def test_what_is_no_review_is_refused_in_its_place_and_the_rest_is_answered(proj
     assert answers[0] == answers[6] == answers[7]
 
 
-def test_people_read_a_line_for_each_text(project, monkeypatch, capsys):
+def test_without_json_each_text_has_one_readable_line(project, monkeypatch, capsys):
     code, (first, second) = ask(project, monkeypatch, "awful film", "")
     assert re.fullmatch(
         r"(negative|positive)  P\(positive\)=0\.\d{4}  (awful|film)[+-]0\.\d{3}( \w+[+-]0\.\d{3})?", first
@@ -154,7 +154,7 @@ def test_people_read_a_line_for_each_text(project, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("size", [1, 5, 7, 1 << 16])
-def test_lines_are_whole_however_they_arrive_and_memory_holds_one_batch(size, monkeypatch):
+def test_lines_are_complete_however_they_arrive_and_memory_has_one_batch(size, monkeypatch):
     monkeypatch.setattr(command, "BATCH", 3)
     monkeypatch.setattr(command, "MAX_TEXT_BYTES", 9)
     monkeypatch.setattr(command.select, "select", lambda *files: files)
@@ -183,7 +183,7 @@ def test_a_batch_does_not_wait_for_the_next_line():
         assert [text.content for text in next(batches)] == [b"thr"]
 
 
-def test_it_needs_no_tensorflow_where_there_are_blocks_for_all_layers(project):
+def test_it_needs_no_tensorflow_if_there_are_blocks_for_all_layers(project):
     code = (
         "import runpy, sys; sys.argv[1:] = ['a film']\n"
         "try: runpy.run_module('sentiment', run_name='__main__')\n"
@@ -211,13 +211,13 @@ def change(path: Path, **values) -> None:
 
 @pytest.fixture
 def copy(project, tmp_path) -> Path:
-    """A copy of what asking the model takes."""
+    """A copy of the files that a prediction needs."""
     for folder in ("models", "data/raw", "sentiment"):
         shutil.copytree(project / folder, tmp_path / folder)
     return tmp_path
 
 
-def test_keras_answers_for_a_network_without_blocks(copy):
+def test_keras_predicts_for_a_network_without_blocks(copy):
     keras.utils.set_random_seed(1)
     layers = keras.layers
     model = keras.Sequential(
@@ -286,7 +286,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_does_not_belong_together_is_refused_in_one_line_with_the_remedy(copy, fault):
+def test_files_that_do_not_belong_together_are_refused_in_one_line_with_the_remedy(copy, fault):
     damage, message = FAULTS[fault]
     damage(copy / "models")
     with inside(copy), pytest.raises(InputError, match=message) as caught:
@@ -296,8 +296,8 @@ def test_what_does_not_belong_together_is_refused_in_one_line_with_the_remedy(co
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_every_model_is_asked_by_its_name_and_loaded_from_anywhere(finished, tmp_path, monkeypatch, capsys, name):
-    """The probability is the one that `evaluate` gave; the words or n-grams that moved it are named."""
+def test_every_model_predicts_by_its_name_and_is_loaded_from_anywhere(finished, tmp_path, monkeypatch, capsys, name):
+    """The probability is that of `evaluate`, and the words or n-grams with the largest effects are named."""
     texts, _ = reviews(finished.folder)
     expected = np.load(finished.folder / f"data/{name}/predicted.npy")
     code, lines = ask(finished.folder, monkeypatch, "--json", "--model", name, "--words", "1", "--", *texts[:20])
@@ -336,8 +336,8 @@ def test_bad_options_are_one_line(project, monkeypatch):
     assert errors == b"error: --file: nowhere: expected a file of reviews, one a line\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="others have no limit of it")
-def test_too_little_address_space_is_one_line_where_libraries_would_hang():
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_too_little_address_space_is_one_line_though_libraries_would_hang():
     command = f"ulimit -v 400000; exec '{sys.executable}' -m sentiment x"
     run = subprocess.run(["sh", "-c", command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     line = "error: address space: expected 512 MiB at least, got 390; `ulimit -v unlimited` lifts it\n"
@@ -345,11 +345,11 @@ def test_too_little_address_space_is_one_line_where_libraries_would_hang():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGPIPE")
-def test_an_answer_comes_while_the_input_is_open_and_a_reader_that_goes_away_or_an_interrupt_ends_it_without_a_word(
+def test_it_answers_while_the_input_is_open_and_a_closed_pipe_or_an_interrupt_ends_it_without_output(
     project,
 ):
     assert sys.platform != "win32"
-    ignored = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for what it runs in the background
+    ignored = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for background jobs
     processes = [start(project, "--json") for _ in range(2)]
     signal.signal(signal.SIGINT, ignored)
     for process, end in zip(processes, (signal.SIGPIPE, signal.SIGINT), strict=True):

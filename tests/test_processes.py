@@ -1,4 +1,4 @@
-"""The same bits on any number of processes, under a real launcher of MPI, and one line if one of them ends badly."""
+"""Any number of processes, started by a real launcher of MPI, gives the same bits, and a failure is one line."""
 
 import json
 import os
@@ -28,21 +28,21 @@ PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def on(processes: int) -> dict[str, str]:
-    """The environment in which a stage runs on so many processes."""
+    """Environment variables for a stage on this number of processes."""
     return {"LAUNCHER": f"mpiexec -n {processes}", "PATH": PATH}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
-    """Every block; more shards than processes and fewer, and a batch smaller than its shards."""
-    found = {name: Run(plain(name, Sizes()), updates=2, batch=10, shards=3) for name in CASES}
-    found["many shards"] = found["lstm"]._replace(shards=10)
-    found["one shard"] = found["average"]._replace(shards=1)
-    found["fewer reviews than shards"] = found["bidirectional, average"]._replace(batch=2, shards=5)
-    found["words dropped"] = found["dropout"]._replace(tuning=TUNING)
-    found["one prediction"] = found["lstm"]._replace(updates=1, predictions=1)
+    """Path of runs of every block, with more and fewer shards than processes, and with fewer reviews than shards."""
+    by_name = {name: Run(plain(name, Sizes()), updates=2, batch=10, shards=3) for name in CASES}
+    by_name["many shards"] = by_name["lstm"]._replace(shards=10)
+    by_name["one shard"] = by_name["average"]._replace(shards=1)
+    by_name["fewer reviews than shards"] = by_name["bidirectional, average"]._replace(batch=2, shards=5)
+    by_name["words dropped"] = by_name["dropout"]._replace(tuning=TUNING)
+    by_name["one prediction"] = by_name["lstm"]._replace(updates=1, predictions=1)
     path = tmp_path_factory.mktemp("processes") / "runs.json"
-    path.write_text(json.dumps({name: run._asdict() for name, run in found.items()}))
+    path.write_text(json.dumps({name: run._asdict() for name, run in by_name.items()}))
     return path
 
 
@@ -71,18 +71,18 @@ def project(finished, tmp_path_factory) -> Project:
 
 
 def processes_of(folder: Path) -> list[int]:
-    """Those that train there, started by a launcher."""
-    found = []
+    """Process ids of the trainings that a launcher started in a folder."""
+    pids = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             if (
                 b"\0mpi4py\0-m\0stages.train\0" in (path / "cmdline").read_bytes()
                 and (path / "cwd").resolve() == folder
             ):
-                found.append(int(path.name))
+                pids.append(int(path.name))
         except OSError:  # it has ended meanwhile
             continue
-    return found
+    return pids
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the processes in /proc")
@@ -110,7 +110,7 @@ def test_training_killed_on_four_processes_and_resumed_on_two_ends_with_the_byte
     assert project.files() == before
 
 
-def test_dvc_records_of_three_processes_what_it_does_of_one(project):
+def test_dvc_records_the_same_for_three_processes_as_for_one(project):
     before = project.files()
     run = project.run("dvc", "repro", "--force", "--single-item", f"evaluate@{NAME}", **on(3))
     assert run.stdout.count(f"{NAME}: the compiled trainer: ") == 1
@@ -118,9 +118,9 @@ def test_dvc_records_of_three_processes_what_it_does_of_one(project):
 
 
 @pytest.mark.parametrize("name", [shown_of("cnn_lstm", "keras"), shown_of("ngrams", "compiled")])
-def test_what_several_processes_cannot_share_is_trained_in_one_and_says_so(finished, tmp_path, name):
+def test_a_model_that_processes_cannot_share_is_trained_in_one_process_and_says_so(finished, tmp_path, name):
     project = finished.copy(tmp_path / "one process")
-    (project.folder / f"data/{name}/x_train.npy").unlink()  # it says so first
+    (project.folder / f"data/{name}/x_train.npy").unlink()  # it prints the line before it reads the file
     printed = project.stage("train", name, code=1, **on(2)).stdout
     assert printed.splitlines() == [f"{name}: one process trains it, so the launcher is not used"]
 
@@ -144,7 +144,7 @@ command(main, interrupted="interrupted; go on")
 
 
 def stage(folder: Path, do: str, environment: dict[str, str]) -> subprocess.Popen:
-    """A stage whose processes, each of which knows its ``shards.processes().rank``, do something."""
+    """Start a stage whose processes execute ``do``, in which ``shards.processes().rank`` is the rank."""
     (folder / "stage.py").write_text(STAGE)
     return subprocess.Popen(
         [sys.executable, "-m", "stage"],
@@ -153,7 +153,7 @@ def stage(folder: Path, do: str, environment: dict[str, str]) -> subprocess.Pope
     )  # fmt: skip
 
 
-WAIT = "time.sleep(600)"  # for one that has failed
+WAIT = "time.sleep(600)"  # until a process has failed
 
 
 @pytest.mark.parametrize(
@@ -181,22 +181,22 @@ WAIT = "time.sleep(600)"  # for one that has failed
         ),
     ],
 )  # fmt: skip
-def test_processes_end_together_and_say_once_why(tmp_path, do, code, printed, errors):
+def test_processes_end_together_and_print_the_reason_once(tmp_path, do, code, printed, errors):
     run = stage(tmp_path, do, on(3))
     out, err = run.communicate(timeout=60)
     assert (run.returncode, out) == (code, printed), err
     assert re.fullmatch(errors, err)
 
 
-def test_a_sweep_is_whole_in_all_processes_though_the_first_removes_what_it_kept_at_once(tmp_path):
+def test_a_sweep_gives_all_processes_all_results_though_the_first_process_deletes_its_files(tmp_path):
     do = """
 from benchmarks.sweep import sweep
-shards.collect = lambda value, real=shards.collect, place=shards.processes().rank: (real(value), time.sleep(place))[0]
-found = sweep(["a", "b", "c"], lambda run: {"of": run}, Path("kept"))
+shards.collect = lambda value, real=shards.collect, rank=shards.processes().rank: (real(value), time.sleep(rank))[0]
+results = sweep(["a", "b", "c"], lambda run: {"of": run}, Path("kept"))
 if shards.processes().rank == 0:
     import shutil
     shutil.rmtree("kept")
-assert shards.collect(found) == [[{"of": "a"}, {"of": "b"}, {"of": "c"}]] * 3
+assert shards.collect(results) == [[{"of": "a"}, {"of": "b"}, {"of": "c"}]] * 3
 """
     run = stage(tmp_path, do, on(3))
     _, err = run.communicate(timeout=60)
@@ -228,7 +228,7 @@ def test_an_interruption_ends_all_processes_in_one_line_and_leaves_nothing_half_
         ("true", "error: LAUNCHER: `true` has not run the stage; expected a launcher of MPI, as `mpiexec -n 4`\n"),
     ],
 )
-def test_a_launcher_that_is_none_is_refused_in_one_line(tmp_path, launcher, errors):
+def test_an_invalid_launcher_is_refused_in_one_line(tmp_path, launcher, errors):
     run = stage(tmp_path, "pass", {"LAUNCHER": launcher})
     _, err = run.communicate(timeout=60)
     assert run.returncode == 1

@@ -1,4 +1,4 @@
-"""The stages see the values that DVC sees: PyYAML reads params.yaml as DVC's own reader does."""
+"""The stages see the values that DVC sees: PyYAML reads params.yaml as DVC's reader does."""
 
 import math
 
@@ -17,7 +17,7 @@ numbers = st.one_of(
     st.from_regex(r"[-+]?0[box]?[0-9a-fA-F_]{1,5}", fullmatch=True),
     st.from_regex(r"[0-9]{1,4}[-:][0-9]{1,2}([-:][0-9]{1,2})?", fullmatch=True),
 )
-truths = ["true", "True", "TRUE", "tRUE", "false", "yes", "Yes", "no", "on", "On", "off", "y", "n"]
+booleans = ["true", "True", "TRUE", "tRUE", "false", "yes", "Yes", "no", "on", "On", "off", "y", "n"]
 others = ["null", "Null", "NULL", "~", ".inf", "-.Inf", "+.INF", ".nan", ".NaN", "-.nan", "=", "<<"]
 keys = st.from_regex("[a-z]{1,3}", fullmatch=True)
 values = st.recursive(
@@ -28,7 +28,7 @@ values = st.recursive(
 
 
 def same(ours, theirs) -> bool:
-    """Equal in kind and value; a float that is no number equals another."""
+    """True if types and values are equal; NaN equals NaN."""
     if isinstance(ours, dict):
         return isinstance(theirs, dict) and [*ours] == [*theirs] and all(same(ours[k], theirs[k]) for k in ours)
     if isinstance(ours, list):
@@ -37,7 +37,7 @@ def same(ours, theirs) -> bool:
     return type(ours) is type(theirs) and (ours == theirs or both_nan)
 
 
-@given((words | numbers | st.sampled_from(truths + others)).filter(bool))
+@given((words | numbers | st.sampled_from(booleans + others)).filter(bool))
 @example("1e-3")
 @example(".5e3")
 @example("017")
@@ -47,7 +47,7 @@ def same(ours, theirs) -> bool:
 @example("+_1")
 @example("0b_")
 def test_a_word_or_number_is_what_dvc_reads(scalar):
-    """A file that DVC cannot read, so that DVC runs nothing, is an error of the stage too."""
+    """A file that DVC cannot read is an error of the stage, too."""
     for text in (f"key: {scalar}", f"key: [{scalar}, 1]", f"key: '{scalar}'"):
         try:
             theirs = loads_yaml(text)
@@ -84,7 +84,7 @@ def test_the_project_file_is_what_dvc_reads():
         (f"a: {'[' * 3000}", "maximum recursion depth exceeded"),
     ],
 )
-def test_what_is_no_yaml_is_refused_in_one_line_that_names_the_place(text, expected):
+def test_what_is_no_yaml_is_refused_in_one_line_that_names_line_and_column(text, expected):
     with pytest.raises(InputError) as caught:
         load(text)
     assert str(caught.value).startswith("params.yaml: not readable as YAML: ")

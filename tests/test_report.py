@@ -131,9 +131,9 @@ def copy(project, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def hostile(project, tmp_path_factory) -> Path:
-    """A project whose every name and value tries to become markup."""
+    """A project in which every name and value is markup."""
     copy = Path(shutil.copytree(project, tmp_path_factory.mktemp("hostile") / "copy", symlinks=True))
-    name = HOSTILE.replace("/", "")  # a file's name holds none
+    name = HOSTILE.replace("/", "")  # no file name has a slash
     pipeline = json.loads(json.dumps(PIPELINE).replace("epoch", HOSTILE).replace("ROC", HOSTILE))
     pipeline["metrics"] = [f"metrics/{name}.json"]
     write(copy, "dvc.yaml", yaml.safe_dump(pipeline))
@@ -181,7 +181,7 @@ def test_the_page_has_every_plot_with_both_revisions_and_folds_away_those_that_a
         r'<figcaption>([^<]*)<span>([^<]*)</span></figcaption>\n[^\n]*?<svg role="img" aria-label="([^"]*)"(.*?)</svg>'
     )
     changed, same = (
-        {title: rest for title, *rest in re.findall(figure, part, re.S)}
+        {title: fields for title, *fields in re.findall(figure, part, re.S)}
         for part in page.split("<h2>Plots")[1].split("<details>")
     )
     assert changed.keys() == {"Loss", "ROC", "Confusion, small"}
@@ -222,7 +222,7 @@ def test_an_axis_of_integers_has_no_fractions(column, labels, channel):
 
 
 def test_a_single_point_shows(copy):
-    """As of the first epoch, whose line has no length yet."""
+    """After one epoch a line has a single point and no length."""
     write(copy, "params.yaml", FILES["params.yaml"].replace("epochs: 2", "epochs: 1"))
     repro(copy)
     assert report(copy, "--plots").returncode == 0
@@ -248,7 +248,7 @@ def test_the_page_of_plots_needs_no_commit_to_compare_with_and_no_network(copy):
         assert f'<h2 id="section-{number}">{name}</h2>' in page
 
 
-def test_every_plot_of_this_repository_has_a_title_of_its_own_and_a_diagonal_where_chance_or_truth_lies(tmp_path):
+def test_every_plot_of_this_repository_has_its_title_and_roc_and_calibration_have_a_diagonal(tmp_path):
     assert report(ROOT, "--plots", "--folder", str(tmp_path)).returncode == 0
     page = (tmp_path / "plots.html").read_text()
     figures = dict(re.findall(r"<figcaption>([^<]*)<span>.*?(<svg .*?</svg>)", page, re.S))
@@ -295,11 +295,11 @@ def test_a_missing_and_a_damaged_result_are_named(copy):
     (copy / "plots/small/roc.csv").unlink()
     assert report(copy, "--base", "HEAD~1").returncode == 0
     page, comment = read(copy)
-    said = [unescape(re.sub(r"</?code>", "", line)) for line in comment.splitlines() if line.startswith("- ")]
-    assert "- small: no results in the working tree." in said
-    assert "- metrics/small.json: is missing in the working tree." in said
+    lines = [unescape(re.sub(r"</?code>", "", line)) for line in comment.splitlines() if line.startswith("- ")]
+    assert "- small: no results in the working tree." in lines
+    assert "- metrics/small.json: is missing in the working tree." in lines
     (fault,) = [
-        line for line in said if line.startswith("- metrics/full.json: could not be read in the working tree: ")
+        line for line in lines if line.startswith("- metrics/full.json: could not be read in the working tree: ")
     ]
     assert "Expecting property name enclosed in double quotes: line 1 column 2" in fault
     assert str(copy) not in page + comment
@@ -330,7 +330,7 @@ def test_results_that_only_a_cache_would_have_are_missing_and_no_folder_of_this_
             assert str(tmp_path) not in unescape(text)
 
 
-def test_params_of_a_file_that_can_not_be_read_are_not_said_to_have_changed():
+def test_params_of_a_file_that_can_not_be_read_are_not_reported_as_changed():
     known = Side(params={"p.yaml": {"a": 1}})
     for why, changed in (("broken", []), ("missing", [("p.yaml:a", "1", DASH)])):
         lacking = Side(faults=[Fault("p.yaml", why)])
@@ -338,14 +338,14 @@ def test_params_of_a_file_that_can_not_be_read_are_not_said_to_have_changed():
         assert compare_params(lacking, known) == [(name, now, was) for name, was, now in changed]
 
 
-def test_the_users_own_folder_is_not_named(tmp_path, monkeypatch):
+def test_the_users_home_folder_is_not_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     text = f"{tmp_path}/secret/d.yaml and {tmp_path}/project/e.yaml"
     assert relative(text, f"{tmp_path}/project") == "~/secret/d.yaml and e.yaml"
 
 
 def test_a_fresh_clone_elsewhere_gives_the_same_bytes(project, tmp_path):
-    """Without data, models or cache, under another hash seed."""
+    """The clone has no data, models or cache, and the hash seed is another one."""
     clone = tmp_path / "a folder with spaces"
     git(tmp_path, "clone", "--quiet", str(project), str(clone))
     base = git(project, "rev-parse", "HEAD~1")
@@ -359,7 +359,7 @@ def test_a_fresh_clone_elsewhere_gives_the_same_bytes(project, tmp_path):
         assert not re.search(rf"\b{re.escape(platform.node())}\b", text)
 
 
-def test_tensorflow_stays_out():
+def test_the_report_does_not_import_tensorflow():
     code = "import checks.report, sys; sys.exit('tensorflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, check=True)
 
@@ -402,7 +402,7 @@ def test_a_pipeline_that_can_not_be_read_is_one_line(copy):
 
 @pytest.mark.parametrize("branch", ["main", "trunk"])
 def test_the_default_base_is_what_the_change_is_based_on(tmp_path, monkeypatch, branch):
-    """HEAD for uncommitted work, where a branch left the remote's default branch, and on that the commit before."""
+    """For uncommitted work HEAD, on a branch its merge base with the default branch, on that the commit before HEAD."""
     origin, folder = tmp_path / "origin", tmp_path / "clone"
     origin.mkdir()
     git(origin, "init", "--quiet", "--initial-branch", branch)
@@ -422,7 +422,7 @@ def test_the_default_base_is_what_the_change_is_based_on(tmp_path, monkeypatch, 
     assert find_base(None) == git(folder, "rev-parse", "--short=7", "HEAD")
 
 
-def test_without_a_remote_the_base_is_where_the_branch_left_main(tmp_path, monkeypatch):
+def test_without_a_remote_the_base_is_the_merge_base_with_main(tmp_path, monkeypatch):
     git(tmp_path, "init", "--quiet", "--initial-branch", "main")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="no earlier commit"):
@@ -453,7 +453,7 @@ def test_without_a_remote_the_base_is_where_the_branch_left_main(tmp_path, monke
         (0.5, ABSENT, 1.0, "gone"),
     ],
 )
-def test_a_difference_is_judged_against_the_noise(before, after, noise, expected):
+def test_a_difference_is_compared_with_the_noise(before, after, noise, expected):
     assert Metric("accuracy", before, after, noise).verdict == expected
 
 
@@ -484,8 +484,8 @@ def test_the_noise_is_that_of_a_difference_of_two_runs(copy):
     assert read_noise(open, str(noise)) == {"accuracy": pytest.approx(0.027718, abs=1e-6)}
     assert report(copy, "--base", "HEAD~1").returncode == 0
     page, comment = read(copy)
-    (judgement,) = [row[5] for row in rows(comment) if row[:2] == ["small", "accuracy"]]
-    assert judgement == "beyond ±0.028"  # four epochs have an accuracy of 0.9, three of 0.8
+    (verdict,) = [row[5] for row in rows(comment) if row[:2] == ["small", "accuracy"]]
+    assert verdict == "beyond ±0.028"  # four epochs have an accuracy of 0.9, three of 0.8
     assert "noise not measured: no <code>metrics/noise/full.json</code>" in page
     assert "metrics/noise/small.json" not in page
 
@@ -535,7 +535,7 @@ def test_a_comment_too_long_for_github_is_cut_at_its_end(project):
 
 
 def browse(page: Path, tmp_path: Path, scheme: str = "light") -> tuple[str, str]:
-    """The page's final state in a browser, light or dark, and what its console says."""
+    """HTML of the page after it ran in a browser, light or dark, and the lines of the browser's console."""
     run = subprocess.run(
         [
             BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -592,9 +592,9 @@ addEventListener("load", () => {
 
 
 def measure(page: str, width: int, tmp_path: Path, scheme: str = "light") -> dict:
-    """Result of this script on a copy of the page in a browser, in a frame, because no window is as narrow as a phone.
+    """Result of the script ``MEASURE`` on a copy of the page, in a frame, because no window is as narrow as a phone.
 
-    The contrast is that of WCAG 2.2, https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio, the least of all texts'.
+    The contrast is the least of all texts, by WCAG 2.2, https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio.
     """
     frame = escape(re.sub("<meta http-equiv.*?>", "", page) + MEASURE)
     outer = tmp_path / "measured.html"
@@ -607,7 +607,7 @@ def measure(page: str, width: int, tmp_path: Path, scheme: str = "light") -> dic
 
 
 @needs_browser
-def test_a_browser_has_nothing_to_complain_of(project, tmp_path):
+def test_a_browser_prints_no_warning(project, tmp_path):
     dom, console = browse(project / "report/index.html", tmp_path)
     assert dom.count("<svg ") == len(PLOTS)
     assert console == ""
@@ -625,8 +625,8 @@ def test_in_a_browser_every_picture_shows_nothing_is_requested_and_nothing_overf
 
 
 @needs_browser
-def test_lines_that_coincide_both_show_the_base_wide_beneath_the_workspace_in_two_opaque_colours(project, tmp_path):
-    """Of two models, in solid and in dashed lines, `full` is the same in both revisions."""
+def test_of_two_equal_lines_both_are_visible_because_that_of_the_base_is_wider(project, tmp_path):
+    """The line of the base lies below that of the workspace, in another opaque colour; `full` is equal in both."""
     lines = measure(read(project)[0], 1280, tmp_path)["lines"]
     for title in ("Loss", "ROC"):
         colors, widths, opacities = zip(*lines[title], strict=True)
@@ -639,7 +639,7 @@ def test_lines_that_coincide_both_show_the_base_wide_beneath_the_workspace_in_tw
 
 
 @needs_browser
-def test_what_a_phone_cuts_off_has_a_shadow_until_one_scrolls_there(project, tmp_path):
+def test_a_table_that_is_wider_than_a_phone_has_a_shadow_until_one_scrolls(project, tmp_path):
     cut = measure(read(project)[0], 390, tmp_path)["cut"]
     assert cut
     assert set(cut) == {"local, local, scroll, scroll"}
@@ -666,7 +666,7 @@ def test_in_a_browser_hostile_words_run_nothing_and_do_not_overflow(hostile, tmp
 
 @needs_browser
 def test_the_page_itself_forbids_scripts_and_requests(project, tmp_path):
-    """The measures above would see both: here a page runs a script and asks a closed port, and then may not."""
+    """Without its policy the page runs a script and requests a closed port, as ``measure`` shows; with it neither."""
     extra = '<img src="http://127.0.0.1:9/picture"><script>document.title = "run"</script>'
     page = read(project)[0].replace("</body>", f"{extra}</body>")
     measured = measure(page, 390, tmp_path)
@@ -698,7 +698,7 @@ def test_metrics_files_that_the_settings_hide_are_no_models():
         (["r/a/x/m.json", "r/b/y/m.json"], ["a/x", "b/y"]),
     ],
 )
-def test_a_model_is_called_what_tells_its_file_from_the_others(files, names):
+def test_models_are_named_by_the_part_of_their_path_that_differs(files, names):
     assert list(name_models(files).values()) == names
 
 
@@ -786,9 +786,9 @@ def test_a_stale_stage_that_every_model_depends_on_is_named_once():
     def model(name: str, *stale: str) -> Model:
         return Model(name, {}, stale=stale)
 
-    shared, own = "check: params.yaml: a: recorded 1, found 2", "train@a: params.yaml: a: recorded 1, found 2"
-    assert in_common([model("a", shared, own), model("b", shared)]) == (shared,)
-    assert in_common([model("a", shared, own), model("b")]) == ()
+    shared, alone = "check: params.yaml: a: recorded 1, found 2", "train@a: params.yaml: a: recorded 1, found 2"
+    assert in_common([model("a", shared, alone), model("b", shared)]) == (shared,)
+    assert in_common([model("a", shared, alone), model("b")]) == ()
     assert in_common([model("a", shared)]) == ()
 
 
@@ -836,7 +836,7 @@ def test_values_that_are_not_finite_are_left_out_of_a_plot_and_counted(copy):
     assert ["small", "good", "—", "true", "—", "new"] in table
 
 
-def test_models_share_one_chart_of_what_all_have_unless_a_param_keeps_them_apart(copy):
+def test_models_share_a_chart_of_each_common_plot_unless_a_param_separates_them(copy):
     plots = [
         {f"plots/{name}/roc.csv": {"x": "false", "y": "true", "title": f"ROC, {name}"}} for name in ("small", "full")
     ]
@@ -906,16 +906,16 @@ def test_a_partial_clone_fetches_what_it_shows_and_says_so_where_it_can_not(proj
     git(project, "config", "uploadpack.allowFilter", "true")
     clone(project, tmp_path / "partial", "--filter=blob:none")
     allowed = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
-    code, _, said = call(main, tmp_path / "partial", "--base", "HEAD~1", **allowed)
-    assert (code, said) == (0, "")
+    code, _, errors = call(main, tmp_path / "partial", "--base", "HEAD~1", **allowed)
+    assert (code, errors) == (0, "")
     pages = [re.sub(r"(clip|gradient_)\d+", "", page) for page, _ in (read(tmp_path / "partial"), read(project))]
     assert pages[0] == pages[1]
     clone(project, tmp_path / "alone", "--filter=blob:none")
     git(tmp_path / "alone", "remote", "set-url", "origin", (tmp_path / "nowhere").as_uri())
-    code, _, said = call(main, tmp_path / "alone", "--base", "HEAD~1", **allowed)
+    code, _, errors = call(main, tmp_path / "alone", "--base", "HEAD~1", **allowed)
     assert code == 3
-    assert said.startswith("error: base: Git can neither find nor fetch ")
-    assert len(said.splitlines()) == 1
+    assert errors.startswith("error: base: Git can neither find nor fetch ")
+    assert len(errors.splitlines()) == 1
 
 
 def test_nothing_of_the_repository_runs_and_nothing_is_left_behind(copy, tmp_path):
@@ -929,8 +929,8 @@ def test_nothing_of_the_repository_runs_and_nothing_is_left_behind(copy, tmp_pat
     (copy / "params.yaml").touch()  # Git looks into it again
     shutil.rmtree(copy / ".dvc/tmp", ignore_errors=True)
     site = tmp_path / "site"
-    code, _, said = call(main, copy, "--base", "HEAD~1", DVC_SITE_CACHE_DIR=str(site), TMPDIR=str(tmp_path))
-    assert (code, said) == (0, "")
+    code, _, errors = call(main, copy, "--base", "HEAD~1", DVC_SITE_CACHE_DIR=str(site), TMPDIR=str(tmp_path))
+    assert (code, errors) == (0, "")
     assert not trap.exists()
     assert not site.exists()
     assert not (copy / ".dvc/tmp").exists()
@@ -947,8 +947,8 @@ def test_a_device_in_place_of_a_file_ends_in_a_fault(copy, file):
     path.symlink_to("/dev/zero")
     run = report(copy)
     assert run.returncode == (3 if "noise" in file else 0), run.stderr
-    said = run.stderr if "noise" in file else "".join(read(copy))
-    assert "a device or a pipe" in said or "a link or a path out of it" in said
+    text = run.stderr if "noise" in file else "".join(read(copy))
+    assert "a device or a pipe" in text or "a link or a path out of it" in text
 
 
 def test_in_a_folder_below_the_root_the_names_are_those_of_the_root(copy):

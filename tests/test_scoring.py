@@ -13,7 +13,7 @@ from stages import evaluate
 
 ABOUT = {"labels": ["negative", "positive"], "corpus": "imdb"}
 LABELS = np.array([0, 0, 0, 1, 1, 1, 1], "u1")
-POSITIVE = np.array([0.6, 0.7, 0.1, 0.9, 0.4, 0.8, 0.95], "f4")  # calls: 2 of 3 negatives wrong, 3 of 4 positives right
+POSITIVE = np.array([0.6, 0.7, 0.1, 0.9, 0.4, 0.8, 0.95], "f4")  # wrong: 2 of 3 negatives and 1 of 4 positives
 
 
 def test_the_figures_are_those_counted_by_hand():
@@ -45,14 +45,14 @@ def test_every_figure_is_within_its_range(reviews, seed):
         assert metric.meaning
 
 
-def test_perfect_calls_reach_the_best_of_every_range_and_opposite_ones_the_worst():
+def test_perfect_predictions_reach_the_best_of_every_range_and_opposite_ones_the_worst():
     best, worst = (scoring.figures(LABELS, calls.astype("f4")) for calls in (LABELS, 1 - LABELS))
     ranges = {name: (metric.lowest, metric.highest) for name, metric in scoring.METRICS.items() if name != "loss"}
     assert {name: (worst[name], best[name]) for name in ranges} == ranges
     assert best["loss"] < 1e-6 < worst["loss"]
 
 
-def test_no_positive_call_gives_zero_precision_not_nan():
+def test_without_positive_predictions_the_precision_is_zero_and_not_nan():
     figures = scoring.figures(LABELS, np.full(7, 0.2, "f4"))
     assert (figures["precision"], figures["f1"], figures["matthews"]) == (0, 0, 0)
 
@@ -62,7 +62,7 @@ def test_certain_mistakes_cost_the_logarithm_of_the_smallest_step_of_a_float64()
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_one_kind_of_label_is_refused(label):
+def test_reviews_of_one_label_are_refused(label):
     with pytest.raises(InputError, match=f"expected both 0 and 1 to score, got only .{label}"):
         scoring.figures(np.full(3, label, "u1"), np.array([0.1, 0.2, 0.3], "f4"))
 
@@ -78,7 +78,7 @@ def test_the_confusion_counts_every_review_once():
 
 
 def test_the_curves_are_those_counted_by_hand_as_the_threshold_falls():
-    """Below 0.95, 0.9 and 0.8 the positives are called so, below 0.7 and 0.6 two negatives, below 0.4 a positive."""
+    """Thresholds below 0.95, 0.9 and 0.8 each add a true positive, 0.7 and 0.6 a false one, and 0.4 a true one."""
     curves = scoring.curves(LABELS, POSITIVE, 5)
     roc, precision_recall = curves["roc"], curves["precision_recall"]
     true_positives, calls = np.array([0, 1, 2, 3, 3, 3, 4, 4]), np.arange(8)
@@ -110,13 +110,13 @@ def test_curves_run_from_end_to_end_in_few_points(reviews, seed):
     assert max(len(column) for table in curves.values() for column in table.values()) <= scoring.POINTS
 
 
-def test_a_long_curve_keeps_evenly_spaced_points_of_its_own_and_a_short_one_all():
+def test_a_long_curve_keeps_evenly_spaced_points_and_a_short_one_all():
     for length, step in ((1001, 5), (201, 1), (7, 1)):
         column = np.arange(length) ** 2 / 7
         np.testing.assert_allclose(scoring._thin({"x": column})["x"], column[::step], atol=1e-6)
 
 
-def test_what_is_written_of_a_model_is_its_figures_its_curves_and_its_probabilities(tmp_path, monkeypatch):
+def test_evaluate_writes_the_figures_the_curves_and_the_probabilities_of_a_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights, ids = np.array([0.25, -1.5, 3], ">f4"), np.zeros((7, 4), "u1")
     asked = []
@@ -180,7 +180,7 @@ def test_the_confusion_and_the_curves_of_three_labels_have_their_names():
     assert calibration["observed"] == pytest.approx([3 / 14, 3 / 4], abs=1e-6)
 
 
-def test_an_accuracy_is_set_beside_the_commonest_label_and_its_interval():
+def test_an_accuracy_is_printed_with_its_interval_and_the_share_of_the_commonest_label():
     labels = np.array([0] * 60 + [1] * 40, "u1")
     ids = np.array([[1, 7]] * 97 + [[1, 2]] * 3, "u1")
 
@@ -197,9 +197,9 @@ def test_an_accuracy_is_set_beside_the_commonest_label_and_its_interval():
     many = np.arange(10_000).astype("u1") % 2
     for accuracy, expected in ((0.49, "does not beat"), (0.54, "hardly beats"), (0.56, "")):
         figures = {"accuracy": accuracy} | scoring.chance(many, accuracy)
-        said = evaluate.remarks(figures, np.array([[1, 7]] * 10_000, "u1"), many, ["bad", "good"])[1:]
-        assert expected in "".join(said)
-        assert bool(said) == bool(expected)
+        warnings = evaluate.remarks(figures, np.array([[1, 7]] * 10_000, "u1"), many, ["bad", "good"])[1:]
+        assert expected in "".join(warnings)
+        assert bool(warnings) == bool(expected)
     figures = {"accuracy": 0.6} | scoring.chance(labels, 0.6)
     assert "gives every test review the label 'bad'" in "".join(
         evaluate.remarks(figures, ids, labels * 0, ["bad", "x"])

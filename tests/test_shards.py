@@ -23,7 +23,7 @@ def test_side_by_side_runs_each_task_once(count):
 
 @pytest.fixture
 def three_cores(monkeypatch):
-    """Two threads beside that of the caller, however many cores there are."""
+    """The caller and two more threads, however many cores there are."""
     with ThreadPoolExecutor(3) as threads:
         monkeypatch.setattr(module, "processes", lambda: module.Processes(None, 0, 1, cores=3))
         monkeypatch.setattr(module, "_threads", lambda: threads)
@@ -32,8 +32,8 @@ def three_cores(monkeypatch):
 
 @pytest.mark.usefixtures("three_cores")
 @pytest.mark.parametrize("fails", ["caller", "helper"])
-def test_what_fails_side_by_side_is_raised_whichever_thread_it_fails_in(fails):
-    caller, both = threading.current_thread(), threading.Barrier(2)  # each takes a task before either goes on
+def test_an_error_in_any_thread_is_raised(fails):
+    caller, both = threading.current_thread(), threading.Barrier(2)  # both threads take a task before one continues
 
     def run(task):
         both.wait(60)
@@ -69,7 +69,7 @@ def test_a_failure_is_raised_after_the_other_threads_have_ended(monkeypatch):
 
 
 @pytest.mark.parametrize(("reviews", "shards"), [(1, 1), (1, 4), (3, 4), (4, 4), (13, 4)])
-def test_each_review_is_dealt_once_the_longest_first_into_shards_that_are_alike(reviews, shards):
+def test_each_review_is_in_one_shard_the_longest_first_and_shards_have_nearly_equal_sizes(reviews, shards):
     random = np.random.default_rng(reviews)
     ids, starts = random.integers(1, 9, (reviews, 5)), random.integers(0, 5, reviews).astype("i4")
     groups = deal(ids, starts, 7, shards)
@@ -87,7 +87,7 @@ def test_each_review_is_dealt_once_the_longest_first_into_shards_that_are_alike(
 
 
 def test_reviews_that_start_together_keep_their_order():
-    """Of many: a sort that is not stable keeps the order of a few alone, and another one on another processor."""
+    """There are many, because an unstable sort may keep the order of a few, and differs between processors."""
     starts = np.arange(300, dtype="i4") // 7 % 2
     order = deal(np.ones((300, 5), "u1"), starts, 7, 3).order
     expected = np.lexsort((np.arange(300), starts))

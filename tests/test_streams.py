@@ -1,4 +1,4 @@
-"""No answer is lost: a standard stream that takes or gives nothing ends a command in one line."""
+"""No output is lost: a closed or full standard stream ends a command with one line."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ STAGE = "import sys; from stages.common.command import command\ndef main(): prin
 
 
 def run(code: str, shell: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python code, and redirections of the shell's behind it."""
+    """Run Python code with redirections of the shell."""
     return subprocess.run(
         ["sh", "-c", f'exec "$0" -c "$1" {shell}', sys.executable, code], cwd=ROOT, text=True,
         env=os.environ | environment, capture_output=True, check=False,
@@ -30,9 +30,9 @@ def run(code: str, shell: str, **environment: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.parametrize("unbuffered", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["", "unbuffered"])
-@pytest.mark.parametrize("place", [">/dev/full", ">&-"])
-def test_a_stage_whose_output_is_not_taken_fails_in_one_line(place, unbuffered):
-    ended = run(STAGE, place, **unbuffered)
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_a_stage_that_cannot_write_its_output_fails_in_one_line(redirection, unbuffered):
+    ended = run(STAGE, redirection, **unbuffered)
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("error: ")
@@ -52,11 +52,11 @@ def test_a_pipe_that_does_not_block_gets_every_line(unbuffered):
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)  # less than is written
     os.set_blocking(writing, False)
-    found = []
+    chunks = []
 
     def read():
         with open(reading, "rb") as file:
-            found.append(file.read())
+            chunks.append(file.read())
 
     reader = Thread(target=read)
     command = [sys.executable, "-c", WRITE]
@@ -65,7 +65,7 @@ def test_a_pipe_that_does_not_block_gets_every_line(unbuffered):
         reader.start()
     reader.join()
     assert process.returncode == 0
-    assert found[0].splitlines() == [f"line {number}".encode() for number in range(LINES)]
+    assert chunks[0].splitlines() == [f"line {number}".encode() for number in range(LINES)]
 
 
 @pytest.mark.parametrize("unbuffered", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["", "unbuffered"])

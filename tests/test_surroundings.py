@@ -1,4 +1,4 @@
-"""No setting of user, terminal or system reaches a byte that a stage writes, or ends it in a traceback."""
+"""No setting of user, terminal or system changes a byte that a stage writes, or causes a traceback."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tests.test_pipeline import ADAM, FIRST, LIBLINEAR, STAGES
 
 pty = pytest.importorskip("pty", exc_type=ImportError)  # Windows has none
 
-CHAINS = {  # of stages, each chain in a project of its own
+CHAINS = {  # stages, each chain in a separate project
     "compiled": (f"pad@{FIRST}", f"train@{FIRST}", f"evaluate@{FIRST}"),
     "keras": (f"train@{FIRST}", f"evaluate@{FIRST}"),
     "n-grams": (f"train@{LIBLINEAR}", f"pad@{ADAM}", f"train@{ADAM}", f"evaluate@{ADAM}"),
@@ -49,14 +49,14 @@ USER = {
 NARROW = {"COLUMNS": "1", "LINES": "1", "TERM": "dumb", "NO_COLOR": "1"}
 WIDE = {"COLUMNS": "500", "TERM": "xterm-256color", "FORCE_COLOR": "1"}
 
-SURROUNDINGS = {  # variables, chains, whether on a terminal, umask
+SURROUNDINGS = {  # variables, chains, True for a terminal, umask
     "libraries, user, Git, a wide terminal": (LIBRARIES | USER | WIDE, ("compiled", "keras", "n-grams"), True, 0),
     "Numba, Python, a terminal of one column": (NUMBA | PYTHON | NARROW, ("compiled", "n-grams"), True, 0o77),
 }
 
 
 def start(folder: Path, stage: str, environment: dict[str, str], terminal: bool, umask: int) -> tuple[int, str]:
-    """Run a stage as DVC does, and give its exit code and all that it prints."""
+    """Run a stage as DVC does; return its exit code and output."""
     inner, outer = pty.openpty() if terminal else os.pipe()
     process = subprocess.Popen(
         STAGES[stage].cmd, shell=True, cwd=folder, env=environment, umask=umask,
@@ -73,12 +73,12 @@ def start(folder: Path, stage: str, environment: dict[str, str], terminal: bool,
 def _read(file: int) -> bytes:
     try:
         return os.read(file, 1 << 16)
-    except OSError:  # how a terminal ends
+    except OSError:  # the end of a terminal's output
         return b""
 
 
 def outputs(folder: Path, chain: str) -> dict[str, bytes]:
-    """The bytes of all that the stages of a chain have written."""
+    """Contents of the outputs of a chain's stages, by path."""
     outs = [folder / out.def_path for stage in CHAINS[chain] for out in STAGES[stage].outs]
     files = [file for out in outs for file in ([out] if out.is_file() else sorted(out.rglob("*"))) if file.is_file()]
     assert all(out.exists() for out in outs)
@@ -86,7 +86,7 @@ def outputs(folder: Path, chain: str) -> dict[str, bytes]:
 
 
 def clean(folder: Path, chain: str) -> None:
-    """As DVC does before it runs a stage."""
+    """Delete the outputs of a chain, as DVC does before it runs a stage."""
     for stage in CHAINS[chain]:
         for out in STAGES[stage].outs:
             path = folder / out.def_path
@@ -95,19 +95,19 @@ def clean(folder: Path, chain: str) -> None:
 
 @pytest.fixture(scope="module")
 def project(finished, tmp_path_factory):
-    """For each chain a project that has run, the plain environment and the bytes that the chain has written there."""
+    """For each chain a project that has run, the plain environment and the bytes that the chain wrote."""
     folder = tmp_path_factory.mktemp("surroundings")
     for chain in ("compiled", "n-grams"):
         finished.copy(folder / chain)
     keras = finished.copy(folder / "keras", engine="keras", epochs=2)
-    keras.take_a_gru()  # which Keras alone predicts with, too
+    keras.take_a_gru()  # Keras predicts, too, because the compiled trainer has no GRU
     keras.repro(*CHAINS["keras"])
     return folder, finished.environment, {chain: outputs(folder / chain, chain) for chain in CHAINS}
 
 
 @pytest.fixture
 def user(tmp_path) -> Path:
-    """The folder of a user with settings for everything, in odd forms."""
+    """The folder of a user with unusual settings of Keras, Python and Git."""
     (tmp_path / ".keras").mkdir()
     keras = {"floatx": "float16", "epsilon": 1, "image_data_format": "channels_first", "backend": "torch"}
     (tmp_path / ".keras/keras.json").write_text(json.dumps(keras))
@@ -121,7 +121,7 @@ def user(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize(("settings", "chains", "terminal", "umask"), SURROUNDINGS.values(), ids=SURROUNDINGS.keys())
-def test_surroundings_leave_every_byte_alone(project, user, settings, chains, terminal, umask):
+def test_surroundings_change_no_byte(project, user, settings, chains, terminal, umask):
     folder, plain, made = project
     environment = dict(plain)
     for name, value in settings.items():
@@ -134,9 +134,9 @@ def test_surroundings_leave_every_byte_alone(project, user, settings, chains, te
             code, printed = start(folder / chain, stage, environment, terminal, umask)
             assert code == 0, f"{stage}, {chain}: {printed}"
             assert "Traceback" not in printed
-        found = outputs(folder / chain, chain)
-        assert found.keys() == made[chain].keys()
-        assert [name for name in found if found[name] != made[chain][name]] == []
+        written = outputs(folder / chain, chain)
+        assert written.keys() == made[chain].keys()
+        assert [name for name in written if written[name] != made[chain][name]] == []
 
 
 def test_a_settings_file_of_numbas_in_the_project_is_refused_in_one_line(project):

@@ -34,9 +34,9 @@ def write_reviews(path):
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """A copy of what Git tracks here, after the steps; and what its last command printed."""
-    folder = tmp_path_factory.mktemp("template") / "own"
+def template(tmp_path_factory):
+    """A copy of the tracked files after the steps of the page, and the output of the last command."""
+    folder = tmp_path_factory.mktemp("template") / "project"
     for name in subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).strip("\0").split("\0"):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def own(tmp_path_factory):
 def run(folder, script: str) -> str:
     """Run the commands of a code block, and return the output."""
     names = ("AUTHOR", "COMMITTER")
-    people = {f"GIT_{who}_{key}": "own@example.org" for who in names for key in ("NAME", "EMAIL")}
+    people = {f"GIT_{who}_{key}": "someone@example.org" for who in names for key in ("NAME", "EMAIL")}
     environment = environment_of(ROOT / "demo") | people
     environment.pop("IMDB_SOURCE")
     done = subprocess.run(
@@ -69,15 +69,15 @@ def run(folder, script: str) -> str:
     return done.stdout
 
 
-def test_the_pipeline_runs_without_imdb_and_the_gate_prints_what_the_page_says(own):
-    folder, printed = own
+def test_the_pipeline_runs_without_imdb_and_the_gate_prints_what_the_page_says(template):
+    folder, printed = template
     assert re.search(r'prints "(.*?)"', PAGE)[1] in printed.splitlines()
     assert [path.name for path in (folder / "metrics").iterdir()] == ["mine.json"]
     assert not subprocess.check_output(["git", "status", "--porcelain"], cwd=folder)
 
 
-def test_what_stays_imports_nothing_that_was_deleted(own):
-    folder, _ = own
+def test_the_remaining_code_imports_nothing_that_was_deleted(template):
+    folder, _ = template
     assert {"demo", "tests", "experiments", "benchmarks", "faults", "docs"} == DELETED
     assert not [name for name in DELETED if (folder / name).exists()]
     for path in [*folder.glob("*.py"), *folder.glob("[!.]*/**/*.py")]:

@@ -17,17 +17,17 @@ INDEX = {"a": 1, "film": 2, "isn't": 3, "b-movie": 4, "rare": 96, "rarer": 97}
 
 
 @given(st.text(st.characters(max_codepoint=126, exclude_characters="\r\v\f")))
-def test_words_are_cut_as_keras_cuts_them(written):
+def test_words_are_split_as_keras_splits_them(written):
     words = [word for word in text_to_word_sequence(written)]
     index = {word: rank for rank, word in enumerate(sorted(set(words)), start=1)}
     assert text.encode(written, index, 10**6) == [1, *(index[word] + 3 for word in words)]
 
 
-def test_case_is_folded_in_ascii_alone():
+def test_case_is_folded_only_in_ascii():
     assert text.encode("FILM Éa", INDEX, 100) == [1, 5]
 
 
-def test_a_hyphen_parts_words_and_an_apostrophe_does_not():
+def test_a_hyphen_separates_words_and_an_apostrophe_does_not():
     assert text.encode("A b-movie isn't a film.", INDEX, 100) == [1, 4, 6, 4, 5]
 
 
@@ -70,18 +70,18 @@ SPOKEN = {word: rank for rank, word in enumerate(WORDS, 1)}
     ],
     ids=ascii,
 )
-def test_text_from_the_world_keeps_the_words_that_a_reader_sees(written, read):
+def test_cleaned_text_has_the_words_that_a_reader_sees(written, read):
     cleaned = text.clean(written, SPOKEN, 100)
     assert text.decode(text.encode(cleaned, SPOKEN, 100), SPOKEN) == read
 
 
-def test_a_word_that_the_vocabulary_has_stays_as_it_stands_and_a_rarer_one_is_put_as_a_common_one():
+def test_a_word_of_the_vocabulary_is_kept_and_a_rarer_one_is_replaced_by_a_common_spelling():
     index = {"it": 1, "it's": 2, "it\u2019s": 50, "well\x85": 51, "\x96": 52}
     for word in index:
         assert text.encode(text.clean(word, index, 100), index, 100) == [1, index[word] + 3]
     assert text.encode(text.clean("it\u2019s", index, 40), index, 40) == [1, 5]
     assert [text.encode(text.clean("it\u2019s", index, size), index, size) for size in (53, 54)] == [[1, 5], [1, 53]]
-    assert text.encode(text.clean("\x96", index, 40), index, 40) == [1, 2]  # nothing better is to be had
+    assert text.encode(text.clean("\x96", index, 40), index, 40) == [1, 2]  # there is no other spelling
 
 
 PRINTABLE = st.text(st.characters(max_codepoint=126, exclude_characters="\r\v\f\x1c\x1d\x1e\x1f&<"))
@@ -100,7 +100,7 @@ HOSTILE = st.lists(
 
 
 @given(PRINTABLE)
-def test_cleaning_leaves_plain_ascii_alone(written):
+def test_cleaning_does_not_change_plain_ascii(written):
     assert text.clean(written, SPOKEN, 100) == written
 
 
@@ -112,7 +112,7 @@ def test_cleaning_twice_is_cleaning_once(written):
     assert text.clean(once, index, 50) == once
 
 
-def test_no_character_is_put_as_markup_or_as_what_is_put_otherwise():
+def test_no_character_is_replaced_by_markup_or_by_what_is_replaced_again():
     letters = map(chr, range(0x110000))
     changed = {letter: put for letter in letters if (put := text.fold_character(letter)) != letter}
     assert not set("".join(changed.values())) & set(string.punctuation) - set("'\"-.")
@@ -126,7 +126,7 @@ NORMAL = [
 
 @pytest.mark.parametrize("tokens", NORMAL, ids=str)
 @given(written=st.one_of(st.text(), HOSTILE))
-def test_normalised_text_does_not_depend_on_composition_and_stays_when_normalised_again(tokens, written):
+def test_normalised_text_does_not_depend_on_composition_and_does_not_change_when_normalised_again(tokens, written):
     forms = {text.normalise(unicodedata.normalize(form, written), tokens) for form in ("NFC", "NFD")}
     once = text.normalise(written, tokens)
     assert forms == {once}
@@ -134,8 +134,8 @@ def test_normalised_text_does_not_depend_on_composition_and_stays_when_normalise
     assert once == once.strip()
 
 
-def test_what_each_character_is_put_as_does_not_depend_on_the_version_of_python():
-    """Of those of Unicode 3.2 but ideographs and syllables; all of Unicode 13 were the same on Python 3.10 to 3.13."""
+def test_the_replacement_of_each_character_does_not_depend_on_the_version_of_python():
+    """Checks Unicode 3.2 without ideographs and syllables. All of Unicode 13 were the same on Python 3.10 to 3.13."""
     seen = hashlib.sha256()
     for letter in map(chr, itertools.chain(range(0x3400), range(0xF900, 0x20000))):
         if unicodedata.ucd_3_2_0.category(letter) not in ("Cn", "Co"):
@@ -194,7 +194,7 @@ def test_every_word_of_the_real_index_is_found_through_cleaning(imdb):
     assert ids == {word: [1, rank + 3] for word, rank in index.items()}
 
 
-def test_the_real_index_takes_a_review_there_and_back(imdb):
+def test_a_review_encoded_and_decoded_by_the_real_index_is_the_same(imdb):
     index = json.loads((imdb / "imdb_word_index.json").read_text())
     review = "this isn't a bad film but the acting was awful"
     assert text.decode(text.encode(review, index, 88_588), index) == review

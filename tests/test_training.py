@@ -1,4 +1,4 @@
-"""Epochs, with the compiled trainer: what is learned, what is held out, what is random, and resuming."""
+"""Epochs of the compiled trainer: learning, held-out reviews, randomness and resuming."""
 
 import csv
 import hashlib
@@ -78,10 +78,10 @@ def test_fifty_steps_give_the_weights_of_keras(case, name, settings):
     optimizer = {"adam": adam, "sgd": keras.optimizers.SGD(rate, momentum=0.9)}[name]
     trainer = CompiledTrainer(layers, **SETTINGS)
     for update, rows in enumerate(np.sort(order.reshape(50, 10))):
-        groups = trainer.network.deal(ids[rows], SETTINGS["shards"])  # the dropout is drawn in their order
+        groups = trainer.network.deal(ids[rows], SETTINGS["shards"])  # dropout is drawn in the order of the groups
         with tf.GradientTape() as tape:
             _, loss = keras_loss(model, groups.ids[1:], labels[rows][groups.order], update)
-        # Dense gradients: given IndexedSlices, Keras squares each occurrence of a word on its own, which is not Adam.
+        # Dense gradients: of IndexedSlices Keras squares each occurrence of a word separately, which is not Adam.
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)]
         optimizer.apply(gradients, model.trainable_variables)
     np.testing.assert_allclose(epoch.state["weights"], backend.get_weights(model), atol=1e-4)
@@ -115,7 +115,7 @@ def test_of_three_labels_each_telling_word_is_learned_and_training_resumed_ends_
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():
-    ids, labels = labelled(33)  # 33 = 3 batches of 10 and one of 3
+    ids, labels = labelled(33)  # 3 batches of 10 and one of 3
     runs = [fit(ids, labels, seed=seed)[-1].state["weights"].tobytes() for seed in (4, 4, 5)]
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
@@ -152,8 +152,8 @@ def test_held_out_reviews_are_measured_and_never_trained_on():
     assert held.metrics["val_loss"] == pytest.approx(np.mean(-np.log(likelihood)), rel=1e-5)
 
 
-def test_words_dropped_while_training_are_others_at_every_update_and_none_in_prediction():
-    """Without words a review is like any other of its length: the loss stays that of a coin."""
+def test_each_update_of_a_training_drops_other_words_and_a_prediction_drops_none():
+    """Reviews of the same length without words are equal, so the loss stays that of chance."""
     ids, labels = labelled(200)
     for share, learned in ((0.0, True), (1.0, False)):
         *_, last = fit(ids, labels, epochs=range(10), word_dropout=share)
@@ -191,7 +191,7 @@ def test_no_two_random_choices_share_a_stream():
 
 
 class Recorder:
-    """A trainer that notes what it is given; its loss falls by half each epoch."""
+    """A trainer that records its arguments; its loss halves in each epoch."""
 
     epochs = 3
 
@@ -215,8 +215,8 @@ class Recorder:
         return {"weights": np.float32([self.done, 3]), "slot": np.float32([7, 8, 9])}
 
 
-def test_each_epoch_has_an_order_of_its_own_that_the_seed_decides():
-    """The numbers that name the stream are part of the bits of all results."""
+def test_each_epoch_has_another_order_and_the_seed_decides_it():
+    """The numbers of the stream decide the bits of all results."""
     ids, labels = labelled(40)
     orders = {}
     for seed in (5, 6):
@@ -231,28 +231,28 @@ def test_each_epoch_has_an_order_of_its_own_that_the_seed_decides():
 
 @pytest.mark.parametrize("engine", ["compiled", "keras"])
 def test_the_updates_are_numbered_through_all_epochs(engine, monkeypatch):
-    """33 reviews in batches of 10 are 4 updates an epoch, of which each draws the words to drop from its number."""
+    """33 reviews in batches of 10 are 4 updates per epoch; each update draws dropped words from its number."""
     ids, labels = labelled(33)
-    drawn, found, taken = [], [], []
+    drawn, computed, applied = [], [], []
     module = {"compiled": compiled_trainer, "keras": keras_module}[engine]
     monkeypatch.setattr(module, "drop_words", lambda ids, share, draw: drawn.append((share, tuple(draw))))
     settings = {"batch": 10, "optimizer": "sgd", "learning_rate": 0.01, "word_dropout": 0.5, "seed": 4}
     if engine == "compiled":
         trainer = CompiledTrainer(LAYERS, shards=3, **settings)
         find_gradient, update = trainer.find_gradient, trainer.update
-        trainer.find_gradient = lambda *given: found.append(given[2]) or find_gradient(*given)
-        trainer.update = lambda number: taken.append(number) or update(number)
+        trainer.find_gradient = lambda *arguments: computed.append(arguments[2]) or find_gradient(*arguments)
+        trainer.update = lambda number: applied.append(number) or update(number)
     else:
         trainer = KerasTrainer(lambda: build("dropout", Sizes()), **settings)
     for epoch in range(2):
         trainer.epoch(ids, labels, np.arange(33), epoch)
-    assert sorted(set(drawn)) == [(0.5, (4, 4, update)) for update in range(8)]  # Keras looks at some batches twice
+    assert sorted(set(drawn)) == [(0.5, (4, 4, update)) for update in range(8)]  # Keras draws some batches twice
     if engine == "compiled":
-        assert found == taken == [*range(8)]
+        assert computed == applied == [*range(8)]
         assert len(drawn) == 8
 
 
-def test_a_trainer_that_gets_other_reviews_knows_no_more_of_the_first_ones():
+def test_a_trainer_that_gets_other_reviews_keeps_nothing_of_the_first_ones():
     ids, labels = labelled(40)
     others = reviews(Sizes(), 40, seed=1)
     trainer = CompiledTrainer(LAYERS, **SETTINGS)
@@ -264,14 +264,14 @@ def test_a_trainer_that_gets_other_reviews_knows_no_more_of_the_first_ones():
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 39, 40])
-def test_the_first_steps_of_many_reviews_are_those_of_each(chunk, monkeypatch):
+def test_the_first_steps_of_many_reviews_are_those_of_each_review(chunk, monkeypatch):
     monkeypatch.setattr(compiled_trainer, "CHUNK", chunk)
     network_, ids = Network(LAYERS), reviews(Sizes(), 40)
     expected = [network_.first_steps(row[None])[0] for row in ids]
     assert compiled_trainer.first_steps(network_, ids).tolist() == expected
 
 
-def test_the_learning_rate_falls_evenly_to_what_the_last_update_leaves():
+def test_the_learning_rate_falls_linearly_over_all_updates():
     trainer, rates = CompiledTrainer(LAYERS, decay=8, **SETTINGS), []
     trainer.optimizer = type(
         "", (), {"update": lambda self, weights, slots, gradient, step, rate: rates.append(rate)}
@@ -287,8 +287,8 @@ def test_a_certain_mistake_costs_the_logarithm_of_a_ten_millionth():
         ([0, 1, 1, 1], [16.118096, 16.118096, 0.287682, 0.693147], 0.25),
         ([1, 0, 0, 0], [0, 0, 1.386294, 0.693147], 0.75),
     ):
-        found = training.measure(positive, np.array(labels, "u1"))
-        assert found == pytest.approx({"loss": np.mean(losses), "accuracy": accuracy}, abs=1e-6)
+        figures = training.measure(positive, np.array(labels, "u1"))
+        assert figures == pytest.approx({"loss": np.mean(losses), "accuracy": accuracy}, abs=1e-6)
 
 
 def test_certain_mistakes_do_not_end_training_as_diverged():
@@ -306,7 +306,7 @@ def rows(path: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("done", [0, 2])
-def test_a_training_logs_and_keeps_each_epoch_from_1_on_and_goes_on_from_those_it_has(tmp_path, monkeypatch, done):
+def test_a_training_logs_and_saves_each_epoch_from_1_on_and_resumes_after_those_it_has(tmp_path, monkeypatch, done):
     monkeypatch.chdir(tmp_path)
     settings = settings_of(
         optimizer="adam", epochs=3, batch=10, shards=2, learning_rate=0.02, beta_2=0.95, validation_fraction=0.25,
@@ -338,7 +338,7 @@ def test_a_training_logs_and_keeps_each_epoch_from_1_on_and_goes_on_from_those_i
 
 
 def test_the_stages_train_on_the_training_split_and_score_the_test_split(tmp_path, monkeypatch):
-    """Of other sizes, so that neither could stand for the other."""
+    """The splits have different sizes, so that one used for the other fails."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LAUNCHER", raising=False)
     splits = {"train": labelled(33), "test": labelled(14)}
@@ -348,21 +348,21 @@ def test_the_stages_train_on_the_training_split_and_score_the_test_split(tmp_pat
         lengths = (arrays[0] > 0).sum(axis=1).astype("u4")
         for kind, array in {"x": arrays[0], "y": arrays[1], "lengths": lengths}.items():
             np.save(f"data/m/{kind}_{split}.npy", array)
-    Path("data/raw/own_about.json").write_text(json.dumps({"labels": ["bad", "good"], "tokens": IMDB._asdict()}))
-    Path("data/raw/own_word_index.json").write_text('{"a": 1}')
+    Path("data/raw/mine_about.json").write_text(json.dumps({"labels": ["bad", "good"], "tokens": IMDB._asdict()}))
+    Path("data/raw/mine_word_index.json").write_text('{"a": 1}')
     settings = settings_of(epochs=2, schedule="linear", beta_2=0.9, word_dropout=0.1)
     train_stage.main(settings, "m")
     evaluate.main(settings, "m")
-    own = {"decay": 2 * 4, "beta_2": 0.9, "word_dropout": 0.1}
+    changes = {"decay": 2 * 4, "beta_2": 0.9, "word_dropout": 0.1}
     layers = cnn_lstm.build(settings.pad, settings.architecture, plain_keras).layers
-    trainer = CompiledTrainer(layers, **SETTINGS, **own)
+    trainer = CompiledTrainer(layers, **SETTINGS, **changes)
     *_, last = training.fit(trainer, *splits["train"], epochs=range(2), validation_fraction=0.0, seed=SETTINGS["seed"])
     model = archive.unpack(Path("models/m/model.keras").read_bytes())
     np.testing.assert_array_equal(backend.get_weights(model), last.state["weights"])
     digest = training.digest(last.state["weights"])
     assert rows("plots/m/weights.csv")[-1] == ["2", digest]
     assert json.loads(Path("models/m/model.json").read_text()) == {
-        "corpus": "own",
+        "corpus": "mine",
         "kind": "cnn_lstm",
         "labels": ["bad", "good"],
         "pad": {"max_length": 17, "vocabulary": 300},
@@ -392,7 +392,7 @@ def test_a_checkpoint_of_pickles_is_refused_and_nothing_in_it_is_called(tmp_path
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_first_weights_are_drawn_from_a_stream_of_the_seed(seed):
-    """The embedding comes first; the numbers that name the stream are part of the bits of all results."""
+    """The embedding is drawn first. The numbers of the stream decide the bits of all results."""
     drawn = 0.05 * (2 * np.random.default_rng([seed, 1]).random(300 * 6) - 1)
     np.testing.assert_array_equal(Network(LAYERS).first_weights(seed)[: 300 * 6], drawn.astype("f4"))
 
@@ -411,13 +411,13 @@ def test_a_weight_that_is_no_number_is_refused_though_the_loss_is_finite():
 
 
 def settings_of(**train):
-    """A model of the sizes of ``labelled``, its trainer's settings those of ``SETTINGS`` unless given."""
+    """Settings of a model for the arrays of ``labelled``; ``train`` changes ``SETTINGS`` of the trainer."""
     sizes = {"kind": "cnn_lstm", "embedding": 6, "filters": 7, "kernel": 5, "pool": 2, "units": 9, "dense": 4}
     architecture = sizes | {"bidirectional": False, "over_time": "last", "dropout": 0.1}
     plain = {"engine": "compiled", "epochs": 3, "schedule": "constant", "beta_2": 0.999, "word_dropout": 0.0}
     return check_model(
         {
-            "corpus": "own",
+            "corpus": "mine",
             "pad": {"max_length": 17, "vocabulary": 300},
             "architecture": architecture,
             "train": plain | {"validation_fraction": 0.0} | SETTINGS | train,
@@ -426,21 +426,21 @@ def settings_of(**train):
     )
 
 
-def given(trainer):
+def settings_in(trainer):
     """The learning rate, the updates in which it falls, and beta_2, word dropout, batch and seed of a trainer."""
     if isinstance(trainer, CompiledTrainer):
         rate = trainer.learning_rate, trainer.decay
     else:
         assert isinstance(trainer, KerasTrainer)
         schedule = trainer.optimizer.get_config()["learning_rate"]
-        own = schedule["config"] if isinstance(schedule, dict) else {"initial_learning_rate": schedule}
-        rate = own["initial_learning_rate"], own.get("decay_steps")
+        config = schedule["config"] if isinstance(schedule, dict) else {"initial_learning_rate": schedule}
+        rate = config["initial_learning_rate"], config.get("decay_steps")
     return *rate, trainer.optimizer.beta_2, trainer.word_dropout, trainer.batch, trainer.seed
 
 
 @pytest.mark.parametrize("engine", ["compiled", "keras"])
 def test_the_trainer_has_what_the_params_say(engine):
-    """Of 33 reviews 4 are held out: 3 batches of 10 at most, for 3 epochs."""
+    """Of 33 reviews 4 are held out, so 3 epochs of 3 batches are 9 updates."""
     ids, labels = labelled(33)
     for schedule, decay in (("linear", 9), ("constant", None)):
         settings = settings_of(
@@ -449,5 +449,5 @@ def test_the_trainer_has_what_the_params_say(engine):
         )  # fmt: skip
         trainer = cnn_lstm.make_trainer(settings, ids, labels, None)
         assert (trainer.epochs, trainer.parallel) == (3, engine == "compiled")
-        found = given(trainer.epoch.__self__)
-        assert found == (pytest.approx(0.02), decay, 0.95, 0.3, 10, 1)
+        values = settings_in(trainer.epoch.__self__)
+        assert values == (pytest.approx(0.02), decay, 0.95, 0.3, 10, 1)

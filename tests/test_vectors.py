@@ -19,7 +19,7 @@ from sentiment.engine.vectors import (
 
 
 def lanes(*values):
-    """The values, over and over, as float32."""
+    """The values, repeated to a whole vector, as float32."""
     return np.resize(np.array(values, "f4"), LANES)
 
 
@@ -67,49 +67,49 @@ A, B, C = lanes(1.5, -2.25, 3e-3, 7), lanes(2, 2, -5, 0.1), lanes(-3, 4.5, 0.015
     ],
 )
 def test_operations_are_those_of_numpy_bit_for_bit(code, expected):
-    found = operation(code)(*[A, B, C][: code.__code__.co_argcount])
-    assert found.tobytes() == expected.astype("f4").tobytes()
+    results = operation(code)(*[A, B, C][: code.__code__.co_argcount])
+    assert results.tobytes() == expected.astype("f4").tobytes()
 
 
 def test_the_fused_multiply_add_rounds_once():
     near = np.float32(1 + 2**-12)
-    found = operation(lambda a, b, c: fma(a, b, c))(lanes(near), lanes(near), lanes(-1))
-    exact = float(near) ** 2 - 1  # of 25 bits: float32 holds it, but not the square
-    assert found[0] == np.float32(exact) != near * near - np.float32(1)
+    results = operation(lambda a, b, c: fma(a, b, c))(lanes(near), lanes(near), lanes(-1))
+    exact = float(near) ** 2 - 1  # a float32, but the square is none: it has 25 bits
+    assert results[0] == np.float32(exact) != near * near - np.float32(1)
 
 
 @pytest.mark.parametrize("rows", [1, 5, 6, 8, 9, 17])
 @pytest.mark.parametrize("wide", [1, 2, 3, 4, 7])
 def test_a_product_is_a_sum_in_order_added_to_what_was_there(rows, wide):
-    """For any rows and vectors, the fused multiply-adds done one by one in float64, which rounds no product."""
+    """For any rows and vectors: the fused multiply-adds are done one by one in float64, which rounds no product."""
     random = np.random.default_rng(rows * 10 + wide)
     a, b = random.standard_normal((rows, 6), "f4"), random.standard_normal((6, wide * LANES), "f4")
     c = random.standard_normal((rows, wide * LANES), "f4")
     total = np.zeros_like(c)
     for k in range(6):
         total = (a[:, k, None].astype("f8") * b[k] + total).astype("f4")
-    found = c.copy()
-    matrices.product(a, b, found)
-    np.testing.assert_allclose(found, c + a.astype("f8") @ b, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_max_ulp(found, c + total, 1)
+    out = c.copy()
+    matrices.product(a, b, out)
+    np.testing.assert_allclose(out, c + a.astype("f8") @ b, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_max_ulp(out, c + total, 1)
 
 
 @pytest.mark.parametrize("rows", [1, 5, 6, 8, 9, 17])
 @pytest.mark.parametrize("wide", [1, 2, 3, 4, 7])
-def test_a_product_that_goes_on_has_the_bits_of_the_whole_one(rows, wide):
+def test_a_continued_product_has_the_bits_of_the_whole_one(rows, wide):
     random = np.random.default_rng(rows * 10 + wide)
     a, b = random.standard_normal((rows, 9), "f4"), random.standard_normal((9, wide * LANES), "f4")
-    b[:, 0] = -1e-30  # so small, with the numbers below, that sums of it are -0
+    b[:, 0] = -1e-30  # so small that with the next line sums of it are -0
     a[0] = 1e-30
-    expected, found = (np.zeros((rows, wide * LANES), "f4") for _ in range(2))
+    expected, pieces = (np.zeros((rows, wide * LANES), "f4") for _ in range(2))
     for k in range(9):
         matrices.product(a[:, k : k + 1], b[k : k + 1], expected)
     whole = np.zeros_like(expected)
     matrices.continue_product(a, b, whole)
-    matrices.continue_product(a[:, :4], b[:4], found)
-    matrices.continue_product(a[:, 4:], b[4:], found)
-    assert found.tobytes() == whole.tobytes()
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    matrices.continue_product(a[:, :4], b[:4], pieces)
+    matrices.continue_product(a[:, 4:], b[4:], pieces)
+    assert pieces.tobytes() == whole.tobytes()
+    np.testing.assert_allclose(pieces, expected, rtol=1e-4, atol=1e-5)
     added = np.zeros_like(expected)
     matrices.product(a, b, added)
     np.testing.assert_array_equal(added, whole)
@@ -129,7 +129,7 @@ def test_vectors_are_the_same_if_all_their_bits_are(lane):
 
 
 @pytest.mark.parametrize("layout", ["C", "F"])
-def test_a_product_takes_pieces_and_transposes(layout):
+def test_a_product_accepts_slices_and_transposes(layout):
     random = np.random.default_rng(0)
     a = np.asarray(random.standard_normal((9, 20), "f4"), order=layout)[1:, 3:11]
     b = random.standard_normal((12, 64), "f4")[2:10, 16:48]
@@ -153,7 +153,7 @@ def test_rows_are_summed_in_their_order():
     np.testing.assert_array_equal(total, 1 + expected[:16])
 
 
-def test_vectors_are_whole_and_begin_where_they_are_read_fastest():
+def test_vectors_are_whole_and_aligned_to_64_bytes():
     assert [vectors.whole(n) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
     array = vectors.zeros(3, 5)
     assert array.shape == (3, 5)

@@ -1,4 +1,4 @@
-"""A result is proved by running it again, apart from everything that could lend it one, and by comparing every byte."""
+"""A result is proved by running it again, without access to stored results, and by comparing every byte."""
 
 import hashlib
 import io
@@ -100,7 +100,7 @@ def verdicts(report: dict) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A project that is run and committed three times: `shifted` and `far`, whose numbers are others, and HEAD."""
+    """A project that is run and committed three times: `shifted` and `far` with other numbers, and `base`, the HEAD."""
     folder = create(tmp_path_factory.mktemp("project"), FILES, track=("raw.csv",))
     for name, shift in (("shifted", "0.005"), ("far", "0.011"), ("base", "0")):
         repro(folder, force=True, SHIFT=shift)
@@ -110,34 +110,34 @@ def project(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copy(project, tmp_path) -> Path:
-    """With the cache, so that it can be edited."""
+    """A copy of the project with its cache, which a test may edit."""
     return Path(shutil.copytree(project, tmp_path / "copy", symlinks=True))
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """All files of a repository but DVC's own notes."""
+    """Contents of all files of a repository except those in .dvc/tmp."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(folder / ".dvc/tmp")]
     return {path: path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
 def proved(project, tmp_path_factory):
-    """A proof in a process of its own, amid unfinished work and beside a cache that holds every result."""
-    place = tmp_path_factory.mktemp("proved")
-    copy = Path(shutil.copytree(project, place / "copy", symlinks=True))
+    """A proof in a separate process, with unfinished work in the folder and a shared cache that has every result."""
+    base = tmp_path_factory.mktemp("proved")
+    copy = Path(shutil.copytree(project, base / "copy", symlinks=True))
     git(copy, "remote", "add", "origin", "https://user:secret@example.org/x.git")
     write(copy, "params.yaml", "unfinished work")
     write(copy, "new", "staged")
     git(copy, "add", "new")
-    write(place, "shared/config", f"[cache]\n    dir = {copy}/.dvc/cache\n")
-    (place / "scratch").mkdir()
+    write(base, "shared/config", f"[cache]\n    dir = {copy}/.dvc/cache\n")
+    (base / "scratch").mkdir()
     before = contents(copy)
-    arguments = ("--json", "--attest", str(place / "attested.json"))
+    arguments = ("--json", "--attest", str(base / "attested.json"))
     places = {"DVC_GLOBAL_CONFIG_DIR": "shared", "TMPDIR": "scratch", "DVC_SITE_CACHE_DIR": "scratch"}
-    process = start(copy, "verify", *arguments, **{name: str(place / folder) for name, folder in places.items()})
+    process = start(copy, "verify", *arguments, **{name: str(base / folder) for name, folder in places.items()})
     output, errors = process.communicate()
     assert process.returncode == 0, errors
-    return SimpleNamespace(place=place, copy=copy, before=before, report=json.loads(output), errors=errors)
+    return SimpleNamespace(base=base, copy=copy, before=before, report=json.loads(output), errors=errors)
 
 
 def test_a_true_result_is_identical_without_any_cache(proved):
@@ -151,11 +151,11 @@ def test_a_true_result_is_identical_without_any_cache(proved):
 
 def test_a_proof_leaves_the_users_tree_as_it_is_and_nothing_else_behind(proved):
     assert contents(proved.copy) == proved.before
-    assert list((proved.place / "scratch").iterdir()) == []
+    assert list((proved.base / "scratch").iterdir()) == []
 
 
 def test_an_attestation_names_every_file_by_its_digest_and_the_verdict(proved):
-    statement = json.loads((proved.place / "attested.json").read_text())
+    statement = json.loads((proved.base / "attested.json").read_text())
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     digests = {subject["name"]: subject["digest"] for subject in statement["subject"]}
     assert set(digests) == {"commit", "data.csv", "model.bin", "m.json", "plots/loss.csv", "plots/note.txt"}
@@ -205,7 +205,7 @@ def test_numbers_within_their_tolerance_are_tolerated_and_shown_with_the_largest
     assert "loss.csv: line 3, loss: recorded 0.5, found 0.505, off by 0.005 (tolerance 0.01)" in output
 
 
-def test_each_output_has_a_verdict_of_its_own(copy):
+def test_each_output_has_a_separate_verdict(copy):
     write(copy, "checks.yaml", 'tolerance: {loss: 0.01, "at.*": "1%"}\nfree: ["*.bin"]\n')
     code, output, errors = verify(copy, "--json", "--against", "shifted")
     assert code == 1, errors
@@ -266,7 +266,7 @@ def test_what_a_stage_promises_by_its_params_is_shown_with_its_verdict(copy):
     assert "error: checks.yaml: promise.by.fast:" in errors
 
 
-def test_bytes_that_are_not_free_are_compared_where_the_recorded_ones_are_at_hand(copy):
+def test_bytes_that_are_not_free_are_compared_if_the_recorded_file_is_there(copy):
     write(copy, "checks.yaml", 'tolerance: {"*": 1}\n')
     code, output, errors = verify(copy, "--against", "shifted")
     assert code == 2, errors
@@ -279,7 +279,7 @@ def test_bytes_that_are_not_free_are_compared_where_the_recorded_ones_are_at_han
     assert "the recorded file is not here" in output
 
 
-def test_several_runs_make_a_matrix_that_says_where_each_two_first_differ(copy, tmp_path):
+def test_several_runs_make_a_matrix_that_says_where_each_pair_first_differs(copy, tmp_path):
     folder = Path(shutil.copytree(copy, tmp_path / "folder", ignore=shutil.ignore_patterns(".git")))
     code, output, errors = verify(copy, "--against", "base", "--against", "shifted", "../folder")
     assert code == 2, errors
@@ -351,7 +351,7 @@ def test_a_record_proves_a_stage_as_long_as_its_lock_entry_stays(copy):
     assert gate(copy).proofs == {"clean": {}, "score": {}}
 
 
-def test_a_record_is_a_line_of_its_own_though_the_last_one_was_left_without_its_end(tmp_path):
+def test_a_record_is_a_new_line_even_if_the_last_one_has_no_line_end(tmp_path):
     machine, proof = {"processor": "p", "architecture": "a"}, {"stage": "s", "lock": "l", "verdict": IDENTICAL}
     report = {"revision": "c", "environment": machine, "stages": [proof | {"outputs": {"o": "1"}}]}
     assert proofs.append(tmp_path, report, "2026-01-02") == 1
@@ -363,7 +363,7 @@ def test_a_record_is_a_line_of_its_own_though_the_last_one_was_left_without_its_
     assert proofs.append(tmp_path, report, "2026-01-02") == 0
 
 
-def test_what_was_made_from_other_inputs_than_the_lock_has_is_not_recorded():
+def test_an_output_made_from_other_inputs_than_those_of_the_lock_is_not_recorded():
     was, now = stages(), stages(seed=2)
     for side in (was, now):
         for name, stage in side.items():
@@ -394,7 +394,7 @@ os.remove("weights.h5")
 """
 
 
-def test_where_two_trainings_part_is_named_by_epoch_and_by_weight(tmp_path):
+def test_the_epoch_and_the_weight_in_which_two_trainings_first_differ_are_named(tmp_path):
     pipeline = """\
 stages:
   train:
@@ -417,8 +417,8 @@ stages:
     )
 
 
-def test_inputs_are_those_that_no_stage_makes_and_files_are_all_there_or_none(tmp_path):
-    """Of a folder that DVC keeps, one of which Git keeps a part, and what is made of the first."""
+def test_inputs_are_files_that_no_stage_makes_and_a_folder_is_compared_only_if_complete(tmp_path):
+    """The outputs: a folder that DVC keeps, one that Git keeps in part, and a file made from the first."""
     code = """\
 import os
 for name in ("d/x.json", "d/y", "k/x", "k/y"):
@@ -480,7 +480,7 @@ def test_other_inputs_forbid_all_tolerance_but_not_the_same_bytes(copy):
 def larger(tmp_path_factory):
     """A project in a folder of a larger repository, with two pipelines, a frozen stage and one that writes outside."""
     top = tmp_path_factory.mktemp("larger")
-    outside, place = top / "outside.txt", top / "repository/sub/project"
+    outside, folder = top / "outside.txt", top / "repository/sub/project"
     pipeline = f"""\
 stages:
   clean: {{frozen: true, cmd: cp raw.csv data.csv, deps: [raw.csv], outs: [data.csv]}}
@@ -490,13 +490,13 @@ stages:
     one = "stages: {a: {cmd: cp i o, deps: [i], outs: [{o: {cache: false}}]}}\n"
     write(top, "repository/shared.csv", "1\n")
     git(top / "repository", "init", "--quiet")
-    create(place, {"raw.csv": "1\n", "dvc.yaml": pipeline, "s/i": "1\n", "s/dvc.yaml": one}, subdir=True)
-    write(place, "dvc.yaml", pipeline.replace("frozen: true, ", ""))
-    repro(place)
-    write(place, "dvc.yaml", pipeline)
+    create(folder, {"raw.csv": "1\n", "dvc.yaml": pipeline, "s/i": "1\n", "s/dvc.yaml": one}, subdir=True)
+    write(folder, "dvc.yaml", pipeline.replace("frozen: true, ", ""))
+    repro(folder)
+    write(folder, "dvc.yaml", pipeline)
     commit(top / "repository")
     outside.write_text("another's\n")
-    code, output, errors = verify(place, "--json")
+    code, output, errors = verify(folder, "--json")
     assert code == 0, errors
     report = json.loads(output)
     return SimpleNamespace(report=report, verdicts=verdicts(report), errors=errors, outside=outside)
@@ -543,7 +543,7 @@ def test_a_target_runs_with_what_it_depends_on_and_nothing_else(project):
     assert json.loads(output)["target"] == "clean"
 
 
-def test_raw_data_comes_from_the_remote_where_the_cache_lacks_it_and_else_it_says_so(copy, tmp_path, capfd):
+def test_raw_data_that_the_cache_lacks_comes_from_the_remote_and_without_one_that_is_an_error(copy, tmp_path, capfd):
     bare = clone(copy, tmp_path / "clone")
     write(bare, "spare.dvc", f"outs: [{{path: spare, hash: md5, md5: {'a' * 32}}}]\n")  # which no stage reads
     commit(bare)
@@ -567,18 +567,18 @@ def test_no_file_of_the_users_cache_or_remote_is_removed_or_protected(copy, tmp_
     shutil.move(copy / ".dvc/cache", bare / ".dvc/cache")
     write(bare, ".dvc/config.local", f"[core]\n    remote = r\n['remote \"r\"']\n    url = {tmp_path}/remote\n")
     raw = hashlib.md5(FILES["raw.csv"].encode()).hexdigest()
-    for place in (bare / ".dvc/cache", tmp_path / "remote"):
-        file = place / "files/md5" / raw[:2] / raw[2:]
+    for folder in (bare / ".dvc/cache", tmp_path / "remote"):
+        file = folder / "files/md5" / raw[:2] / raw[2:]
         file.chmod(0o644)
         if damaged:
             file.write_text("2\n")
-    files = [file for place in (bare, tmp_path / "remote") for file in place.glob("**/files/md5/*/*")]
+    files = [file for folder in (bare, tmp_path / "remote") for file in folder.glob("**/files/md5/*/*")]
     before = {file: (file.read_bytes(), file.stat().st_mode) for file in files}
     assert verify(bare)[0] == code
     assert {file: (file.read_bytes(), file.stat().st_mode) for file in files if file.exists()} == before
 
 
-def test_the_users_cache_from_which_data_came_is_out_of_reach_when_stages_run(copy):
+def test_stages_cannot_reach_the_users_cache_from_which_data_came(copy):
     with inside(copy), checkout() as scratch:
         config, temporary = scratch.folder / ".dvc/config.local", Path(scratch.environment["TMPDIR"])
         before = config.read_text()
@@ -646,7 +646,7 @@ def test_gits_own_reason_is_shown(copy):
     assert len(errors.splitlines()) == 1
 
 
-def test_the_repositorys_own_python_runs_it_and_named_paths_stay_what_they_were(copy):
+def test_the_python_of_the_repository_runs_it_and_the_declared_paths_stay_the_same(copy):
     code = textwrap.dedent("""\
         #!/bin/sh
         echo "the repository's own, $PLACE, $URL, lent <$PYTHONPATH$DVC_STUDIO_TOKEN$GIT_DIR>"
@@ -660,11 +660,11 @@ def test_the_repositorys_own_python_runs_it_and_named_paths_stay_what_they_were(
     assert code == 0, errors
     assert f"the repository's own, {copy}/here, s3://bucket/x, lent <>" in errors
     with surrounded(**lent, URL="s3://bucket/x", VIRTUAL_ENV=""), inside(copy), checkout() as scratch:
-        assert scratch.environment["PATH"] == PROGRAMS  # an activated one wins, even an empty one
+        assert scratch.environment["PATH"] == PROGRAMS  # an activated environment is used, even an empty one
         assert (scratch.environment["PLACE"], scratch.environment["URL"]) == (f"{copy}/here", "s3://bucket/x")
 
 
-def test_hooks_of_the_user_for_all_repositories_are_none_of_the_checkouts(project, tmp_path):
+def test_the_users_hooks_for_all_repositories_do_not_run_in_the_checkout(project, tmp_path):
     for name in ("post-checkout", "post-index-change", "reference-transaction"):
         write(tmp_path, f"hooks/{name}", "#!/bin/sh\nexit 1\n")
         (tmp_path / "hooks" / name).chmod(0o755)
@@ -675,7 +675,7 @@ def test_hooks_of_the_user_for_all_repositories_are_none_of_the_checkouts(projec
 
 
 def test_an_interruption_leaves_neither_folder_nor_process(project, tmp_path):
-    ignored = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a shell ignores some for what it runs in the background
+    ignored = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a shell ignores some signals for background jobs
     process = start(project, "verify", TMPDIR=str(tmp_path), SLEEP="60")
     signal.signal(signal.SIGTERM, ignored)
     for line in process.stderr:
@@ -683,7 +683,7 @@ def test_an_interruption_leaves_neither_folder_nor_process(project, tmp_path):
             break
     assert os.listdir(tmp_path) != []
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate()  # returns when nobody is left to write
+    _, errors = process.communicate()  # returns when no process can write any more
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert os.listdir(tmp_path) == []
@@ -743,8 +743,8 @@ def test_a_signal_ends_a_check_unless_it_was_ignored_from_the_start(name, ignore
 )
 def test_a_verdict_by_default_claims_no_more_than_the_values_show(name, was, now, verdict, line):
     sides = (side if isinstance(side, bytes) else side.encode() for side in (was, now))
-    found, lines = compare(name, *sides, Settings())
-    assert found == verdict
+    actual, lines = compare(name, *sides, Settings())
+    assert actual == verdict
     assert any(line in one for one in lines), lines
 
 
@@ -827,8 +827,8 @@ LOOSE = Settings({"digest": "any", "parameters": 0, "list.z": 0.5, "*": 0.01})
     ],
 )
 def test_files_are_compared_as_what_they_hold(name, was, now, verdict, line):
-    found, lines = compare(name, was.encode(), now.encode(), LOOSE)
-    assert found == verdict
+    actual, lines = compare(name, was.encode(), now.encode(), LOOSE)
+    assert actual == verdict
     if line is not None:
         assert any(one.startswith(line) for one in lines), lines
 
@@ -866,10 +866,10 @@ APART[1, 0], APART[1, 2] = np.nextafter(np.float32(1), np.float32(2)), 5
         (b"PK\x03\x04\xff", b"PK\x03\x04\xfe", "5 and 5 bytes, byte 4 is the first that differs"),
     ],
 )  # fmt: skip
-def test_the_first_array_and_place_that_differ_are_named(was, now, line):
-    verdict, (found,) = compare("model.bin", was, now, EXACT)
+def test_the_first_array_and_index_that_differ_are_named(was, now, line):
+    verdict, (text,) = compare("model.bin", was, now, EXACT)
     assert verdict == DIFFERENT
-    assert found.startswith(line)
+    assert text.startswith(line)
 
 
 @pytest.mark.parametrize(
@@ -884,12 +884,12 @@ def test_the_first_row_of_a_table_that_differs_is_named(was, now, line):
     assert lines[0].startswith(line)
 
 
-def test_the_worst_of_a_column_stands_for_it():
+def test_a_column_is_reported_by_its_largest_difference():
     _, (line,) = compare("p.csv", b"x\n1\n2\n3\n", b"x\n1.1\n2.5\n3.2\n", EXACT)
     assert line == "line 3, x: recorded 2, found 2.5, off by 0.5 (tolerance 0); 2 more of this key"
 
 
-def test_a_default_tolerance_is_for_last_digits_and_else_the_first_that_fits_holds():
+def test_the_default_tolerance_is_for_last_digits_and_otherwise_the_first_pattern_that_matches_counts():
     assert compare("m.json", b'{"a": 0.5}', b'{"a": 0.5000004}', Settings())[0] == WITHIN
     assert compare("m.json", b'{"a": 0.5}', b'{"a": 0.5000006}', Settings())[0] == DIFFERENT
     assert Settings({"*": 0, "loss": 1}).tolerated("loss", 5.0) == 0
@@ -904,7 +904,7 @@ def stages(**values) -> dict[str, Stage]:
     }
 
 
-def test_what_reads_from_a_stale_stage_is_made_from_other_inputs():
+def test_a_stage_that_reads_from_a_stale_stage_has_other_inputs():
     assert stale(stages(), stages(seed=2)) == {"a": ["seed: recorded None, found 2"]}
     assert downstream({"a"}, stages()) == {"a", "b"}
     assert {row.verdict for row in compare_runs(stages(), stages(seed=2), EXACT)} == {IDENTICAL}
@@ -921,13 +921,13 @@ def test_an_input_that_only_one_side_has_is_stale():
     assert new["b"] == ["cmd: recorded None, found b"]
 
 
-def test_what_reads_a_folder_that_a_result_lies_in_is_made_from_it():
+def test_a_stage_that_reads_a_folder_depends_on_the_results_in_the_folder():
     made = {"a": Stage(outputs={"d/x": Output("1")}), "b": Stage(reads=["d"]), "c": Stage(reads=["d/xy"])}
     assert downstream({"a"}, made) == {"a", "b"}
     assert downstream({"gone"}, made) == {"gone"}
 
 
-def test_each_output_of_either_side_has_a_row_and_what_did_not_run_has_no_digest(tmp_path):
+def test_each_output_of_either_side_has_a_row_and_one_that_did_not_run_has_no_digest(tmp_path):
     write(tmp_path, "x", "1")
     was, now = stages(), stages()
     was["a"].outputs["gone"] = Output("1")
@@ -972,8 +972,8 @@ def test_files_too_large_for_memory_are_compared_by_their_bytes_and_not_by_their
 
 def test_a_verdict_is_by_bytes_even_where_bytes_are_free(tmp_path):
     files = [{"": tmp_path / name} for name in ("was", "now")]
-    for (place,) in (side.values() for side in files):
-        write(tmp_path, place.name, place.name)
+    for (path,) in (side.values() for side in files):
+        write(tmp_path, path.name, path.name)
     free, was, now = Settings(free=("d/*",)), Output("1", files[0]), Output("2", files[1])
     lines = ["line 1: recorded 'was', found 'now'", "checks.yaml lets its bytes differ"]
     assert compare_output("d/o", was, Output("1", files[1]), free) == (IDENTICAL, [])
@@ -1004,7 +1004,7 @@ def test_an_output_that_a_side_lacks_is_different():
         ("free: [", "checks.yaml: expected YAML, got "),
     ],
 )
-def test_settings_that_are_wrong_are_said_in_one_line(tmp_path, text, expected):
+def test_a_wrong_setting_is_one_line(tmp_path, text, expected):
     write(tmp_path, "checks.yaml", text)
     with pytest.raises(InputError) as error:
         read_settings(tmp_path)
@@ -1022,7 +1022,7 @@ PLAIN = "stages: {s: {cmd: cat raw.csv > o, deps: [raw.csv], outs: [o: {cache: f
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> Path:
-    """A project of one stage that reads a file of DVC's."""
+    """A project of one stage that reads a file that DVC tracks."""
     folder = create(tmp_path_factory.mktemp("plain"), {"raw.csv": "1\n", "dvc.yaml": PLAIN}, ("raw.csv",))
     repro(folder)
     return folder
@@ -1096,7 +1096,7 @@ def test_the_code_of_a_submodule_is_checked_out(plain, tmp_path):
     assert (code, "note: without the submodule lib: " in errors) == (3, True)
 
 
-def test_a_variable_that_a_stage_needs_is_declared_and_else_named_as_withheld(tmp_path):
+def test_a_variable_that_a_stage_needs_is_declared_or_an_error_names_it_as_withheld(tmp_path):
     stage = "stages: {s: {cmd: python -m app > o, deps: [lib/app.py], outs: [o: {cache: false}]}}\n"
     folder = create(tmp_path / "made", {"dvc.yaml": stage, "lib/app.py": "print(1)\n"})
     repro(folder, PYTHONPATH="lib")
@@ -1104,7 +1104,7 @@ def test_a_variable_that_a_stage_needs_is_declared_and_else_named_as_withheld(tm
     assert code == 3
     last = errors.splitlines()[-1]
     assert "; withheld from it: PYTHONPATH; pass one with --env NAME, or name it under `environment`" in last
-    write(folder, "lib/app.py", "print(2)\n")  # of the user's tree, which the absolute path below names
+    write(folder, "lib/app.py", "print(2)\n")  # in the user's folder, to which the absolute path below leads
     code, _, errors = verify(folder, "--env", "PYTHONPATH", PYTHONPATH=str(folder / "lib"))
     assert code == 0, errors
     write(folder, "checks.yaml", "environment: [PYTHONPATH]\n")
@@ -1117,11 +1117,11 @@ def test_a_stage_is_named_as_the_gate_prints_it_in_any_folder(tmp_path):
     git(tmp_path, "init", "--quiet")
     folder = create(tmp_path / "p", {"a/dvc.yaml": each}, subdir=True)
     repro(folder)
-    for place, target, made in (
+    for start_folder, target, made in (
         (folder / "a", "s@1", ["a/o1"]), (folder, "a/dvc.yaml:s@2", ["a/o2"]),
         (tmp_path, "p/a/dvc.yaml:s@1", ["a/o1"]), (folder / "a", "s", ["a/o1", "a/o2"]),
     ):  # fmt: skip
-        code, output, errors = verify(place, "--json", target)
+        code, output, errors = verify(start_folder, "--json", target)
         assert code == 0, errors
         assert list(verdicts(json.loads(output))) == made
 
@@ -1151,7 +1151,7 @@ stages: {{s: {{cmd: echo 1 > o, deps: ["ds://d"], outs: [o: {{cache: false}}]}}}
     assert "stale: s: ds://d: recorded " in output
 
 
-def test_an_output_that_git_has_before_its_stage_runs_proves_nothing(tmp_path):
+def test_an_output_that_is_in_git_before_its_stage_runs_is_not_taken_for_its_result(tmp_path):
     stage = "stages: {s: {cmd: sh run.sh, deps: [run.sh], metrics: [m.json: {cache: false, persist: true}]}}\n"
     script = "[ -e m.json ] || echo 0.8 > m.json\n"
     folder = create(tmp_path / "made", {"dvc.yaml": stage, "run.sh": script, "m.json": "0.99\n"})
@@ -1184,7 +1184,7 @@ def test_equal_values_in_another_form_are_accepted_where_the_settings_say_so(tmp
     assert (code, "same values" in output) == (0, True)
 
 
-def test_line_ends_of_another_system_are_a_kind_of_their_own_though_no_recorded_file_is_here(tmp_path):
+def test_line_ends_of_another_system_are_a_separate_kind_even_without_the_recorded_file(tmp_path):
     stage = "stages: {s: {cmd: python s.py, deps: [s.py], outs: [t.csv, d, n.csv]}}\n"
     script = (
         "import os; end = os.environ.get('END', '\\r\\n'); last = os.environ.get('LAST', '1'); os.mkdir('d')\n"

@@ -1,4 +1,4 @@
-"""N-grams and a CNN-LSTM whose logits are added: against the two parts alone, and arithmetic of its own."""
+"""N-grams and a CNN-LSTM with added logits, compared with the two parts alone and with separate arithmetic."""
 
 import json
 import math
@@ -45,7 +45,7 @@ def settings(**deep: object) -> wide_deep.Settings:
 
 
 def train(trainer: Any, reviews, labels, epochs: int, begin: int = 0) -> list:
-    """The epochs of a training from ``begin`` on."""
+    """Train from epoch ``begin`` on; return the epochs."""
     return [*fit(trainer, reviews, labels, epochs=range(begin, epochs), seed=3)]
 
 
@@ -56,7 +56,7 @@ def reviews() -> tuple[Ragged, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def trained(reviews) -> tuple[Any, list]:
-    """A trainer that has ended, and its epochs."""
+    """A trainer after its last epoch, and its epochs."""
     trainer = make_trainer(settings(), *reviews, None)
     return trainer, train(trainer, *reviews, 3)
 
@@ -67,7 +67,7 @@ def model(trained) -> WideDeep:
 
 
 def rows_of(reviews: Ragged) -> np.ndarray:
-    """The reviews as the network reads them, by Keras's rules, written out."""
+    """The reviews padded as the network reads them, by Keras's rules in plain Python."""
     rows = np.zeros((len(reviews), LENGTH), int)
     for row, end, length in zip(rows, reviews.ends, reviews.lengths, strict=True):
         ids = [id if id < VOCABULARY else UNKNOWN for id in reviews.ids[end - length : end].tolist()][-LENGTH:]
@@ -91,21 +91,19 @@ def test_each_part_is_trained_as_it_is_alone(reviews, trained, model):
 
 
 def test_the_log_odds_are_those_of_the_n_grams_and_the_weight_times_those_of_the_network(reviews, model):
-    found = model.predict(reviews[0], batch=7)
+    probabilities = model.predict(reviews[0], batch=7)
     wide = model.wide.logits(ngrams.count(padding.words_of(reviews[0]), model.wide.grams))
     deep = model.deep.predict(rows_of(reviews[0]), batch=60)
     clipped = [min(max(float(p), CLIP), 1 - CLIP) for p in deep]
     logits = [w + WEIGHT * math.log(p / (1 - p)) for w, p in zip(wide, clipped, strict=True)]
     assert max(map(abs, logits)) > 1
-    np.testing.assert_allclose(found, [1 / (1 + math.exp(-logit)) for logit in logits], atol=1e-6)
-    assert found.tobytes() == model.predict(reviews[0], batch=60).tobytes()
+    np.testing.assert_allclose(probabilities, [1 / (1 + math.exp(-logit)) for logit in logits], atol=1e-6)
+    assert probabilities.tobytes() == model.predict(reviews[0], batch=60).tobytes()
     certain = wide_deep.log_odds(np.array([0, 1e-9, 0.25, 1], "f4"))
     np.testing.assert_allclose(certain, [math.log(p / (1 - p)) for p in (CLIP, CLIP, 0.25, 1 - CLIP)], rtol=1e-14)
 
 
-def test_the_trainer_predicts_what_its_saved_model_does_and_the_digest_is_of_all_that_it_predicts_with(
-    reviews, trained, model
-):
+def test_the_trainer_predicts_as_its_saved_model_and_the_digest_is_that_of_all_weights(reviews, trained, model):
     trainer, epochs = trained
     assert trainer.predict(reviews[0]).tobytes() == model.predict(reviews[0], batch=60).tobytes()
     assert digest(model.weights) == digest(epochs[-1].state["weights"])
@@ -120,12 +118,12 @@ def test_the_trainer_predicts_what_its_saved_model_does_and_the_digest_is_of_all
 def test_training_resumed_after_any_epoch_ends_with_the_same_bytes(reviews, trained, done):
     trainer, epochs = trained
     resumed = make_trainer(settings(), *reviews, epochs[done - 1].state)
-    rest = train(resumed, *reviews, 3, begin=done)
-    assert [epoch.metrics for epoch in rest] == [epoch.metrics for epoch in epochs[done:]]
+    remaining = train(resumed, *reviews, 3, begin=done)
+    assert [epoch.metrics for epoch in remaining] == [epoch.metrics for epoch in epochs[done:]]
     assert resumed.save() == trainer.save()
 
 
-def test_effects_are_the_parts_of_the_n_grams_and_what_the_network_loses_without_a_word(reviews, model):
+def test_effects_are_those_of_the_n_grams_plus_the_change_of_the_network_without_the_word(reviews, model):
     some = reviews[0][:3]
     rows = rows_of(some)
     positive, every = model.explain(some, batch=3, count=-1)
@@ -174,7 +172,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
-def test_settings_that_make_no_sense_are_one_line(change, message):
+def test_invalid_settings_are_one_line(change, message):
     values = settings().model_dump()
     for section in (values, values["architecture"], values["architecture"]["deep"], values["train"]):
         section |= {key: value for key, value in change.items() if key in section}
