@@ -45,32 +45,32 @@ def main(environment: Path, *locks: Path) -> None:
 
 
 def install(environment: Path, python: Path, locks: tuple) -> None:
-    """Install ``locks`` by uv, or else by pip, in ``environment``, whose Python is ``python``. Create it if needed."""
-    names, scratch, create = " and ".join(map(str, locks)), environment / "uv", not environment.exists()
+    """Install ``locks`` in ``environment``, whose Python is ``python``, by uv or else by pip. Create it if needed."""
+    names, create = " and ".join(map(str, locks)), not environment.exists()
     print(f"{environment}: installing {names}; a minute or two", file=sys.stderr)
     if create:
         run(PYTHON, "-I", "-m", "venv", "--without-pip", environment)
     pip = find_pip(python)
     choose_settings(pip)
-    uv = find_uv(pip, scratch)
+    uv = find_uv(pip, environment / "uv")
     if create and not SUPPORTED:
         print("TensorFlow has no release for Python {}.{}; uv uses another".format(*sys.version_info), file=sys.stderr)
-        options = ("--python", ">=3.10,<3.14", "--quiet", "--no-project", "--allow-existing")
-        if not run(uv, "venv", *options, environment):
+        if not run(uv, "venv", "--quiet", "--no-project", "--allow-existing", "--python=>=3.10,<3.14", environment):
             sys.exit("error: uv finds no Python 3.10 to 3.13; install one of them")
-    options = ("--require-hashes", "--no-deps", *(f"--requirement={lock}" for lock in locks))
-    options += ("--no-index",) if os.environ.get("PIP_NO_INDEX") else ()
-    if not run(uv, "pip", "install", "--exact", "--python", python, f"--build-constraint={locks[0]}", *options):
+    options = ["--require-hashes", "--no-deps", *(f"--requirement={lock}" for lock in locks)]
+    if os.environ.get("PIP_NO_INDEX"):
+        options.append("--no-index")
+    if not run(uv, "pip", "install", f"--python={python}", f"--build-constraint={locks[0]}", *options):
         print("uv does not work here; pip installs instead, which takes longer", file=sys.stderr)
         if not run(python, "-m", "ensurepip"):
             sys.exit(f"error: {PYTHON} cannot make environments; on Debian and Ubuntu: apt install python3-venv")
         if not run(python, "-m", "pip", "install", *options):
             sys.exit(f"error: pip cannot install {names}; its own error is above")
-    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(environment / "uv", ignore_errors=True)
 
 
 def find_pip(python: Path):
-    """Return the base Python if it has pip, which Debian has in another package. Else return ``python``, with pip."""
+    """Return a Python that has pip: the base Python or, if Debian has installed it without pip, ``python``."""
     if not output(PYTHON, "-I", "-c", "import pip"):
         return PYTHON
     output(python, "-I", "-m", "ensurepip")
@@ -79,11 +79,9 @@ def find_pip(python: Path):
 
 def choose_settings(pip) -> None:
     """Remove all settings of pip, uv and Python but ``SOURCES``, and give uv those of pip, which it does not read."""
-    if os.environ.get("PYTHONDONTWRITEBYTECODE"):  # otherwise Python compiles what it imports, a third of all files
-        os.environ["UV_COMPILE_BYTECODE"] = "1"
+    compile_all = os.environ.get("PYTHONDONTWRITEBYTECODE")  # if not, Python compiles the files it imports, a third
     for name in [*os.environ]:
-        kept = re.match(SOURCES, name) or name in ("PIP_CONFIG_FILE", "UV_COMPILE_BYTECODE")
-        if name.startswith(("PIP_", "UV_", "PYTHON")) and not kept:
+        if name.startswith(("PIP_", "UV_", "PYTHON")) and not re.match(f"{SOURCES}|PIP_CONFIG_FILE", name):
             del os.environ[name]
     listed = output(pip, "-m", "pip", "config", "list").decode(errors="replace")
     for key, value in re.findall(r"^(?:global|install)\.(\S+?)=(.+)$", listed, re.MULTILINE):
@@ -94,6 +92,8 @@ def choose_settings(pip) -> None:
         if value := os.environ.get(name):
             os.environ.setdefault(uv_name, ",".join(value.split()) if name == "PIP_FIND_LINKS" else value)
     os.environ.update(PIP_CONFIG_FILE=os.devnull, UV_NO_CONFIG="1", UV_INDEX_STRATEGY="unsafe-best-match")
+    if compile_all:
+        os.environ["UV_COMPILE_BYTECODE"] = "1"
 
 
 def find_uv(pip, scratch: Path) -> str:

@@ -277,6 +277,16 @@ def test_a_python_that_has_neither_pip_nor_venv_names_the_package_that_has_them(
     assert (code, lines[-1]) == (2, why)
 
 
+def test_a_python_without_pip_gets_it_from_venv(project, tmp_path):
+    lacks = 'case "$*" in *"import pip"|*"-m pip"*) echo none; exit 1;; esac'
+    bare = script(tmp_path / "bare", f'{lacks}; exec "{sys.executable}" "$@"')
+    tools = script(tmp_path / "bin/uv", "exit 2").parent
+    new = python(tools / "python3", _base_executable=str(bare))
+    code, lines = setup(project, python=str(new), PATH=f"{tools}:{os.environ['PATH']}")
+    assert code == 0, lines
+    assert by_uv(project)
+
+
 def test_no_network_is_said_in_one_line(project):
     server = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"}
     why = "error: pip reaches no package index, so nothing can be installed; is there a network?"
