@@ -45,8 +45,9 @@ def main(environment: Path, *locks: Path) -> None:
 
 
 def install(environment: Path, python: Path, locks: tuple) -> None:
-    """Install ``locks`` in ``environment``, whose Python is ``python``, by uv or else by pip. Create it if needed."""
-    names, create = " and ".join(map(str, locks)), not environment.exists()
+    """Install ``locks`` in ``environment``, whose Python is ``python``, by uv or else by pip. Create it if missing."""
+    names = " and ".join(map(str, locks))
+    create = not environment.exists()
     print(f"{environment}: installing {names}; a minute or two", file=sys.stderr)
     if create:
         run(PYTHON, "-I", "-m", "venv", "--without-pip", environment)
@@ -70,7 +71,7 @@ def install(environment: Path, python: Path, locks: tuple) -> None:
 
 
 def find_pip(python: Path):
-    """Return a Python that has pip: the base Python or, if Debian has installed it without pip, ``python``."""
+    """Return the base Python if it has pip; Debian packages pip apart. Otherwise, install pip for ``python``."""
     if not output(PYTHON, "-I", "-c", "import pip"):
         return PYTHON
     output(python, "-I", "-m", "ensurepip")
@@ -79,7 +80,7 @@ def find_pip(python: Path):
 
 def choose_settings(pip) -> None:
     """Remove all settings of pip, uv and Python but ``SOURCES``, and give uv those of pip, which it does not read."""
-    compile_all = os.environ.get("PYTHONDONTWRITEBYTECODE")  # if not, Python compiles the files it imports, a third
+    no_bytecode = os.environ.get("PYTHONDONTWRITEBYTECODE")
     for name in [*os.environ]:
         if name.startswith(("PIP_", "UV_", "PYTHON")) and not re.match(f"{SOURCES}|PIP_CONFIG_FILE", name):
             del os.environ[name]
@@ -92,7 +93,7 @@ def choose_settings(pip) -> None:
         if value := os.environ.get(name):
             os.environ.setdefault(uv_name, ",".join(value.split()) if name == "PIP_FIND_LINKS" else value)
     os.environ.update(PIP_CONFIG_FILE=os.devnull, UV_NO_CONFIG="1", UV_INDEX_STRATEGY="unsafe-best-match")
-    if compile_all:
+    if no_bytecode:  # every program would compile what it imports at each start
         os.environ["UV_COMPILE_BYTECODE"] = "1"
 
 
