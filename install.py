@@ -1,7 +1,7 @@
-"""Make a virtual environment of what requirements files lock: `python3 install.py .venv requirements.txt`.
+"""Create a virtual environment of locked packages: `python3 install.py .venv requirements.txt`.
 
-This is `make setup` without make. uv installs the packages, or pip where uv cannot. Any Python from 3.8 runs this.
-The file `installed` in the environment is written last: its location, the version of its Python, and the locks.
+`make setup` runs this file. uv installs the packages, or pip if uv fails. Any Python from 3.8 runs it.
+The file `installed` in the environment is written last: the environment's folder and version of Python, and the locks.
 """
 
 import ast
@@ -13,116 +13,120 @@ import subprocess
 import sys
 from pathlib import Path
 
-OLDEST, NEWEST = (3, 10), (3, 13)
 PYTHON = sys._base_executable  # ty: ignore[missing-attribute]  # not in the docs; outside .venv even where .venv's runs
+SUPPORTED = (3, 10) <= sys.version_info[:2] <= (3, 13)  # by TensorFlow
 BIN = "Scripts" if os.name == "nt" else "bin"
 IDENTITY = "import os, sys; print(os.path.realpath(sys.prefix), sys.version_info[:2])"
-HOLDS = "import importlib.metadata, sys; [importlib.metadata.version(name) for name in sys.argv[1:]]"
 SOURCES = "(PIP|UV)_.*(INDEX|FIND_LINKS|CERT|TLS|PROXY|HOST|TIMEOUT|RETRIES|CACHE|KEYRING|MIRROR|DOWNLOADS)"
 """Settings that say where packages come from. pip and uv get no others, which could say where packages go."""
-UV_NAMES = {"INDEX_URL": "UV_DEFAULT_INDEX", "EXTRA_INDEX_URL": "UV_INDEX", "FIND_LINKS": "UV_FIND_LINKS"}
-UV_NAMES.update({"CERT": "SSL_CERT_FILE", "PROXY": "ALL_PROXY", "TRUSTED_HOST": "UV_INSECURE_HOST"})
+UV_NAMES = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX", "PIP_FIND_LINKS": "UV_FIND_LINKS"}
+UV_NAMES.update(PIP_CERT="SSL_CERT_FILE", PIP_PROXY="ALL_PROXY", PIP_TRUSTED_HOST="UV_INSECURE_HOST")
 
 
 def main(environment: Path, *locks: Path) -> None:
-    """Have all of ``locks``, and nothing else, in ``environment``, unless it is so already."""
+    """Install ``locks``, and nothing else, in ``environment``, unless they are installed already."""
     with locks[0].open("r+b") as file:
         wait_for(file)
-        marker, identify = environment / "installed", (environment / BIN / "python", "-I", "-c", IDENTITY)
-        starts, identity = run(*identify, quiet=True)
-        wanted = [identity, *(lock.read_bytes() for lock in locks)]
-        present = marker.read_bytes().split(b"\0") if starts and marker.is_file() else []
-        if present[: len(wanted)] == wanted:
+        python, marker = environment / BIN / "python", environment / "installed"
+        wanted = [output(python, "-I", "-c", IDENTITY), *(lock.read_bytes() for lock in locks)]
+        installed = marker.read_bytes().split(b"\0") if marker.is_file() else []
+        if installed[: len(wanted)] == wanted:
             return
-        if environment.resolve() != environment.parent.resolve() / environment.name:
+        if environment.is_symlink():
             sys.exit(f"error: {environment} is a link to {environment.resolve()}, which would be emptied; remove it")
-        fresh = present[:2] != wanted[:2]  # otherwise the first lock is installed, and only others are missing
-        if fresh and environment.exists():
+        if environment.exists() and installed[:2] != wanted[:2]:  # otherwise only the second lock is missing
             marker.unlink(missing_ok=True)
             shutil.rmtree(environment)
-        install(environment, locks if fresh else locks[1:], fresh)
-        wanted[0] = run(*identify, quiet=True)[1]
+        install(environment, python, locks)
+        wanted[0] = output(python, "-I", "-c", IDENTITY)
         partial = environment / "installed.partial"
         partial.write_bytes(b"\0".join(wanted))
         os.replace(partial, marker)
 
 
-def install(environment: Path, locks, fresh: bool) -> None:
-    """Install ``locks``, in a new environment if ``fresh``, by uv or else by pip, and make sure that they are there."""
-    names, text = " and ".join(map(str, locks)), "".join(lock.read_text(encoding="utf-8") for lock in locks)
+def install(environment: Path, python: Path, locks: tuple) -> None:
+    """Install ``locks`` in ``environment``, whose Python is ``python``, by uv or else by pip. Create it if missing."""
+    names = " and ".join(map(str, locks))
+    create = not environment.exists()
     print(f"{environment}: installing {names}; a minute or two", file=sys.stderr)
-    # Python compiles what it imports, a third of all files, unless it is told to write no bytecode.
-    compiled = ["--compile-bytecode"] * bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
-    choose_settings()
-    options = [f"--requirement={lock}" for lock in locks] + ["--no-index"] * bool(os.environ.get("PIP_NO_INDEX"))
-    options += ["--require-hashes", "--no-deps"] * ("--hash=" in text)  # a lock with hashes is complete
-    python, uv = environment / BIN / "python", find_uv(environment / "uv")
-    this, suits = "Python {}.{}".format(*sys.version_info), OLDEST <= sys.version_info[:2] <= NEWEST
-    base = PYTHON if suits else ">={}.{},<={}.{}.99".format(*OLDEST, *NEWEST)
-    made = not fresh or run(uv, "venv", "--quiet", "--no-project", "--allow-existing", "--python", base, environment)[0]
-    if made and fresh and not suits:
-        other = run(python, "--version", quiet=True)[1].decode().strip()
-        print(f"{this}: TensorFlow has no release for it; using {other}", file=sys.stderr)
-    hashed = [f"--build-constraint={locks[0]}"] * ("--hash=" in text and locks[0].name == "requirements.txt")
-    if not (made and run(uv, "pip", "install", *compiled, "--python", python, *hashed, *options)[0]):
-        if fresh and not suits:
-            sys.exit(f"error: uv fails, and pip needs Python 3.10 to 3.13, not {this}; install one of them")
+    if create:
+        run(PYTHON, "-I", "-m", "venv", "--without-pip", environment)
+    pip = find_pip(python)
+    choose_settings(pip)
+    uv = find_uv(pip, environment / "uv")
+    if create and not SUPPORTED:
+        print("TensorFlow has no release for Python {}.{}; uv uses another".format(*sys.version_info), file=sys.stderr)
+        if not run(uv, "venv", "--quiet", "--no-project", "--allow-existing", "--python=>=3.10,<3.14", environment):
+            sys.exit("error: uv finds no Python 3.10 to 3.13; install one of them")
+    options = ["--require-hashes", "--no-deps", *(f"--requirement={lock}" for lock in locks)]
+    if os.environ.get("PIP_NO_INDEX"):
+        options.append("--no-index")
+    if not run(uv, "pip", "install", f"--python={python}", f"--build-constraint={locks[0]}", *options):
         print("uv does not work here; pip installs instead, which takes longer", file=sys.stderr)
-        if fresh:
-            shutil.rmtree(environment)
-            if not run(PYTHON, "-c", "import ensurepip, venv; ensurepip.version()", quiet=True)[0]:
-                sys.exit(f"error: {PYTHON} cannot make environments; on Debian and Ubuntu: apt install python3-venv")
-            run(PYTHON, "-m", "venv", environment)
-        if not run(python, "-m", "pip", "install", *options)[0]:
+        if not run(python, "-m", "ensurepip"):
+            sys.exit(f"error: {PYTHON} cannot make environments; on Debian and Ubuntu: apt install python3-venv")
+        if not run(python, "-m", "pip", "install", *options):
             sys.exit(f"error: pip cannot install {names}; its own error is above")
     shutil.rmtree(environment / "uv", ignore_errors=True)
-    everywhere = re.findall(r"^([\w.-]+)==[^;\n]*$", text, re.MULTILINE)  # names that every platform needs
-    if not run(python, "-I", "-c", HOLDS, *everywhere)[0]:
-        sys.exit(f"error: {environment} lacks that package of {names}, though its installer reported no error")
 
 
-def choose_settings() -> None:
-    """Let pip and uv have no settings but ``SOURCES``, and let uv have those of pip."""
+def find_pip(python: Path):
+    """Return the base Python if it has pip; Debian packages pip apart. Otherwise, install pip for ``python``."""
+    if not output(PYTHON, "-I", "-c", "import pip"):
+        return PYTHON
+    output(python, "-I", "-m", "ensurepip")
+    return python
+
+
+def choose_settings(pip) -> None:
+    """Remove all settings of pip, uv and Python but ``SOURCES``, and give uv those of pip, which it does not read."""
+    no_bytecode = os.environ.get("PYTHONDONTWRITEBYTECODE")
     for name in [*os.environ]:
-        if re.match("(PIP|UV|PYTHON)_?", name) and not re.match(SOURCES, name) and name != "PIP_CONFIG_FILE":
+        if name.startswith(("PIP_", "UV_", "PYTHON")) and not re.match(f"{SOURCES}|PIP_CONFIG_FILE", name):
             del os.environ[name]
-    listed = run(PYTHON, "-m", "pip", "config", "list", quiet=True)[1].decode(errors="replace")
-    for key, value in re.findall(r"^(?:install|global)\.(\S+?)=('.*')\s*$", listed, re.MULTILINE):
-        if re.match(SOURCES, name := "PIP_" + key.upper().replace("-", "_")):
-            os.environ[name] = os.environ.get(name) or ast.literal_eval(value)
+    listed = output(pip, "-m", "pip", "config", "list").decode(errors="replace")
+    for key, value in re.findall(r"^(?:global|install)\.(\S+?)=(.+)$", listed, re.MULTILINE):
+        name = "PIP_" + key.upper().replace("-", "_")
+        if re.match(SOURCES, name):
+            os.environ[name] = os.environ.get(name) or ast.literal_eval(value.strip())
     for name, uv_name in UV_NAMES.items():
-        if value := os.environ.get(f"PIP_{name}"):
-            os.environ.setdefault(uv_name, ",".join(value.split()) if name == "FIND_LINKS" else value)
+        if value := os.environ.get(name):
+            os.environ.setdefault(uv_name, ",".join(value.split()) if name == "PIP_FIND_LINKS" else value)
     os.environ.update(PIP_CONFIG_FILE=os.devnull, UV_NO_CONFIG="1", UV_INDEX_STRATEGY="unsafe-best-match")
+    if no_bytecode:  # every program would compile what it imports at each start
+        os.environ["UV_COMPILE_BYTECODE"] = "1"
 
 
-def find_uv(scratch: Path) -> str:
-    """The uv in .venv; or the one that requirements.txt locks, by pip; or one on the PATH; or none."""
-    lock = Path(__file__).resolve().with_name("requirements.txt")
-    if run(own := str(lock.parent / ".venv" / BIN / "uv"), "--version", quiet=True)[0]:
+def find_uv(pip, scratch: Path) -> str:
+    """Return the uv of .venv, or that of requirements.txt, which pip installs in ``scratch``, or that on the PATH."""
+    root = Path(__file__).resolve().parent
+    if own := shutil.which("uv", path=root / ".venv" / BIN):
         return own
+    locked = re.search(r"^uv==(?:.*\\\n)*.*$", (root / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
     scratch.mkdir(parents=True, exist_ok=True)
-    if locked := re.search(r"^uv==(?:.*\\\n)*.*$", lock.read_text(encoding="utf-8"), re.MULTILINE):
-        (scratch / "uv.txt").write_text(locked[0])
-        options = ("--require-hashes", "--no-deps", "--only-binary=:all:", f"--requirement={scratch / 'uv.txt'}")
-        command = ("-m", "pip", "install", f"--target={scratch}", *options)
-        _, said = run(PYTHON, *command, quiet=True)
-        if b"No module named pip" in said:
-            run(PYTHON, "-m", "venv", scratch / "venv", quiet=True)
-            _, said = run(scratch / "venv" / BIN / "python", *command, quiet=True)
-        if b"Retrying" in said and b"Successfully" not in said:
-            sys.exit("error: pip reaches no package index, so nothing can be installed; is there a network?")
-    return shutil.which("uv", path=scratch / "bin") or shutil.which("uv") or "uv"
+    (scratch / "uv.txt").write_text(locked[0] if locked else "")
+    options = ("--require-hashes", "--no-deps", "--only-binary=:all:", f"--requirement={scratch / 'uv.txt'}")
+    errors = output(pip, "-m", "pip", "install", f"--target={scratch}", *options)
+    uv = shutil.which("uv", path=scratch / "bin")
+    if not uv and b"Retrying" in errors:
+        sys.exit("error: pip reaches no package index, so nothing can be installed; is there a network?")
+    return uv or "uv"
 
 
-def run(*command, quiet=False) -> tuple:
-    """Run a command: is it successful, and, if ``quiet``, what does it say?"""
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {"stdout": sys.stderr}
+def run(*command) -> bool:
+    """Run a command, with its output on standard error, and return True if it succeeds."""
     try:
-        done = subprocess.run([str(part) for part in command], check=False, **streams)
+        return subprocess.run(command, stdout=sys.stderr, check=False).returncode == 0
     except (FileNotFoundError, PermissionError):
-        return False, b""
-    return done.returncode == 0, done.stdout
+        return False
+
+
+def output(*command) -> bytes:
+    """Return what a command prints, errors included, and nothing if it does not start."""
+    try:
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout
+    except (FileNotFoundError, PermissionError):
+        return b""
 
 
 def wait_for(file) -> None:
