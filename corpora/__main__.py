@@ -72,7 +72,7 @@ def main() -> None:
     texts, labels = recommend.sample([text for text, _ in training], np.array([label for _, label in training]))
     common = len(np.unique(labels))
     of_labels = f" of the {common} commonest labels" if common < len({label for _, label in training}) else ""
-    print(f"\nchoosing a model on {len(texts):,} texts of the training split{of_labels}")
+    print(f"\nchoosing a model on {len(texts):,} texts{of_labels} of the training split")
     candidates = recommend.choose(texts, labels)
     best = candidates[0]
     print(f"accuracy on {recommend.FOLDS} folds of the training split ({time.monotonic() - start:.0f} s):")

@@ -246,6 +246,10 @@ def test_the_command_writes_what_is_valid_and_says_nothing_would_change_when_run
     command.main()
     assert "nothing would change" in capsys.readouterr().out
     assert Path("params.yaml").read_text(encoding="utf-8") == text
+    monkeypatch.setattr(recommend, "LABELS", 2)
+    monkeypatch.setattr(recommend, "WORK", 1)
+    command.main()
+    assert " texts of the 2 commonest labels of the training split\n" in capsys.readouterr().out
 
 
 def test_the_reference_is_what_scikit_learn_predicts_on_the_folds_of_the_candidates():
