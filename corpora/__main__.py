@@ -70,7 +70,9 @@ def main() -> None:
         raise InputError(f"{path}: no text of the training split has a label; add LABEL=column or LABELS=")
     start = time.monotonic()
     texts, labels = recommend.sample([text for text, _ in training], np.array([label for _, label in training]))
-    print(f"\nchoosing a model on {len(texts):,} texts of the training split")
+    common = len(np.unique(labels))
+    of_labels = f" of the {common} commonest labels" if common < len({label for _, label in training}) else ""
+    print(f"\nchoosing a model on {len(texts):,} texts{of_labels} of the training split")
     candidates = recommend.choose(texts, labels)
     best = candidates[0]
     print(f"accuracy on {recommend.FOLDS} folds of the training split ({time.monotonic() - start:.0f} s):")

@@ -12,13 +12,17 @@ from sentiment.data import ngrams
 from sentiment.data.labelled import Fault, Row, as_row, draw, is_test
 from sentiment.data.padding import FIRST_WORD, Ragged
 from sentiment.data.text import Normal, clean, make_index, words
-from sentiment.kinds.ngrams import Linear, Logistic, OneVersusRest, Svm, Weighting, fit_liblinear
+from sentiment.kinds.ngrams import Logistic, Svm, Weighting, fit_liblinear, normalised, probabilities
 from sentiment.training import called
 from stages.corpus import WHOLE, find_parts, read_file, read_folder, read_rows, tokens_of
 from stages.params import Corpus
 
 TEXTS, CHARACTERS = 10_000, 2_000_000
 """Most texts and characters in the folds, a random part of the training split."""
+
+WORK, LABELS = 20_000_000, 20
+"""Most characters times labels in the folds, because each label has its own model. The rarer labels are left out first,
+then texts; ``LABELS`` labels are always kept."""
 
 FOLDS = 3
 SCRIPT_TEXTS = 2000  # texts whose letters show the script
@@ -90,11 +94,22 @@ def some(rows: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
 
 
 def sample(texts: list[str], labels: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Draw at most ``TEXTS`` texts, with about ``CHARACTERS`` characters, at random."""
-    most = min(TEXTS, int(CHARACTERS / max(1, np.mean([*map(len, texts)]))))
-    if len(texts) <= most:
-        return texts, labels
-    rows = np.sort(np.random.default_rng(1).permutation(len(texts))[: max(most, 100)])
+    """Draw texts at random within the limits ``TEXTS``, ``CHARACTERS`` and ``WORK``.
+
+    >>> texts, labels = sample(["a" * 1000] * 4000, np.arange(4000) % 40)
+    >>> len(texts), len(np.unique(labels))
+    (1000, 20)
+    """
+    lengths = np.array([*map(len, texts)])
+    numbers, counts = np.unique(labels, return_counts=True)
+    common = numbers[np.argsort(-counts, kind="stable")]
+    work = np.cumsum(np.bincount(labels, lengths)[common]) * np.arange(1, len(common) + 1)
+    common = common[: max(LABELS, np.count_nonzero(work <= WORK))]
+    rows = np.flatnonzero(np.isin(labels, common))
+    characters = min(CHARACTERS, WORK / len(common))
+    most = max(100, min(TEXTS, int(characters / max(1, lengths[rows].mean()))))
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(1).permutation(rows)[:most])
     return [texts[row] for row in rows], labels[rows]
 
 
@@ -190,13 +205,15 @@ def accuracy(candidate: Candidate, counts, labels: np.ndarray, folds: np.ndarray
         ]
         if not targets:
             return 0.0
-        shared, models = Weighting.learn(candidate.weighting, seen, targets[0]), []
+        scores: list[np.ndarray] = []
         for target in targets:
-            weighting = Weighting.learn("naive-bayes", seen, target) if candidate.weighting == "naive-bayes" else shared
-            features = weighting.features(seen)
-            models.append(Linear(weighting, kept, fit_liblinear(candidate.train, features, target)))
-        model = OneVersusRest(models) if len(models) > 1 else models[0]
-        right += int((numbers[called(model.score(unseen))] == labels[test]).sum())
+            if not scores or candidate.weighting == "naive-bayes":  # only naive Bayes has other features for each label
+                weighting = Weighting.learn(candidate.weighting, seen, target)
+                features, others = weighting.features(seen), weighting.features(unseen)
+            weights = fit_liblinear(candidate.train, features, target)
+            scores.append(probabilities(others @ weights[:-1] + weights[-1]))
+        positive = normalised(scores) if len(scores) > 1 else scores[0]
+        right += int((numbers[called(positive)] == labels[test]).sum())
     return right / len(labels)
 
 

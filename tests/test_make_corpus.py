@@ -26,7 +26,7 @@ from sentiment import InputError
 from sentiment.data import labelled, ngrams
 from sentiment.data.labelled import Fault, Form
 from sentiment.data.text import Normal, clean, words
-from sentiment.kinds.ngrams import Linear, OneVersusRest, Weighting, open_model
+from sentiment.kinds.ngrams import Linear, OneVersusRest, Weighting, make_trainer, open_model
 from stages import corpus as stage
 from stages.common.reader import load
 from stages.params import Corpus, parse
@@ -246,6 +246,10 @@ def test_the_command_writes_valid_params_and_changes_nothing_when_run_again(tmp_
     command.main()
     assert "nothing would change" in capsys.readouterr().out
     assert Path("params.yaml").read_text(encoding="utf-8") == text
+    monkeypatch.setattr(recommend, "LABELS", 2)
+    monkeypatch.setattr(recommend, "WORK", 1)
+    command.main()
+    assert " texts of the 2 commonest labels of the training split\n" in capsys.readouterr().out
 
 
 def test_the_reference_is_what_scikit_learn_predicts_on_the_folds_of_the_candidates():
@@ -365,6 +369,57 @@ def test_a_fold_is_scored_by_a_model_that_has_not_seen_it():
         Normal("words", lowercase=True, symbols=False), 1, "tfidf", recommend.logistic(10.0)
     )
     assert recommend.accuracy(candidate, counts, labels, recommend.fold_of(labels)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("weighting", "how"),
+    [("tfidf", recommend.logistic(10.0)), ("tfidf", recommend.svm(0.3, 0.5)), ("naive-bayes", recommend.logistic(0.3))],
+    ids=["tfidf", "svm", "naive-bayes"],
+)
+def test_the_accuracy_on_the_folds_is_that_of_the_models_that_train_would_make(weighting, how):
+    reviews, _ = made_up_corpus(90)
+    labels = reviews.ids[reviews.ends - 1].astype(int) % 3  # the remainder of the last word
+    folds, right = recommend.fold_of(labels), 0
+    for fold in range(recommend.FOLDS):
+        seen, unseen = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        trainer = make_trainer(
+            gram_settings(weighting, **how.model_dump()), reviews[seen], labels[seen].astype("u1"), None
+        )
+        trainer.epoch(reviews[seen], labels[seen], np.arange(len(seen)), 0)
+        right += (trainer.model.predict(reviews[unseen]).argmax(axis=1) == labels[unseen]).sum()
+    _, counts = ngrams.learn(reviews, longest=2, min_df=1, max_features=10**6)
+    tokens = Normal("words", lowercase=True, symbols=False)
+    assert recommend.accuracy(recommend.Candidate(tokens, 2, weighting, how), counts, labels, folds) == right / 90
+    assert 30 < right < 90
+
+
+@pytest.mark.parametrize(
+    ("texts", "characters", "labels", "drawn", "commonest"),
+    [
+        (200, 50, 77, 200, 77),
+        (12_000, 50, 2, 10_000, 2),
+        (6000, 500, 2, 4000, 2),
+        (4000, 500, 11, 3636, 11),  # 20 million characters times labels
+        (9000, 200, 90, 3100, 31),  # 20,000 characters of each label: 32 labels would have more than 20 million
+        (6000, 2000, 100, 500, 20),
+    ],
+)
+def test_the_folds_have_so_few_characters_and_labels_that_the_choice_stays_short(
+    texts, characters, labels, drawn, commonest
+):
+    numbers = np.arange(texts) % labels
+    chosen, of = recommend.sample(["a" * characters] * texts, numbers)
+    assert (len(chosen), len(of)) == (drawn, drawn)
+    assert len(np.unique(of)) == commonest
+
+
+def test_rare_labels_are_left_out_of_the_folds_first():
+    numbers = np.repeat(np.arange(60), np.arange(60) * 2 + 1)
+    texts = [f"{number:300}" for number in numbers]
+    chosen, of = recommend.sample(texts, numbers)
+    assert [int(text) for text in chosen] == of.tolist()
+    assert 20 < len(np.unique(of)) < 60
+    assert of.min() == 60 - len(np.unique(of))
 
 
 @pytest.mark.parametrize(
