@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from scipy import stats
 
 from benchmarks.sweep import sweep
-from checks.scratch import checkout, command, git, repository
+from checks.scratch import checkout, command, repository
 from sentiment import InputError
 from sentiment.engine import shards
 from sentiment.schema import Engine
@@ -30,10 +30,13 @@ from stages.common.files import write_json
 from stages.params import find, parse, read
 
 
-def measure(name: str, seeds: range, engine: str | None = None) -> list[dict[str, float]]:
-    """Return the metrics of a model of the current commit, trained with each of the seeds in a scratch folder.
+def measure(name: str, seeds: range, engine: str | None = None) -> tuple[list[dict[str, float]], Path]:
+    """Train a model of the current commit with each of the seeds in a scratch folder.
 
     ``engine`` replaces the model's own engine, unless it is None.
+
+    Returns:
+        The metrics of each seed, and the folder in which they are kept.
 
     Raises:
         InputError: There is no such model, or a stage failed.
@@ -55,7 +58,8 @@ def measure(name: str, seeds: range, engine: str | None = None) -> list[dict[str
             scratch.repro(f"evaluate@{name}")
             return json.loads((scratch.folder / "metrics" / f"{name}.json").read_text())
 
-        return sweep(seeds, make, kept(scratch.commit, name, engine))
+        folder = kept(scratch.commit, name, engine)
+        return sweep(seeds, make, folder), folder
 
 
 def kept(commit: str, name: str, engine: str | None) -> Path:
@@ -130,8 +134,7 @@ def main() -> int:
     check_fewer(name, engine, arguments.seeds)
     if launcher.launch():
         return 0
-    folder = kept(git(repository(), "rev-parse", "HEAD"), name, engine)  # HEAD may be another commit at the end
-    runs = measure(name, seeds, engine)
+    runs, folder = measure(name, seeds, engine)
     if shards.processes().rank:  # the first process writes
         return 0
     if arguments.first > 1:

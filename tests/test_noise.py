@@ -109,7 +109,7 @@ def test_models_named_like_booleans_of_yaml_keep_their_names_where_params_yaml_i
     scratch = SimpleNamespace(folder=tmp_path, commit="c0", environment={}, repro=repro)
     monkeypatch.setattr(noise, "checkout", lambda: nullcontext(scratch))
     monkeypatch.setattr(noise, "repository", lambda: tmp_path)
-    assert len(noise.measure(name, range(7, 9), "keras")) == 2
+    assert len(noise.measure(name, range(7, 9), "keras")[0]) == 2
     assert ran == [(f"evaluate@{name}", 7), (f"evaluate@{name}", 8)]
     assert parse(path.read_text()).models[name].train.engine == "keras"
     monkeypatch.setattr(compare, "stage", lambda *arguments, **environment: 0.0)
@@ -181,7 +181,7 @@ def test_a_commit_that_is_made_during_the_measurement_changes_nothing(project, m
     def measure(name, seeds, engine):
         write_json(folder / "1.json", {})
         git(project.folder, "commit", "--quiet", "--allow-empty", "--message", "while it runs")
-        return [dict.fromkeys(METRICS, 0.5)] * len(seeds)
+        return [dict.fromkeys(METRICS, 0.5)] * len(seeds), folder
 
     monkeypatch.setattr(noise, "measure", measure)
     assert noise.main() == 0
