@@ -203,18 +203,34 @@ def label_heights(points: list[Point]) -> dict[str, float]:
     return labels
 
 
+def line_heights(points: list[Point], unit: float) -> dict[str, float]:
+    """Return the accuracy at which the name of each line is written, at its end, so that no two names overlap.
+
+    Args:
+        points: The last point of each line.
+        unit: Accuracy per pixel.
+    """
+    heights, free = {}, math.inf
+    for point in sorted(points, key=lambda point: -point.accuracy):
+        heights[point.name] = min(point.accuracy, free)
+        free = heights[point.name] - LINE * unit
+    return heights
+
+
 def chart(points: dict[str, list[Point]]) -> dict:
     """Return a Vega-Lite chart: accuracy by seconds on the most reviews, and by reviews, with bars of the noise."""
     every = [point for row in points.values() for point in row]
     most, sizes = max(point.reviews for point in every), sorted({point.reviews for point in every})
-    label = label_heights([row[-1] for row in points.values()])
+    last = [row[-1] for row in points.values()]
+    low, high = min(point.accuracy - point.noise for point in every), max(point.accuracy for point in every)
+    label, end = label_heights(last), line_heights(last, (high - low) / SIZE)
     rows = [
         point._asdict()
-        | {"low": point.accuracy - point.noise, "high": point.accuracy + point.noise, "label": label[point.name]}
+        | {"low": point.accuracy - point.noise, "high": point.accuracy + point.noise}
+        | {"label": label[point.name], "end": end[point.name]}
         for point in every
     ]
     accuracy = {"type": "quantitative", "title": "test accuracy", "scale": {"zero": False}, "axis": {"format": ".2f"}}
-    color = {"field": "name", "type": "nominal", "title": None, "sort": [*points], "scale": {"scheme": "category20"}}
     group = {"field": "group", "type": "nominal", "title": None}
     log = {"scale": {"type": "log", "nice": False, "padding": 15}, "type": "quantitative"}
     noise = {
@@ -222,26 +238,30 @@ def chart(points: dict[str, list[Point]]) -> dict:
         "encoding": {"y": accuracy | {"field": "low"}, "y2": {"field": "high"}},
     }
     left = {
-        "title": f"on {most:,} reviews", "width": SIZE, "height": SIZE,
+        "title": f"Accuracy by training time, {most:,} reviews", "width": SIZE, "height": SIZE,
         "transform": [{"filter": f"datum.reviews == {most}"}],
-        "encoding": {"x": {"field": "seconds", "title": "seconds to train", **log}, "color": color},
+        "encoding": {"x": {"field": "seconds", "title": "seconds to train", **log}, "color": group},
         "layer": [noise, {
             "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
-            "encoding": {"y": accuracy | {"field": "accuracy"}, "shape": group},
+            "encoding": {"y": accuracy | {"field": "accuracy"}, "shape": group | {"legend": None}},
         }, {
             "mark": {"type": "text", "align": "left", "dx": 8, "fontSize": 10},
             "encoding": {"y": accuracy | {"field": "label"}, "text": {"field": "name"}, "color": {"value": "#333"}},
         }],
     }  # fmt: skip
     right = {
-        "title": "on fewer", "width": SIZE, "height": SIZE,
+        "title": "Accuracy by number of training reviews", "width": SIZE, "height": SIZE,
         "encoding": {
             "x": {"field": "reviews", "title": "training reviews", **log, "axis": {"values": sizes, "format": ","}},
-            "color": color,
+            "color": group,
         },
         "layer": [noise, {
             "mark": {"type": "line", "point": True},
-            "encoding": {"y": accuracy | {"field": "accuracy"}, "strokeDash": group | {"legend": None}},
+            "encoding": {"y": accuracy | {"field": "accuracy"}, "detail": {"field": "name"}},
+        }, {
+            "transform": [{"filter": f"datum.reviews == {most}"}],
+            "mark": {"type": "text", "align": "left", "dx": 8, "fontSize": 10, "clip": False},
+            "encoding": {"y": accuracy | {"field": "end"}, "text": {"field": "name"}},
         }],
     }  # fmt: skip
     return {

@@ -10,7 +10,20 @@ import numpy as np
 import pytest
 
 from experiments import compare, folds
-from experiments.compare import LINE, SIZE, Point, Run, chart, draw, label_heights, mistakes, paired, summarize, table
+from experiments.compare import (
+    LINE,
+    SIZE,
+    Point,
+    Run,
+    chart,
+    draw,
+    label_heights,
+    line_heights,
+    mistakes,
+    paired,
+    summarize,
+    table,
+)
 from experiments.folds import assign_folds, near
 from sentiment import InputError
 from sentiment.data import padding, raw
@@ -206,7 +219,10 @@ def test_runs_with_several_seeds_are_summarized_by_mean_median_and_noise():
         "| `words` | 7 | 2 | 0.5000 | 0.5000 |",
     ]
     drawn = [layer["encoding"]["y"]["field"] for view in chart(points)["hconcat"] for layer in view["layer"]]
-    assert drawn == ["low", "accuracy", "label", "low", "accuracy"]
+    assert drawn == ["low", "accuracy", "label", "low", "accuracy", "end"]
+    last = [row[-1] for row in points.values()]
+    assert line_heights(last, 0.001) == {"net": pytest.approx(0.8), "words": 0.5}
+    assert line_heights(last, 0.1) == {"net": pytest.approx(0.8), "words": pytest.approx(0.8 - LINE * 0.1)}
 
 
 def test_a_sample_has_equally_many_reviews_of_each_label_and_depends_on_the_seed():
