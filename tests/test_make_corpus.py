@@ -11,6 +11,7 @@ import sys
 import tracemalloc
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openpyxl
@@ -382,9 +383,8 @@ def test_the_accuracy_on_the_folds_is_that_of_the_models_that_train_would_make(w
     folds, right = recommend.fold_of(labels), 0
     for fold in range(recommend.FOLDS):
         seen, unseen = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        trainer = make_trainer(
-            gram_settings(weighting, **how.model_dump()), reviews[seen], labels[seen].astype("u1"), None
-        )
+        settings = gram_settings(weighting, **how.model_dump())
+        trainer: Any = make_trainer(settings, reviews[seen], labels[seen].astype("u1"), None)
         trainer.epoch(reviews[seen], labels[seen], np.arange(len(seen)), 0)
         right += (trainer.model.predict(reviews[unseen]).argmax(axis=1) == labels[unseen]).sum()
     _, counts = ngrams.learn(reviews, longest=2, min_df=1, max_features=10**6)
