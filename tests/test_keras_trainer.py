@@ -9,6 +9,8 @@ from sentiment.engine.trainer import CompiledTrainer
 from sentiment.keras import archive, backend, trainer
 from sentiment.keras.backend import keras
 from sentiment.keras.trainer import KerasTrainer
+from sentiment.kinds import gru as gru_kind
+from sentiment.schema import Pad
 from sentiment.training import digest
 from tests.test_training import labelled
 
@@ -110,3 +112,11 @@ def test_the_compiled_trainer_predicts_if_it_has_all_layers_and_keras_otherwise(
 
 def test_keras_promises_the_bits_of_this_machine_alone():
     assert "the bits are this machine's; elsewhere the metrics" in trainer.promise()
+
+
+def test_the_layers_of_a_gru_have_the_sizes_of_its_settings():
+    architecture = gru_kind.Architecture(kind="gru", embedding=6, units=9, dropout=0.3)
+    layers = gru_kind.build(Pad(max_length=17, vocabulary=300), architecture, keras, labels=3).layers
+    assert [layer.name for layer in layers][:3] == ["embedding", "gru", "dropout"]
+    assert (layers[0].input_dim, layers[0].output_dim, layers[1].units, layers[2].rate) == (300, 6, 9, 0.3)
+    assert layers[3].units == 3
