@@ -34,7 +34,7 @@ TEST = BLOCK = 25_000  # reviews in the test split, and reviews generated at onc
 
 
 class Usage(NamedTuple):
-    """What a stage took: seconds, and bytes at the peak."""
+    """Time and memory of a stage: seconds, and bytes at the peak."""
 
     seconds: float
     memory: int
