@@ -25,6 +25,8 @@ MOST_VALUES = 1_000_000
 """Most values of a YAML file, where a value counts as often as aliases repeat it."""
 MOST_KEYS = 150_000
 """Most keys of a YAML file; DVC parses 5,000 a second."""
+DEPTH = 200
+"""Most levels of a YAML or JSON file; DVC's slower parser, which is in Python, ends at about 300."""
 MOST_STAGES = 20_000
 """Most stages of a pipeline; a short matrix can define any number."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -55,7 +57,7 @@ class OpenFile(type(localfs.fs)):
                 text = file.read()
                 if text.count(":") > MOST_KEYS:
                     raise OSError(errno.EFBIG, f"expected {MOST_KEYS:,} keys at most, got {text.count(':'):,}", path)
-                check_aliases(text, path)
+                check_nesting(text, path)
         return super().open(path, mode, **options)
 
 
@@ -152,20 +154,22 @@ def check_count(pipeline: StageLoader, path: str) -> None:
         raise OSError(errno.EFBIG, f"expected {MOST_STAGES:,} stages at most, got {count:,}", path)
 
 
-def check_aliases(text: str, path: str) -> None:
-    """Refuse YAML whose nested aliases expand to more values than any computer can visit.
+def check_nesting(text: str, path: str) -> None:
+    """Refuse YAML that is nested too deeply, or whose aliases expand to more values than any computer can visit.
+
+    DVC's parser in C, which it uses where ruamel.yaml.clib is installed, has no limit of depth and ends the process.
 
     Raises:
-        OSError: The aliases expand to too many values.
+        OSError: The file has too many levels, or its aliases expand to too many values.
     """
-    if "&" not in text or "*" not in text:
-        return
     sizes: dict[str, int] = {}  # values below each anchor
     around: list[tuple[str | None, int]] = []  # open lists and mappings: the anchor, and the number of values so far
     with suppress(yaml.YAMLError):  # DVC's own error is clearer
         for event in yaml.parse(text, LOADER):
             if isinstance(event, yaml.CollectionStartEvent):
                 around.append((event.anchor, 1))
+                if len(around) > DEPTH:
+                    raise OSError(errno.EFBIG, f"nested too deeply: expected {DEPTH} levels at most", path)
                 continue
             if isinstance(event, yaml.CollectionEndEvent):
                 anchor, size = around.pop()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from .arrays import first_array
+from .reading import DEPTH
 from .settings import Settings
 
 IDENTICAL, SAME, WITHIN, NOT_PROVED, DIFFERENT = VERDICTS = (
@@ -27,7 +28,6 @@ IDENTICAL, SAME, WITHIN, NOT_PROVED, DIFFERENT = VERDICTS = (
 CODES = dict(zip(VERDICTS, (0, 1, 1, 2, 2), strict=True))
 """The exit code of each verdict."""
 
-DEPTH = 200  # most levels of a JSON or YAML file; Python's recursion limit is 1,000
 NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan)", re.ASCII | re.IGNORECASE)
 INTEGER = re.compile(r"[+-]?\d{1,4000}", re.ASCII)  # Python refuses to print an int of more than 4,300 digits
 EXACT = Context(prec=50, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])

@@ -493,7 +493,7 @@ CASES = {
     ),
 }
 
-DATASET = "datasets: [{name: d, type: url, url: https://example.org/%s}]\n"
+DATASET = 'datasets: [{name: d, type: url, url: "https://example.org/%s"}]\n'
 DATASET_LOCK = """
 schema: '2.0'
 stages:
@@ -501,9 +501,9 @@ stages:
     cmd: cp i o
     deps:
     - path: ds://d
-      dataset: {name: d, type: url, url: https://example.org/x, meta: {isdir: false, size: 1}}
+      dataset: {name: d, type: url, url: "https://example.org/x", meta: {isdir: false, size: 1}}
 datasets:
-- {name: d, type: url, url: https://example.org/x, meta: {isdir: false, size: 1}}
+- {name: d, type: url, url: "https://example.org/x", meta: {isdir: false, size: 1}}
 """
 CASES |= {
     "code that was never added to Git, on its author's machine": Case(

@@ -200,7 +200,7 @@ def test_a_file_that_no_computer_can_read_is_one_line_that_names_it(copy, name, 
 
 
 def test_aliases_of_small_values_are_read():
-    reading.check_aliases("x: &x [1, 2]\ny: {<<: &z {a: 1}, b: *x}\nz: *z\n", "x.yaml")
+    reading.check_nesting("x: &x [1, 2]\ny: {<<: &z {a: 1}, b: *x}\nz: *z\n", "x.yaml")
 
 
 def test_a_file_too_large_to_parse_is_one_line(copy, monkeypatch):
@@ -276,7 +276,7 @@ def test_a_lock_that_a_rerun_cannot_read_is_named_with_the_reason(copy, monkeypa
     assert "error: dvc.lock: line 1 is a conflict marker of a merge;" in call(verify, copy)[2]
     write(copy, "dvc.lock", f"x: {NESTED}")
     commit(copy)
-    assert call(verify, copy)[2] == "error: dvc.lock: nested too deeply\n"
+    assert call(verify, copy)[2] == "error: dvc.lock: nested too deeply: expected 200 levels at most\n"
     monkeypatch.setattr(reading, "LARGEST", 250)
     assert call(verify, copy)[2] == "error: dvc.lock: expected 0 MB at most, got 0 MB\n"
 
