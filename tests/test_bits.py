@@ -252,6 +252,6 @@ def test_sums_are_recognized_in_each_form(body, expected):
 
 
 def test_the_promise_is_made_here_and_withdrawn_elsewhere(monkeypatch):
-    assert promise().endswith("the bits are those of every x86-64 and Arm processor")
+    assert promise().endswith("the same bits on every x86-64 and Arm processor")
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     assert promise().endswith("has not been tested: riscv64")

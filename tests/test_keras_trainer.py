@@ -111,7 +111,7 @@ def test_the_compiled_trainer_predicts_if_it_has_all_layers_and_keras_otherwise(
 
 
 def test_keras_promises_the_bits_of_this_machine_alone():
-    assert "the bits are this machine's; elsewhere the metrics" in trainer.promise()
+    assert "the same bits on this machine only; elsewhere metrics" in trainer.promise()
 
 
 def test_the_layers_of_a_gru_have_the_sizes_of_its_settings():

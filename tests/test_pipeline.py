@@ -448,7 +448,7 @@ def test_an_architecture_is_one_file_and_one_section_and_no_other_model_becomes_
     assert f"plots/{NEW}/roc.csv" in project.run("dvc", "plots", "show", "--json").stdout
     project.commit()  # the gate requires that Git tracks the new file
     project.tool("checks.gate")
-    assert printed.count(f"{NEW}: Keras on the CPU: the bits are this machine's;") == 2
+    assert printed.count(f"{NEW}: Keras on the CPU: the same bits on this machine only;") == 2
     assert "  GRU  " in (project.folder / f"models/{NEW}/layers.txt").read_text()
     edited = project.copy(tmp_path / "edited")
     with (edited.folder / "sentiment/kinds/mine.py").open("a") as file:

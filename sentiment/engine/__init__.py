@@ -16,7 +16,7 @@ os.environ["NUMBA_DISABLE_JIT"] = "0"  # Python cannot run the instructions of `
 
 def promise() -> str:
     """One line that names the trainer and the machines on which the bits are the same."""
-    machine, bits = platform.machine(), "the compiled trainer: the bits are those of every x86-64 and Arm processor"
+    machine, bits = platform.machine(), "compiled arithmetic: the same bits on every x86-64 and Arm processor"
     if machine.lower() in ("x86_64", "amd64", "aarch64", "arm64"):
         return bits
     return f"{bits}; they should be the same on this processor too, but this has not been tested: {machine}"

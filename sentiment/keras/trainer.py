@@ -17,7 +17,7 @@ from sentiment.training import WORDS
 def promise() -> str:
     """One line that names the trainer and the machines on which the bits are the same."""
     device = "a GPU" if tf.config.list_physical_devices("GPU") else "the CPU"
-    return f"Keras on {device}: the bits are this machine's; elsewhere the metrics are the same within a tolerance"
+    return f"Keras on {device}: the same bits on this machine only; elsewhere metrics within a tolerance"
 
 
 class KerasTrainer:

@@ -408,7 +408,7 @@ class LiblinearTrainer(Trainer):
     """LIBLINEAR by scikit-learn. It has no epochs, so the whole training is one epoch."""
 
     epochs = 1
-    promise = "LIBLINEAR by scikit-learn: the bits are this machine's; elsewhere the last digits may differ"
+    promise = "LIBLINEAR by scikit-learn: the same bits on this machine only; elsewhere the last digits may differ"
 
     def epoch(self, reviews, labels, order, epoch, progress=lambda reviews: None):
         """As ``training.Trainer``.
