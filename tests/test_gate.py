@@ -14,6 +14,7 @@ from threading import Thread
 from typing import IO, ClassVar
 
 import pytest
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
@@ -608,6 +609,25 @@ def test_the_remedy_of_what_is_inconsistent_works(origin, tmp_path, change):
         for stage in stages:
             repo.reproduce([stage], force=True)
     assert gate_lines(folder) == []
+
+
+@pytest.mark.parametrize("output", ["o", "d/x"], ids=["a file", "a file in a folder"])
+def test_the_remedy_works_where_git_keeps_an_output_that_dvc_caches(tmp_path, output):
+    top = output.partition("/")[0]
+    stage = f"stages: {{a: {{cmd: mkdir -p d && cp i {output}, deps: [i], outs: [{top}]}}}}\n"
+    folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": stage})
+    repro(folder)
+    git(folder, "add", "--force", output)
+    commit(folder)
+    assert gate(folder).notes == []
+    write(folder, "i", "2\n")
+    (note,) = gate(folder).notes
+    assert f"Git keeps outputs that DVC caches: {top}; first run `git rm -r --cached`" in note
+    with inside(folder), Repo() as repo, pytest.raises(DvcException, match="failed to reproduce 'a'"):
+        repo.reproduce(["a"])
+    git(folder, "rm", "-rq", "--cached", top)
+    repro(folder)
+    assert gate(clone(folder, tmp_path / "after")) == Report(stages=1)
 
 
 def test_stages_of_one_cause_share_a_line_with_their_count(copy, tmp_path):
