@@ -72,6 +72,10 @@ class LockCheck:
                 if stage.cmd and not stage.frozen:
                     self._stage(stage, lock.get(getattr(stage, "name", None)))
                     locked[name_of(stage, self.repo.root_dir)] = lock.get(getattr(stage, "name", None))
+                elif not stage.frozen:  # a .dvc file
+                    for out in stage.outs:
+                        if out.hash_info:
+                            self._output(stage, out)
         self._proofs({name: entry for name, entry in locked.items() if entry})
         frozen = [self._name(stage) for stage in stages if stage.frozen]
         if frozen:
@@ -240,8 +244,15 @@ class LockCheck:
             return
         if not out.hash_info:
             self._add(Kind.STALE, stage, self._relative(out.fs_path), f"{LOCK_FILE} has no record of it")
-        elif self._well_formed(stage, out) and (not out.use_cache or out.fs_path in self.tree.tracked):
+        elif self._well_formed(stage, out) and (not out.use_cache or self._whole_in_git(out)):
             self._content(stage, out, Kind.INCONSISTENT)
+
+    def _whole_in_git(self, out: Output) -> bool:
+        """True if Git keeps an output, of a folder at least as many files as it had."""
+        path, tree = out.fs_path, self.tree
+        if path not in tree.folders:
+            return path in tree.tracked
+        return 0 < (out.meta.nfiles or 0) <= sum(within(file, path) for file in tree.tracked)
 
     def _content(self, stage: Stage, item: Output, wrong: Kind) -> None:
         """Compare a file or folder of the tree with its recorded hash; a certain difference is of kind ``wrong``."""
@@ -337,7 +348,7 @@ class LockCheck:
         if not any(finding.kind in REPRO for finding in self.report.findings):
             return
         tree = self.tree
-        kept = (path for path, out in self.outs.items() if out.use_scm_ignore and out.stage.cmd)
+        kept = (path for path, out in self.outs.items() if out.use_scm_ignore and not out.stage.frozen)
         names = sorted(self._relative(path) for path in kept if path in tree.tracked or path in tree.folders)
         if names:
             self.report.notes.append(

@@ -1115,6 +1115,25 @@ def test_a_variable_that_a_stage_needs_is_declared_or_an_error_names_it_as_withh
     assert code == 0, errors
 
 
+def test_outputs_that_git_keeps_and_dvc_caches_are_run_again_and_compared(tmp_path):
+    make = "import os; os.mkdir('d'); n = os.environ['N']; open('o.json', 'w').write(n); open('d/x', 'w').write(n)"
+    pipeline = "stages: {s: {cmd: python code.py, deps: [code.py], outs: [o.json, d]}}\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": pipeline, "code.py": make})
+    repro(folder, N="0.5")
+    git(folder, "add", "--force", "o.json", "d")
+    commit(folder)
+    copy = clone(folder, tmp_path / "clone")
+    code, output, errors = verify(copy, "--json", N="0.5")
+    assert (code, verdicts(json.loads(output))) == (0, {"d": IDENTICAL, "o.json": IDENTICAL}), errors
+    code, output, errors = verify(copy, "--json", N="0.50")  # no cache has the recorded files
+    assert (code, verdicts(json.loads(output))) == (2, {"d": DIFFERENT, "o.json": SAME}), errors
+    assert git(copy, "status", "--porcelain") == ""
+    write(copy, "o.json", "0.7")  # the recorded file is gone
+    commit(copy)
+    code, output, errors = verify(copy, "--json", N="0.50")
+    assert (code, verdicts(json.loads(output))["o.json"]) == (2, NOT_PROVED), errors
+
+
 @pytest.mark.parametrize(
     ("stage", "named"),
     [
