@@ -151,13 +151,26 @@ class Report:
         parts += [f"{_subject(stale, self.models)} {'was' if len(stale) == 1 else 'were'} not rerun"] if stale else []
         if not parts and self.upstream:
             parts = ["A stage that every model depends on was not rerun"]
+        but = ""
         if not parts and self.params:
-            but = ", but no metric did" if self.models else ""
-            return f"{count(len(self.params), 'param')} changed since {self.base}{but}"
+            parts = [f"{count(len(self.params), 'param')} changed"]
+            but = ", but no metric did" if self.models and not self.unreadable else ""
         if not parts and self.plots:
-            return f"{count(self.plots, 'plot')} changed since {self.base}"
-        nothing = "Nothing that could be read changed" if self.faults else "Nothing changed"
-        return f"{'; '.join(parts) or nothing} since {self.base}"
+            parts = [f"{count(self.plots, 'plot')} changed"]
+        edited = sorted({fault.file for fault in self.faults if fault.edited})
+        faults = [_subject_of_files(edited, "differs from its lock", "differ from their locks")]
+        faults.append(_subject_of_files(self.unreadable, *["could not be read"] * 2))
+        faults = "; ".join(filter(None, faults))
+        if parts:
+            return f"{'; '.join(parts)} since {self.base}{but}" + (f"; {faults}" if faults else "")
+        if not faults:
+            return f"Nothing changed since {self.base}"
+        return f"{faults}; {'nothing else' if self.unreadable else 'no metric, param or plot'} changed since {self.base}"
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Files that are missing or that could not be read."""
+        return sorted({fault.file for fault in self.faults if not fault.edited})
 
     @property
     def rule(self) -> str:
@@ -185,6 +198,12 @@ def _subject(models: list[Model], among: list[Model]) -> str:
     if len(names) > 3:
         return f"All {len(names)} models" if len(names) == len(among) else f"{len(names)} of {len(among)} models"
     return listed(names)
+
+
+def _subject_of_files(files: list[str], verb: str, verbs: str) -> str:
+    if len(files) > 1:
+        return f"{len(files)} files {verbs}"
+    return f"{files[0]} {verb}" if files else ""
 
 
 def count(number: int, noun: str) -> str:

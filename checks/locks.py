@@ -36,6 +36,8 @@ from .tree import Content, Tree, name_of, parents, within
 EMPTY_FOLDER = "d751713988987e9331980363e24189ce.dir"
 MD5 = ("md5", "md5-dos2unix")
 NOBODY = "neither Git nor DVC keeps it"
+REPRO = (Kind.STALE, Kind.LINE_ENDS, Kind.INCONSISTENT)
+"""Kinds whose remedy is a command that writes the lock."""
 HIDDEN = "DVC does not read its .dvc file, because Git ignores that file; change .gitignore"
 FAULTS = (DvcException, OSError, ValueError, RecursionError, MemoryError)
 """Errors of a file that DVC can't read."""
@@ -70,6 +72,10 @@ class LockCheck:
                 if stage.cmd and not stage.frozen:
                     self._stage(stage, lock.get(getattr(stage, "name", None)))
                     locked[name_of(stage, self.repo.root_dir)] = lock.get(getattr(stage, "name", None))
+                elif not stage.frozen:  # a .dvc file
+                    for out in stage.outs:
+                        if out.hash_info:
+                            self._output(stage, out)
         self._proofs({name: entry for name, entry in locked.items() if entry})
         frozen = [self._name(stage) for stage in stages if stage.frozen]
         if frozen:
@@ -78,6 +84,7 @@ class LockCheck:
             hidden = few([self._relative(path) for path in self.tree.hidden])
             self.report.notes.append(f"Git ignores these, so DVC does not read them: {hidden}")
         self._contradictions()
+        self._kept_twice()
 
     def _proofs(self, locked: dict[str, dict]) -> None:
         """Say which entries of the locks are proved by the reruns that ``proofs.jsonl`` records."""
@@ -237,8 +244,15 @@ class LockCheck:
             return
         if not out.hash_info:
             self._add(Kind.STALE, stage, self._relative(out.fs_path), f"{LOCK_FILE} has no record of it")
-        elif self._well_formed(stage, out) and (not out.use_cache or out.fs_path in self.tree.tracked):
+        elif self._well_formed(stage, out) and (not out.use_cache or self._whole_in_git(out)):
             self._content(stage, out, Kind.INCONSISTENT)
+
+    def _whole_in_git(self, out: Output) -> bool:
+        """True if Git keeps an output, of a folder at least as many files as it had."""
+        path, tree = out.fs_path, self.tree
+        if path not in tree.folders:
+            return path in tree.tracked
+        return 0 < (out.meta.nfiles or 0) <= sum(within(file, path) for file in tree.tracked)
 
     def _content(self, stage: Stage, item: Output, wrong: Kind) -> None:
         """Compare a file or folder of the tree with its recorded hash; a certain difference is of kind ``wrong``."""
@@ -328,6 +342,19 @@ class LockCheck:
                     path, was = self._relative(other.fs_path), _recorded(other)
                     cause = f"{self._name(first)} recorded another hash, so one of the two stages is stale"
                     self._add(Kind.STALE, stage, path, cause, was, _recorded(item))
+
+    def _kept_twice(self) -> None:
+        """Say what to do before the remedies, if Git keeps outputs that DVC caches: DVC then writes no lock."""
+        if not any(finding.kind in REPRO for finding in self.report.findings):
+            return
+        tree = self.tree
+        kept = (path for path, out in self.outs.items() if out.use_scm_ignore and not out.stage.frozen)
+        names = sorted(self._relative(path) for path in kept if path in tree.tracked or path in tree.folders)
+        if names:
+            self.report.notes.append(
+                f"`dvc repro` and `dvc commit` fail, because Git keeps outputs that DVC caches: {few(names)}; "
+                "first run `git rm -r --cached` for them, or give them `cache: false` in dvc.yaml"
+            )
 
     def _same_size(self, stage: Stage, path: str, item: Output, other: Content, cause: str) -> None:
         was = _recorded(item)

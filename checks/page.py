@@ -64,7 +64,7 @@ def _verdicts(report: Report) -> str:
     ]
     if report.upstream:
         lines.append(f"<li>Every model depends on a stage that was not rerun:{_reasons(report.upstream)}</li>")
-    lines += [f"<li><strong>{escape(file)}</strong>: {escape(why)}</li>" for file, why in report.faults]
+    lines += [f"<li><strong>{escape(file)}</strong>: {escape(why)}</li>" for file, why, _ in report.faults]
     if not lines and not report.models and not report.unread:
         lines = ["<li>No metrics.</li>"]
     return "<ul>\n" + "\n".join(lines) + "\n</ul>" if lines else ""

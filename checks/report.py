@@ -118,13 +118,13 @@ def in_common(models: list[Model]) -> tuple[str, ...]:
 
 def find_faults(findings: Findings, before: Side, after: Side, base: str) -> list[Fault]:
     """Return the files that could not be read or were edited by hand. A file that only the base lacks is no fault."""
-    faults = [Fault(file, f"could not be read in {base}: {why}.") for file, why in before.faults if why != "missing"]
-    for file, why in after.faults:
+    faults = [Fault(file, f"could not be read in {base}: {why}.") for file, why, _ in before.faults if why != "missing"]
+    for file, why, _ in after.faults:
         words = "is missing in" if why == "missing" else "could not be read in"
         faults.append(Fault(file, f"{words} the working tree" + ("." if why == "missing" else f": {why}.")))
     for finding in findings.findings:
         if finding.kind is Kind.INCONSISTENT:
-            faults.append(Fault(finding.what, f"is not what {finding.stage} recorded: {finding.cause}."))
+            faults.append(Fault(finding.what, f"is not what {finding.stage} recorded: {finding.cause}.", True))
     return list(dict.fromkeys(faults))
 
 

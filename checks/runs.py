@@ -93,10 +93,13 @@ def recorded(folder: Path, cache: Path, kept: Path | None = None) -> dict[str, S
         for name, out in _outputs(repo, stages):
             path = _path(out, folder)
             output = stages[name].outputs[path]
-            if out.use_cache and ((cached := _cached(cache, out)) or kept):
+            cached = _cached(cache, out) if out.use_cache else None
+            if cached or (kept and out.use_cache and not _is_in_git(tree, out)):
                 output.files = cached
             elif os.path.exists(out.fs_path) and out.hash_name in MD5 and not _leads_out(tree, out.fs_path):
                 now = tree.content(out.fs_path, out.hash_name)
+                if kept and out.use_cache and now.value != output.value:
+                    continue  # DVC has the recorded file, not Git
                 partial = out.hash_info.isdir and (out.meta.nfiles or 0) > (now.nfiles or 0)
                 output.edited = now.value != output.value and not partial
                 if kept:
@@ -218,14 +221,24 @@ def forget(scratch: Scratch) -> None:
 
 
 def remove_outputs(scratch: Scratch) -> None:
-    """Delete the outputs of all stages that run again: a stage with ``persist: true`` could keep the recorded file."""
-    with opened(scratch.folder) as (repo, _):
-        paths = {out.fs_path for stage in repo.index.stages if stage.cmd and not stage.frozen for out in stage.outs}
-    for path in paths:
+    """Delete the outputs of all stages that run again: a stage with ``persist: true`` could keep the recorded file.
+
+    Outputs that DVC caches leave Git's index too, because DVC refuses to cache a file that Git keeps.
+    """
+    with opened(scratch.folder) as (repo, tree):
+        outs = [out for stage in repo.index.stages if stage.cmd and not stage.frozen for out in stage.outs]
+        cached = {out.fs_path for out in outs if out.use_cache and _is_in_git(tree, out)}
+    for path in {out.fs_path for out in outs}:
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
         else:
             Path(path).unlink(missing_ok=True)
+    for path in cached:
+        scratch.git("--literal-pathspecs", "rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", path)
+
+
+def _is_in_git(tree: Tree, out: Item) -> bool:
+    return out.fs_path in tree.tracked or out.fs_path in tree.folders
 
 
 def _check_files(repo: ReadOnlyRepo, tree: Tree, folder: Path) -> None:

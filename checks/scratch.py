@@ -8,8 +8,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 from configobj import ConfigObj
@@ -62,6 +63,13 @@ not fit their names.
 """
 
 
+LAST = 1 << 16
+"""Bytes of a failed command's output in which a withheld variable or a missing module is looked for."""
+
+GRACE = 5.0
+"""Seconds to wait for the rest of a command's output after it has ended."""
+
+
 class Scratch(NamedTuple):
     """The checkout of one commit, and the environment in which its stages run."""
 
@@ -81,11 +89,7 @@ class Scratch(NamedTuple):
             InputError: A stage failed, and has printed its error.
         """
         print(f"note: the stages of {self.commit[:10]} run now, with your rights", file=sys.stderr, flush=True)
-        try:
-            self.dvc("repro", *(targets or ["--all-pipelines"]))
-        except InputError as error:
-            hint = f"; withheld from it: {', '.join(self.withheld)}; pass one with --env NAME, or name it under "
-            raise InputError(f"{error}{hint}`environment` in {FILE}" if self.withheld else f"{error}") from None
+        self.dvc("repro", *(targets or ["--all-pipelines"]))
 
     def dvc(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         """Run a ``dvc`` command in the checkout.
@@ -95,17 +99,51 @@ class Scratch(NamedTuple):
         """
         modules = "\n".join(os.path.abspath(folder) for folder in sys.path if folder)
         base = os.path.dirname(self.environment["TMPDIR"])
+        end = bytearray()
         with subprocess.Popen(
             [sys.executable, "-I", "-c", DVC, modules, base, *arguments],
-            cwd=self.folder, env=environment or self.environment, stdout=sys.stderr, start_new_session=True,
+            cwd=self.folder, env=environment or self.environment, start_new_session=True,
+            # Without need the stages write to the user's terminal themselves, where progress shows at once.
+            stdout=subprocess.PIPE if self.withheld else sys.stderr, stderr=subprocess.STDOUT if self.withheld else None,
         ) as process:  # fmt: skip
             try:
+                if process.stdout:
+                    reader = Thread(target=_pass_on, args=(process.stdout.fileno(), end), daemon=True)
+                    reader.start()
                 code = process.wait()
+                if process.stdout:
+                    reader.join(GRACE)  # a process that a stage left behind can keep the pipe open
             finally:
                 if process.returncode is None:  # interrupted: what the stage could still save is not needed
                     _end(process)
         if code:
-            raise InputError(f"`dvc {' '.join(arguments)}` of {self.commit[:10]} failed; its own error is above")
+            text = f"`dvc {' '.join(arguments)}` of {self.commit[:10]} failed; its own error is above"
+            raise InputError(text + self._hint(end.decode("utf-8", "replace")))
+
+    def _hint(self, error: str) -> str:
+        """Return the end of a sentence that names the withheld variables that an error can come from."""
+        names = [name for name in self.withheld if name in error or (name == "PYTHONPATH" and _lacks_module(error))]
+        if not names:
+            return ""
+        options = " ".join(f"--env {name}" for name in names)
+        return f". It did not get {' and '.join(names)}: try `{options}`, or name it under `environment` in {FILE}"
+
+
+def _pass_on(pipe: int, end: bytearray) -> None:
+    """Copy what a process writes to standard error, and keep the end of it."""
+    with open(sys.stderr.fileno(), "wb", buffering=0, closefd=False) as terminal:
+        while block := os.read(pipe, 1 << 16):
+            with suppress(OSError):  # nobody reads it any more
+                terminal.write(block)
+            end += block
+            del end[:-LAST]
+
+
+def _lacks_module(error: str) -> bool:
+    """True if an error names a module that a folder of PYTHONPATH has."""
+    folders = [Path(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    names = set(re.findall(r"\b(?:module(?: named)?|import|from) '?([A-Za-z_]\w*)", error))
+    return any((folder / name).is_dir() or any(folder.glob(f"{name}.*")) for folder in folders for name in names)
 
 
 @contextmanager

@@ -23,10 +23,11 @@ WORKTREE = "workspace"
 
 
 class Fault(NamedTuple):
-    """A file that can't be read, and the reason."""
+    """A file that can't be read or was edited by hand, and the reason."""
 
     file: str
     why: str
+    edited: bool = False
 
 
 @dataclass

@@ -96,6 +96,21 @@ def test_the_hook_for_pre_commit_runs_them(stale):
     assert run.stdout.startswith("stale: a: i: ")
 
 
+def test_the_hook_refuses_a_dvc_that_is_too_old(stale, tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "old"], check=True)
+    (packages,) = (tmp_path / "old").glob("lib/python*/site-packages")
+    for name in ("dvc.py", "yaml.py"):
+        (packages / name).touch()
+    (packages / "dvc-3.66.1.dist-info").mkdir()
+    (packages / "dvc-3.66.1.dist-info/METADATA").write_text("Name: dvc\nVersion: 3.66.1\n")
+    path = f"{tmp_path / 'old/bin'}:/usr/bin:/bin"
+    run = subprocess.run(
+        [CHECKS / "hook"], cwd=stale, env={"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 3
+    assert run.stderr.startswith("error: expected DVC 3.67 or later in the Python on the PATH, got none; ")
+
+
 def test_the_version_is_the_same_in_all_files():
     version = tomlkit.parse((CHECKS / "pyproject.toml").read_text())["project"]["version"]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version

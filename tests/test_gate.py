@@ -14,6 +14,7 @@ from threading import Thread
 from typing import IO, ClassVar
 
 import pytest
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
@@ -489,7 +490,11 @@ CASES = {
         notes=["Git ignores these, so DVC does not read them: s/dvc.yaml"],
     ),
     "data that Git keeps too": Case(
-        ONE, ["inconsistent: a: o"], {"i": "1\n"}, after=later(put("o", "2\n"), put(".gitignore", ""))
+        ONE, ["inconsistent: a: o"], {"i": "1\n"}, after=later(put("o", "2\n"), put(".gitignore", "")),
+        notes=[
+            "`dvc repro` and `dvc commit` fail, because Git keeps outputs that DVC caches: o; "
+            "first run `git rm -r --cached` for them, or give them `cache: false` in dvc.yaml"
+        ],
     ),
 }
 
@@ -608,6 +613,42 @@ def test_the_remedy_of_what_is_inconsistent_works(origin, tmp_path, change):
         for stage in stages:
             repo.reproduce([stage], force=True)
     assert gate_lines(folder) == []
+
+
+@pytest.mark.parametrize("output", ["o", "d/x"], ids=["a file", "a file in a folder"])
+def test_the_remedy_works_where_git_keeps_an_output_that_dvc_caches(tmp_path, output):
+    top = output.partition("/")[0]
+    stage = f"stages: {{a: {{cmd: mkdir -p d && cp i {output}, deps: [i], outs: [{top}]}}}}\n"
+    folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": stage})
+    repro(folder)
+    git(folder, "add", "--force", output)
+    commit(folder)
+    assert gate(folder).notes == []
+    write(folder, "i", "2\n")
+    (note,) = gate(folder).notes
+    assert f"Git keeps outputs that DVC caches: {top}; first run `git rm -r --cached`" in note
+    with inside(folder), Repo() as repo, pytest.raises(DvcException, match="failed to reproduce 'a'"):
+        repo.reproduce(["a"])
+    git(folder, "rm", "-rq", "--cached", top)
+    repro(folder)
+    assert gate(clone(folder, tmp_path / "after")) == Report(stages=1)
+
+
+def test_data_and_folders_of_results_that_git_keeps_beside_dvc_are_compared(tmp_path):
+    stage = "stages: {a: {cmd: mkdir d && cp i d/x && cp i d/y, deps: [i], outs: [d]}}\n"
+    files = {"i": "1\n", "f/x": "1\n", "g/.gitkeep": "", "g/x": "1\n", "dvc.yaml": stage}
+    folder = create(tmp_path / "made", files, track=("i", "f", "g"))
+    repro(folder)
+    git(folder, "add", "--force", "i", "d", "f", "g/.gitkeep")
+    commit(folder)
+    assert gate_lines(clone(folder, tmp_path / "same")) == []
+    for name, content in (("i", "2\n"), ("d/x", "3\n"), ("f/x", "1\r\n")):
+        write(folder, name, content)
+    commit(folder)
+    cloned = gate(clone(folder, tmp_path / "edited"))
+    assert lines(cloned) == ["inconsistent: a: d", "inconsistent: i.dvc: i", "line ends: f.dvc: f"]
+    (note,) = cloned.notes
+    assert "that DVC caches: d, f, g, i; " in note
 
 
 def test_stages_of_one_cause_share_a_line_with_their_count(copy, tmp_path):

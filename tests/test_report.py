@@ -320,7 +320,8 @@ def test_results_that_only_a_cache_would_have_are_missing_and_no_folder_of_this_
     for base, why in (("HEAD", ""), ("HEAD~1", "could not be read in ")):
         assert report(clone, "--base", base).returncode == 0
         page, comment = read(clone)
-        assert ("### Nothing is compared, as " if why else "### Nothing that could be read changed since ") in comment
+        title = "Nothing is compared, as " if why else "7 files could not be read; nothing else changed since "
+        assert f"### {title}" in comment
         assert "is missing in the working tree" in comment
         assert why in comment
         assert rows(comment) == []
@@ -328,6 +329,23 @@ def test_results_that_only_a_cache_would_have_are_missing_and_no_folder_of_this_
         for text in (page, comment):
             assert not re.search(r"dvc-checks-|files&#47;md5|\[Errno", text + unescape(text)), comment
             assert str(tmp_path) not in unescape(text)
+
+
+def test_the_title_names_the_files_that_were_edited_or_could_not_be_read():
+    edited, unread = Fault("m.json", "is not what s recorded.", True), [Fault(name, "missing") for name in "ab"]
+    still = Model("small", {"acc": Metric("acc", 0.5, 0.5)})
+    moved = Model("small", {"acc": Metric("acc", 0.5, 0.6)})
+    params = [("rate", "1", "2")]
+    for models, changed, faults, title in (
+        ([still], [], [], "Nothing changed since 1234567"),
+        ([still], [], [edited], "m.json differs from its lock; no metric, param or plot changed since 1234567"),
+        ([still], [], unread, "2 files could not be read; nothing else changed since 1234567"),
+        ([], [], [edited, *unread[:1]], "m.json differs from its lock; a could not be read; nothing else changed since "),
+        ([moved], [], [edited], "small changed since 1234567; m.json differs from its lock"),
+        ([still], params, [edited], "1 param changed since 1234567, but no metric did; m.json differs from its lock"),
+        ([still], params, unread, "1 param changed since 1234567; 2 files could not be read"),
+    ):
+        assert Report("1234567", "", models, changed, faults).title.startswith(title)
 
 
 def test_params_of_a_file_that_can_not_be_read_are_not_reported_as_changed():

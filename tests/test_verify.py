@@ -1103,13 +1103,62 @@ def test_a_variable_that_a_stage_needs_is_declared_or_an_error_names_it_as_withh
     code, _, errors = verify(folder, PYTHONPATH="lib")
     assert code == 3
     last = errors.splitlines()[-1]
-    assert "; withheld from it: PYTHONPATH; pass one with --env NAME, or name it under `environment`" in last
+    assert last.endswith(
+        "its own error is above. It did not get PYTHONPATH: try `--env PYTHONPATH`, "
+        "or name it under `environment` in checks.yaml"
+    )
     write(folder, "lib/app.py", "print(2)\n")  # in the user's folder, to which the absolute path below leads
     code, _, errors = verify(folder, "--env", "PYTHONPATH", PYTHONPATH=str(folder / "lib"))
     assert code == 0, errors
     write(folder, "checks.yaml", "environment: [PYTHONPATH]\n")
     code, _, errors = verify(folder, PYTHONPATH="lib")
     assert code == 0, errors
+
+
+def test_outputs_that_git_keeps_and_dvc_caches_are_run_again_and_compared(tmp_path):
+    make = "import os; os.mkdir('d'); n = os.environ['N']; open('o.json', 'w').write(n); open('d/x', 'w').write(n)"
+    pipeline = "stages: {s: {cmd: python code.py, deps: [code.py], outs: [o.json, d]}}\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": pipeline, "code.py": make})
+    repro(folder, N="0.5")
+    git(folder, "add", "--force", "o.json", "d")
+    commit(folder)
+    copy = clone(folder, tmp_path / "clone")
+    code, output, errors = verify(copy, "--json", N="0.5")
+    assert (code, verdicts(json.loads(output))) == (0, {"d": IDENTICAL, "o.json": IDENTICAL}), errors
+    code, output, errors = verify(copy, "--json", N="0.50")  # no cache has the recorded files
+    assert (code, verdicts(json.loads(output))) == (2, {"d": DIFFERENT, "o.json": SAME}), errors
+    assert git(copy, "status", "--porcelain") == ""
+    write(copy, "o.json", "0.7")  # the recorded file is gone
+    commit(copy)
+    code, output, errors = verify(copy, "--json", N="0.50")
+    assert (code, verdicts(json.loads(output))["o.json"]) == (2, NOT_PROVED), errors
+
+
+@pytest.mark.parametrize(
+    ("stage", "named"),
+    [
+        ("import absent_module", []),  # no folder of PYTHONPATH has it
+        ("import lib_module", ["PYTHONPATH"]),
+        ("from lib_folder import it", ["PYTHONPATH"]),
+        ("import os; os.environ['DVC_SECRET']", ["DVC_SECRET"]),
+        ("raise SystemExit('lib_module')", []),
+    ],
+)
+def test_a_failed_stage_shows_its_own_error_and_a_withheld_variable_only_if_that_can_be_the_reason(
+    tmp_path, stage, named
+):
+    pipeline = "stages: {s: {cmd: python code.py, deps: [code.py], outs: [o: {cache: false}]}}\n"
+    folder = create(tmp_path / "made", {"dvc.yaml": pipeline, "code.py": "open('o', 'w')\n"})
+    repro(folder)
+    write(folder, "code.py", f"{stage}\n")
+    commit(folder)
+    write(tmp_path, "lib/lib_module.py", "")
+    write(tmp_path, "lib/lib_folder/it.py", "")
+    code, _, errors = verify(folder, PYTHONPATH=str(tmp_path / "lib"), DVC_SECRET="a", DVC_OTHER="b")
+    last = errors.splitlines()[-1]
+    assert (code, "failed; its own error is above" in last) == (3, True)
+    assert re.findall(r"--env (\w+)", last) == named
+    assert ("lib_module" if "SystemExit" in stage else "Error: ") in errors
 
 
 def test_a_stage_is_named_as_the_gate_prints_it_in_any_folder(tmp_path):
