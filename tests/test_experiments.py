@@ -14,13 +14,13 @@ from experiments.compare import (
     LINE,
     SIZE,
     Point,
-    Run,
+    Training,
     chart,
-    draw,
     label_heights,
     line_heights,
     mistakes,
     paired,
+    sample,
     summarize,
     table,
 )
@@ -206,9 +206,9 @@ def test_what_is_held_out_is_not_trained_on(monkeypatch):
 
 
 def test_runs_with_several_seeds_are_summarized_by_mean_median_and_noise():
-    runs = [Run("net", "network", 50, seed, *values) for seed, values in enumerate([(3, 0.8), (9, 0.9), (4, 0.7)])]
-    runs += [Run("net", "network", 20, 0, 1, 0.6), Run("words", "n-grams", 50, 0, 2, 0.5)]
-    runs += [Run("words", "n-grams", 20, 0, 2, 0.5)]
+    runs = [Training("net", "network", 50, seed, *values) for seed, values in enumerate([(3, 0.8), (9, 0.9), (4, 0.7)])]
+    runs += [Training("net", "network", 20, 0, 1, 0.6), Training("words", "n-grams", 50, 0, 2, 0.5)]
+    runs += [Training("words", "n-grams", 20, 0, 2, 0.5)]
     points = summarize(runs)
     assert [(point.reviews, point.seconds) for point in points["net"]] == [(20, 1), (50, 4)]
     assert points["net"][1][4:] == pytest.approx((0.8, 0.1))
@@ -227,7 +227,7 @@ def test_runs_with_several_seeds_are_summarized_by_mean_median_and_noise():
 
 def test_a_sample_has_equally_many_reviews_of_each_label_and_depends_on_the_seed():
     labels = (np.arange(90) < 30).astype("u1")
-    drawn = draw(labels, 21, seed=1)
+    drawn = sample(labels, 21, seed=1)
     assert (len(set(drawn)), labels[drawn].sum()) == (21, 11)
     assert drawn.tolist() == sorted(drawn)
-    assert set(draw(labels, 21, seed=2)) != set(drawn)
+    assert set(sample(labels, 21, seed=2)) != set(drawn)

@@ -350,7 +350,7 @@ def test_a_file_is_counted_and_a_part_of_it_drawn_without_its_texts_in_memory(mo
     monkeypatch.setattr(recommend, "SCRIPT_TEXTS", 100)
     rows = [("good" if number % 4 else "bad", number) for number in range(10_000)]
     tracemalloc.start()
-    counted = command.count((label, f"{number:1000}") for label, number in rows)
+    counted = command.count_values((label, f"{number:1000}") for label, number in rows)
     drawn = recommend.some((f"{number:1000}", number) for _, number in rows)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
