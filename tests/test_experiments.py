@@ -25,7 +25,7 @@ from experiments.compare import (
     table,
 )
 from experiments.folds import assign_folds, near
-from sentiment import InputError
+from sentiment import InputError, kinds
 from sentiment.data import padding, raw
 from stages.params import parse
 from tests.conftest import PARAMS, ROOT, SHOWN, shown_of
@@ -203,6 +203,36 @@ def test_what_is_held_out_is_not_trained_on(monkeypatch):
     architecture = model.architecture.model_copy(update={"min_df": 1})
     probabilities = folds.positive(model.model_copy(update={"architecture": architecture}), np.arange(60) < 20)
     assert probabilities.tolist() == [0.5] * 20
+
+
+def test_a_fold_trains_a_network_on_all_reviews_that_are_not_held_out(monkeypatch):
+    """A linear schedule counts the updates on these reviews, so none of them may be held out for validation."""
+    seen = []
+
+    class Trainer:
+        epochs = 1
+
+        def epoch(self, ids, labels, order, epoch, progress):
+            seen.append(sorted(ids[order, 0].tolist()))
+            return {"loss": 0.5}
+
+        def state(self):
+            return {"weights": np.zeros(1)}
+
+        def predict(self, ids):
+            return ids[:, 0]
+
+    def make_trainer(settings, reviews, labels, state):
+        seen.append(settings.train.validation_fraction)
+        return Trainer()
+
+    model = PARAMS.models[shown_of("cnn_lstm", "compiled")]
+    train = model.train.model_copy(update={"validation_fraction": 0.25})
+    monkeypatch.setattr(kinds.find("cnn_lstm"), "make_trainer", make_trainer)
+    monkeypatch.setattr(folds, "read_reviews", lambda *_: (np.arange(20)[:, None], np.arange(20) % 2))
+    held = np.arange(20) % 4 == 1
+    assert folds.positive(model.model_copy(update={"train": train}), held).tolist() == [1, 5, 9, 13, 17]
+    assert seen == [0.0, [row for row in range(20) if row % 4 != 1]]
 
 
 def test_runs_with_several_seeds_are_summarized_by_mean_median_and_noise():

@@ -782,6 +782,18 @@ def test_a_model_whose_stage_is_stale_is_not_rerun_and_never_the_same(copy):
     assert remarks["Confusion of full"] == "The same in both."
 
 
+def test_the_title_names_up_to_three_models_and_counts_more():
+    def title(changed: int, among: int) -> str:
+        metrics = [{"x": Metric("x", 1, 2 if number < changed else 1)} for number in range(among)]
+        models = [ModelMetrics(f"m{number}", each) for number, each in enumerate(metrics)]
+        return Report("a1", "workspace", models).title
+
+    assert title(1, 5) == "m0 changed since a1"
+    assert title(3, 5) == "m0, m1 and m2 changed since a1"
+    assert title(4, 5) == "4 of 5 models changed since a1"
+    assert title(4, 4) == "All 4 models changed since a1"
+
+
 def test_a_stale_stage_that_every_model_depends_on_is_named_once():
     def model(name: str, *stale: str) -> ModelMetrics:
         return ModelMetrics(name, {}, stale=stale)
