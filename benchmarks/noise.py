@@ -30,7 +30,7 @@ from stages.common.files import write_json
 from stages.params import find, parse, read
 
 
-def measure(name: str, seeds: range, engine: str | None = None) -> tuple[list[dict[str, float]], Path]:
+def metrics_by_seed(name: str, seeds: range, engine: str | None = None) -> tuple[list[dict[str, float]], Path]:
     """Train a model of the current commit with each of the seeds in a scratch folder.
 
     ``engine`` replaces the model's own engine, unless it is None.
@@ -134,7 +134,7 @@ def main() -> int:
     check_fewer(name, engine, arguments.seeds)
     if launcher.launch():
         return 0
-    runs, folder = measure(name, seeds, engine)
+    runs, folder = metrics_by_seed(name, seeds, engine)
     if shards.processes().rank:  # the first process writes
         return 0
     if arguments.first > 1:

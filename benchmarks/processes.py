@@ -32,7 +32,7 @@ SIZES = (2**10, 2**16, 2**20, 2**24)  # bytes exchanged in a measurement
 CORPUS = (25_000, 250_000, 1_000_000)  # reviews in a measurement of memory
 
 
-class Network(NamedTuple):
+class Connection(NamedTuple):
     """Cost of the messages between two machines."""
 
     latency: float  # seconds until the first byte arrives
@@ -55,7 +55,7 @@ class Step(NamedTuple):
     review: float  # bytes exchanged per review
     shard: float  # bytes exchanged per shard
 
-    def time(self, machines: int, batch: int, shards: int, network: Network) -> float:
+    def time(self, machines: int, batch: int, shards: int, network: Connection) -> float:
         """Return the seconds of a step, which ends when the process with the most shards is finished."""
         most = -(-shards // machines) / shards
         gathered = network.gather(machines, self.review * batch + self.shard * shards)
@@ -73,7 +73,7 @@ def main(options: list[str] | None = None) -> None:
     arguments = parser.parse_args(options)
     if not find_spec("mpi4py"):
         sys.exit("error: expected the package mpi4py, which is not installed; `make mpi` installs it and an MPI")
-    network = Network(arguments.latency, arguments.overhead, arguments.bandwidth)
+    network = Connection(arguments.latency, arguments.overhead, arguments.bandwidth)
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     print(f"{arguments.model}, medians of {arguments.rounds}\n")
     print(
@@ -88,7 +88,7 @@ def main(options: list[str] | None = None) -> None:
             one, step = measured[1]["steps"], fit(measured[1]["steps"])
             gathers = found["gather"]
             spread = max(gathers[-1][1] - gathers[0][1], 1e-9)
-            here = Network(gathers[0][1], 0.0, (SIZES[-1] - SIZES[0]) * (1 - 1 / processes) / spread)
+            here = Connection(gathers[0][1], 0.0, (SIZES[-1] - SIZES[0]) * (1 - 1 / processes) / spread)
             title = f"| {processes}" + f" on {cores} cores" * (processes > cores)
             for alone, several in zip(one, found["steps"], strict=True):
                 batch, count, seconds = alone["batch"], alone["shards"], several["seconds"]
@@ -105,7 +105,7 @@ def main(options: list[str] | None = None) -> None:
     estimate(step, network)
 
 
-def estimate(step: Step, network: Network) -> None:
+def estimate(step: Step, network: Connection) -> None:
     """Print estimates for clusters."""
     computed = f"{1e6 * step.divided:.1f} us per review in one process, {1e3 * step.constant:.2f} ms and"
     computed += f" {1e6 * step.common:.1f} us per review of the batch in every process"

@@ -68,7 +68,7 @@ def write_texts(folder: Path, reviews: int) -> None:
                 seed += 1
 
 
-def measure(stage: str, name: str, folder: Path, environment: dict[str, str]) -> Usage:
+def usage_of(stage: str, name: str, folder: Path, environment: dict[str, str]) -> Usage:
     """Run a stage in a process of its own."""
     begin, memory, with_files = time.perf_counter(), 0, 0
     with (folder / "messages").open("w+") as messages:
@@ -117,7 +117,7 @@ def main(sizes: list[int], models: list[str]) -> None:
                 if len(done) > 1 and (needed := forecast(done, reviews)) > 0.75 * available():
                     print(f"{title} not run: it needs about {needed / 2**30:,.1f} GiB | | | | |", flush=True)
                     continue
-                used = done[reviews] = measure(stage, name, folder, environment)
+                used = done[reviews] = usage_of(stage, name, folder, environment)
                 cells = [f"{used.seconds:.1f} s", f"{1e6 * used.seconds / reviews:,.1f} us"]
                 cells += [f"{size / 2**20:,.0f} MiB" for size in (used.memory, used.with_files)]
                 cells.append(f"{per_review(done):,.0f} bytes" if len(done) > 1 else "")

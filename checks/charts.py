@@ -9,7 +9,7 @@ from dvc_render.vega import VegaRenderer
 
 from .comparison import name_models
 from .drawing import Picture, Plot, draw, draw_together, to_svg
-from .settings import Settings
+from .settings import CheckSettings
 from .sides import WORKTREE, Side
 
 ALL, REST = "All models", "Other plots"
@@ -30,7 +30,7 @@ class Section:
 def arrange(
     plots: list[Plot],
     models: Iterable[str],
-    settings: Settings,
+    settings: CheckSettings,
     side: Side,
     revisions: list[str],
     stale: Callable[[str], object] = lambda file: False,
@@ -71,7 +71,7 @@ def _replace(picture: Picture, remark: str, same: bool = False) -> Picture:
 
 
 def _shared(
-    plots: list[Plot], models: list[str], settings: Settings, side: Side
+    plots: list[Plot], models: list[str], settings: CheckSettings, side: Side
 ) -> tuple[list[tuple[str, dict[str, Plot]]], list[Plot]]:
     """Return the plots that share a chart, with a title and by their models, and the other plots."""
     groups: dict[tuple[str, object], dict[str, Plot]] = {}

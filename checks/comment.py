@@ -1,6 +1,6 @@
 """A report as the comment of a pull request, in GitHub's Markdown."""
 
-from .comparison import Metric, Model, Report, listed
+from .comparison import Metric, ModelMetrics, Report, listed
 from .shell import printable
 
 MARKER = "<!-- dvc-report -->"
@@ -53,7 +53,7 @@ def _heading(report: Report) -> list[str]:
     return [titles, "|:--|:--|--:|--:|--:|:--|"]
 
 
-def _row(model: Model, metric: Metric) -> str:
+def _row(model: ModelMetrics, metric: Metric) -> str:
     before, after, difference = metric.shown
     sides = [
         quote(text) if isinstance(value, str) else _plain(text)
@@ -69,7 +69,7 @@ def _plain(text: str) -> str:
     return "".join(letter if letter.isalnum() or letter in plain else f"&#{ord(letter)};" for letter in printable(text))
 
 
-def _names(models: list[Model]) -> str:
+def _names(models: list[ModelMetrics]) -> str:
     return listed([quote(model.name) for model in models])
 
 

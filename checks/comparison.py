@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import IO
 
-from .settings import Settings
+from .settings import CheckSettings
 from .shell import InputError
-from .sides import Fault, Side, same
+from .sides import FileFault, Side, same
 
 ABSENT = object()
 """Stands for a value that one side lacks."""
@@ -58,7 +58,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelMetrics:
     """A model's metrics by name, and the name of the metric with which its verdict begins.
 
     ``unmeasured`` is the missing file of the noise, or empty. ``stale`` has the reasons why the stage of the metrics,
@@ -94,7 +94,7 @@ class Model:
             return "new" + (f", {self.headline} {head.shown[1]}." if head and is_number(head.after) else ".")
         if head is None or head.difference is None:
             headline = f"; {self.headline} is {head.verdict}." if head else "."
-            return f"{len(self.changed)} of {count(len(verdicts), 'metric')} changed{headline}"
+            return f"{len(self.changed)} of {counted(len(verdicts), 'metric')} changed{headline}"
         side, _, noise = head.verdict.partition(" ")
         before, after, difference = head.shown
         verb = "rose" if head.difference > 0 else "fell"
@@ -108,9 +108,9 @@ class Report:
 
     base: str
     head: str
-    models: list[Model] = field(default_factory=list)
+    models: list[ModelMetrics] = field(default_factory=list)
     params: list[tuple[str, str, str]] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[FileFault] = field(default_factory=list)
     subject: str = ""  # first line of the base's message
     dirty: bool = False  # the working tree has changes that are not committed
     upstream: tuple[str, ...] = ()  # reasons why a stage that every model depends on was not rerun
@@ -118,21 +118,21 @@ class Report:
     plots: int = 0  # number of plots that changed
 
     @property
-    def changed(self) -> list[Model]:
+    def changed(self) -> list[ModelMetrics]:
         """Models with a metric that is not the same."""
         return [model for model in self.models if model.changed]
 
     @property
-    def stale(self) -> dict[tuple[str, ...], list[Model]]:
+    def stale(self) -> dict[tuple[str, ...], list[ModelMetrics]]:
         """Models whose metrics are the same because they were not rerun, by the reasons for that."""
-        groups: dict[tuple[str, ...], list[Model]] = {}
+        groups: dict[tuple[str, ...], list[ModelMetrics]] = {}
         for model in self.models:
             if model.stale and not model.changed:
                 groups.setdefault(model.stale, []).append(model)
         return groups
 
     @property
-    def same(self) -> list[Model]:
+    def same(self) -> list[ModelMetrics]:
         """Models that were rerun and are the same in every metric."""
         return [model for model in self.models if not model.changed and not model.stale]
 
@@ -153,10 +153,10 @@ class Report:
             parts = ["A stage that every model depends on was not rerun"]
         but = ""
         if not parts and self.params:
-            parts = [f"{count(len(self.params), 'param')} changed"]
+            parts = [f"{counted(len(self.params), 'param')} changed"]
             but = ", but no metric did" if self.models and not self.unreadable else ""
         if not parts and self.plots:
-            parts = [f"{count(self.plots, 'plot')} changed"]
+            parts = [f"{counted(self.plots, 'plot')} changed"]
         edited = sorted({fault.file for fault in self.faults if fault.edited})
         faults = [_subject_of_files(edited, "differs from its lock", "differ from their locks")]
         faults.append(_subject_of_files(self.unreadable, *["could not be read"] * 2))
@@ -165,7 +165,8 @@ class Report:
             return f"{'; '.join(parts)} since {self.base}{but}" + (f"; {faults}" if faults else "")
         if not faults:
             return f"Nothing changed since {self.base}"
-        return f"{faults}; {'nothing else' if self.unreadable else 'no metric, param or plot'} changed since {self.base}"
+        nothing = "nothing else" if self.unreadable else "no metric, param or plot"
+        return f"{faults}; {nothing} changed since {self.base}"
 
     @property
     def unreadable(self) -> list[str]:
@@ -187,13 +188,13 @@ class Report:
             parts.append(f"every metric of {listed([name(model.name) for model in self.same])}")
         if more:
             parts.append(
-                f"{count(more, 'metric')} of {listed([name(model.name) for model in self.changed if model.same])}"
+                f"{counted(more, 'metric')} of {listed([name(model.name) for model in self.changed if model.same])}"
             )
         text = f"The same{' so far' if self.upstream else ''}: {'; '.join(parts)}." if parts else ""
         return f"{text} Not rerun: {listed(stale)}.".strip() if stale else text
 
 
-def _subject(models: list[Model], among: list[Model]) -> str:
+def _subject(models: list[ModelMetrics], among: list[ModelMetrics]) -> str:
     names = [model.name for model in models]
     if len(names) > 3:
         return f"All {len(names)} models" if len(names) == len(among) else f"{len(names)} of {len(among)} models"
@@ -206,10 +207,10 @@ def _subject_of_files(files: list[str], verb: str, verbs: str) -> str:
     return f"{files[0]} {verb}" if files else ""
 
 
-def count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     """Return a number with its noun in the singular or plural.
 
-    >>> count(1, "plot"), count(2, "plot")
+    >>> counted(1, "plot"), counted(2, "plot")
     ('1 plot', '2 plots')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -314,7 +315,7 @@ def name_models(files: list[str]) -> dict[str, str]:
     return names if len(set(names.values())) == len(names) else {file: file for file in files}
 
 
-def models_of(files: list[str], settings: Settings) -> dict[str, str]:
+def models_of(files: list[str], settings: CheckSettings) -> dict[str, str]:
     """Return the name of the model of each metrics file that the settings do not hide."""
     shown = [file for file in files if not any(fnmatchcase(file, pattern) for pattern in settings.hidden)]
     return dict(sorted(name_models(shown).items(), key=lambda pair: pair[1]))
@@ -323,10 +324,10 @@ def models_of(files: list[str], settings: Settings) -> dict[str, str]:
 def compare_metrics(
     before: Side,
     after: Side,
-    settings: Settings,
+    settings: CheckSettings,
     open_file: Callable[[str], IO] = open,
     stale: Callable[[str], tuple[str, ...]] = lambda file: (),
-) -> list[Model]:
+) -> list[ModelMetrics]:
     """Return the models of the metrics files of both sides, each with its measured noise.
 
     Args:
@@ -353,7 +354,9 @@ def compare_metrics(
             for key in sorted({*was, *now})
         }
         reasons = () if file in broken else stale(file)
-        models.append(Model(name, rows, settings.headline, measured if measured and noise is None else "", reasons))
+        models.append(
+            ModelMetrics(name, rows, settings.headline, measured if measured and noise is None else "", reasons)
+        )
     return models
 
 

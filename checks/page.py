@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from .charts import Section
-from .comparison import Metric, Model, Report, count, listed
+from .comparison import Metric, ModelMetrics, Report, counted, listed
 from .drawing import Picture
 from .shell import printable
 
@@ -47,7 +47,7 @@ def plots_page(sections: list[Section]) -> str:
     )
     body = [f'<nav aria-label="Contents"><ul>{links}</ul></nav>'] if len(sections) > 1 else []
     total = sum(len(section.pictures) for section in sections)
-    note = f"{count(total, 'plot')} of the working tree."
+    note = f"{counted(total, 'plot')} of the working tree."
     return PAGE.substitute(title="Plots", note=note, body="\n".join([*body, *_sections(sections, 2)]))
 
 
@@ -98,7 +98,7 @@ def _metrics_table(report: Report, rows: list[str]) -> str:
     return _table("Metrics", head, rows)
 
 
-def _rows(model: Model, metrics: list[Metric]) -> list[str]:
+def _rows(model: ModelMetrics, metrics: list[Metric]) -> list[str]:
     hint = f" <span>noise not measured: no <code>{escape(model.unmeasured)}</code></span>" if model.unmeasured else ""
     rows = [f'<tbody><tr><th colspan="5" scope="rowgroup">{escape(model.name)}{hint}</th></tr>']
     for metric in metrics:

@@ -16,16 +16,16 @@ from dvc_render.exceptions import DvcRenderError
 
 from .charts import ALL, Section, arrange, ranking
 from .comment import to_markdown
-from .comparison import Model, Report, compare_metrics, compare_params, is_number, models_of
+from .comparison import ModelMetrics, Report, compare_metrics, compare_params, is_number, models_of
 from .drawing import check_address_space, find_plots
 from .findings import Kind
 from .findings import Report as Findings
 from .gate import gate
 from .page import plots_page, report_page
 from .scratch import cache_folder, project
-from .settings import Settings, read_settings
+from .settings import CheckSettings, read_settings
 from .shell import GitError, InputError, Parser, command, explain, git, printable, without_filters
-from .sides import WORKTREE, Committed, Fault, Side, Snapshot, read_commit, read_worktree
+from .sides import WORKTREE, Committed, FileFault, Side, Snapshot, read_commit, read_worktree
 from .tree import name_of, parents
 
 TEMPLATES = ".dvc/plots"
@@ -106,7 +106,7 @@ def find_stale(repo: Snapshot, findings: Findings) -> Callable[[str], tuple[str,
     return stale
 
 
-def in_common(models: list[Model]) -> tuple[str, ...]:
+def in_common(models: list[ModelMetrics]) -> tuple[str, ...]:
     """Return the reasons for which every model is stale, such as a param that a stage for all models reads.
 
     Such a stage can read all params and only check them, so these reasons say nothing about a single model.
@@ -116,15 +116,17 @@ def in_common(models: list[Model]) -> tuple[str, ...]:
     return tuple(reason for reason in models[0].stale if all(reason in model.stale for model in models))
 
 
-def find_faults(findings: Findings, before: Side, after: Side, base: str) -> list[Fault]:
+def find_faults(findings: Findings, before: Side, after: Side, base: str) -> list[FileFault]:
     """Return the files that could not be read or were edited by hand. A file that only the base lacks is no fault."""
-    faults = [Fault(file, f"could not be read in {base}: {why}.") for file, why, _ in before.faults if why != "missing"]
+    faults = [
+        FileFault(file, f"could not be read in {base}: {why}.") for file, why, _ in before.faults if why != "missing"
+    ]
     for file, why, _ in after.faults:
         words = "is missing in" if why == "missing" else "could not be read in"
-        faults.append(Fault(file, f"{words} the working tree" + ("." if why == "missing" else f": {why}.")))
+        faults.append(FileFault(file, f"{words} the working tree" + ("." if why == "missing" else f": {why}.")))
     for finding in findings.findings:
         if finding.kind is Kind.INCONSISTENT:
-            faults.append(Fault(finding.what, f"is not what {finding.stage} recorded: {finding.cause}.", True))
+            faults.append(FileFault(finding.what, f"is not what {finding.stage} recorded: {finding.cause}.", True))
     return list(dict.fromkeys(faults))
 
 
@@ -186,7 +188,7 @@ def show_plots(root: Path) -> list[Section]:
     return add_ranking(sections, side, models, settings)
 
 
-def add_ranking(sections: list[Section], side: Side, models: dict[str, str], settings: Settings) -> list[Section]:
+def add_ranking(sections: list[Section], side: Side, models: dict[str, str], settings: CheckSettings) -> list[Section]:
     """Add a chart of the headline metric of every model, if there are several models."""
     values = {name: side.metrics[file].get(settings.headline) for file, name in models.items()}
     values = {name: value for name, value in values.items() if is_number(value)}

@@ -41,7 +41,7 @@ _SCHEMA = Schema(
 )
 
 
-class Settings(NamedTuple):
+class CheckSettings(NamedTuple):
     """The settings, with their defaults."""
 
     tolerance: Mapping[str, object] = {"*": LAST_DIGITS}
@@ -72,7 +72,7 @@ class Settings(NamedTuple):
     def promised(self, meta: Mapping[str, object]) -> str:
         """Return the verdict that a stage promises by its ``meta``, or an empty text.
 
-        >>> Settings(promise={"engine": {"fast": "within tolerance"}}).promised({"engine": "fast"})
+        >>> CheckSettings(promise={"engine": {"fast": "within tolerance"}}).promised({"engine": "fast"})
         'within tolerance'
         """
         promises = (values.get(str(meta[key])) for key, values in self.promise.items() if key in meta)
@@ -83,11 +83,11 @@ class Settings(NamedTuple):
 
         ``whole`` numbers are counts: 0 unless the repository declares tolerances.
 
-        >>> settings = Settings({"loss": 0.1, "digest": "any", "*": "10%"})
+        >>> settings = CheckSettings({"loss": 0.1, "digest": "any", "*": "10%"})
         >>> settings.tolerated("test.loss", 5.0), settings.tolerated("digest", 0), settings.tolerated("x", -5.0)
         (0.1, None, 0.5)
         """
-        if whole and self.tolerance is Settings._field_defaults["tolerance"]:
+        if whole and self.tolerance is CheckSettings._field_defaults["tolerance"]:
             return 0.0
         names = (key, key.rpartition(".")[2])
         fits = (bound for pattern, bound in self.tolerance.items() if any(fnmatchcase(name, pattern) for name in names))
@@ -97,7 +97,7 @@ class Settings(NamedTuple):
         return abs(was) * float(bound[:-1]) / 100 if isinstance(bound, str) else float(bound)
 
 
-def read_settings(folder: Path) -> Settings:
+def read_settings(folder: Path) -> CheckSettings:
     """Read the settings of the repository in a folder.
 
     Raises:
@@ -105,7 +105,7 @@ def read_settings(folder: Path) -> Settings:
     """
     file = folder / FILE
     if not file.exists():
-        return Settings()
+        return CheckSettings()
     try:
         check_regular(str(file))
         check_size(str(file))
@@ -117,5 +117,5 @@ def read_settings(folder: Path) -> Settings:
     except MultipleInvalid as error:
         first: Invalid = error.errors[0]
         key = ".".join(map(str, first.path))
-        raise InputError(f"{FILE}: {key}: {first.msg}; the settings are {', '.join(Settings._fields)}") from None
-    return Settings(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        raise InputError(f"{FILE}: {key}: {first.msg}; the settings are {', '.join(CheckSettings._fields)}") from None
+    return CheckSettings(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

@@ -22,7 +22,7 @@ WORKTREE = "workspace"
 """DVC's name for the working tree."""
 
 
-class Fault(NamedTuple):
+class FileFault(NamedTuple):
     """A file that can't be read or was edited by hand, and the reason."""
 
     file: str
@@ -37,7 +37,7 @@ class Side:
     metrics: dict[str, dict[str, object]] = field(default_factory=dict)
     params: dict[str, dict[str, object]] = field(default_factory=dict)
     plots: dict = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[FileFault] = field(default_factory=list)
 
 
 class Snapshot(ReadOnlyRepo):
@@ -155,7 +155,7 @@ def read_commit(repo: Snapshot) -> Side:
     try:
         repo.index.check_graph()
     except FAULTS as error:
-        side = Side(faults=[Fault("dvc.yaml", _why(error, repo))])
+        side = Side(faults=[FileFault("dvc.yaml", _why(error, repo))])
     else:
         side = _read(repo)
     if repo.fs.fs.error:
@@ -169,10 +169,10 @@ def _read(repo: Snapshot) -> Side:
     for values, show in ((side.metrics, repo.metrics.show), (side.params, repo.params.show)):
         read = show(hide_workspace=False).get("", {})
         if "error" in read:
-            side.faults.append(Fault("dvc.yaml", _why(read["error"], repo)))
+            side.faults.append(FileFault("dvc.yaml", _why(read["error"], repo)))
         for file, result in read.get("data", {}).items():
             if "error" in result:
-                side.faults.append(Fault(file, _why(result["error"], repo)))
+                side.faults.append(FileFault(file, _why(result["error"], repo)))
             else:
                 values[file] = flatten(result["data"])
     for collected in repo.plots.collect(revs=[WORKTREE], onerror=_collect):
@@ -182,7 +182,7 @@ def _read(repo: Snapshot) -> Side:
             if "error" in source and not repo.dvcfs.exists(file):  # DVC's error would say that a folder is no table
                 source["error"] = FileNotFoundError(file)
             if "error" in source:
-                side.faults.append(Fault(file, _why(source["error"], repo)))
+                side.faults.append(FileFault(file, _why(source["error"], repo)))
     return side
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from .arrays import first_array
 from .reading import DEPTH
-from .settings import Settings
+from .settings import CheckSettings
 
 IDENTICAL, SAME, WITHIN, NOT_PROVED, DIFFERENT = VERDICTS = (
     "identical",
@@ -46,12 +46,12 @@ Values = dict[tuple, Value]
 """The values of a file by their paths, in the order of the file."""
 
 
-def compare(name: str, was: bytes, now: bytes, settings: Settings) -> tuple[str, list[str]]:
+def compare(name: str, was: bytes, now: bytes, settings: CheckSettings) -> tuple[str, list[str]]:
     """Return the verdict on two versions of a file, and a line for each difference.
 
-    >>> compare("m.json", b'{"loss": 0.5}', b'{"loss": 0.6}', Settings({"loss": 0.2}))
+    >>> compare("m.json", b'{"loss": 0.5}', b'{"loss": 0.6}', CheckSettings({"loss": 0.2}))
     ('within tolerance', ['loss: recorded 0.5, found 0.6, off by 0.1 (tolerance 0.2)'])
-    >>> compare("m.json", b'{"loss": 0.5}', b'{"loss": 0.50}', Settings())
+    >>> compare("m.json", b'{"loss": 0.5}', b'{"loss": 0.50}', CheckSettings())
     ('same values', ['the values are equal, their form differs: number form'])
     """
     if was == now:
@@ -93,7 +93,7 @@ def values(name: str, content: bytes) -> Values | None:
     return leaves
 
 
-def compare_values(was: Values, now: Values, settings: Settings) -> tuple[str, list[str]]:
+def compare_values(was: Values, now: Values, settings: CheckSettings) -> tuple[str, list[str]]:
     """Return the verdict on the values of a file, and for each key a line on the largest difference."""
     verdict, worst = IDENTICAL, {}
     for path in was | now:
@@ -140,7 +140,7 @@ def rows(was: Values, now: Values) -> list[str]:
     return []
 
 
-def compare_value(was: Value | None, now: Value | None, settings: Settings) -> tuple[str, float, float | None]:
+def compare_value(was: Value | None, now: Value | None, settings: CheckSettings) -> tuple[str, float, float | None]:
     """Return the verdict on one value, the distance between its two versions, and the tolerance."""
     if was is None or now is None:
         return DIFFERENT, math.inf, None

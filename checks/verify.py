@@ -30,7 +30,7 @@ from .matrix import as_markdown as matrix_as_markdown
 from .matrix import as_text as matrix_as_text
 from .runs import Output, Stage, forget, freeze_external, named, needed, recorded, remove_outputs, rerun
 from .scratch import Scratch, bring_data, cache_folder, checkout, find_commit, project
-from .settings import FILE, Settings, read_settings
+from .settings import FILE, CheckSettings, read_settings
 from .shell import InputError, Parser, command, git, markup, printable
 from .tree import within
 from .values import CODES, DIFFERENT, IDENTICAL, NOT_PROVED, SAME, VERDICTS, WITHIN, compare
@@ -82,7 +82,7 @@ def downstream(names: set[str], stages: dict[str, Stage]) -> set[str]:
     return reached
 
 
-def compare_runs(was: dict[str, Stage], now: dict[str, Stage], settings: Settings) -> list[Row]:
+def compare_runs(was: dict[str, Stage], now: dict[str, Stage], settings: CheckSettings) -> list[Row]:
     """Return a row for each output of each stage; stages that did not run again are *not rerun*."""
     rows, exact = [], downstream(set(stale(was, now)), now)
     for name, stage in now.items():
@@ -99,7 +99,7 @@ def compare_runs(was: dict[str, Stage], now: dict[str, Stage], settings: Setting
     return rows
 
 
-def compare_output(path: str, was: Output | None, now: Output | None, settings: Settings) -> tuple[str, list[str]]:
+def compare_output(path: str, was: Output | None, now: Output | None, settings: CheckSettings) -> tuple[str, list[str]]:
     """Return the verdict on the two versions of one output, and the differences; a missing version is None."""
     if was is None or was.value is None:
         return DIFFERENT, ["no lock records it"]
@@ -120,7 +120,7 @@ def compare_output(path: str, was: Output | None, now: Output | None, settings: 
     return verdict, differences
 
 
-def compare_files(was: dict, now: dict, settings: Settings, path: str) -> tuple[str, list[str]]:
+def compare_files(was: dict, now: dict, settings: CheckSettings, path: str) -> tuple[str, list[str]]:
     """Return the verdict on the files of an output, and the differences of each file."""
     worst, lines = IDENTICAL, []
     for name in sorted(was.keys() | now.keys()):
@@ -133,7 +133,7 @@ def compare_files(was: dict, now: dict, settings: Settings, path: str) -> tuple[
     return worst, lines
 
 
-def _compare_paths(name: str, was: Path, now: Path, settings: Settings) -> tuple[str, list[str]]:
+def _compare_paths(name: str, was: Path, now: Path, settings: CheckSettings) -> tuple[str, list[str]]:
     if not was.is_file() or not now.is_file():  # a link to a device has no end
         return DIFFERENT, ["it is not a regular file"]
     if max(was.stat().st_size, now.stat().st_size) > LARGE:

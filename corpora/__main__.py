@@ -58,7 +58,7 @@ def main() -> None:
         raise InputError(f"NAME={name}: params.yaml has this name under {there} alone; add NAME= with another one")
     options.separator = SEPARATORS.get(options.separator, options.separator)
     keys = look(path, Options(*(getattr(options, key) for key in Options._fields)))
-    rows = count(values_in(keys))
+    rows = count_values(values_in(keys))
     keys |= label_keys(rows.values, keys, Options(labels=options.labels))
     keys |= {} if "splits" in keys else {"test_fraction": 0.2, "seed": 1}
     language = options.language or recommend.language_of(rows.scripts)
@@ -136,7 +136,7 @@ class Counts(NamedTuple):
     scripts: list[tuple[str, float]]
 
 
-def count(rows: Iterable[tuple[str, object]]) -> Counts:
+def count_values(rows: Iterable[tuple[str, object]]) -> Counts:
     """Count rows as they are read; four bytes are held of each."""
     values, lengths, first = Counter(), array("I"), []
     for value, text in rows:

@@ -172,7 +172,7 @@ def references(texts: list[str], labels: np.ndarray) -> dict[str, float]:
 
 
 def encode(texts: list[str], tokens: Normal) -> tuple[Ragged, int]:
-    """Return the ids of texts, and a number above all of them."""
+    """Return the ids of texts, and the highest id."""
     split = [words(clean(text, tokens=tokens), tokens) for text in texts]
     index = make_index(Counter(word for text in split for word in text))
     ids = np.array([index[word] + FIRST_WORD for text in split for word in text], np.uint32)
@@ -250,7 +250,7 @@ def model_keys(best: Candidate, corpus: str, labels: int, different: int) -> dic
     limit = 1 << ngrams.bits_for(best.longest)
     return {
         "corpus": corpus,
-        "pad": {"max_length": None, "vocabulary": limit if different + FIRST_WORD > limit else None},
+        "pad": {"max_length": None, "vocabulary": limit if different + FIRST_WORD >= limit else None},
         "architecture": {
             "kind": "ngrams", "longest": best.longest, "min_df": 1,
             "max_features": PARAMETERS // (labels if labels > 2 else 1) // (10 if labels == 2 else 1),

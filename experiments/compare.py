@@ -42,7 +42,7 @@ GROUPS = {"ngrams": "n-grams", "wide_deep": "both"}  # by kind; all other kinds 
 SIZE, LETTER, LINE = 330, 5.5, 11  # pixels: side of a chart, width and height of a label's characters
 
 
-class Run(NamedTuple):
+class Training(NamedTuple):
     """One training: model, group, number of reviews, seed, seconds and test accuracy."""
 
     name: str
@@ -62,7 +62,7 @@ def groups(params: Params) -> dict[str, str]:
     }
 
 
-def draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+def sample(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Draw ``count`` rows, int [count], ascending, from labels, uint8 [reviews]: equally many of each, or one more."""
     random = np.random.default_rng([seed, count])
     halves = [random.permutation(np.flatnonzero(labels == label)) for label in (1, 0)]
@@ -74,7 +74,7 @@ def write_raw(source: Path, folder: Path, count: int, seed: int) -> int:
     splits = {split: read_raw(source, split) for split in ("train", "test")}
     lists, labels = splits["train"]
     if count < len(labels):
-        rows = draw(labels, count, seed)
+        rows = sample(labels, count, seed)
         splits["train"] = [lists[row] for row in rows], labels[rows]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / REVIEWS).open("wb") as file:
@@ -126,7 +126,7 @@ def train(scratch: Scratch, name: str) -> tuple[float, float]:
     return seconds, json.loads((scratch.folder / "metrics" / f"{name}.json").read_text())["accuracy"]
 
 
-def measure(names: dict[str, str], source: Path, sizes: list[int], seeds: int) -> Iterator[Run]:
+def train_all(names: dict[str, str], source: Path, sizes: list[int], seeds: int) -> Iterator[Training]:
     """Yield all runs: for each size and seed, each model in turn."""
     with checkout() as scratch:
         folder = scratch.folder.parent / "raw"
@@ -137,7 +137,7 @@ def measure(names: dict[str, str], source: Path, sizes: list[int], seeds: int) -
                 reviews = write_raw(source, folder, size, seed)
                 pin(scratch, folder, seed)
                 for name, group in names.items():
-                    yield Run(name, group, reviews, seed, *train(scratch, name))
+                    yield Training(name, group, reviews, seed, *train(scratch, name))
 
 
 class Point(NamedTuple):
@@ -151,7 +151,7 @@ class Point(NamedTuple):
     noise: float  # the standard deviation of the accuracy; 0 for a single seed
 
 
-def summarize(runs: list[Run]) -> dict[str, list[Point]]:
+def summarize(runs: list[Training]) -> dict[str, list[Point]]:
     """Return the points of each model, from the fewest reviews to the most."""
     points = {}
     for name in dict.fromkeys(run.name for run in runs):
@@ -406,7 +406,7 @@ def main() -> int:
     if not sizes or min(sizes) < 2 or arguments.seeds < 1:
         raise InputError(f"sizes and seeds: expected numbers from 2 and 1, got {arguments.sizes}, {arguments.seeds}")
     runs = []
-    for run in measure(names, source, sizes, arguments.seeds):
+    for run in train_all(names, source, sizes, arguments.seeds):
         print(f"{run.name} on {run.reviews:,}: {run.accuracy:.4f} in {run.seconds:.1f} s", flush=True)
         runs.append(run)
     parameters = {name: json.loads(Path("metrics", f"{name}.json").read_text())["parameters"] for name in names}

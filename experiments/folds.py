@@ -124,7 +124,7 @@ def positive(settings: ModelSettings, held: np.ndarray) -> np.ndarray:
     return trainer.predict(reviews[np.flatnonzero(held)])
 
 
-class Run(NamedTuple):
+class Trial(NamedTuple):
     """One training: the model, its difference from params.yaml, its settings, and the fold that is held out."""
 
     name: str
@@ -186,7 +186,7 @@ def main() -> int:
     for name in names:
         for what, settings in tries[name]:
             for kind in ("whole", "cut") if what == "as it is" else ("whole",):
-                fits = [Run(name, what, settings, kind, fold) for fold in range(arguments.held)]
+                fits = [Trial(name, what, settings, kind, fold) for fold in range(arguments.held)]
                 rows.setdefault((name, what), []).append(fits)
 
     def make(run):

@@ -47,7 +47,7 @@ TEXTS = (
 """Texts on which a graph and the model must agree: case, separators, markup, entities, accents, widths, lengths."""
 
 
-class Network(tf.Module):
+class NetworkGraph(tf.Module):
     """Keras network that reads padded ids."""
 
     def __init__(self, model: "keras.Model"):
@@ -77,7 +77,7 @@ class NGrams(tf.Module):
         self.weights = tf.Variable(model.weights.astype(np.float64), trainable=False)
 
     def probability(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
-        """Return the probabilities, as ``Network.probability`` does."""
+        """Return the probabilities, as ``NetworkGraph.probability`` does."""
         return tf.cast(tf.sigmoid(self.logit(ids)), tf.float32)
 
     def logit(self, ids: tf.RaggedTensor) -> tf.Tensor:
@@ -113,7 +113,7 @@ class Several(tf.Module):
         self.models = [NGrams(each) for each in model.models]
 
     def probability(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
-        """Return the probabilities, as ``Network.probability`` does."""
+        """Return the probabilities, as ``NetworkGraph.probability`` does."""
         scores = tf.stack([model.probability(ids, rows) for model in self.models], axis=1)
         return scores / tf.reduce_sum(scores, axis=1, keepdims=True)
 
@@ -123,11 +123,11 @@ class Added(tf.Module):
 
     def __init__(self, model: WideDeep, network: "keras.Model"):
         super().__init__()
-        self.wide, self.deep = NGrams(model.wide), Network(network)
+        self.wide, self.deep = NGrams(model.wide), NetworkGraph(network)
         self.reads, self.weight = model.added, tf.Variable(np.float64(model.weight), trainable=False)
 
     def probability(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
-        """Return the probabilities, as ``Network.probability`` does."""
+        """Return the probabilities, as ``NetworkGraph.probability`` does."""
         known = tf.ragged.map_flat_values(lambda flat: tf.where(flat < self.reads.vocabulary, flat, UNKNOWN), ids)
         length = self.reads.max_length
         positive = self.deep.probability(known, padded(known[:, -length:], length))
@@ -153,7 +153,7 @@ class Served(tf.Module):
         model: The graph of the same model, from ids.
     """
 
-    def __init__(self, text: TextModel, model: Network | NGrams | Several | Added):
+    def __init__(self, text: TextModel, model: NetworkGraph | NGrams | Several | Added):
         super().__init__()
         self.model, self.max_length, self.labels, self.rules = model, text.max_length, [*text.labels], text.tokens
         ranks = {word: rank + FIRST_WORD for word, rank in text.index.items()}
@@ -295,7 +295,7 @@ def served(text: TextModel, content: bytes) -> Served:
         return Served(text, Added(text.model, archive.unpack(members(content)[DEEP])))
     if isinstance(text.model, Linear):
         return Served(text, Several(text.model) if isinstance(text.model, OneVersusRest) else NGrams(text.model))
-    return Served(text, Network(archive.unpack(content)))
+    return Served(text, NetworkGraph(archive.unpack(content)))
 
 
 def differences(folder: Path, text: TextModel) -> list[str]:

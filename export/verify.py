@@ -18,7 +18,7 @@ from dvc.repo import Repo
 
 from checks.runs import forget, freeze_external, needed
 from checks.scratch import bring_data, checkout, project
-from checks.settings import Settings, read_settings
+from checks.settings import CheckSettings, read_settings
 from checks.shell import InputError, Parser, command, printable
 from checks.values import CODES, DIFFERENT, VERDICTS, WITHIN, compare
 from checks.verify import environment
@@ -115,7 +115,7 @@ def read_bounded(path: Path, expected: int = 0) -> bytes:
 
 
 def compare_files(
-    actual: dict[str, bytes], expected: dict[str, bytes], settings: Settings, *, is_recorded: bool
+    actual: dict[str, bytes], expected: dict[str, bytes], settings: CheckSettings, *, is_recorded: bool
 ) -> list[tuple[str, str, list[str]]]:
     """Return a row for each file of the folder and of the rerun: name, verdict and differences.
 

@@ -170,14 +170,14 @@ class _Kind(BaseModel):
     kind: Literal[tuple(kinds.NAMES)]
 
 
-class _Model(BaseModel):
+class _ModelKind(BaseModel):
     architecture: _Kind
 
 
 @cache
 def schema_of(kind: str) -> type[ModelSettings]:
     """The schema of a model of a kind: the kind's ``Settings``, ``corpus`` and ``evaluate``."""
-    return create_model("Model", __base__=kinds.find(kind).Settings, corpus=(str, ...), evaluate=(Evaluate, ...))
+    return create_model("ModelSection", __base__=kinds.find(kind).Settings, corpus=(str, ...), evaluate=(Evaluate, ...))
 
 
 @cache
@@ -197,7 +197,7 @@ def check_model(values: object, *at: str) -> ModelSettings:
     Raises:
         InputError: One line per fault.
     """
-    kind = check(_Model, values, *at).architecture.kind
+    kind = check(_ModelKind, values, *at).architecture.kind
     try:
         return check(schema_of(kind), values, *at)
     except InputError as error:

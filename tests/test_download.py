@@ -217,6 +217,14 @@ def test_no_wait_is_longer_than_ten_seconds(server, waits):
     assert waits == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10]
 
 
+def test_no_wait_is_longer_than_the_time_to_the_deadline(server, waits):
+    server.scripts = {"/a": [503]}
+    with pytest.raises(InputError):
+        run(server.url("/a"), retries=12, deadline=5.0)
+    assert waits
+    assert max(waits) <= 5
+
+
 @pytest.mark.parametrize(("failure", "named"), [(500, "500 Server Error"), ("cut", "IncompleteRead")])
 def test_the_number_of_tries_is_limited(server, waits, failure, named):
     server.scripts = {"/a": [failure]}

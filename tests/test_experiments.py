@@ -14,18 +14,18 @@ from experiments.compare import (
     LINE,
     SIZE,
     Point,
-    Run,
+    Training,
     chart,
-    draw,
     label_heights,
     line_heights,
     mistakes,
     paired,
+    sample,
     summarize,
     table,
 )
 from experiments.folds import assign_folds, near
-from sentiment import InputError
+from sentiment import InputError, kinds
 from sentiment.data import padding, raw
 from stages.params import parse
 from tests.conftest import PARAMS, ROOT, SHOWN, shown_of
@@ -205,10 +205,40 @@ def test_what_is_held_out_is_not_trained_on(monkeypatch):
     assert probabilities.tolist() == [0.5] * 20
 
 
+def test_a_fold_trains_a_network_on_all_reviews_that_are_not_held_out(monkeypatch):
+    """A linear schedule counts the updates on these reviews, so none of them may be held out for validation."""
+    seen = []
+
+    class Trainer:
+        epochs = 1
+
+        def epoch(self, ids, labels, order, epoch, progress):
+            seen.append(sorted(ids[order, 0].tolist()))
+            return {"loss": 0.5}
+
+        def state(self):
+            return {"weights": np.zeros(1)}
+
+        def predict(self, ids):
+            return ids[:, 0]
+
+    def make_trainer(settings, reviews, labels, state):
+        seen.append(settings.train.validation_fraction)
+        return Trainer()
+
+    model = PARAMS.models[shown_of("cnn_lstm", "compiled")]
+    train = model.train.model_copy(update={"validation_fraction": 0.25})
+    monkeypatch.setattr(kinds.find("cnn_lstm"), "make_trainer", make_trainer)
+    monkeypatch.setattr(folds, "read_reviews", lambda *_: (np.arange(20)[:, None], np.arange(20) % 2))
+    held = np.arange(20) % 4 == 1
+    assert folds.positive(model.model_copy(update={"train": train}), held).tolist() == [1, 5, 9, 13, 17]
+    assert seen == [0.0, [row for row in range(20) if row % 4 != 1]]
+
+
 def test_runs_with_several_seeds_are_summarized_by_mean_median_and_noise():
-    runs = [Run("net", "network", 50, seed, *values) for seed, values in enumerate([(3, 0.8), (9, 0.9), (4, 0.7)])]
-    runs += [Run("net", "network", 20, 0, 1, 0.6), Run("words", "n-grams", 50, 0, 2, 0.5)]
-    runs += [Run("words", "n-grams", 20, 0, 2, 0.5)]
+    runs = [Training("net", "network", 50, seed, *values) for seed, values in enumerate([(3, 0.8), (9, 0.9), (4, 0.7)])]
+    runs += [Training("net", "network", 20, 0, 1, 0.6), Training("words", "n-grams", 50, 0, 2, 0.5)]
+    runs += [Training("words", "n-grams", 20, 0, 2, 0.5)]
     points = summarize(runs)
     assert [(point.reviews, point.seconds) for point in points["net"]] == [(20, 1), (50, 4)]
     assert points["net"][1][4:] == pytest.approx((0.8, 0.1))
@@ -227,7 +257,7 @@ def test_runs_with_several_seeds_are_summarized_by_mean_median_and_noise():
 
 def test_a_sample_has_equally_many_reviews_of_each_label_and_depends_on_the_seed():
     labels = (np.arange(90) < 30).astype("u1")
-    drawn = draw(labels, 21, seed=1)
+    drawn = sample(labels, 21, seed=1)
     assert (len(set(drawn)), labels[drawn].sum()) == (21, 11)
     assert drawn.tolist() == sorted(drawn)
-    assert set(draw(labels, 21, seed=2)) != set(drawn)
+    assert set(sample(labels, 21, seed=2)) != set(drawn)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from checks.settings import Settings
+from checks.settings import CheckSettings
 from checks.values import DIFFERENT, IDENTICAL, WITHIN
 from export.__main__ import main as export
 from export.card import card
@@ -259,7 +259,7 @@ def test_a_graph_has_the_same_bytes_in_any_process_and_the_weights_are_in_other_
 def test_a_file_must_equal_the_reruns_and_a_file_of_the_model_may_be_the_recorded_one():
     here = {"a.json": b"1", "keras/__init__.py": b"", "model.json": b"{}", "model.keras": b"other", "y.bin": b"other"}
     again = {"a.json": b"1.005", "less": b"", "model.json": b"{}", "model.keras": b"made", "y.bin": b"made"}
-    rows = compare_files(here, again, Settings({"*": 0.01}), is_recorded=True)
+    rows = compare_files(here, again, CheckSettings({"*": 0.01}), is_recorded=True)
     assert [(name, verdict) for name, verdict, _ in rows] == [
         ("a.json", WITHIN), ("keras/__init__.py", DIFFERENT), ("less", DIFFERENT), ("model.json", IDENTICAL),
         ("model.keras", WITHIN), ("y.bin", DIFFERENT),
@@ -267,9 +267,11 @@ def test_a_file_must_equal_the_reruns_and_a_file_of_the_model_may_be_the_recorde
     remarks = {name: lines[-1] for name, _, lines in rows if lines}
     assert (remarks["less"], remarks["keras/__init__.py"]) == ("only the rerun has it", "only the folder has it")
     assert remarks["model.keras"] == "it is the file that the commit recorded; the bytes of a rerun may differ"
-    rows = compare_files(here, again, Settings({"*": 0.01}), is_recorded=False)
+    rows = compare_files(here, again, CheckSettings({"*": 0.01}), is_recorded=False)
     assert dict((name, verdict) for name, verdict, _ in rows)["model.keras"] == DIFFERENT
-    assert compare_files(here, here, Settings(), is_recorded=False) == [(name, IDENTICAL, []) for name in sorted(here)]
+    assert compare_files(here, here, CheckSettings(), is_recorded=False) == [
+        (name, IDENTICAL, []) for name in sorted(here)
+    ]
 
 
 def test_the_card_says_what_the_model_is_and_does():

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from sentiment.engine import functions
-from sentiment.engine.vectors import load, store
+from sentiment.engine.blocks.softmax import _softmax
+from sentiment.engine.vectors import LANES, load, store, whole, zeros
 
 
 def each(function):
@@ -92,3 +93,16 @@ def test_orthogonal_rows_are_orthonormal_though_the_drawn_ones_are_nearly_alike(
 def test_more_orthogonal_rows_than_columns_are_refused():
     with pytest.raises(ValueError, match="rows = 3 must not exceed columns = 2"):
         functions.orthogonal(np.random.default_rng(0), 3, 2)
+
+
+@pytest.mark.parametrize("labels", [2, 3, LANES, LANES + 1])
+def test_a_softmax_of_logits_of_any_size_is_that_of_float64(labels):
+    """Without the largest logit subtracted, e ** 300 would be clipped, and with it all quotients."""
+    logits = np.random.default_rng(labels).integers(-300, 300, (12, labels)).astype("f4")  # with exact differences
+    logits[0], logits[1], logits[2] = 0, -300, 300 - np.arange(labels)
+    outputs = zeros(12, whole(labels))
+    outputs[:, :labels] = logits
+    _softmax(outputs, labels)
+    powers = np.exp(np.maximum(logits.astype("f8") - logits.max(axis=1, keepdims=True), -87))
+    np.testing.assert_allclose(outputs[:, :labels], powers / powers.sum(axis=1, keepdims=True), rtol=2e-6)
+    assert not outputs[:, labels:].any()

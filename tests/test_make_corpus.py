@@ -30,7 +30,7 @@ from sentiment.data.text import Normal, clean, words
 from sentiment.kinds.ngrams import Linear, OneVersusRest, Weighting, make_trainer, open_model
 from stages import corpus as stage
 from stages.common.reader import load
-from stages.params import Corpus, parse
+from stages.params import Corpus, check_model, parse
 from tests.conftest import ROOT
 from tests.grams import corpus as made_up_corpus
 from tests.grams import settings as gram_settings
@@ -350,7 +350,7 @@ def test_a_file_is_counted_and_a_part_of_it_drawn_without_its_texts_in_memory(mo
     monkeypatch.setattr(recommend, "SCRIPT_TEXTS", 100)
     rows = [("good" if number % 4 else "bad", number) for number in range(10_000)]
     tracemalloc.start()
-    counted = command.count((label, f"{number:1000}") for label, number in rows)
+    counted = command.count_values((label, f"{number:1000}") for label, number in rows)
     drawn = recommend.some((f"{number:1000}", number) for _, number in rows)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -391,6 +391,64 @@ def test_the_accuracy_on_the_folds_is_that_of_the_models_that_train_would_make(w
     tokens = Normal("words", lowercase=True, symbols=False)
     assert recommend.accuracy(recommend.Candidate(tokens, 2, weighting, how), counts, labels, folds) == right / 90
     assert 30 < right < 90
+
+
+@pytest.mark.parametrize(("few", "many"), [([0, 1], [2, 7]), ([0, 1, 2], [1, 4, 6])])
+def test_the_accuracy_on_the_folds_does_not_depend_on_the_numbers_of_the_labels(few, many):
+    """The rarest labels of a corpus are left out of the folds, so that numbers are missing."""
+    reviews, _ = made_up_corpus(90)
+    labels = reviews.ids[reviews.ends - 1].astype(int) % len(few)
+    folds = recommend.fold_of(labels)
+    _, counts = ngrams.learn(reviews, longest=1, min_df=1, max_features=10**6)
+    tokens = Normal("words", lowercase=True, symbols=False)
+    candidate = recommend.Candidate(tokens, 1, "tfidf", recommend.logistic(10.0))
+    accuracy = recommend.accuracy(candidate, counts, np.array(few)[labels], folds)
+    assert recommend.accuracy(candidate, counts, np.array(many)[labels], folds) == accuracy > 0.3
+
+
+@pytest.mark.parametrize(
+    ("longest", "labels", "different", "vocabulary", "most"),
+    [
+        (3, 2, 2_000_000, None, 5_000_000),  # 21 bits, for more tokens than a survey counts
+        (4, 3, 32_764, None, 50_000_000 // 3),  # the id of the rarest token, its rank + 3, has 15 bits
+        (4, 3, 32_765, 32_768, 50_000_000 // 3),
+        (5, 7, 4092, None, 50_000_000 // 7),  # 12 bits
+        (5, 7, 4093, 4096, 50_000_000 // 7),
+    ],
+)
+def test_the_section_of_the_model_limits_the_ids_to_the_bits_of_a_word_and_the_weights_of_all_labels(
+    longest, labels, different, vocabulary, most
+):
+    tokens = Normal("words", lowercase=True, symbols=False)
+    best = recommend.Candidate(tokens, longest, "tfidf", recommend.logistic(10.0))
+    section = recommend.model_keys(best, "mine", labels, different)
+    assert section["pad"] == {"max_length": None, "vocabulary": vocabulary}
+    assert section["architecture"]["max_features"] == most
+    assert check_model(section, "models", "mine").architecture.longest == longest
+
+
+@pytest.mark.parametrize(
+    ("scripts", "language"),
+    [
+        ([("CJK", 0.94), ("HIRAGANA", 0.06)], "ja"),
+        ([("CJK", 0.95), ("HIRAGANA", 0.05)], "zh"),
+        ([("HANGUL", 0.41), ("LATIN", 0.4)], "ko"),
+        ([("HANGUL", 0.4), ("LATIN", 0.3)], None),
+        ([("CYRILLIC", 1.0)], None),
+        ([], None),
+    ],
+)
+def test_a_script_of_one_language_names_it_and_a_few_kana_are_enough_for_japanese(scripts, language):
+    assert recommend.language_of(scripts) == language
+
+
+@pytest.mark.parametrize(
+    "value", ["null", "true", "false", "on", "a b", "1", "1e3", "#", None, True, 7, 0.5, "ü", "a: b"]
+)
+def test_every_value_of_a_section_is_read_as_it_was(value):
+    assert load(as_yaml("mine", {"label": value, "labels": {"x": [value]}})) == {
+        "mine": {"label": value, "labels": {"x": [value]}}
+    }
 
 
 @pytest.mark.parametrize(

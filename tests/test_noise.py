@@ -109,7 +109,7 @@ def test_models_named_like_booleans_of_yaml_keep_their_names_where_params_yaml_i
     scratch = SimpleNamespace(folder=tmp_path, commit="c0", environment={}, repro=repro)
     monkeypatch.setattr(noise, "checkout", lambda: nullcontext(scratch))
     monkeypatch.setattr(noise, "repository", lambda: tmp_path)
-    assert len(noise.measure(name, range(7, 9), "keras")[0]) == 2
+    assert len(noise.metrics_by_seed(name, range(7, 9), "keras")[0]) == 2
     assert ran == [(f"evaluate@{name}", 7), (f"evaluate@{name}", 8)]
     assert parse(path.read_text()).models[name].train.engine == "keras"
     monkeypatch.setattr(compare, "stage", lambda *arguments, **environment: 0.0)
@@ -178,12 +178,12 @@ def test_a_commit_that_is_made_during_the_measurement_changes_nothing(project, m
     monkeypatch.setattr(sys, "argv", ["noise", GRAMS, "--seeds", "2"])
     folder = project.folder / ".checkpoints/noise" / git(project.folder, "rev-parse", "HEAD")[:12] / GRAMS
 
-    def measure(name, seeds, engine):
+    def metrics_by_seed(name, seeds, engine):
         write_json(folder / "1.json", {})
         git(project.folder, "commit", "--quiet", "--allow-empty", "--message", "while it runs")
         return [dict.fromkeys(METRICS, 0.5)] * len(seeds), folder
 
-    monkeypatch.setattr(noise, "measure", measure)
+    monkeypatch.setattr(noise, "metrics_by_seed", metrics_by_seed)
     assert noise.main() == 0
     assert not folder.exists()
     assert json.loads((project.folder / NOISE).read_text())["seeds"] == [1, 2]

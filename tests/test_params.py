@@ -149,6 +149,11 @@ FAULTS = {
     "corpus name": ("  films:", "  my.films:", "corpora.my.films"),
     "one label": ("[bad, good]", "[bad]", "corpora.films.labels = ['bad']"),
     "one label twice": ("[bad, good]", "[bad, bad]", "labels: expected different names and values, got 'bad' twice"),
+    "a label left out": (
+        "[bad, good]",
+        "[bad, good]\n    leave_out: [bad]",
+        "different names and values, got 'bad' twice",
+    ),
     "numbers for names": ("[bad, good]", "[0, 1]", "corpora.films.labels.0 = 0: Input should be a valid string"),
     "column twice": ("label: sentiment", "label: review", "text and label: expected two different columns"),
     "all tests": ("test_fraction: 0.2", "test_fraction: 1.0", "corpora.films.test_fraction = 1.0"),

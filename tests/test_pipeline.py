@@ -24,6 +24,7 @@ from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
 from demo import __main__ as demo
+from demo.project import environment_of
 from sentiment import InputError, kinds
 from sentiment.data.text import IMDB
 from stages.common.files import create_array
@@ -726,6 +727,24 @@ def test_an_interrupted_demo_is_one_line_and_leaves_nothing(tmp_path, kept):
     _, errors = demo.communicate()
     assert (demo.returncode, errors) == (130, "\ninterrupted; the folder of the demo is deleted\n")
     assert [*tmp_path.iterdir()] == []
+
+
+def test_the_demo_refuses_fewer_reviews_than_the_models_need(tmp_path):
+    command = [sys.executable, "-m", "demo", "--reviews", "19", str(tmp_path / "none")]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.endswith("error: --reviews: expected at least 20, got 19\n")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_users_settings_of_dvc_and_git_do_not_reach_the_demo(tmp_path, monkeypatch):
+    for name in ("DVC_ROOT", "DVC_STUDIO_TOKEN", "GIT_DIR", "NUMBA_CACHE_DIR", "LAUNCHER"):
+        monkeypatch.setenv(name, "mine")
+    environment = environment_of(tmp_path)
+    assert {name for name in environment if name.startswith(("DVC_", "GIT_"))} == set()
+    assert (environment["NUMBA_CACHE_DIR"], environment["LAUNCHER"]) == ("mine", "mine")
+    assert environment["IMDB_SOURCE"] == str(tmp_path / "corpus")
+    assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
 
 
 def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cases import CASES, Sizes, plain
+from stages.common.launcher import _show
 from tests.bits import TUNING, Run
 from tests.conftest import ROOT, SHOWN, shown_of
 from tests.projects import Project
@@ -186,6 +187,20 @@ def test_processes_end_together_and_print_the_reason_once(tmp_path, do, code, pr
     out, err = run.communicate(timeout=60)
     assert (run.returncode, out) == (code, printed), err
     assert re.fullmatch(errors, err)
+
+
+def test_a_line_of_several_processes_is_printed_once_and_after_a_failure_only_those_of_the_failed_process(capsys):
+    said = [
+        ("said", "a", "a warning"), ("printed", "a", "fine"), ("said", "b", "a warning"), ("printed", "b", "fine"),
+        ("done", "c", ""), ("failed", "b", "has failed"), ("said", "a", "because of b"), ("said", "b", "its reason"),
+        ("failed", "a", "was killed"), ("said", "a", "error: late"),
+    ]  # fmt: skip
+    lines = [json.dumps([kind, who, text if kind in ("done", "failed") else f"{text}\n"]) for kind, who, text in said]
+    assert _show(["of the launcher\n", *lines[:-1]]) == ("b has failed", True)
+    assert capsys.readouterr() == ("fine\nfine\n", "of the launcher\na warning\nits reason\n")
+    assert _show(lines[:4]) == (None, False)
+    assert _show(lines) == ("", True)  # the process has printed the message
+    assert capsys.readouterr().err.endswith("its reason\nerror: late\n")
 
 
 def test_a_sweep_gives_all_processes_all_results_though_the_first_process_deletes_its_files(tmp_path):

@@ -19,7 +19,7 @@ from checks.comparison import (
     ABSENT,
     DASH,
     Metric,
-    Model,
+    ModelMetrics,
     Report,
     compare_metrics,
     compare_params,
@@ -30,9 +30,9 @@ from checks.drawing import to_image, to_svg
 from checks.page import report_page
 from checks.report import find_base, in_common, main
 from checks.report import write as write_report
-from checks.settings import Settings
+from checks.settings import CheckSettings
 from checks.shell import InputError
-from checks.sides import Fault, Side, relative
+from checks.sides import FileFault, Side, relative
 from tests.conftest import MODELS, ROOT
 from tests.repositories import ENVIRONMENT, call, clone, commit, create, git, repro, write
 
@@ -351,7 +351,7 @@ def test_the_title_names_the_files_that_were_edited_or_could_not_be_read():
 def test_params_of_a_file_that_can_not_be_read_are_not_reported_as_changed():
     known = Side(params={"p.yaml": {"a": 1}})
     for why, changed in (("broken", []), ("missing", [("p.yaml:a", "1", DASH)])):
-        lacking = Side(faults=[Fault("p.yaml", why)])
+        lacking = Side(faults=[FileFault("p.yaml", why)])
         assert compare_params(known, lacking) == changed
         assert compare_params(lacking, known) == [(name, now, was) for name, was, now in changed]
 
@@ -490,7 +490,7 @@ def test_a_difference_is_compared_with_the_noise(before, after, noise, expected)
     ],
 )  # fmt: skip
 def test_the_verdict_is_one_sentence_about_accuracy_first(values, expected):
-    model = Model("small", {name: Metric(name, *pair, 0.02) for name, pair in values.items()}, "accuracy")
+    model = ModelMetrics("small", {name: Metric(name, *pair, 0.02) for name, pair in values.items()}, "accuracy")
     assert model.verdict.startswith(expected)
     assert HOSTILE not in model.verdict
 
@@ -540,7 +540,7 @@ def test_a_comment_too_long_for_github_is_cut_at_its_end(project):
     _, short = read(project)
     few = [("k", "1", "2")]
     assert Report("1234567", "", [], few).title == "1 param changed since 1234567"
-    still = Model("a", {"x": Metric("x", 1, 1)})
+    still = ModelMetrics("a", {"x": Metric("x", 1, 1)})
     assert Report("1234567", "", [still], few).title == "1 param changed since 1234567, but no metric did"
     many = Report("1234567", "89abcde", [], [(f"models.small.{i}", "|" * 100, "") for i in range(1000)])
     long = to_markdown(many)
@@ -699,9 +699,9 @@ def test_the_page_itself_forbids_scripts_and_requests(project, tmp_path):
 def test_metrics_files_that_the_settings_hide_are_no_models():
     changed = {"accuracy": 0.5}
     files = {"metrics/tiny.json": changed, "metrics/big.json": changed, "plots/tiny/history/metrics.json": changed}
-    hidden = compare_metrics(Side(files), Side(files), Settings(hidden=("plots/*",)))
+    hidden = compare_metrics(Side(files), Side(files), CheckSettings(hidden=("plots/*",)))
     assert [model.name for model in hidden] == ["big", "tiny"]
-    assert len(compare_metrics(Side(files), Side(files), Settings())) == 3
+    assert len(compare_metrics(Side(files), Side(files), CheckSettings())) == 3
 
 
 @pytest.mark.parametrize(
@@ -800,9 +800,21 @@ def test_a_model_whose_stage_is_stale_is_not_rerun_and_never_the_same(copy):
     assert remarks["Confusion of full"] == "The same in both."
 
 
+def test_the_title_names_up_to_three_models_and_counts_more():
+    def title(changed: int, among: int) -> str:
+        metrics = [{"x": Metric("x", 1, 2 if number < changed else 1)} for number in range(among)]
+        models = [ModelMetrics(f"m{number}", each) for number, each in enumerate(metrics)]
+        return Report("a1", "workspace", models).title
+
+    assert title(1, 5) == "m0 changed since a1"
+    assert title(3, 5) == "m0, m1 and m2 changed since a1"
+    assert title(4, 5) == "4 of 5 models changed since a1"
+    assert title(4, 4) == "All 4 models changed since a1"
+
+
 def test_a_stale_stage_that_every_model_depends_on_is_named_once():
-    def model(name: str, *stale: str) -> Model:
-        return Model(name, {}, stale=stale)
+    def model(name: str, *stale: str) -> ModelMetrics:
+        return ModelMetrics(name, {}, stale=stale)
 
     shared, alone = "check: params.yaml: a: recorded 1, found 2", "train@a: params.yaml: a: recorded 1, found 2"
     assert in_common([model("a", shared, alone), model("b", shared)]) == (shared,)

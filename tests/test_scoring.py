@@ -200,6 +200,11 @@ def test_an_accuracy_is_printed_with_its_interval_and_the_share_of_the_commonest
         warnings = evaluate.remarks(figures, np.array([[1, 7]] * 10_000, "u1"), many, ["bad", "good"])[1:]
         assert expected in "".join(warnings)
         assert bool(warnings) == bool(expected)
+    rare = (np.arange(10_000) < 2000).astype("u1")
+    for accuracy, expected in ((0.815, True), (0.825, False)):  # a tenth of the error of 0.2 is 0.02
+        figures = {"accuracy": accuracy} | scoring.chance(rare, accuracy)
+        warnings = evaluate.remarks(figures, np.array([[1, 7]] * 10_000, "u1"), rare, ["bad", "good"])[1:]
+        assert ["hardly beats" in warning for warning in warnings] == [True] * expected
     figures = {"accuracy": 0.6} | scoring.chance(labels, 0.6)
     assert "gives every test review the label 'bad'" in "".join(
         evaluate.remarks(figures, ids, labels * 0, ["bad", "x"])

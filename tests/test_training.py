@@ -337,6 +337,21 @@ def test_a_training_logs_and_saves_each_epoch_from_1_on_and_resumes_after_those_
         assert rows(f"{plots}/eval/{name}.tsv") == [["step", name], *held]
 
 
+def test_a_training_killed_after_its_last_epoch_writes_its_history_and_digests(tmp_path, monkeypatch):
+    """Nothing is left to train, and DVC has deleted the outputs."""
+    monkeypatch.chdir(tmp_path)
+    ids, labels = labelled(40)
+    history = [{"metrics": {"loss": 1 / n, "accuracy": n / 8}, "weights": f"digest {n}"} for n in (1, 2, 4)]
+    recorder, checkpoint = Recorder(3), Checkpoint(Path("kept.npz"), "of this")
+    settings = settings_of(epochs=3, batch=10, shards=2, optimizer="adam", learning_rate=0.02)
+    train_on("m", settings, recorder, ids, labels, history, checkpoint)
+    assert recorder.ran == []
+    assert rows("plots/m/weights.csv")[1:] == [["1", "digest 1"], ["2", "digest 2"], ["3", "digest 4"]]
+    plots = "plots/m/history/plots/metrics/train"
+    assert rows(f"{plots}/loss.tsv") == [["step", "loss"], ["1", "1.0"], ["2", "0.5"], ["3", "0.25"]]
+    assert rows(f"{plots}/accuracy.tsv")[1:] == [["1", "0.125"], ["2", "0.25"], ["3", "0.5"]]
+
+
 def test_the_stages_train_on_the_training_split_and_score_the_test_split(tmp_path, monkeypatch):
     """The splits have different sizes, so that one used for the other fails."""
     monkeypatch.chdir(tmp_path)

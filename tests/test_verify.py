@@ -27,7 +27,7 @@ from checks.gate import gate
 from checks.matrix import Run, compare_each
 from checks.runs import Output, Stage, needed
 from checks.scratch import bring_data, checkout
-from checks.settings import Settings, read_settings
+from checks.settings import CheckSettings, read_settings
 from checks.shell import InputError, command
 from checks.values import DIFFERENT, IDENTICAL, NOT_PROVED, SAME, WITHIN, compare
 from checks.verify import (
@@ -743,7 +743,7 @@ def test_a_signal_ends_a_check_unless_it_was_ignored_from_the_start(name, ignore
 )
 def test_a_verdict_by_default_claims_no_more_than_the_values_show(name, was, now, verdict, line):
     sides = (side if isinstance(side, bytes) else side.encode() for side in (was, now))
-    actual, lines = compare(name, *sides, Settings())
+    actual, lines = compare(name, *sides, CheckSettings())
     assert actual == verdict
     assert any(line in one for one in lines), lines
 
@@ -769,7 +769,7 @@ ALIASES = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)
     ],
 )
 def test_numbers_of_any_size_and_aliases_of_any_depth_end_in_a_verdict(name, was, now):
-    for settings in (Settings(), LOOSE):
+    for settings in (CheckSettings(), LOOSE):
         verdict, lines = compare(name, was.encode(), now.encode(), settings)
         assert verdict == DIFFERENT
         assert all(len(line) < 1000 for line in lines)
@@ -786,8 +786,8 @@ def test_an_archive_that_cannot_be_read_or_unpacks_to_more_than_the_memory_is_di
         assert (verdict, "bytes, " in line) == (DIFFERENT, True)
 
 
-EXACT = Settings({"*": 0})
-LOOSE = Settings({"digest": "any", "parameters": 0, "list.z": 0.5, "*": 0.01})
+EXACT = CheckSettings({"*": 0})
+LOOSE = CheckSettings({"digest": "any", "parameters": 0, "list.z": 0.5, "*": 0.01})
 
 
 @pytest.mark.parametrize(
@@ -890,10 +890,10 @@ def test_a_column_is_reported_by_its_largest_difference():
 
 
 def test_the_default_tolerance_is_for_last_digits_and_otherwise_the_first_pattern_that_matches_counts():
-    assert compare("m.json", b'{"a": 0.5}', b'{"a": 0.5000004}', Settings())[0] == WITHIN
-    assert compare("m.json", b'{"a": 0.5}', b'{"a": 0.5000006}', Settings())[0] == DIFFERENT
-    assert Settings({"*": 0, "loss": 1}).tolerated("loss", 5.0) == 0
-    assert Settings({"loss": 1}).tolerated("gain", 5.0) == 0
+    assert compare("m.json", b'{"a": 0.5}', b'{"a": 0.5000004}', CheckSettings())[0] == WITHIN
+    assert compare("m.json", b'{"a": 0.5}', b'{"a": 0.5000006}', CheckSettings())[0] == DIFFERENT
+    assert CheckSettings({"*": 0, "loss": 1}).tolerated("loss", 5.0) == 0
+    assert CheckSettings({"loss": 1}).tolerated("gain", 5.0) == 0
 
 
 def stages(**values) -> dict[str, Stage]:
@@ -910,7 +910,7 @@ def test_a_stage_that_reads_from_a_stale_stage_has_other_inputs():
     assert {row.verdict for row in compare_runs(stages(), stages(seed=2), EXACT)} == {IDENTICAL}
     others = stages(seed=2)
     others["b"].outputs["o"] = others["c"].outputs["z"] = Output("2", {})
-    rows = {row.stage: row for row in compare_runs(stages(), others, Settings(free=("*",)))}
+    rows = {row.stage: row for row in compare_runs(stages(), others, CheckSettings(free=("*",)))}
     assert {name: row.verdict for name, row in rows.items()} == {"a": IDENTICAL, "b": DIFFERENT, "c": WITHIN}
     assert rows["b"].differences[-1] == "it was made from other inputs: nothing may differ"
 
@@ -974,7 +974,7 @@ def test_a_verdict_is_by_bytes_even_where_bytes_are_free(tmp_path):
     files = [{"": tmp_path / name} for name in ("was", "now")]
     for (path,) in (side.values() for side in files):
         write(tmp_path, path.name, path.name)
-    free, was, now = Settings(free=("d/*",)), Output("1", files[0]), Output("2", files[1])
+    free, was, now = CheckSettings(free=("d/*",)), Output("1", files[0]), Output("2", files[1])
     lines = ["line 1: recorded 'was', found 'now'", "checks.yaml lets its bytes differ"]
     assert compare_output("d/o", was, Output("1", files[1]), free) == (IDENTICAL, [])
     assert compare_output("d/o", was, now, free) == (WITHIN, lines)

@@ -107,7 +107,8 @@ def test_the_trainer_predicts_as_its_saved_model_and_the_digest_is_that_of_all_w
     trainer, epochs = trained
     assert trainer.predict(reviews[0]).tobytes() == model.predict(reviews[0], batch=60).tobytes()
     assert digest(model.weights) == digest(epochs[-1].state["weights"])
-    assert len(model.weights) == len(model.wide.weights) + len(model.deep.weights) + 1
+    weights = [*model.wide.weights, *model.deep.weights, np.float32(WEIGHT)]
+    np.testing.assert_array_equal(model.weights, weights)  # their order is that of the recorded digest
     files = members(trainer.save())
     about = json.loads(files["sum.json"]) | {"weight": 0.25}
     other = open_model(pack_members(files | {"sum.json": json.dumps(about).encode()}), "")
