@@ -40,8 +40,8 @@ demo: setup ## run the whole pipeline on generated reviews, in a scratch folder 
 corpus: setup ## detect the format of labelled texts, choose a model, write params.yaml: FILE=reviews.csv NAME=mine
 	@python -m corpora $(call option,name,NAME) $(if $(value TEXT),--text "$$TEXT") $(call option,label,LABEL) \
 	  $(call option,labels,LABELS) $(call option,encoding,ENCODING) $(call option,separator,SEPARATOR) \
-	  $(call option,format,FORMAT) $(call option,language,LANGUAGE) $(call option,license,LICENSE) \
-	  $(if $(call option,compare,COMPARE),--compare) -- "$$FILE"
+	  $(call option,format,FORMAT) $(call option,quoting,QUOTING) $(call option,language,LANGUAGE) \
+	  $(call option,license,LICENSE) $(if $(call option,compare,COMPARE),--compare) -- "$$FILE"
 
 repro: setup ## run the pipeline on the IMDB reviews and print the metrics; MODEL=small for one model
 	@python -E -m stages.common.leftovers

@@ -35,6 +35,9 @@ SEPARATORS = {"tab": "\t", "space": " "}
 SHOWN = 10
 """Number of example rows and of candidates that are printed."""
 
+SHOWN_LABELS = 20
+"""Maximum number of labels that are printed."""
+
 
 def main() -> None:
     """Inspect the texts, print a report, choose a model, and write the sections."""
@@ -155,10 +158,12 @@ def report(keys: dict[str, Any], rows: Counts) -> None:
         if key not in ("labels", "leave_out"):
             print(f"{key}: {value!r}" if key != "reviews" else str(value))
     labels = keys["labels"]
-    for label in labels:
+    for label in [*labels][:SHOWN_LABELS]:
         values = labels[label] if isinstance(labels, dict) else [label]
         written = f" ({', '.join(map(repr, values))})" if values != [label] else ""
         print(f"label {label!r}{written}: {sum(counts[value] for value in values):,} rows")
+    if len(labels) > SHOWN_LABELS:
+        print(f"and {len(labels) - SHOWN_LABELS} other labels, which params.yaml lists")
     if out := keys.get("leave_out"):
         shown = ", ".join(f"{value!r} {counts[value]:,}" for value in out[:10])
         print(f"left out: {shown}{' ...' if len(out) > 10 else ''}; LABELS= names other labels")
@@ -178,12 +183,12 @@ def facts(seen, settings: Corpus) -> list[str]:
     train, test = (len(seen.labels[split]) for split in ("train", "test"))
     lines = [f"\n{train:,} texts to train on, {test:,} to test on, {len(seen.words):,} different tokens"]
     if seen.repeated:
-        lines.append(f"{seen.repeated:,} texts are copies of others, of the same tokens")
+        lines.append(f"copies of other texts, of the same tokens: {seen.repeated:,}")
     if seen.contradicting:
-        lines.append(f"{seen.contradicting:,} of these copies and their originals have different labels")
+        lines.append(f"copies and originals with different labels: {seen.contradicting:,}")
     if seen.kinds:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in seen.kinds.most_common())
-        lines += [f"{seen.kinds.total():,} rows have no text or no label and are left out ({kinds}):", *seen.faults]
+        lines += [f"rows without a text or a label, which are left out: {seen.kinds.total():,} ({kinds})", *seen.faults]
     return lines
 
 

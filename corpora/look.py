@@ -5,10 +5,13 @@ Each result becomes a key of the corpus in ``params.yaml``, so that the pipeline
 
 import codecs
 import csv
+import gzip
 import io
 import itertools
 import json
 import re
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -29,6 +32,14 @@ MOST = 100
 """Most different values of a column that is detected as the label; LABEL= names a column with more."""
 
 SEPARATORS = ("\t", ",", ";", "|")
+BINARY = {
+    b"PK\3\4": "an Excel file or a zip archive; rename an Excel file to .xlsx, or unpack the archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel file; save it as .xlsx or CSV",
+    b"PAR1": "a Parquet file; rename it to .parquet",
+    b"\x1f\x8b": "compressed by gzip; rename it so that its name ends in .gz",
+    b"%PDF": "a PDF; save its texts and labels as CSV",
+}
+"""First bytes of files that are not text, and messages."""
 ENCODINGS = (
     "cp949",
     "gb18030",
@@ -63,6 +74,7 @@ class Options(NamedTuple):
     encoding: str | None = None
     separator: str | None = None
     format: str | None = None
+    quoting: str | None = None
 
 
 def look(path: Path, options: Options) -> dict[str, Any]:
@@ -71,11 +83,16 @@ def look(path: Path, options: Options) -> dict[str, Any]:
     Raises:
         InputError: A key cannot be detected; the message names the option to add.
     """
-    if path.is_dir():
-        return look_at_folder(path, options)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"FILE={path}: no such file or folder")
-    return {"reviews": path.as_posix()} | look_at_file(path, options)
+    if options.quoting not in (None, "true", "false"):
+        raise InputError(f"QUOTING={options.quoting}: expected true or false")
+    try:
+        if path.is_dir():
+            return look_at_folder(path, options)
+        return {"reviews": path.as_posix()} | look_at_file(path, options)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: not a whole file of gzip ({error}); get it again, or unpack it") from None
 
 
 def look_at_folder(path: Path, options: Options) -> dict[str, Any]:
@@ -94,7 +111,7 @@ def look_at_folder(path: Path, options: Options) -> dict[str, Any]:
             splits["test"] = splits.pop("dev")
         train, test = [*splits["train"], *splits.get("dev", [])], splits["test"]
         if train[0].is_dir():
-            form = {"format": "folder", "encoding": encoding_of(first_file(train[0]), options)}
+            form = {"format": "folder", "encoding": encoding_of(train[0], options)}
         else:
             form = look_at_file(train[0], options)
         files = {"train": [each.name for each in train], "test": [each.name for each in test]}
@@ -102,72 +119,120 @@ def look_at_folder(path: Path, options: Options) -> dict[str, Any]:
     parts = [entry for entry in entries if entry.is_dir() or entry.suffix == ".txt" or not format_of(entry)]
     if len(parts) < 2:
         raise InputError(
-            f"FILE={path}: expected train and test, or a folder or a file for each label, got"
+            f"FILE={path}: expected train and test, or a folder or a .txt file for each label, got"
             f" {', '.join(entry.name for entry in entries[:8]) or 'nothing'}; name one file"
         )
-    return keys | {"format": "folder", "encoding": encoding_of(first_file(parts[0]), options)}
-
-
-def first_file(path: Path) -> Path:
-    """Return the first file below a folder, or the path itself if it is a file."""
-    return path if path.is_file() else next((file for file in sorted(path.rglob("*")) if file.is_file()), path)
+    return keys | {"format": "folder", "encoding": encoding_of(path, options)}
 
 
 def look_at_file(path: Path, options: Options) -> dict[str, Any]:
     """Detect the keys that say how the rows of one file are read."""
     suffix = options.format or format_of(path)
+    with open_file(path) as file:
+        begins = file.read(8)
+    if suffix not in ("excel", "parquet") and (
+        kind := next((BINARY[key] for key in BINARY if begins.startswith(key)), "")
+    ):
+        raise InputError(f"FILE={path}: {kind}")
     if suffix in ("excel", "parquet"):
         return {"format": suffix} | columns_of(path, Form(suffix), options)
     encoding = encoding_of(path, options)
     keys: dict[str, Any] = {"encoding": encoding}
     with open_file(path) as file, io.TextIOWrapper(file, _codec(encoding), "replace", newline="\n") as lines:
         sample = lines.read(SAMPLE)
-    if len(sample) == SAMPLE and suffix != "json":
+    whole = len(sample) < SAMPLE
+    if not whole and suffix != "json":
         sample = sample[: sample.rfind("\n") + 1] or sample
-    begins = sample.lstrip()[:1]
-    if suffix in ("json", "jsonl") or (not options.format and begins in ("{", "[") and _is_json(sample)):
-        one = begins == "[" or not _is_json(sample) or _has_array(_json(sample))
+    letter = sample.lstrip()[:1]
+    if suffix in ("json", "jsonl") or (not options.format and letter in ("{", "[") and _is_json(sample)):
+        one = letter == "[" or not _is_json(sample) or _has_array(_json(sample))
         kind = options.format or ("json" if one else "jsonl")
         return {"format": kind} | keys | columns_of(path, Form(kind, encoding), options)
     filled = [line for line in sample.split("\n") if line.strip()]
     if not filled:
         raise InputError(f"FILE={path}: the file is empty")
+    if len(filled) == 1 and "\r" in filled[0].rstrip():
+        raise InputError(f"FILE={path}: lines end in CR alone, expected LF or CRLF; save the file with one of these")
     if suffix not in ("csv",) and (form := label_form(filled, options)):
         return {"format": form.format} | keys | {"separator": form.separator}
-    separator, quoting = table_form(path, filled, encoding, options)
+    separator, quoting = table_form(filled, options, whole)
     if separator is None:
         if form := label_form(filled, options):
             return {"format": form.format} | keys | {"separator": form.separator}
-        raise InputError(f"FILE={path}: no separator splits its lines into a text and a label; add SEPARATOR=")
+        raise InputError(
+            f"FILE={path}: no separator splits its lines into a text and a label, each the same number of times; quote"
+            " the texts that have a separator in them, or add SEPARATOR="
+        )
     form = Form("csv", encoding, separator, quoting=quoting)
     return {"format": "csv"} | keys | {"separator": separator, "quoting": quoting} | columns_of(path, form, options)
 
 
 def encoding_of(path: Path, options: Options) -> str:
-    """Return the encoding of a file: UTF-16 or UTF-8 if the file is valid, else the most likely other encoding."""
+    """Return the encoding of a file, or of all files below a folder.
+
+    It is UTF-16 or UTF-8 if the bytes are valid, else the most likely other encoding.
+
+    Raises:
+        InputError: A part of the lines are UTF-8 and a part are not; or Python does not know the user's encoding.
+    """
     if options.encoding:
         try:
             codecs.lookup(options.encoding)
         except LookupError:
             raise InputError(f"ENCODING={options.encoding}: no encoding that Python knows") from None
         return options.encoding
-    decoder, first = codecs.getincrementaldecoder("utf-8")(), b""
-    with open_file(path) as file:
-        while chunk := file.read(SAMPLE):
-            if not first and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                return "utf-16"
-            first = first or chunk
-            try:
-                decoder.decode(chunk)
-            except UnicodeDecodeError:
-                break
-        else:
-            return "utf-8"
+    decoder, first, chunks = codecs.getincrementaldecoder("utf-8")(), b"", _chunks(path)
+    for chunk in chunks:
+        if not first and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16"
+        first = first or chunk
+        try:
+            decoder.decode(chunk)
+        except UnicodeDecodeError:
+            break
+    else:
+        return "utf-8"
     if first.count(0) > len(first) // 4:
         return "utf-16-le" if first[1::2].count(0) > first[::2].count(0) else "utf-16-be"
-    sample = b"".join(line for line in (first + chunk).split(b"\n") if not line.isascii())[: SAMPLE // 4]
+    sample = first + chunk
+    for more in chunks:
+        if len(sample) > SAMPLE:
+            break
+        sample += more
+    lines = [line for line in sample.split(b"\n") if not line.isascii()]
+    share = sum(map(_is_utf_8, lines)) / max(1, len(lines))
+    if share > MOSTLY:  # the other lines are faulty rows, which are named
+        return "utf-8"
+    if share > 1 - MOSTLY:
+        raise InputError(
+            f"FILE={path}: it has two encodings: {share:.0%} of the lines with characters other than ASCII are UTF-8;"
+            " convert the other lines to UTF-8 too, or add ENCODING="
+        )
+    sample = b"".join(lines)[: SAMPLE // 4]
     best = charset_normalizer.from_bytes(sample, cp_isolation=[*ENCODINGS]).best()
     return western(sample) if best is None or best.encoding in LATIN else best.encoding
+
+
+MOSTLY = 0.8
+"""Fraction of the lines with characters other than ASCII from which a file with invalid bytes is UTF-8."""
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a file, or of all files below a folder, each with a line end behind it."""
+    for file in [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file()):
+        with open_file(file) as opened:
+            while chunk := opened.read(SAMPLE):
+                yield chunk
+        if file != path:
+            yield b"\n"
+
+
+def _is_utf_8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 LATIN = ("cp1250", "cp1252", "cp1254")
@@ -217,13 +282,21 @@ def label_form(lines: list[str], options: Options) -> Form | None:
     return None
 
 
-def table_form(path: Path, lines: list[str], encoding: str, options: Options) -> tuple[str | None, bool]:
-    """Return the separator and the quoting with which most rows of a table have the same number of fields."""
+def table_form(lines: list[str], options: Options, whole: bool) -> tuple[str | None, bool]:
+    """Return the separator and the quoting with which most rows of a table have the same number of fields.
+
+    Args:
+        lines: The first lines of the file that are not blank.
+        options: The user's options.
+        whole: True if these are all lines. Then each line after a quotation mark that is never closed is a wrong row.
+    """
     best: tuple[float, int, str | None, bool] = (0.0, 0, None, True)
+    quotings = (True, False) if options.quoting is None else (options.quoting == "true",)
     csv.field_size_limit(MAX_LINE_CHARACTERS)
     for separator in [options.separator] if options.separator else SEPARATORS:
-        for quoting in (True, False) if len(separator) == 1 else (False,):
+        for quoting in quotings if len(separator) == 1 else (False,):
             counts: Counter[int] = Counter()
+            wrong = 0
             try:
                 if quoting:
                     table = csv.reader((f"{line}\n" for line in lines), delimiter=separator, strict=True)
@@ -233,8 +306,9 @@ def table_form(path: Path, lines: list[str], encoding: str, options: Options) ->
             except csv.Error as error:
                 if "unexpected end" not in str(error) or len(counts) != 1:
                     continue
+                wrong = len(lines) - counts.total() if whole and options.quoting is None else 0
             width, number = counts.most_common(1)[0] if counts else (0, 0)
-            share = number / max(1, counts.total())
+            share = number / max(1, counts.total() + wrong)
             if quoting and merges(lines, separator, width):
                 continue
             if width > 1 and share > best[0] + 1e-9:
@@ -318,21 +392,30 @@ def find_text(columns: dict[str, list], path: Path) -> str:
         if strings and len({*strings}) * 10 > len(strings):
             lengths[name] = sum(map(len, strings)) / len(cells)
     if not lengths:
-        raise InputError(f"{path}: no column has texts; add TEXT=column, one of {', '.join(columns)}")
+        nested = [name for name, cells in columns.items() if any(isinstance(cell, dict) for cell in cells)]
+        objects = f"; the values of {', '.join(nested)} are objects, whose keys can't be read" if nested else ""
+        raise InputError(f"{path}: no column has texts; add TEXT=column, one of {_list(columns)}{objects}")
     longest = max(lengths, key=lengths.__getitem__)
     usual = [name for name in lengths if name.lower() in NAMES["text"] and 3 * lengths[name] > lengths[longest]]
     usual.sort(key=lambda name: NAMES["text"].index(name.lower()))
-    return usual[0] if usual else longest
+    found = usual[0] if usual else longest
+    if not usual and (others := [name for name in lengths if name != found and 2 * lengths[name] > lengths[found]]):
+        print(f"texts are read from the column {found}; TEXT= names another one, such as {_list(others)}")
+    return found
 
 
 def find_label(columns: dict[str, list], text: str, path: Path) -> str:
     """Return the column of the labels: one with a usual name, or else the only one with few different values."""
-    candidates = []
+    candidates, different = [], {}
     for name, cells in columns.items():
         counts = Counter(label for cell in cells if (label := as_label(cell)))
+        different[name] = len(counts)
         few = 2 <= len(counts) <= min(MOST, max(2, counts.total() // 2))
         if name != text and few and all(len(label) < 60 for label in counts):
             candidates.append(name)
+    if not candidates:
+        others = [name for name, cells in columns.items() if 2 <= 2 * different[name] <= len(cells) and name != text]
+        candidates = [name for name in others if 1 < different[name] <= 1000 and len(others) == 1]
     usual = sorted(
         (name for name in candidates if name.lower() in NAMES["label"]),
         key=lambda name: NAMES["label"].index(name.lower()),
@@ -342,11 +425,17 @@ def find_label(columns: dict[str, list], text: str, path: Path) -> str:
         usual = some if len(some) == 1 else []
     if usual or len(candidates) == 1:
         return (usual or candidates)[0]
-    several = (
-        f"several columns could be the label: {', '.join(candidates)}" if candidates else "no column has few values"
-    )
+    others = {name: f"{name} ({different[name]:,})" for name in columns if name != text}
+    if not others:
+        raise InputError(f"{path}: one column, {text}, and no other one that could be the label")
+    if candidates:
+        raise InputError(
+            f"{path}: several columns could be the label: {_list(candidates)}; add LABEL=column, with one of them or of"
+            " the other columns"
+        )
     raise InputError(
-        f"{path}: {several}; add LABEL=column, one of {', '.join(name for name in columns if name != text)}"
+        f"{path}: no column has 2 to {MOST} different values, each several times; add LABEL=column, one of these, with"
+        f" the number of values in parentheses: {_list(others.values())}"
     )
 
 
@@ -359,8 +448,10 @@ def raw_rows(path: Path, form: Form) -> Iterator[Any]:
             try:
                 sheet = openpyxl.load_workbook(file, read_only=True, data_only=True).worksheets[0]
                 yield from ([*cells] for cells in sheet.iter_rows(values_only=True) if any(cells))
-            except (OSError, KeyError, ValueError, IndexError) as error:
-                raise InputError(f"{path}: not a readable .xlsx file ({error})") from None
+            except (zipfile.BadZipFile, OSError, KeyError, ValueError, IndexError) as error:
+                raise InputError(
+                    f"{path}: not a readable .xlsx file ({error}); save it again as .xlsx or CSV"
+                ) from None
         elif form.format == "parquet":
             try:
                 from pyarrow.parquet import ParquetFile
@@ -421,7 +512,7 @@ def label_keys(counts: Counter[str], keys: dict[str, Any], options: Options) -> 
             for value in sorted(values, key=_order):
                 labels.setdefault(value.strip().removeprefix("__label__") or value, []).append(value)
     if len(labels) < 2:
-        raise InputError(f"fewer than two labels: {_some(counts)}; LABEL=column names another column")
+        raise InputError(f"fewer than two labels that occur twice: {_some(counts)}; LABEL=column names another column")
     used = {*itertools.chain(*labels.values())}
     unused = sorted((value for value in counts if value.strip() and value not in used), key=_order)
     plain = all([name] == values for name, values in labels.items())
@@ -446,9 +537,13 @@ def values_in(keys: dict[str, Any]) -> Iterator[tuple[str, object]]:
                     yield from ((entry.name.removesuffix(".txt") if entry.is_file() else entry.name, text)
                                 for text in texts)  # fmt: skip
         else:
-            for _, cells in rows(part, form, ()):
-                if not isinstance(cells, Fault):
-                    yield as_label(cells[1]) or "", cells[0]
+            try:
+                for _, cells in rows(part, form, ()):
+                    if not isinstance(cells, Fault):
+                        yield as_label(cells[1]) or "", cells[0]
+            except InputError as error:
+                other = f"; FILE={parts[0]} reads this file alone" if part != parts[0] else ""
+                raise InputError(str(error).replace("set quoting: false", "add QUOTING=false") + other) from None
 
 
 def _order(value: str) -> tuple:
@@ -456,6 +551,12 @@ def _order(value: str) -> tuple:
     number = re.fullmatch(r"-?\d+(\.\d+)?", value)
     plain = value.strip().removeprefix("__label__")
     return (not number and not FIRST.match(plain), float(value) if number else 0.0, plain)
+
+
+def _list(names: Iterable[str]) -> str:
+    """Return at most 12 names as text."""
+    shown = [*names]
+    return ", ".join(shown[:12]) + (f" and {len(shown) - 12} more" if len(shown) > 12 else "")
 
 
 def _some(counts: Counter[str]) -> str:

@@ -517,3 +517,98 @@ def test_longer_n_grams_of_fewer_words_are_saved_and_named():
     model = Linear(Weighting.learn("counts", counts, np.ones(1, "u1")), grams, np.ones(len(grams) + 1, "f4"), 12)
     again = open_model(model.save(), "")
     assert max(again.effects(reviews, model.predict(reviews))[0], key=lambda pair: len(pair[0]))[0] == (4, 5, 6, 7, 8)
+
+
+UMLAUTS = [
+    f"{number} für {word} Straße,{'bad' if number % 2 else 'good'}\n" for number, word in enumerate("abcdefghij" * 4)
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.xlsx", b"text,label\na,b\n", "not a readable .xlsx file (File is not a zip file); save it again"),
+        ("a.csv.gz", gzip.compress(table(ROWS))[:-20], "not a whole file of gzip (Compressed file ended"),
+        ("a.csv.gz", table(ROWS), "not a whole file of gzip (Not a gzipped file"),
+        ("a.csv", gzip.compress(table(ROWS)), "compressed by gzip; rename it so that its name ends in .gz"),
+        ("a.xls", b"\xd0\xcf\x11\xe0" + bytes(900), "an old Excel file; save it as .xlsx or CSV"),
+        ("a.csv", table(ROWS, lineterminator="\r"), "lines end in CR alone, expected LF or CRLF"),
+        (
+            "a.csv", b"text,label\n" + "".join(
+                line.replace(" ", ", ", number % 3) for number, line in enumerate(UMLAUTS)
+            ).encode(),
+            "no separator splits its lines into a text and a label, each the same number of times; quote the texts",
+        ),
+        (
+            "a.csv", b"".join(line.encode(("utf-8", "cp1252")[n % 4 > 1]) for n, line in enumerate(UMLAUTS)),
+            "it has two encodings: 50% of the lines with characters other than ASCII are UTF-8",
+        ),
+        ("a.csv", table([(text, "good") for text in TEXTS]), "the number of values in parentheses: label (1)"),
+        ("a.csv", table([("a film", label) for _, label in ROWS]), "no column has texts; add TEXT=column"),
+        (
+            "a.jsonl", "".join(json.dumps({"review": {"text": text}, "label": "b"}) + "\n" for text in TEXTS).encode(),
+            "the values of review are objects, whose keys can't be read",
+        ),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_refused_in_one_line_with_the_reason(tmp_path, name, content, expected):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(expected)) as caught:
+        look(tmp_path / name, Options())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_few_lines_in_another_encoding_do_not_change_the_encoding_of_the_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [line.encode("cp1252" if number == 7 else "utf-8") for number, line in enumerate(UMLAUTS)]
+    Path("a.csv").write_bytes(b"text,label\n" + b"".join(lines))
+    section = look(Path("a.csv"), Options())
+    assert section["encoding"] == "utf-8"
+    settings = Corpus(**section, labels=["bad", "good"], test_fraction=0.2, seed=1, bad_rows=1)
+    kinds = [row.kind for _, _, row in stage.read_rows(stage.find_parts(settings), settings) if isinstance(row, Fault)]
+    assert kinds == ["another encoding"]
+
+
+def test_the_encoding_of_a_folder_is_that_of_all_its_files(tmp_path):
+    for number, line in enumerate(UMLAUTS):
+        text, label = line.strip().split(",")
+        (tmp_path / label).mkdir(exist_ok=True)
+        (tmp_path / label / f"{number:02}.txt").write_bytes(text.encode("cp1252") if number > 5 else b"plain")
+    assert look(tmp_path, Options())["encoding"] == "cp1252"
+
+
+def test_a_quotation_mark_that_is_never_closed_is_part_of_a_text(tmp_path):
+    lines = [f"{chr(34) * (number == 20)}{line}" for number, line in enumerate(UMLAUTS)]
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(lines), encoding="utf-8")
+    assert look(tmp_path / "a.csv", Options())["quoting"] is False
+    assert look(tmp_path / "a.csv", Options(quoting="true"))["quoting"] is True
+    with pytest.raises(InputError, match="QUOTING=no: expected true or false"):
+        look(tmp_path / "a.csv", Options(quoting="no"))
+
+
+def test_the_only_other_column_is_the_label_up_to_hundreds_of_values(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = [(f"some words of the text {number}", f"topic {number % 150}") for number in range(450)]
+    Path("a.csv").write_bytes(table(rows, header=("text", "topic")))
+    keys = look(Path("a.csv"), Options())
+    assert keys["label"] == "topic"
+    counts = command.count(command.values_in(keys))
+    command.report(keys | label_keys(counts.values, keys, Options()), counts)
+    assert "label 'topic 115': 3 rows\nand 130 other labels, which params.yaml lists" in capsys.readouterr().out
+
+
+def test_several_columns_of_long_texts_are_named(tmp_path, capsys):
+    (tmp_path / "a.csv").write_bytes(table([(text, text[::-1], label) for text, label in ROWS], ("a", "b", "label")))
+    assert look(tmp_path / "a.csv", Options())["text"] == "a"
+    assert "texts are read from the column a; TEXT= names another one, such as b" in capsys.readouterr().out
+    assert look(tmp_path / "a.csv", Options(text="b"))["text"] == "b"
+    assert not capsys.readouterr().out
+
+
+def test_a_test_file_without_labels_is_refused_with_the_file_that_has_some(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("set").mkdir()
+    Path("set/train.csv").write_bytes(table(ROWS))
+    Path("set/test.csv").write_bytes(table([("1", "a film")], ("id", "text")))
+    with pytest.raises(InputError, match=re.escape("FILE=set/train.csv reads this file alone")):
+        command.count(command.values_in(look(Path("set"), Options())))
