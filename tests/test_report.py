@@ -332,15 +332,20 @@ def test_results_that_only_a_cache_would_have_are_missing_and_no_folder_of_this_
 
 
 def test_the_title_names_the_files_that_were_edited_or_could_not_be_read():
-    edited, unread = Fault("m.json", "is not what s recorded.", True), [Fault(name, "missing") for name in "ab"]
-    still = Model("small", {"acc": Metric("acc", 0.5, 0.5)})
-    moved = Model("small", {"acc": Metric("acc", 0.5, 0.6)})
+    edited, unread = FileFault("m.json", "is not what s recorded.", True), [FileFault(name, "missing") for name in "ab"]
+    still = ModelMetrics("small", {"acc": Metric("acc", 0.5, 0.5)})
+    moved = ModelMetrics("small", {"acc": Metric("acc", 0.5, 0.6)})
     params = [("rate", "1", "2")]
     for models, changed, faults, title in (
         ([still], [], [], "Nothing changed since 1234567"),
         ([still], [], [edited], "m.json differs from its lock; no metric, param or plot changed since 1234567"),
         ([still], [], unread, "2 files could not be read; nothing else changed since 1234567"),
-        ([], [], [edited, *unread[:1]], "m.json differs from its lock; a could not be read; nothing else changed since "),
+        (
+            [],
+            [],
+            [edited, *unread[:1]],
+            "m.json differs from its lock; a could not be read; nothing else changed since ",
+        ),
         ([moved], [], [edited], "small changed since 1234567; m.json differs from its lock"),
         ([still], params, [edited], "1 param changed since 1234567, but no metric did; m.json differs from its lock"),
         ([still], params, unread, "1 param changed since 1234567; 2 files could not be read"),
