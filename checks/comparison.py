@@ -165,7 +165,8 @@ class Report:
             return f"{'; '.join(parts)} since {self.base}{but}" + (f"; {faults}" if faults else "")
         if not faults:
             return f"Nothing changed since {self.base}"
-        return f"{faults}; {'nothing else' if self.unreadable else 'no metric, param or plot'} changed since {self.base}"
+        nothing = "nothing else" if self.unreadable else "no metric, param or plot"
+        return f"{faults}; {nothing} changed since {self.base}"
 
     @property
     def unreadable(self) -> list[str]:
@@ -338,9 +339,12 @@ def compare_metrics(
     """
     models = []
     broken = {fault.file for fault in after.faults}
-    unknown = {fault.file for fault in before.faults if fault.why != "missing"}  # which metrics are new is unknown
-    files = sorted({*before.metrics, *after.metrics} - unknown)
+    # Which metrics of a file that can't be read are new or gone is unknown.
+    unknown = {fault.file for fault in (*before.faults, *after.faults) if fault.why != "missing"}
+    files = sorted({*before.metrics, *after.metrics})
     for file, name in models_of(files, settings).items():
+        if file in unknown:
+            continue
         measured, noise = settings.noise.replace("{model}", name), None
         if measured:
             try:

@@ -104,7 +104,8 @@ class Scratch(NamedTuple):
             [sys.executable, "-I", "-c", DVC, modules, base, *arguments],
             cwd=self.folder, env=environment or self.environment, start_new_session=True,
             # Without need the stages write to the user's terminal themselves, where progress shows at once.
-            stdout=subprocess.PIPE if self.withheld else sys.stderr, stderr=subprocess.STDOUT if self.withheld else None,
+            stdout=subprocess.PIPE if self.withheld else sys.stderr,
+            stderr=subprocess.STDOUT if self.withheld else None,
         ) as process:  # fmt: skip
             try:
                 if process.stdout:

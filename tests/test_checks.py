@@ -104,9 +104,7 @@ def test_the_hook_refuses_a_dvc_that_is_too_old(stale, tmp_path):
     (packages / "dvc-3.66.1.dist-info").mkdir()
     (packages / "dvc-3.66.1.dist-info/METADATA").write_text("Name: dvc\nVersion: 3.66.1\n")
     path = f"{tmp_path / 'old/bin'}:/usr/bin:/bin"
-    run = subprocess.run(
-        [CHECKS / "hook"], cwd=stale, env={"PATH": path}, capture_output=True, text=True, check=False
-    )
+    run = subprocess.run([CHECKS / "hook"], cwd=stale, env={"PATH": path}, capture_output=True, text=True, check=False)
     assert run.returncode == 3
     assert run.stderr.startswith("error: expected DVC 3.67 or later in the Python on the PATH, got none; ")
 

@@ -490,7 +490,10 @@ CASES = {
         notes=["Git ignores these, so DVC does not read them: s/dvc.yaml"],
     ),
     "data that Git keeps too": Case(
-        ONE, ["inconsistent: a: o"], {"i": "1\n"}, after=later(put("o", "2\n"), put(".gitignore", "")),
+        ONE,
+        ["inconsistent: a: o"],
+        {"i": "1\n"},
+        after=later(put("o", "2\n"), put(".gitignore", "")),
         notes=[
             "`dvc repro` and `dvc commit` fail, because Git keeps outputs that DVC caches: o; "
             "first run `git rm -r --cached` for them, or give them `cache: false` in dvc.yaml"
