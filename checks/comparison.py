@@ -339,9 +339,12 @@ def compare_metrics(
     """
     models = []
     broken = {fault.file for fault in after.faults}
-    unknown = {fault.file for fault in before.faults if fault.why != "missing"}  # which metrics are new is unknown
-    files = sorted({*before.metrics, *after.metrics} - unknown)
+    # Which metrics of a file that can't be read are new or gone is unknown.
+    unknown = {fault.file for fault in (*before.faults, *after.faults) if fault.why != "missing"}
+    files = sorted({*before.metrics, *after.metrics})
     for file, name in models_of(files, settings).items():
+        if file in unknown:
+            continue
         measured, noise = settings.noise.replace("{model}", name), None
         if measured:
             try:

@@ -196,7 +196,9 @@ def _why(error: BaseException, repo: Snapshot) -> str:
     if isinstance(error, FileNotFoundError | DataIndexDirError):  # the latter: the cache lacks a folder's data
         return "missing"
     text = "nested too deeply" if isinstance(error, RecursionError) else _short(error)
-    return printable(relative(relative(text, repo.root_dir), repo.cache.local.path)).rstrip(".")
+    text = relative(relative(text, repo.root_dir), repo.cache.local.path)
+    top = os.path.relpath(os.sep) + os.sep  # DVC's own file system begins at the repository
+    return printable(text.replace(f"'{top}", "'")).rstrip(".")
 
 
 def _short(error: BaseException) -> str:

@@ -301,7 +301,11 @@ def test_a_missing_and_a_damaged_result_are_named(copy):
     (fault,) = [
         line for line in lines if line.startswith("- metrics/full.json: could not be read in the working tree: ")
     ]
-    assert "Expecting property name enclosed in double quotes: line 1 column 2" in fault
+    assert "unable to read: 'metrics/full.json', JSON file structure is corrupted: Expecting property name" in fault
+    base = git(copy, "rev-parse", "--short=7", "HEAD~1")
+    (title,) = re.findall("<title>(.*)</title>", page)
+    assert title == f"small is gone since {base}; 3 files could not be read"
+    assert not [line for line in lines if line.startswith("- full: ") or "is not what" in line]
     assert str(copy) not in page + comment
     assert "<figcaption>ROC<span>plots/small/roc.csv could not be read in workspace: " in page
 
@@ -340,12 +344,7 @@ def test_the_title_names_the_files_that_were_edited_or_could_not_be_read():
         ([still], [], [], "Nothing changed since 1234567"),
         ([still], [], [edited], "m.json differs from its lock; no metric, param or plot changed since 1234567"),
         ([still], [], unread, "2 files could not be read; nothing else changed since 1234567"),
-        (
-            [],
-            [],
-            [edited, *unread[:1]],
-            "m.json differs from its lock; a could not be read; nothing else changed since ",
-        ),
+        ([], [], [edited, *unread[:1]], "m.json differs from its lock; a could not be read; nothing else changed"),
         ([moved], [], [edited], "small changed since 1234567; m.json differs from its lock"),
         ([still], params, [edited], "1 param changed since 1234567, but no metric did; m.json differs from its lock"),
         ([still], params, unread, "1 param changed since 1234567; 2 files could not be read"),
