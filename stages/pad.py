@@ -23,7 +23,7 @@ def main(settings: ModelSettings, name: str) -> None:
     labels = 2 if settings.corpus == IMDB else raw.MOST_LABELS
     folder, (max_length, vocabulary) = Path("data", name), (settings.pad.max_length, settings.pad.vocabulary)
     with (RAW / f"{settings.corpus}.npz").open("rb") as file:
-        orders = padding.orders(*(raw.count(file, split) for split in SPLITS))
+        orders = padding.orders(*(raw.length(file, split) for split in SPLITS))
         for split, order in zip(SPLITS, orders, strict=True):
             blocks = (lengths for _, lengths in raw.reviews(file, split))
             lengths = np.concatenate([np.zeros(0, np.int64), *blocks])[order] + 1  # 1 for the start id
