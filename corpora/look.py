@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import charset_normalizer
 
 from sentiment import InputError
-from sentiment.data.labelled import MAX_LINE_CHARACTERS, Fault, Form, as_label, format_of, open_file, rows
+from sentiment.data.labelled import MAX_LINE_CHARACTERS, BadRow, Form, as_label, format_of, open_file, rows
 
 SAMPLE = 1 << 20
 """Characters read to detect the form; the rows are then counted in the whole file."""
@@ -539,7 +539,7 @@ def values_in(keys: dict[str, Any]) -> Iterator[tuple[str, object]]:
         else:
             try:
                 for _, cells in rows(part, form, ()):
-                    if not isinstance(cells, Fault):
+                    if not isinstance(cells, BadRow):
                         yield as_label(cells[1]) or "", cells[0]
             except InputError as error:
                 other = f"; FILE={parts[0]} reads this file alone" if part != parts[0] else ""

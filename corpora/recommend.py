@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sentiment.data import ngrams
-from sentiment.data.labelled import Fault, Row, as_row, draw, is_test
+from sentiment.data.labelled import BadRow, Row, as_row, is_test, split_limits
 from sentiment.data.padding import FIRST_WORD, Ragged
 from sentiment.data.text import Normal, clean, make_index, words
 from sentiment.kinds.ngrams import Logistic, Svm, Weighting, fit_liblinear, normalised, probabilities
@@ -70,10 +70,10 @@ def training_texts(settings: Corpus) -> Iterator[tuple[str, int]]:
     values, tokens, cuts = settings.values, tokens_of(settings), []
     if WHOLE in parts:
         reviews = (row for _, _, row in read_rows(parts, settings) if isinstance(row, Row))
-        cuts = draw(reviews, len(settings.labels), settings.test_fraction, settings.seed)
+        cuts = split_limits(reviews, len(settings.labels), settings.test_fraction, settings.seed)
     for path in parts.get("train", parts.get(WHOLE, [])):
         for _, cells in (read_folder if path.is_dir() else read_file)(path, settings):
-            row = cells if isinstance(cells, Fault) else as_row(*cells, values, tokens)
+            row = cells if isinstance(cells, BadRow) else as_row(*cells, values, tokens)
             if isinstance(row, Row) and not (cuts and is_test(row, cuts, settings.seed)):
                 yield cells[0], row.label
 

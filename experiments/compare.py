@@ -337,7 +337,7 @@ def mistakes(names: dict[str, str], source: Path) -> str:
         InputError: A file of probabilities is missing or does not fit, see ``read_predicted``.
     """
     with source.open("rb") as file:
-        order = padding.orders(*(raw.count(file, split) for split in ("train", "test")))[1]
+        order = padding.orders(*(raw.length(file, split) for split in ("train", "test")))[1]
     lists, labels = read_raw(source, "test")
     with source.with_name(WORD_INDEX).open("rb") as file:
         index = raw.word_index(file)

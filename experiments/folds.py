@@ -175,7 +175,7 @@ def main() -> int:
     films = read_films(arguments.films)
     for name in names:
         with Path("data/raw", f"{every[name].corpus}.npz").open("rb") as file:
-            if (reviews := raw.count(file, "train")) != len(films):
+            if (reviews := raw.length(file, "train")) != len(films):
                 raise InputError(f"{arguments.films}: expected a line for each of {reviews} reviews, got {len(films)}")
     if launcher.requested() and (networks := [name for name in names if name not in linear]):
         raise InputError(f"LAUNCHER: {networks[0]} is a network, which is trained in one process; unset LAUNCHER")

@@ -19,17 +19,17 @@ from sentiment.data import raw
 from sentiment.data.labelled import (
     READERS,
     SUFFIXES,
-    Fault,
+    BadRow,
     Form,
     Row,
     as_row,
-    draw,
     format_of,
     is_test,
     open_file,
     plain,
     plain_lines,
     rows,
+    split_limits,
 )
 from sentiment.data.survey import LocatedRow, Survey, survey
 from sentiment.data.text import Normal, make_index
@@ -80,7 +80,7 @@ def split_read(parts: Parts, settings: Corpus) -> Callable[[], Iterator[LocatedR
     if WHOLE not in parts:
         return read
     reviews = (row for _, _, row in read() if isinstance(row, Row))
-    cuts = draw(reviews, len(settings.labels), settings.test_fraction, settings.seed)
+    cuts = split_limits(reviews, len(settings.labels), settings.test_fraction, settings.seed)
     return partial(split_rows, read, cuts, settings.seed)
 
 
@@ -162,7 +162,7 @@ def read_rows(parts: Parts, settings: Corpus) -> Iterator[LocatedRow]:
     for split, paths in parts.items():
         for path in paths:
             for position, cells in (read_folder if path.is_dir() else read_file)(path, settings):
-                row = cells if isinstance(cells, Fault) else as_row(*cells, values, tokens)
+                row = cells if isinstance(cells, BadRow) else as_row(*cells, values, tokens)
                 if row is not None:
                     yield position, split, row
 
@@ -170,18 +170,18 @@ def read_rows(parts: Parts, settings: Corpus) -> Iterator[LocatedRow]:
 def split_rows(read: Callable[[], Iterable[LocatedRow]], cuts: list[int], seed: int) -> Iterator[LocatedRow]:
     """The rows of files without splits, each with the split that was drawn for it."""
     for position, whole, row in read():
-        split = whole if isinstance(row, Fault) else "test" if is_test(row, cuts, seed) else "train"
+        split = whole if isinstance(row, BadRow) else "test" if is_test(row, cuts, seed) else "train"
         yield position, split, row
 
 
-def read_file(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Fault]]:
+def read_file(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | BadRow]]:
     """Text and label of each row of a file."""
     form = Form(**settings.model_dump(include={*Form._fields}))._replace(format=settings.format or format_of(path))
     for line, cells in rows(path, form, settings.values):
         yield f"{path}:{line}", cells
 
 
-def read_folder(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Fault]]:
+def read_folder(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | BadRow]]:
     """The reviews of the folder or file of each label: one per file or one per line, in the order of names.
 
     Hidden files are skipped.
@@ -203,7 +203,7 @@ def read_folder(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Fau
                 with file.open("rb") as opened:
                     yield str(file), (plain(opened, settings.encoding), value)
             else:
-                yield str(file), Fault("not a file", "expected a review in each file")
+                yield str(file), BadRow("not a file", "expected a review in each file")
 
 
 def check_rows(settings: Corpus, name: str, totals: Survey) -> None:

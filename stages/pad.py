@@ -28,7 +28,7 @@ def main(settings: ModelSettings, name: str) -> None:
     labels = 2 if settings.corpus == IMDB else raw.MOST_LABELS
     folder, (max_length, vocabulary) = Path("data", name), (settings.pad.max_length, settings.pad.vocabulary)
     with (RAW / f"{settings.corpus}.npz").open("rb") as file:
-        orders = padding.orders(*(raw.count(file, split) for split in SPLITS))
+        orders = padding.orders(*(raw.length(file, split) for split in SPLITS))
         for split, order in zip(SPLITS, orders, strict=True):
             write_array(folder / f"y_{split}.npy", raw.labels(file, split, labels)[order])
             with replacing(folder / f"x_{split}.npy") as path:

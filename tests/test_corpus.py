@@ -82,7 +82,7 @@ def test_what_numpy_saves_is_read_as_numpy_loads_it(save, reviews):
     with np.load(file, allow_pickle=True) as loaded:
         assert read(file, "test") == loaded["x_test"].tolist() == reviews
         assert raw.labels(file, "test").tolist() == loaded["y_test"].tolist()
-    assert raw.count(file, "test") == len(reviews)
+    assert raw.length(file, "test") == len(reviews)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -284,7 +284,7 @@ def test_what_is_no_array_of_lists_is_refused(content):
 
 def test_the_reviews_of_an_array_of_numbers_are_not_counted():
     with pytest.raises(InputError, match="expected an array of lists, got '<i8'"):
-        raw.count(archive(x_train=npy(bytes(16), 2, "<i8")), "train")
+        raw.length(archive(x_train=npy(bytes(16), 2, "<i8")), "train")
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -445,7 +445,7 @@ def test_a_word_index_other_than_words_and_ranks_is_refused(content, match):
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_the_real_reviews_are_read_as_numpy_loads_them(imdb, split):
     with np.load(imdb / "imdb.npz", allow_pickle=True) as loaded, open(imdb / "imdb.npz", "rb") as file:
-        assert raw.count(file, split) == 25_000
+        assert raw.length(file, split) == 25_000
         assert read(file, split) == loaded[f"x_{split}"].tolist()
         assert raw.labels(file, split).tolist() == loaded[f"y_{split}"].tolist()
 

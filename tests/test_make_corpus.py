@@ -25,7 +25,7 @@ from corpora.look import Options, label_keys, look
 from corpora.sections import as_yaml, changes, insert
 from sentiment import InputError
 from sentiment.data import labelled, ngrams
-from sentiment.data.labelled import Fault, Form
+from sentiment.data.labelled import BadRow, Form
 from sentiment.data.text import Normal, clean, words
 from sentiment.kinds.ngrams import Linear, OneVersusRest, Weighting, make_trainer, open_model
 from stages import corpus as stage
@@ -189,7 +189,7 @@ def test_rows_that_a_raw_quotation_mark_merges_are_a_fault_and_a_text_of_two_lin
     form = Form("csv", separator="\t", text="text", label="label")
     read = [*labelled.table(io.BytesIO(f"{header}\n{lines[header]}".encode()), form, {"good", "bad"})]
     (first, fault), (second, cells) = read
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, BadRow)
     assert (first, fault.kind) == (2, "rows in quotes")
     assert "lines 2 to 4" in fault.detail
     assert "set quoting: false" in fault.detail
@@ -197,7 +197,7 @@ def test_rows_that_a_raw_quotation_mark_merges_are_a_fault_and_a_text_of_two_lin
     raw = [cells for _, cells in labelled.table(
         io.BytesIO(f"{header}\n{lines[header]}".encode()), form._replace(quoting=False), {"good", "bad"}
     )]  # fmt: skip
-    assert sum(not isinstance(cells, Fault) for cells in raw) == 4
+    assert sum(not isinstance(cells, BadRow) for cells in raw) == 4
 
 
 def test_a_header_in_another_encoding_is_an_error_that_says_so(tmp_path):
@@ -565,7 +565,7 @@ def test_a_few_lines_in_another_encoding_do_not_change_the_encoding_of_the_other
     section = look(Path("a.csv"), Options())
     assert section["encoding"] == "utf-8"
     settings = Corpus(**section, labels=["bad", "good"], test_fraction=0.2, seed=1, bad_rows=1)
-    kinds = [row.kind for _, _, row in stage.read_rows(stage.find_parts(settings), settings) if isinstance(row, Fault)]
+    kinds = [row.kind for _, _, row in stage.read_rows(stage.find_parts(settings), settings) if isinstance(row, BadRow)]
     assert kinds == ["another encoding"]
 
 

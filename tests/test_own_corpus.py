@@ -353,15 +353,15 @@ def test_a_whole_number_is_a_label_by_its_digits():
 @pytest.mark.parametrize(("fraction", "seed"), [(0.25, 0), (0.25, 1), (0.5, 2**31 - 1)])
 def test_the_test_split_has_the_requested_share_of_each_label_whatever_the_order_and_the_copies(fraction, seed):
     rows = [Row([f"word{number}", "again"], int(number % 5 == 0)) for number in range(1000)]
-    cuts = labelled.draw(rows, 2, fraction, seed)
+    cuts = labelled.split_limits(rows, 2, fraction, seed)
     test = {row.words[0] for row in rows if labelled.is_test(row, cuts, seed)}
     assert [sum(row.label == label and row.words[0] in test for row in rows) for label in (0, 1)] == [
         800 * fraction, 200 * fraction
     ]  # fmt: skip
-    assert labelled.draw(rows[::-1] + rows[:77] * 2, 2, fraction, seed) == cuts
-    more = labelled.draw(rows, 2, fraction + 0.2, seed)
+    assert labelled.split_limits(rows[::-1] + rows[:77] * 2, 2, fraction, seed) == cuts
+    more = labelled.split_limits(rows, 2, fraction + 0.2, seed)
     assert all(labelled.is_test(row, more, seed) for row in rows if row.words[0] in test)
-    other = labelled.draw(rows, 2, fraction, seed + 1)
+    other = labelled.split_limits(rows, 2, fraction, seed + 1)
     assert {row.words[0] for row in rows if labelled.is_test(row, other, seed + 1)} != test
     key = seed.to_bytes(8, "little")
     assert labelled.fingerprint(["a", "film"], seed) == int.from_bytes(
@@ -372,7 +372,7 @@ def test_the_test_split_has_the_requested_share_of_each_label_whatever_the_order
 @pytest.mark.parametrize("fraction", [0.001, 0.5, 0.999])
 def test_two_texts_of_each_label_are_enough_for_two_splits(fraction):
     rows = [Row([word], label) for word, label in (("a", 0), ("b", 0), ("a", 0), ("c", 1), ("d", 1), ("d", 1))]
-    cuts = labelled.draw(rows, 2, fraction, 1)
+    cuts = labelled.split_limits(rows, 2, fraction, 1)
     sides = {(labelled.is_test(row, cuts, 1), row.label) for row in rows}
     assert sides == {(False, 0), (True, 0), (False, 1), (True, 1)}
 
@@ -385,14 +385,14 @@ def test_the_test_split_does_not_depend_on_the_tokens():
     for unit, lowercase, symbols in product(("words", "characters"), (True, False), (True, False)):
         tokens = text.Normal(unit, lowercase=lowercase, symbols=symbols)
         rows = [labelled.as_row(each, "good", VALUES, tokens) for each in texts]
-        cuts = labelled.draw([row for row in rows if isinstance(row, Row)], 2, 0.3, 1)
+        cuts = labelled.split_limits([row for row in rows if isinstance(row, Row)], 2, 0.3, 1)
         splits.append([labelled.is_test(row, cuts, 1) for row in rows[:-4]])
     assert 0.2 < np.mean(splits[0]) < 0.4
     assert all(split == splits[0] for split in splits)
     only = [
         labelled.as_row(each, "good", VALUES, text.Normal("words", lowercase=True, symbols=True)) for each in "👍👎"
     ]
-    assert {labelled.is_test(row, labelled.draw(only, 2, 0.5, 1), 1) for row in only} == {True, False}
+    assert {labelled.is_test(row, labelled.split_limits(only, 2, 0.5, 1), 1) for row in only} == {True, False}
 
 
 def test_texts_in_both_splits_are_counted_and_drawn_splits_share_none(tmp_path, monkeypatch, capsys):

@@ -180,7 +180,7 @@ def test_the_real_arrays_are_those_of_keras(imdb, monkeypatch, max_length, vocab
     monkeypatch.setattr("keras.src.datasets.imdb.get_file", lambda **download: str(imdb / "imdb.npz"))
     (x_train, y_train), (x_test, y_test) = keras.datasets.imdb.load_data(num_words=vocabulary)
     with (imdb / "imdb.npz").open("rb") as file:
-        orders = padding.orders(raw.count(file, "train"), raw.count(file, "test"))
+        orders = padding.orders(raw.length(file, "train"), raw.length(file, "test"))
         for split, order, x, y in zip(("train", "test"), orders, (x_train, x_test), (y_train, y_test), strict=True):
             blocks = [padding.pad(*block, max_length, vocabulary) for block in raw.reviews(file, split)]
             np.testing.assert_array_equal(

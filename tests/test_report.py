@@ -32,7 +32,7 @@ from checks.report import find_base, in_common, main
 from checks.report import write as write_report
 from checks.settings import CheckSettings
 from checks.shell import InputError
-from checks.sides import FileFault, Side, relative
+from checks.sides import Committed, FileFault, Side, relative
 from tests.conftest import MODELS, ROOT
 from tests.repositories import ENVIRONMENT, call, clone, commit, create, git, repro, write
 
@@ -934,6 +934,24 @@ def test_a_limit_of_the_address_space_is_one_line(project):
     assert run.returncode == 3
     assert run.stderr.startswith("error: address space: expected no limit, or 72 GiB")
     assert len(run.stderr.splitlines()) == 1
+
+
+def test_of_a_commit_links_are_left_out_and_a_pointer_of_git_lfs_is_no_content(tmp_path):
+    top, target = tmp_path / "made", tmp_path / "target"
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 2\n"
+    for name, content in {"kept/m.json": "{}", "kept/large.json": pointer, "more.json": "[]"}.items():
+        write(top, name, content)
+    (top / "kept/link.json").symlink_to("m.json")
+    (top / "folder").symlink_to("kept")
+    git(top, "init", "--quiet")
+    target.mkdir()
+    files = Committed(top, target, commit(top))
+    names = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
+    assert names == {"kept/m.json", "kept/large.json", "more.json"}
+    with files.open(str(target / "kept/m.json")) as file:
+        assert file.read() == "{}"
+    with pytest.raises(OSError, match="Git LFS keeps it, and only its pointer is in the commit"):
+        files.open(str(target / "kept/large.json"))
 
 
 def test_a_partial_clone_fetches_what_it_shows_and_says_so_where_it_can_not(project, tmp_path):

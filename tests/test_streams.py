@@ -1,8 +1,10 @@
 """No output is lost: a closed or full standard stream ends a command with one line."""
 
 import os
+import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 from threading import Thread
 
@@ -48,6 +50,7 @@ def test_closed_streams_are_no_traceback():
 def test_a_pipe_that_does_not_block_gets_every_line(unbuffered):
     assert sys.platform == "linux"
     import fcntl
+    import termios
 
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)  # less than is written
@@ -62,6 +65,8 @@ def test_a_pipe_that_does_not_block_gets_every_line(unbuffered):
     command = [sys.executable, "-c", WRITE]
     with subprocess.Popen(command, cwd=ROOT, env=os.environ | unbuffered, stdout=writing) as process:
         os.close(writing)
+        while process.poll() is None and fcntl.ioctl(reading, termios.FIONREAD, bytes(4)) != struct.pack("i", 4096):
+            time.sleep(0.01)  # until the pipe is full
         reader.start()
     reader.join()
     assert process.returncode == 0

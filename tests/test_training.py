@@ -235,7 +235,7 @@ def test_the_updates_are_numbered_through_all_epochs(engine, monkeypatch):
     ids, labels = labelled(33)
     drawn, computed, applied = [], [], []
     module = {"compiled": compiled_trainer, "keras": keras_module}[engine]
-    monkeypatch.setattr(module, "drop_words", lambda ids, share, draw: drawn.append((share, tuple(draw))))
+    monkeypatch.setattr(module, "drop_words", lambda ids, share, seed: drawn.append((share, tuple(seed))))
     settings = {"batch": 10, "optimizer": "sgd", "learning_rate": 0.01, "word_dropout": 0.5, "seed": 4}
     if engine == "compiled":
         trainer = CompiledTrainer(LAYERS, shards=3, **settings)

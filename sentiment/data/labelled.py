@@ -61,7 +61,7 @@ class Row(NamedTuple):
     label: int
 
 
-class Fault(NamedTuple):
+class BadRow(NamedTuple):
     """Reason why a row is not a review: a kind, by which faults are counted, and details of the row."""
 
     kind: str
@@ -71,7 +71,7 @@ class Fault(NamedTuple):
 Cells = tuple[object, object]
 """The text and the label of a row, with the types that the file gives them."""
 
-Reader = Callable[[BinaryIO, Form, Collection[str]], Iterator[tuple[int, Cells | Fault]]]
+Reader = Callable[[BinaryIO, Form, Collection[str]], Iterator[tuple[int, Cells | BadRow]]]
 """Reader of the rows of a file, open at its beginning: yields the number of each row's first line, and the row.
 
 The third argument is the values that are labels. The reader raises ``InputError`` if the header lacks a column, or if
@@ -84,7 +84,7 @@ def open_file(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
-def rows(path: Path, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+def rows(path: Path, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | BadRow]]:
     """The rows of a file; see ``Reader``.
 
     Raises:
@@ -104,7 +104,7 @@ def rows(path: Path, form: Form, values: Collection[str]) -> Iterator[tuple[int,
 ENCODING = "set `encoding` to the file's, such as utf-8, utf-16, cp949, latin-1 or cp1254; `make corpus` finds it"
 
 
-def table(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+def table(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | BadRow]]:
     """The rows of a delimited table; see ``Reader``.
 
     If a quoted text has several lines, and one of them looks like a row, with the right number of fields and a label,
@@ -147,7 +147,7 @@ def table(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple
                 alike = (_split(line, separator, quoting=False) for line in inner)
                 if any(len(part) == len(names) and part[at_label].strip('"') in values for part in alike):
                     reason = f"lines {begins} to {begins + len(seen) - 1} are one row, and one of them looks like a row"
-                    yield begins, Fault("rows in quotes", f"{reason}; set quoting: false if quotes are part of texts")
+                    yield begins, BadRow("rows in quotes", f"{reason}; set quoting: false if quotes are part of texts")
                 else:
                     yield begins, (cells[at_text], cells[at_label])
             elif cells:
@@ -161,7 +161,7 @@ def table(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple
         ) from None
 
 
-def label_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+def label_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | BadRow]]:
     """The rows of a file whose lines are a label, a separator and a text, or the label last; see ``Reader``."""
     separator, first = form.separator or " ", form.format == "label-text"
     for number, line in enumerate(_lines(file, form.encoding), 1):
@@ -169,10 +169,10 @@ def label_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator
         if middle:
             yield number, (after, before) if first else (before, after)
         elif line.strip(_BLANK):
-            yield number, Fault("no separator", f"{_short(line)}, expected {separator!r} between label and text")
+            yield number, BadRow("no separator", f"{_short(line)}, expected {separator!r} between label and text")
 
 
-def json_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+def json_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | BadRow]]:
     """The rows of a JSON Lines file, with an object in each line; see ``Reader``."""
     for number, line in enumerate(_lines(file, form.encoding), 1):
         if not line.strip(_BLANK):
@@ -180,14 +180,14 @@ def json_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[
         try:
             content = json.loads(line.strip(_BLANK))
         except json.JSONDecodeError as error:
-            yield number, Fault("not JSON", f"{error.msg}, column {error.colno}")
+            yield number, BadRow("not JSON", f"{error.msg}, column {error.colno}")
         except (ValueError, RecursionError):  # valid JSON that Python does not read
-            yield number, Fault("not JSON", "a number of thousands of digits, or thousands of brackets in each other")
+            yield number, BadRow("not JSON", "a number of thousands of digits, or thousands of brackets in each other")
         else:
             yield number, _object(content, form)
 
 
-def json_array(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+def json_array(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | BadRow]]:
     """The objects, numbered from 1, of a JSON array or of the only array in a JSON object; see ``Reader``."""
     try:
         content = json.loads("".join(_lines(file, form.encoding)))
@@ -205,7 +205,7 @@ def json_array(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[
         yield number, _object(each, form)
 
 
-def excel(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+def excel(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | BadRow]]:
     """The rows of the first sheet of an Excel file, numbered as Excel does; see ``Reader``."""
     import openpyxl
 
@@ -226,7 +226,7 @@ def excel(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple
         raise InputError(f"not a readable .xlsx file ({error}); save it again as .xlsx or CSV") from None
 
 
-def parquet(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | Fault]]:
+def parquet(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | BadRow]]:
     """The rows of a Parquet file, numbered from 1; see ``Reader``."""
     try:
         import pyarrow
@@ -296,7 +296,7 @@ def as_label(value: object) -> str | None:
     return None
 
 
-def as_row(text: object, label: object, values: Mapping[str, int | None], tokens: AnyTokens) -> Row | Fault | None:
+def as_row(text: object, label: object, values: Mapping[str, int | None], tokens: AnyTokens) -> Row | BadRow | None:
     """A review, or a fault; ``None`` if rows with this label are left out.
 
     Args:
@@ -309,27 +309,27 @@ def as_row(text: object, label: object, values: Mapping[str, int | None], tokens
     >>> as_row("Not bad!", "good", {"bad": 0, "good": 1}, IMDB)
     Row(words=['not', 'bad'], label=1)
     >>> as_row("Not bad!", "Good", {"bad": 0, "good": 1}, IMDB)
-    Fault(kind='unknown label', detail="'Good', expected 'bad' or 'good'")
+    BadRow(kind='unknown label', detail="'Good', expected 'bad' or 'good'")
     """
     number = values.get(as_label(label) or "", -1)
     if number is None:
         return None
     if not isinstance(text, str):
-        return Fault("text is no string", _short(text))
+        return BadRow("text is no string", _short(text))
     if number < 0:
-        return Fault("unknown label", f"{_short(label)}, expected {_either(values)}")
+        return BadRow("unknown label", f"{_short(label)}, expected {_either(values)}")
     if len(text) > MAX_TEXT_CHARACTERS:
-        return Fault("text too long", f"{len(text):,} characters, expected at most {MAX_TEXT_CHARACTERS:,}")
+        return BadRow("text too long", f"{len(text):,} characters, expected at most {MAX_TEXT_CHARACTERS:,}")
     if "\0" in text or _NUL in text:
-        return Fault("null character", _short(text.replace(_NUL, "\0")))
+        return BadRow("null character", _short(text.replace(_NUL, "\0")))
     try:
         text.encode()
     except UnicodeEncodeError:
-        return Fault("another encoding", f"{_short(text)}; {ENCODING}")
+        return BadRow("another encoding", f"{_short(text)}; {ENCODING}")
     if not text.strip(_BLANK):
-        return Fault("empty text", repr(text)[:100])
+        return BadRow("empty text", repr(text)[:100])
     if not (tokens_of_text := words(clean(text, tokens=tokens), tokens)):
-        return Fault("text without a token", _short(text))
+        return BadRow("text without a token", _short(text))
     return Row(tokens_of_text, number)
 
 
@@ -353,7 +353,7 @@ def fingerprint(words: list[str], seed: int = 0) -> int:
     return int.from_bytes(blake2b(content.encode(), digest_size=8, key=key).digest(), "little")
 
 
-def draw(rows: Iterable[Row], labels: int, fraction: float, seed: int) -> list[int]:
+def split_limits(rows: Iterable[Row], labels: int, fraction: float, seed: int) -> list[int]:
     """The limit of the fingerprints of the test split, for each label; see ``is_test``.
 
     The limits are such that the test split has ``fraction`` of the different texts of each label, and at least one if
@@ -379,7 +379,7 @@ def draw(rows: Iterable[Row], labels: int, fraction: float, seed: int) -> list[i
 
 
 def is_test(row: Row, cuts: list[int], seed: int) -> bool:
-    """True if a review is in the test split: its fingerprint is below the limit that ``draw`` returned."""
+    """True if a review is in the test split: its fingerprint is below the limit that ``split_limits`` returned."""
     return fingerprint(row.words, seed) < cuts[row.label]
 
 
@@ -420,16 +420,16 @@ def _split(line: str, separator: str, quoting: bool) -> list[str]:
     return next(csv.reader([line], delimiter=separator), []) if quoting else line.split(separator)
 
 
-def _fields(cells: list[str], names: list[str]) -> Fault:
-    return Fault("number of fields", f"{len(cells)}, expected {len(names)} as in the first row")
+def _fields(cells: list[str], names: list[str]) -> BadRow:
+    return BadRow("number of fields", f"{len(cells)}, expected {len(names)} as in the first row")
 
 
-def _object(value: object, form: Form) -> Cells | Fault:
+def _object(value: object, form: Form) -> Cells | BadRow:
     """The text and the label of a JSON value."""
     if not isinstance(value, dict):
-        return Fault("not a JSON object", _short(value))
+        return BadRow("not a JSON object", _short(value))
     if missing := [key for key in (form.text, form.label) if key not in value]:
-        return Fault("missing key", f"{missing[0]!r}, the row has {_short([*value])}")
+        return BadRow("missing key", f"{missing[0]!r}, the row has {_short([*value])}")
     return value[form.text], value[form.label]
 
 

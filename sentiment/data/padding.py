@@ -61,13 +61,13 @@ def words_of(reviews: Reviews) -> Ragged:
     return Ragged(reviews[words], words.sum(axis=1))
 
 
-def drop_words(ids: np.ndarray, share: float, draw: Sequence[int]) -> None:
+def drop_words(ids: np.ndarray, share: float, seed: Sequence[int]) -> None:
     """Replace a random fraction of the words by ``UNKNOWN``, in place, so that the model depends less on single words.
 
     Args:
         ids: int [reviews, length].
         share: Probability that a word is replaced, from 0 to 1.
-        draw: Seed of the choice.
+        seed: Seed of the choice.
 
     >>> ids = np.array([[0, 1, 7, 8, 9]])
     >>> drop_words(ids, 1.0, [1])
@@ -75,7 +75,7 @@ def drop_words(ids: np.ndarray, share: float, draw: Sequence[int]) -> None:
     array([[0, 1, 2, 2, 2]])
     """
     if share:
-        ids[(np.random.default_rng(draw).random(ids.shape, np.float32) < share) & (ids >= FIRST_WORD)] = UNKNOWN
+        ids[(np.random.default_rng(seed).random(ids.shape, np.float32) < share) & (ids >= FIRST_WORD)] = UNKNOWN
 
 
 def dtype_for(vocabulary: int | None) -> np.dtype:

@@ -60,7 +60,7 @@ _BEFORE = (
 _SPELLINGS_OF_B = (["b"], ["encode", "b", "latin1", "TUPLE2", "REDUCE"])
 
 
-def count(file: BinaryIO, split: str) -> int:
+def length(file: BinaryIO, split: str) -> int:
     """Number of reviews of a split, from the header of its array; nothing else is read.
 
     Args:
@@ -119,7 +119,7 @@ def labels(file: BinaryIO, split: str, different: int = 2) -> np.ndarray:
     Raises:
         InputError: The archive is unreadable, a label is too high or below 0, or the number of labels is wrong.
     """
-    expected = count(file, split)
+    expected = length(file, split)
     with _member(file, f"y_{split}") as stream:
         kind, number = _header(stream)
         if not re.fullmatch("[<>|](?:[iu][1248]|b1)", kind):

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sentiment.data.labelled import Fault, Row, fingerprint
+from sentiment.data.labelled import BadRow, Row, fingerprint
 
 SHOWN = 10  # maximum number of faults that are shown, one per line
 MOST_WORDS = 2_000_000  # maximum number of different words; their counts need about 200 MB
 
 
-LocatedRow = tuple[str, str, Row | Fault]
+LocatedRow = tuple[str, str, Row | BadRow]
 """Position of a row in its file, its split (of a fault, any text), and the row."""
 
 
@@ -53,7 +53,7 @@ def survey(rows: Iterable[LocatedRow]) -> Survey:
     labels = {"train": array("H"), "test": array("H")}
     texts = {split: array("Q") for split in labels}
     for position, split, row in rows:
-        if isinstance(row, Fault):
+        if isinstance(row, BadRow):
             kinds[row.kind] += 1
             if len(faults) < SHOWN:
                 faults.append(f"{position}: {row.kind}: {row.detail}")

@@ -128,12 +128,12 @@ class Block:
         self.gradient = gradient
         self.values, self.d_totals = arrays(vector, *self._shapes), arrays(gradient, *self._shapes)
 
-    def prepare(self, groups: Groups, draw: Sequence[int]) -> Groups:
+    def prepare(self, groups: Groups, seed: Sequence[int]) -> Groups:
         """Prepare for a batch, and return the groups of the outputs.
 
         Args:
             groups: The groups of the inputs.
-            draw: Seed of the random numbers for this batch.
+            seed: Seed of the random numbers for this batch.
         """
         self.groups = groups
         return groups

@@ -89,11 +89,11 @@ class Network:
         starts = self.first_steps(ids) if starts is None else starts
         return deal(ids, starts, self.words.gives.steps, shards, **which)
 
-    def prepare(self, groups: Groups, draw: list[int]) -> None:
-        """Prepare all blocks for a batch; ``draw`` is the seed of its random numbers."""
+    def prepare(self, groups: Groups, seed: list[int]) -> None:
+        """Prepare all blocks for a batch; ``seed`` is the seed of its random numbers."""
         for index, block in enumerate(self.blocks):
             earlier = sum(type(other) is type(block) for other in self.blocks[:index])
-            groups = block.prepare(groups, [*draw, earlier])  # each block of a class has a different random stream
+            groups = block.prepare(groups, [*seed, earlier])  # each block of a class has a different random stream
 
     def forward(self, group: int) -> None:
         """Compute the logits of a group; for group 0, the padding review, only the blocks of steps."""

@@ -43,9 +43,9 @@ class Bidirectional(Block):
         for half, *pieces in zip(self.halves, np.split(vector, 2), np.split(gradient, 2), strict=True):
             half.bind(*pieces)
 
-    def prepare(self, groups, draw):
+    def prepare(self, groups, seed):
         """As ``Block``."""
-        self.groups, unshared = self.onward.prepare(groups, draw), self.back.prepare(groups.unshared(), draw)
+        self.groups, unshared = self.onward.prepare(groups, seed), self.back.prepare(groups.unshared(), seed)
         return unshared if self.gives.steps else groups
 
     def forward(self, group):

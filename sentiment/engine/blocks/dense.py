@@ -42,10 +42,10 @@ class Dense(Block):
         # The gradient of the sums before the activation.
         self._d_sums = zeros(capacity.groups, capacity.reviews * capacity.backward, units)
 
-    def prepare(self, groups, draw):
+    def prepare(self, groups, seed):
         """As ``Block``."""
         self._transposed[...] = self.values[0].T
-        return super().prepare(groups, draw)
+        return super().prepare(groups, seed)
 
     def forward(self, group):
         """As ``Block``."""

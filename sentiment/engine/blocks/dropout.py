@@ -22,12 +22,12 @@ class Dropout(Block):
         self.training = capacity.training
         self._factors = zeros(1 + (capacity.groups - 1) * capacity.reviews * self.training, whole(self.takes.features))
 
-    def prepare(self, groups, draw):
+    def prepare(self, groups, seed):
         """As ``Block``; draws the factor of each feature, in the order of the groups' reviews."""
         if self.training:
             n, features = len(groups.order), self.takes.features
-            self._factors[1 : 1 + n, :features] = factors(self.rate, (n, features), draw)
-        return super().prepare(groups, draw)
+            self._factors[1 : 1 + n, :features] = factors(self.rate, (n, features), seed)
+        return super().prepare(groups, seed)
 
     def forward(self, group):
         """As ``Block``."""
@@ -48,7 +48,7 @@ class Dropout(Block):
             d_inputs[...] = d_outputs
 
 
-def factors(rate: float, shape: tuple[int, int], draw) -> np.ndarray:
+def factors(rate: float, shape: tuple[int, int], seed) -> np.ndarray:
     """Factors of the inputs: float32 [shape], 0 with probability ``rate``, and otherwise 1 / (1 - rate)."""
-    stays = np.random.default_rng(draw).random(shape, np.float32) >= np.float32(rate)
+    stays = np.random.default_rng(seed).random(shape, np.float32) >= np.float32(rate)
     return stays / np.float32(1 - rate)

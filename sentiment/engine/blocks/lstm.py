@@ -133,7 +133,7 @@ class LSTM(Block):
             transposed=zeros(4 * c, f + c),
         )
 
-    def prepare(self, groups, draw):
+    def prepare(self, groups, seed):
         """As ``Block``; copies the weights to the layouts of the forward and the backward pass."""
         f, c, units = whole(self.takes.features), whole(self.units), self.units
         kernel, bias = self.values
@@ -142,7 +142,7 @@ class LSTM(Block):
             array[..., : 4 * units] = gates.reshape(*padded.shape[:-1], 4 * units)
         if self.d_inputs.size:
             self._weights.transposed[...] = kernel.T
-        return super().prepare(groups, draw)
+        return super().prepare(groups, seed)
 
     def forward(self, group):
         """As ``Block``."""

@@ -49,10 +49,10 @@ class Softmax(Block):
         self._d_logits = zeros(reviews * capacity.backward, labels)
         self._transposed = zeros(labels, whole(self.takes.features))
 
-    def prepare(self, groups, draw):
+    def prepare(self, groups, seed):
         """As ``Block``."""
         self._transposed[...] = self.values[0].T
-        return super().prepare(groups, draw)
+        return super().prepare(groups, seed)
 
     def forward(self, group):
         """As ``Block``."""

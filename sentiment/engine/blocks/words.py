@@ -104,10 +104,10 @@ class Words(Block):
             embeddings, kernel, _ = self.values
             _fill_tables(embeddings, kernel, self._tables)
 
-    def prepare(self, groups, draw):
+    def prepare(self, groups, seed):
         """As ``Block``; in training it numbers the words of the batch and fills a table row for each."""
         _, kernel, _ = self.values
-        super().prepare(groups, draw)
+        super().prepare(groups, seed)
         if self.training:
             self._number()
             _fill_tables(self._embeddings[: self._used], kernel, self._tables)
