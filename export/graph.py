@@ -156,6 +156,7 @@ class Served(tf.Module):
     def __init__(self, text: TextModel, model: NetworkGraph | NGrams | Several | Added):
         super().__init__()
         self.model, self.max_length, self.labels, self.rules = model, text.max_length, [*text.labels], text.tokens
+        self.space = text.space
         ranks = {word: rank + FIRST_WORD for word, rank in text.index.items()}
         ids = {word: id if id < text.vocabulary else UNKNOWN for word, id in ranks.items()}
         self.ids = _table(ids, tf.string, tf.int32, -1)
@@ -174,7 +175,7 @@ class Served(tf.Module):
         that the model reads is in its vocabulary.
         """
         ids = self._ids(text)
-        known = tf.reduce_any(ids > UNKNOWN, axis=1)
+        known = tf.reduce_any((ids > UNKNOWN) & (ids != self.space), axis=1)
         probability = self.model.probability(ids, padded(ids, self.max_length))
         several = len(self.labels) > 2
         number = tf.argmax(probability, axis=1) if several else tf.cast(probability > 0.5, tf.int64)

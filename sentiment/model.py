@@ -15,7 +15,7 @@ from sentiment import InputError
 from sentiment.data import padding
 from sentiment.data.archives import UNREADABLE
 from sentiment.data.padding import FIRST_WORD, UNKNOWN, Reviews, words_of
-from sentiment.data.text import Normal, clean, encode, from_dict, join, words
+from sentiment.data.text import SPACE, Normal, clean, encode, from_dict, join, words
 from sentiment.kinds import Model, find
 from sentiment.schema import Pad, Section, check
 from sentiment.training import called, digest
@@ -147,6 +147,8 @@ class TextModel:
         self._limit = about["pad"]["vocabulary"]
         self.vocabulary = self._limit or max(index.values(), default=0) + FIRST_WORD + 1
         known = self.vocabulary - FIRST_WORD
+        characters = isinstance(self.tokens, Normal) and self.tokens.unit == "characters"
+        self.space = index.get(SPACE, 0) + FIRST_WORD if characters else UNKNOWN
         self._word = {rank + FIRST_WORD: word for word, rank in index.items() if rank < known}
 
     def predict(self, texts: str | Iterable[str], *, words: int = 0) -> list[Answer]:
@@ -233,7 +235,7 @@ class TextModel:
         lengths = _sums(ranks > 0, counts)
         reviews = self._rows(ranks[ranks > 0], lengths)
         read = words_of(reviews)
-        known = np.flatnonzero(_sums(read.ids > UNKNOWN, read.lengths))
+        known = np.flatnonzero(_sums((read.ids > UNKNOWN) & (read.ids != self.space), read.lengths))
         unknown = _sums((ranks == 0) | (ranks + FIRST_WORD >= self.vocabulary), counts).tolist()
         truncated = (lengths >= (self.max_length or np.inf)).tolist()  # the start id is one more
         answers: list = [None] * len(texts)

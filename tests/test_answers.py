@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment.data.padding import UNKNOWN
-from sentiment.data.text import encode, words
+from sentiment.data.text import SPACE, Normal, encode, words
 from sentiment.model import TextModel, strongest
 from sentiment.network import occlusion
 from tests.conftest import about_of
@@ -130,3 +130,12 @@ def test_effects_are_ordered_by_size_and_equal_ones_by_their_words():
     effects = [("b", 0.2), ("a", 0.2), ("d", -0.2), ("c", -0.3), ("e", 0.0), ("f", 0.1)]
     assert strongest(effects, 2) == [("c", -0.3), ("a", 0.2), ("b", 0.2), ("d", -0.2)]
     assert strongest(effects, 9) == [("c", -0.3), ("a", 0.2), ("b", 0.2), ("d", -0.2), ("f", 0.1)]
+
+
+def test_a_text_without_a_known_character_has_no_label_though_each_text_has_known_spaces():
+    index = {word: rank for rank, word in enumerate(words("good", Normal("characters", True, False))[:-1], 1)}
+    assert SPACE in index
+    about = about_of(max_length=9, vocabulary=None) | {"tokens": Normal("characters", True, False)._asdict()}
+    known, unknown = TextModel(Constant(0.7), index, about).predict(["dog", "x y"])
+    assert (known.label, unknown.label, unknown.unknown) == ("good", "", 2)
+    assert unknown.error.startswith("no word of it that the model reads is in its vocabulary")

@@ -169,17 +169,17 @@ def test_the_graph_answers_as_we_do(graph):
     assert 0 < assert_same_answers(*graph, HARD) < len(HARD)
 
 
-def linear_of(weighting: str, pad: Pad, longest: int = 3) -> TextModel:
+def linear_of(weighting: str, pad: Pad, longest: int = 3, tokens: Any = IMDB, index=INDEX) -> TextModel:
     """An n-gram model of random weights."""
-    about, random = {"labels": LABELS, "pad": pad.model_dump(), "tokens": IMDB._asdict()}, np.random.default_rng(5)
+    about, random = {"labels": LABELS, "pad": pad.model_dump(), "tokens": tokens._asdict()}, np.random.default_rng(5)
     nothing = Linear(Weighting("counts", np.ones(1, "f4")), np.zeros(1, np.int64), np.zeros(2, "f4"))
-    reviews = words_of(TextModel(nothing, INDEX, about).encode([*HARD, "it wasn't good", "a good bad film is good"]))
+    reviews = words_of(TextModel(nothing, index, about).encode([*HARD, "it wasn't good", "a good bad film is good"]))
     grams, counts = ngrams.learn(reviews, longest=longest, min_df=1, max_features=1000)
     scales = Weighting.learn(weighting, counts, (np.arange(len(reviews)) % 2).astype("u1"))
     weights = random.standard_normal(len(grams) + 1).astype("f4")
     kept = np.sort(random.permutation(len(grams))[: len(grams) * 2 // 3])  # the others are not in the model
     scales = scales._replace(scale=scales.scale[kept])
-    return TextModel(Linear(scales, grams[kept], weights[[*kept, -1]]), INDEX, about)
+    return TextModel(Linear(scales, grams[kept], weights[[*kept, -1]]), index, about)
 
 
 PADS = {"whole": Pad(max_length=None, vocabulary=None), "cut": PAD}
@@ -196,6 +196,15 @@ def test_the_graph_of_an_n_gram_model_answers_as_the_model(weighting, pad):
     graph = served(model, linear.save())
     assert assert_same_answers(graph, model, [*HARD, "bad " * 9 + "good film " * 3 + "it wasn't a good film"]) > 0
     graph.serve(tf.constant([], tf.string))
+
+
+def test_the_graph_of_a_model_of_characters_gives_no_label_to_a_text_without_a_known_one():
+    tokens = Normal("characters", lowercase=True, symbols=False)
+    index = {letter: rank for rank, letter in enumerate(dict.fromkeys(words("a good bad film", tokens)), 1)}
+    model = linear_of("tfidf", PADS["whole"], tokens=tokens, index=index)
+    linear: Any = model.model
+    texts = ["a dog", "\ud55c \uad6d", "x", "!"]
+    assert assert_same_answers(served(model, linear.save()), model, texts) == 1
 
 
 def test_the_saved_model_of_an_n_gram_model_answers_as_the_model(tmp_path):

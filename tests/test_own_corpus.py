@@ -21,7 +21,7 @@ from demo.corpus import BLAME, NEUTRAL, PRAISE, make_corpus, word_index
 from demo.project import write_project
 from sentiment import InputError
 from sentiment.data import labelled, raw, text
-from sentiment.data.labelled import Row
+from sentiment.data.labelled import Form, Row
 from sentiment.keras.backend import keras
 from stages import corpus as stage
 from stages.params import Corpus, parse
@@ -487,3 +487,14 @@ def test_a_strangers_table_is_trained_on_verified_exported_and_followed_without_
     refused = project.tool("export", "grams", code=3)
     assert re.fullmatch(r"error: stale: corpus@mine: mine.csv.*\n", refused.stderr)
     assert project.repro("pad@mine") == ["corpus@mine", "pad@mine"]
+
+
+def test_a_json_array_in_one_long_line_is_read(tmp_path):
+    content = [{"text": f"film {number} " * 9000, "label": "good"} for number in range(60)]
+    assert len(json.dumps(content)) > labelled.MAX_LINE_CHARACTERS
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    read = [cells for _, cells in labelled.rows(tmp_path / "a.json", Form("json", text="text", label="label"), ())]
+    assert read == [(row["text"], row["label"]) for row in content]
+    (tmp_path / "a.json").write_bytes(json.dumps(content[:1]).encode("utf-16"))
+    with pytest.raises(InputError, match="the encoding is UTF-16"):
+        next(labelled.rows(tmp_path / "a.json", Form("json", text="text", label="label"), ()))

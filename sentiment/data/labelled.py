@@ -189,8 +189,9 @@ def json_lines(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[
 
 def json_array(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | BadRow]]:
     """The objects, numbered from 1, of a JSON array or of the only array in a JSON object; see ``Reader``."""
+    text = "".join(_lines(file, form.encoding, longest=1 << 40))  # pandas writes one long line
     try:
-        content = json.loads("".join(_lines(file, form.encoding)))
+        content = json.loads(text)
     except json.JSONDecodeError as error:
         remedy = "if there is an object on each line, set format: jsonl"
         raise InputError(f"line {error.lineno}: not JSON: {error.msg}, column {error.colno}; {remedy}") from None
@@ -438,19 +439,18 @@ def _codec(encoding: str) -> str:
     return "utf-8-sig" if encoding == "utf-8" else encoding
 
 
-def _lines(file: BinaryIO, encoding: str) -> Iterator[str]:
-    """The lines of a file, which is never in memory as a whole.
+def _lines(file: BinaryIO, encoding: str, longest: int = MAX_LINE_CHARACTERS) -> Iterator[str]:
+    """The lines of a file, which is never in memory as a whole, each of at most ``longest`` characters.
 
     Bytes that are invalid in the encoding become surrogates, which ``as_row`` reports.
     """
     number = 0
     with io.TextIOWrapper(file, _codec(encoding), "surrogateescape", newline="\n") as lines:
-        while line := lines.readline(MAX_LINE_CHARACTERS + 1):
+        while line := lines.readline(longest + 1):
             number += 1
-            if len(line) > MAX_LINE_CHARACTERS:
+            if len(line) > longest:
                 raise InputError(
-                    f"line {number} has more than {MAX_LINE_CHARACTERS:,} characters; is this a table or JSON Lines"
-                    " file?"
+                    f"line {number} has more than {longest:,} characters; is this a table or JSON Lines file?"
                 )
             if number == 1 and line.startswith(_UTF_16):
                 raise InputError("line 1: the encoding is UTF-16; set encoding: utf-16, or save the file as UTF-8")
