@@ -70,7 +70,11 @@ class Project:
                     time.sleep(0.01)
                 if process.poll() is None:
                     os.killpg(process.pid, number)
-            output, _ = process.communicate(timeout=600)
+            try:
+                output, _ = process.communicate(timeout=600)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
         self.output += output
         return process.returncode
 
@@ -139,6 +143,19 @@ def full_file_system(project: Project, target: str, choose: random.Random) -> st
     mount = f"mount -t tmpfs -o size=4k tmpfs '{target}' && exec dvc repro --force --single-item pad@{MODEL}"
     code = project.run("unshare", "--mount", "sh", "-c", mount)
     return "" if code and "No space left" in project.output else "nothing was full"
+
+
+def little_memory(project: Project, stage: str, choose: random.Random) -> str:
+    """Limit the memory that a stage can reserve, but not that of DVC, to a random number of bytes."""
+    limit = int(2 ** choose.uniform(26, 31))
+    python = project.folder / ".dvc/tmp/programs/python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nulimit -v {limit >> 10}\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    project.without_run_cache()
+    path = f"{python.parent}{os.pathsep}{project.environment['PATH']}"
+    code = project.repro("--force", "--single-item", stage, PATH=path)
+    return "no line says why" if code and "error: " not in project.output else ""
 
 
 def no_permission(project: Project, target: str, choose: random.Random) -> str:
@@ -315,7 +332,8 @@ def faults(seconds: dict[str, float], outputs: tuple[str, ...]) -> Iterator[Faul
     if sys.platform == "linux" and os.geteuid() == 0:  # only root may mount
         folders = (f"data/{MODEL}", ".dvc/cache", ".dvc/tmp")
         yield Fault("disk: a file system that is full", folders, full_file_system)
-    if sys.platform == "linux":
+    if sys.platform == "linux":  # macOS does not limit it
+        yield Fault("memory: less than a stage needs", STAGES, little_memory)
         yield Fault("permission: a folder, a file", (f"data/{MODEL}", f"models/{MODEL}", "params.yaml"), no_permission)
     yield Fault("damage: a bit or the tail of an output", outputs, damage)
     yield Fault("damage: a checkpoint", ("",), damage_checkpoint, "rm what is named, " + NEXT)
