@@ -147,7 +147,7 @@ def full_file_system(project: Project, target: str, choose: random.Random) -> st
 
 def little_memory(project: Project, stage: str, choose: random.Random) -> str:
     """Limit the memory that a stage can reserve, but not that of DVC, to a random number of bytes."""
-    limit = int(2 ** choose.uniform(26, 31))
+    limit = int(2 ** choose.uniform(26, 33))
     python = project.folder / ".dvc/tmp/programs/python"
     python.parent.mkdir()
     python.write_text(f'#!/bin/sh\nulimit -v {limit >> 10}\nexec "{sys.executable}" "$@"\n')

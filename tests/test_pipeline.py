@@ -23,6 +23,7 @@ from dvc.repo import Repo
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
+import stages
 from demo import __main__ as demo
 from sentiment import InputError, kinds
 from sentiment.data.text import IMDB
@@ -650,6 +651,22 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing_half_made(fini
     line = r"error: \[Errno \d+\] File too large: '(\S+)'; make room and run the same command again\n"
     assert re.fullmatch(line, run.stderr)[1].startswith("data/")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_too_little_address_space_is_one_line_though_libraries_would_hang(tmp_path):
+    least = stages.ADDRESS_SPACE >> 10
+    for kibibytes, line in {
+        100_000: rf"error: address space: expected {least >> 10} MiB at least, got 97; .*\n",
+        least: "error: requirements.txt is missing; .*\n",  # the stage starts
+    }.items():
+        command = f"ulimit -v {kibibytes}; exec {shlex.quote(sys.executable)} -m stages.environment"
+        run = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert run.returncode == 1
+        assert re.fullmatch(line, run.stderr)
 
 
 def test_the_disk_space_of_a_mapped_array_is_allocated_before_it_is_written(tmp_path):
