@@ -270,6 +270,17 @@ def damage_checkpoint(project: Project, target: str, choose: random.Random) -> s
     return ""
 
 
+def replace_output(project: Project, name: str, choose: random.Random) -> str:
+    """Replace an output by a pipe or by a link to nothing; the next run must name it."""
+    path = project.folder / name
+    path.unlink()
+    os.mkfifo(path) if choose.random() < 0.5 else path.symlink_to("nowhere")
+    if project.again() == 0 or name not in project.output:
+        return "no line names it"
+    path.unlink()
+    return ""
+
+
 def damage_compiled(project: Project, target: str, choose: random.Random) -> str:
     """Damage files of compiled code."""
     copy = Path(shutil.copytree(project.environment["NUMBA_CACHE_DIR"], project.folder / "__pycache__"))
@@ -415,6 +426,10 @@ def faults(seconds: dict[str, float], outputs: tuple[str, ...]) -> Iterator[Faul
     yield Fault("change: an input while a stage runs", inputs, change_input)
     yield Fault("change: a wrong value in params.yaml", ("banana", "-1", "1e999"), wrong_value)
     yield Fault("damage: a bit or the tail of an output", outputs, damage)
+    pipes = tuple(
+        name for name in outputs if not name.startswith(("models/", "data/parts/")) and "/history/" not in name
+    )
+    yield Fault("damage: a pipe or a broken link for an output", pipes, replace_output, "rm what is named, " + NEXT)
     yield Fault("damage: a checkpoint", ("",), damage_checkpoint, "rm what is named, " + NEXT)
     yield Fault("damage: compiled code", ("",), damage_compiled)
     in_git = ("data/environment.json", "data/parts/")
