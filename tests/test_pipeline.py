@@ -677,13 +677,16 @@ def test_the_disk_space_of_a_mapped_array_is_allocated_before_it_is_written(tmp_
     assert os.stat(tmp_path / "x.npy").st_blocks * 512 >= array.nbytes == 1_400_000
 
 
-def test_a_stage_that_runs_out_of_memory_says_so_in_one_line(tmp_path):
-    (tmp_path / "stage.py").write_text('''"""A stage."""
+@pytest.mark.parametrize(
+    ("do", "reason"), [("np.empty(2**56)", "Unable to allocate 512. PiB"), ("bytes(2**62)", "no more is available")]
+)
+def test_a_stage_that_runs_out_of_memory_says_so_in_one_line(tmp_path, do, reason):
+    (tmp_path / "stage.py").write_text(f'''"""A stage."""
 import numpy as np
 from stages.common.command import command
 
 def main():
-    np.empty(2**56)  # more than any machine addresses
+    {do}  # more than any machine addresses
 
 command(main)
 ''')
@@ -692,7 +695,7 @@ command(main)
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 1
-    assert run.stderr.startswith("error: out of memory (Unable to allocate 512. PiB")
+    assert run.stderr.startswith(f"error: out of memory ({reason}")
     assert len(run.stderr.splitlines()) == 1
 
 
