@@ -272,6 +272,7 @@ def damage_checkpoint(project: Project, target: str, choose: random.Random) -> s
 
 def replace_output(project: Project, name: str, choose: random.Random) -> str:
     """Replace an output by a pipe or by a link to nothing; the next run must name it."""
+    assert sys.platform != "win32"
     path = project.folder / name
     path.unlink()
     os.mkfifo(path) if choose.random() < 0.5 else path.symlink_to("nowhere")
