@@ -16,20 +16,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 from ruamel.yaml import YAML
 
 from demo.project import environment_of, write_project
 from faults.server import FAULTS, Server
 
-MODEL = "nb-adam"
-STAGES = ("params", "download", "environment", *(f"{stage}@{MODEL}" for stage in ("pad", "train", "evaluate")))
+MODEL, NETWORK = "nb-adam", "small"  # only a network is trained by several processes
+OF_MODELS = tuple(f"{stage}@{model}" for model in (MODEL, NETWORK) for stage in ("pad", "train", "evaluate"))
+STAGES = ("params", "download", "environment", *OF_MODELS)
 HIDDEN = re.compile(r"(^|/)(\.git|\.dvc|__pycache__|corpus|\.checkpoints)/|^params\.yaml$|\.pyc$")
-NOTES = "data/notes of mine.txt"
+NOTES = "data/notes of mine.tmp"
+CHECKPOINT = f".checkpoints/{MODEL}.npz"
 NEXT = "make repro"
 
 
@@ -44,7 +48,7 @@ class Project:
         self,
         *command: str,
         prepare: Callable | None = None,
-        stop: tuple[int, float | Path] | None = None,
+        meanwhile: Callable[[subprocess.Popen], object] | None = None,
         **environment,
     ) -> int:
         """Run a command, add its output to ``output``, and return its exit code.
@@ -52,7 +56,7 @@ class Project:
         Args:
             command: The command and its arguments.
             prepare: Called in the new process before the command.
-            stop: A signal for all processes, and its moment: after some seconds, or when a file exists.
+            meanwhile: Called with the process while it runs.
             environment: More environment variables; None removes one.
         """
         assert sys.platform != "win32"  # `main` refuses it
@@ -61,16 +65,13 @@ class Project:
             command, cwd=self.folder, env={name: value for name, value in changed.items() if value is not None},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=prepare,
         ) as process:  # fmt: skip
-            if stop is not None:
-                number, when = stop
-                begun = time.monotonic()
-                while process.poll() is None and not (
-                    when.exists() if isinstance(when, Path) else time.monotonic() - begun > when
-                ):
-                    time.sleep(0.01)
-                if process.poll() is None:
-                    os.killpg(process.pid, number)
-            output, _ = process.communicate(timeout=600)
+            if meanwhile is not None:
+                meanwhile(process)
+            try:
+                output, _ = process.communicate(timeout=600)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
         self.output += output
         return process.returncode
 
@@ -80,7 +81,8 @@ class Project:
 
     def again(self) -> int:
         """Run the commands of `make repro`."""
-        return self.run(sys.executable, "-E", "-m", "stages.common.leftovers") or self.repro()
+        stages = ("common.leftovers", "params")
+        return any(self.run(sys.executable, "-E", "-m", f"stages.{stage}") for stage in stages) or self.repro()
 
     def files(self) -> dict[str, bytes]:
         """Return the contents of all files but caches, by path."""
@@ -108,16 +110,88 @@ class Fault(NamedTuple):
     then: str = NEXT
 
 
-def kill(number: int, seconds: dict[str, float], **environment: str) -> Callable:
+def wait(process: subprocess.Popen, until: Callable[[], object]) -> object:
+    """Wait for a true value of ``until`` or for the end of the process; return the value."""
+    while not (value := until()) and process.poll() is None:
+        time.sleep(0.01)
+    return value
+
+
+def end(number: int, process: subprocess.Popen) -> None:
+    """Send a signal to a process and its children, if it still runs."""
+    assert sys.platform != "win32"
+    if process.poll() is None:
+        os.killpg(process.pid, number)
+
+
+def kill(number: int, seconds: dict[str, float]) -> Callable:
     """Return an injection that sends a signal to `dvc repro` and its processes, at a random moment of a stage."""
 
     def inject(project: Project, stage: str, choose: random.Random) -> str:
+        moment = time.monotonic() + choose.uniform(0.2, seconds[stage])
+
+        def strike(process: subprocess.Popen) -> None:
+            wait(process, lambda: time.monotonic() > moment)
+            end(number, process)
+
         project.without_run_cache()
-        moment = choose.uniform(0.2, seconds[stage])
-        project.repro("--force", "--single-item", stage, stop=(number, moment), **environment)
+        project.repro("--force", "--single-item", stage, meanwhile=strike)
         return ""
 
     return inject
+
+
+def kill_rank(project: Project, stage: str, choose: random.Random) -> str:
+    """Kill one of two processes of mpiexec. All others must end, and a line must say why."""
+
+    killed = []
+
+    def strike(process: subprocess.Popen) -> None:
+        wait(process, lambda: len(ranks_of(process)) == 2)
+        time.sleep(choose.uniform(0, 5))
+        for rank in choose.sample(ranks := ranks_of(process), min(1, len(ranks))):  # none if the stage has ended
+            rank.kill()
+            killed.append(rank)
+
+    project.without_run_cache()
+    code = project.repro("--force", "--single-item", stage, meanwhile=strike, LAUNCHER="mpiexec -n 2")
+    if not killed:
+        return "" if code == 0 else "the stage fails without a fault"
+    return "" if code and "was killed by SIGKILL" in project.output else "no line says that a process was killed"
+
+
+def ranks_of(process: subprocess.Popen) -> list[psutil.Process]:
+    """Return the processes of a stage that mpiexec has started, which run `python -m mpi4py`."""
+    ranks = []
+    with suppress(psutil.Error):  # a process has ended
+        for child in psutil.Process(process.pid).children(recursive=True):
+            if "mpi4py" in child.cmdline():
+                ranks.append(child)
+    return ranks
+
+
+def change_input(project: Project, name: str, choose: random.Random) -> str:
+    """Damage an input of a stage after its first epoch. The stage must fail and name the input."""
+
+    def strike(process: subprocess.Popen) -> None:
+        wait(process, (project.folder / CHECKPOINT).exists)
+        damage(project, name, choose)
+
+    project.without_run_cache()
+    code = project.repro("--force", "--single-item", f"train@{MODEL}", meanwhile=strike)
+    return "" if code and name in project.output else "no line names it"
+
+
+def wrong_value(project: Project, value: str, choose: random.Random) -> str:
+    """Set a wrong value in ``params.yaml``. The next run must name its key, and delete no result."""
+    params, before = project.folder / "params.yaml", project.files()
+    text = params.read_text()
+    params.write_text(text.replace("epochs: ", f"epochs: {value} # "))
+    code = project.again()
+    params.write_text(text)
+    if not code or "epochs" not in project.output:
+        return "no line names the key"
+    return "" if project.files() == before else "a result is changed"
 
 
 def full_disk(project: Project, stage: str, choose: random.Random) -> str:
@@ -139,6 +213,19 @@ def full_file_system(project: Project, target: str, choose: random.Random) -> st
     mount = f"mount -t tmpfs -o size=4k tmpfs '{target}' && exec dvc repro --force --single-item pad@{MODEL}"
     code = project.run("unshare", "--mount", "sh", "-c", mount)
     return "" if code and "No space left" in project.output else "nothing was full"
+
+
+def little_memory(project: Project, stage: str, choose: random.Random) -> str:
+    """Limit the memory that a stage can reserve, but not that of DVC, to a random number of bytes."""
+    limit = int(2 ** choose.uniform(26, 33))
+    python = project.folder / ".dvc/tmp/programs/python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nulimit -v {limit >> 10}\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    project.without_run_cache()
+    path = f"{python.parent}{os.pathsep}{project.environment['PATH']}"
+    code = project.repro("--force", "--single-item", stage, PATH=path)
+    return "no line says why" if code and "error: " not in project.output else ""
 
 
 def no_permission(project: Project, target: str, choose: random.Random) -> str:
@@ -164,10 +251,14 @@ def without_privileges() -> None:
 def damage_checkpoint(project: Project, target: str, choose: random.Random) -> str:
     """Kill a run after an epoch and damage its checkpoint; the next run must name the file."""
     assert sys.platform != "win32"
-    name = f".checkpoints/{MODEL}.npz"
+    name = CHECKPOINT
+
+    def strike(process: subprocess.Popen) -> None:
+        wait(process, (project.folder / name).exists)
+        end(signal.SIGKILL, process)
+
     project.without_run_cache()
-    stage = ("--force", "--single-item", f"train@{MODEL}")
-    project.repro(*stage, stop=(signal.SIGKILL, project.folder / name))
+    project.repro("--force", "--single-item", f"train@{MODEL}", meanwhile=strike)
     if not (project.folder / name).exists():
         return "no checkpoint is left"
     damage(project, name, choose)
@@ -176,6 +267,18 @@ def damage_checkpoint(project: Project, target: str, choose: random.Random) -> s
         if name not in project.output:
             return "no line names the checkpoint"
         (project.folder / name).unlink()
+    return ""
+
+
+def replace_output(project: Project, name: str, choose: random.Random) -> str:
+    """Replace an output by a pipe or by a link to nothing; the next run must name it."""
+    assert sys.platform != "win32"
+    path = project.folder / name
+    path.unlink()
+    os.mkfifo(path) if choose.random() < 0.5 else path.symlink_to("nowhere")
+    if project.again() == 0 or name not in project.output:
+        return "no line names it"
+    path.unlink()
     return ""
 
 
@@ -235,11 +338,14 @@ def damage_cache(project: Project, name: str, choose: random.Random) -> str:
 
 
 def cut_lock(project: Project, target: str, choose: random.Random) -> str:
-    """Cut `dvc.lock` and DVC's `rwlock`, and leave an unfinished file."""
+    """Cut `dvc.lock` and DVC's `rwlock`, and leave an unfinished file. The next run must name all three."""
+    project.run("git", "add", "dvc.lock")
     (project.folder / "dvc.lock").write_text("")
     (project.folder / ".dvc/tmp/rwlock").write_text('{"read": {')
     (project.folder / "data/raw/imdb.npz.AAAAAAAAAAAAAAAAAAAAAA.tmp").write_text("half")
-    return ""
+    project.again()
+    lines = (".dvc/tmp/rwlock: removed", "dvc.lock: restored from Git", "A.tmp: removed")
+    return "" if all(line in project.output for line in lines) else "no line says what was done"
 
 
 def network(project: Project, fault: str, choose: random.Random) -> str:
@@ -260,7 +366,7 @@ def network(project: Project, fault: str, choose: random.Random) -> str:
             raise AssertionError("a download that failed was accepted")
         if (elapsed := time.monotonic() - begun) > 60:
             raise AssertionError(f"it took {elapsed:.0f} s to give up")
-        if "error: " not in project.output:
+        if "error: " not in project.output or server.url(fault) not in project.output:
             raise AssertionError("no line says why")
     params.write_text(before)
     return ""
@@ -273,8 +379,8 @@ def twice(project: Project, stage: str, choose: random.Random) -> str:
     with subprocess.Popen(
         command, cwd=project.folder, env=project.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ):
-        project.repro("--force", "--single-item", stage)
-    return ""
+        code = project.repro("--force", "--single-item", stage)
+    return "" if code == 0 or "lock" in project.output else "no line says why"
 
 
 def surroundings(project: Project, target: str, choose: random.Random) -> str:
@@ -306,18 +412,25 @@ def surroundings(project: Project, target: str, choose: random.Random) -> str:
 def faults(seconds: dict[str, float], outputs: tuple[str, ...]) -> Iterator[Fault]:
     """Yield all faults, for a pipeline with these seconds of each stage and these outputs."""
     assert sys.platform != "win32"
-    for name in ("SIGKILL", "SIGTERM", "SIGINT"):
+    for name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"):
         yield Fault(f"kill: {name} at a random moment of a stage", STAGES, kill(getattr(signal, name), seconds))
     if find_spec("mpi4py"):  # `make mpi`
-        processes = kill(signal.SIGKILL, seconds, LAUNCHER="mpiexec -n 2")
-        yield Fault("kill: SIGKILL of two processes of mpiexec", (f"train@{MODEL}",), processes)
+        yield Fault("kill: SIGKILL of a process of mpiexec", (f"train@{NETWORK}", f"evaluate@{NETWORK}"), kill_rank)
     yield Fault("disk: no file may grow beyond a random size", STAGES, full_disk)
     if sys.platform == "linux" and os.geteuid() == 0:  # only root may mount
         folders = (f"data/{MODEL}", ".dvc/cache", ".dvc/tmp")
         yield Fault("disk: a file system that is full", folders, full_file_system)
-    if sys.platform == "linux":
+    if sys.platform == "linux":  # macOS does not limit it
+        yield Fault("memory: less than a stage needs", STAGES, little_memory)
         yield Fault("permission: a folder, a file", (f"data/{MODEL}", f"models/{MODEL}", "params.yaml"), no_permission)
+    inputs = tuple(f"data/{MODEL}/{name}_train.npy" for name in ("x", "y", "lengths"))
+    yield Fault("change: an input while a stage runs", inputs, change_input)
+    yield Fault("change: a wrong value in params.yaml", ("banana", "-1", "1e999"), wrong_value)
     yield Fault("damage: a bit or the tail of an output", outputs, damage)
+    pipes = tuple(
+        name for name in outputs if not name.startswith(("models/", "data/parts/")) and "/history/" not in name
+    )
+    yield Fault("damage: a pipe or a broken link for an output", pipes, replace_output, "rm what is named, " + NEXT)
     yield Fault("damage: a checkpoint", ("",), damage_checkpoint, "rm what is named, " + NEXT)
     yield Fault("damage: compiled code", ("",), damage_compiled)
     in_git = ("data/environment.json", "data/parts/")
@@ -339,10 +452,14 @@ def survives(project: Project, fault: Fault, target: str, expected: dict[str, by
     try:
         if problem := fault.inject(project, target, choose):
             return f"{problem}: {_last(project.output)}"
+        stopped, before = any(project.folder.glob(".checkpoints/*.npz")), len(project.output)
         if project.again():
             return f"the next command fails: {_last(project.output)}"
     except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
         return str(error)
+    later = project.output[before:]  # DVC may take the model from its cache instead, and train nothing
+    if stopped and "Running stage 'train@" in later and "resuming after epoch" not in later:
+        return f"the training has not gone on after its last epoch: {_last(later)}"
     files = project.files()
     if files.pop(NOTES, b"") != b"mine":
         return "a file of the user is lost"
@@ -363,7 +480,7 @@ def prepare(folder: Path, reviews: int) -> tuple[dict[str, float], dict[str, byt
     write_project(folder, reviews)
     params, yaml = folder / "params.yaml", YAML()
     values = yaml.load(params)
-    values["models"] = {MODEL: values["models"][MODEL]}
+    values["models"] = {model: values["models"][model] for model in (MODEL, NETWORK)}
     yaml.dump(values, params)
     environment, seconds = environment_of(folder), {}
     for stage in STAGES:
@@ -386,6 +503,8 @@ def main() -> int:
     options = parser.parse_args()
     if sys.platform == "win32":
         parser.error("expected a system with POSIX signals and limits; there are none on Windows")
+    for number in (signal.SIGINT, signal.SIGHUP):  # nohup and background jobs ignore them, and so would all children
+        signal.signal(number, signal.default_int_handler)
     choose, lost = random.Random(options.seed), 0
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as scratch:
         seconds, expected = prepare(Path(scratch, "reference"), 300)

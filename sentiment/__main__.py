@@ -205,7 +205,7 @@ def run() -> None:
     except OSError as error:
         code = f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}"
     except MemoryError as error:
-        code = f"error: out of memory ({error or 'no more is available'}); predict fewer texts at once"
+        code = f"error: out of memory ({str(error) or 'no more is available'}); predict fewer texts at once"
     except ImportError as error:  # also raised if there is too little memory for a library
         code = f"error: {error}; expected the packages of .venv, no others on PYTHONPATH, and memory for them"
     streams.discard()

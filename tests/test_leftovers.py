@@ -1,5 +1,6 @@
 """Files of a killed DVC are removed if no other DVC runs, and other files stay."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,22 @@ def test_a_cut_dvc_lock_is_restored_from_git_or_removed(project, capsys, part):
     leftovers.main()
     assert Path("dvc.lock").read_text() == "schema: '2.0'\n"
     assert "dvc.lock: restored from Git" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_pipe_or_a_broken_link_in_place_of_an_output_is_named_and_others_do_not_matter(kind):
+    def make(name: str) -> None:
+        assert sys.platform != "win32"
+        os.mkfifo(name) if kind == "pipe" else Path(name).symlink_to("nowhere")
+
+    Path("dvc.lock").write_text("stages:\n  a:\n    outs:\n    - path: data/x.npy\n    - path: data/y.npy\n")
+    Path("data/y.npy").touch()
+    make("data/mine")
+    leftovers.main()
+    make("data/x.npy")
+    with pytest.raises(InputError, match=r"^data/x\.npy: expected a file or a folder, got a pipe, .*; delete it$"):
+        leftovers.main()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at another process")

@@ -23,6 +23,7 @@ from dvc.repo import Repo
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
+import stages
 from demo import __main__ as demo
 from demo.project import environment_of
 from sentiment import InputError, kinds
@@ -649,6 +650,22 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing_half_made(fini
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_too_little_address_space_is_one_line_though_libraries_would_hang(tmp_path):
+    least = stages.ADDRESS_SPACE >> 10
+    for kibibytes, line in {
+        100_000: rf"error: address space: expected {least >> 10} MiB at least, got 97; .*\n",
+        least: "error: requirements.txt is missing; .*\n",  # the stage starts
+    }.items():
+        command = f"ulimit -v {kibibytes}; exec {shlex.quote(sys.executable)} -m stages.environment"
+        run = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert run.returncode == 1
+        assert re.fullmatch(line, run.stderr)
+
+
 def test_the_disk_space_of_a_mapped_array_is_allocated_before_it_is_written(tmp_path):
     """Otherwise a full disk would end the process by a signal, without an error message."""
     if sys.platform == "win32":
@@ -657,13 +674,16 @@ def test_the_disk_space_of_a_mapped_array_is_allocated_before_it_is_written(tmp_
     assert os.stat(tmp_path / "x.npy").st_blocks * 512 >= array.nbytes == 1_400_000
 
 
-def test_a_stage_that_runs_out_of_memory_says_so_in_one_line(tmp_path):
-    (tmp_path / "stage.py").write_text('''"""A stage."""
+@pytest.mark.parametrize(
+    ("do", "reason"), [("np.empty(2**56)", "Unable to allocate 512. PiB"), ("bytes(2**62)", "no more is available")]
+)
+def test_a_stage_that_runs_out_of_memory_says_so_in_one_line(tmp_path, do, reason):
+    (tmp_path / "stage.py").write_text(f'''"""A stage."""
 import numpy as np
 from stages.common.command import command
 
 def main():
-    np.empty(2**56)  # more than any machine addresses
+    {do}  # more than any machine addresses
 
 command(main)
 ''')
@@ -672,7 +692,7 @@ command(main)
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 1
-    assert run.stderr.startswith("error: out of memory (Unable to allocate 512. PiB")
+    assert run.stderr.startswith(f"error: out of memory ({reason}")
     assert len(run.stderr.splitlines()) == 1
 
 

@@ -172,6 +172,11 @@ WAIT = "time.sleep(600)"  # until a process has failed
             f"if shards.processes().rank == 1: os.kill(os.getpid(), signal.SIGBUS)\n{WAIT}",
             1, "", r"error: process \d+ on \S+ was killed by SIGBUS; the shared memory in /dev/shm .*\n",
         ),
+        (  # before MPI has started, where MPICH's launcher ends no other process
+            "try:\n Path('first').mkdir()\nexcept FileExistsError:\n shards.processes()\n"
+            "else:\n os.kill(os.getpid(), signal.SIGKILL)",
+            1, "", r"error: process \d+ on \S+ was killed by SIGKILL; .*\n",
+        ),
         (
             f"if shards.processes().rank == 1: os._exit(3)\n{WAIT}",
             1, "", r"error: process \d+ on \S+ failed .* code 3; .*\n",

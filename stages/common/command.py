@@ -73,6 +73,7 @@ def command(
         remedy = "; make room and run the same command again" if error.errno in FULL else ""
         fault = f"error: {error}{remedy}"
     except MemoryError as error:
-        fault = f"error: out of memory ({error or 'no more is available'}); lower the batch or the sizes in params.yaml"
+        reason = str(error) or "no more is available"
+        fault = f"error: out of memory ({reason}); lower the batch or the sizes in params.yaml"
     streams.discard()
     sys.exit(fault)

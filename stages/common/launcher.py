@@ -17,6 +17,9 @@ from importlib.util import find_spec
 
 NAME = "LAUNCHER"
 
+PATIENCE = 10
+"""Seconds for a launcher to end. MPICH's waits for ever for the others if a process ends before MPI has started."""
+
 
 def requested() -> bool:
     """True if this process must start a launcher: one is named, and this process was not started by it."""
@@ -46,8 +49,10 @@ def launch() -> bool:
         sys.exit(f"error: {NAME}: {words[0]!r} cannot be run ({error.strerror}); give the whole command, or unset it")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _ending(process, signal.getsignal(number)))
-    fault, ran = _show(process.stderr)
+    ending = threading.Timer(PATIENCE, _stop, [process])
+    fault, ran = _show(process.stderr, ending.start)
     code = process.wait()
+    ending.cancel()
     if fault is None and code:
         fault = f"{NAME}: `{shlex.join(words)}` ended with exit code {code}; its output is above"
     elif fault is None and not ran:
@@ -57,25 +62,29 @@ def launch() -> bool:
     return True
 
 
-def _show(lines: Iterable[str]) -> tuple[str | None, bool]:
+def _show(lines: Iterable[str], failed: Callable[[], None]) -> tuple[str | None, bool]:
     """Print the output of the processes, and that of the launcher until a process has failed.
 
     A line on standard error is printed once, however many processes write it. Of several failures only the first is
-    printed, because it ends the other processes.
+    printed, because it ends the other processes. ``failed`` is called when it is reported.
 
     Returns:
         The message about the first failure (empty if the process has printed it, ``None`` if there was no failure),
         and True if any process has ended without a failure.
     """
-    fault, said, ran = None, set(), False
+    fault, said, ran, failures = None, set(), False, 0
     for line in lines:
         kind, who, text = json.loads(line) if line.startswith('["') else ("said", None, line)
         if kind == "printed":
             print(text, end="", flush=True)
         elif kind == "done":
             ran = True
-        elif kind == "failed" and fault is None:
-            fault = f"{who} {text}"
+        elif kind == "failed":
+            failures += 1
+            if failures == 1:
+                failed()
+            if fault is None:
+                fault = f"{who} {text}"
         elif kind == "said" and text not in said:
             said.add(text)
             error = text.startswith("error: ")
@@ -105,14 +114,19 @@ def _ending(process: subprocess.Popen, then: Callable) -> Callable:
     """Handler of a signal that ends the launcher with all its processes, and then calls the handler ``then``."""
 
     def end(number, frame):
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill() if sys.platform == "win32" else os.killpg(process.pid, signal.SIGKILL)
+        _stop(process)
         then(number, frame) if callable(then) else sys.exit(128 + number)
 
     return end
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """End the launcher with all its processes."""
+    process.terminate()
+    try:
+        process.wait(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill() if sys.platform == "win32" else os.killpg(process.pid, signal.SIGKILL)
 
 
 def watch(module: str, *arguments: str) -> int:

@@ -5,6 +5,7 @@ which no later command can read.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -29,7 +30,7 @@ def main() -> None:
     """Remove unfinished files that no running DVC needs, and print their names.
 
     Raises:
-        InputError: A file of DVC is incomplete, and another DVC runs here.
+        InputError: A file of DVC is incomplete, and another DVC runs here; or DVC cannot replace an output.
     """
     cut, strays = [path for path in (LOCK, RECORD) if is_cut(path)], [*stray_files()]
     running = [process.pid for process in processes()] if cut or strays else []
@@ -43,6 +44,8 @@ def main() -> None:
         for path in strays:
             path.unlink(missing_ok=True)
         print(f"{strays[0]}: removed, with {len(strays) - 1} more unfinished files of a DVC that was killed")
+    for path in odd_outputs():
+        raise InputError(f"{path}: expected a file or a folder, got a pipe, a device or a broken link; delete it")
 
 
 def explain() -> None:
@@ -79,6 +82,15 @@ def restore(path: Path) -> str:
 def stray_files() -> Iterator[Path]:
     """Unfinished files of DVC, in its cache and in the folders of outputs."""
     return (path for folder in FOLDERS for path in Path(folder).rglob("*.tmp") if STRAY.fullmatch(path.name))
+
+
+def odd_outputs() -> Iterator[Path]:
+    """Pipes, devices and broken links in place of recorded outputs or inputs. DVC would wait for a pipe for ever."""
+    if RECORD.is_file():
+        names = re.findall(r"^ +- path: (.+)$", RECORD.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        for path in map(Path, names):
+            if os.path.lexists(path) and not path.is_file() and not path.is_dir():
+                yield path
 
 
 def processes() -> Iterator[psutil.Process]:
