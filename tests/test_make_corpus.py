@@ -592,7 +592,7 @@ def test_the_only_other_column_is_the_label_up_to_hundreds_of_values(tmp_path, m
     Path("a.csv").write_bytes(table(rows, header=("text", "topic")))
     keys = look(Path("a.csv"), Options())
     assert keys["label"] == "topic"
-    counts = command.count(command.values_in(keys))
+    counts = command.count_values(command.values_in(keys))
     command.report(keys | label_keys(counts.values, keys, Options()), counts)
     assert "label 'topic 115': 3 rows\nand 130 other labels, which params.yaml lists" in capsys.readouterr().out
 
@@ -611,4 +611,4 @@ def test_a_test_file_without_labels_is_refused_with_the_file_that_has_some(tmp_p
     Path("set/train.csv").write_bytes(table(ROWS))
     Path("set/test.csv").write_bytes(table([("1", "a film")], ("id", "text")))
     with pytest.raises(InputError, match=re.escape("FILE=set/train.csv reads this file alone")):
-        command.count(command.values_in(look(Path("set"), Options())))
+        command.count_values(command.values_in(look(Path("set"), Options())))

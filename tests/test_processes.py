@@ -106,7 +106,7 @@ def test_training_killed_on_four_processes_and_resumed_on_two_ends_with_the_byte
     assert all(line.startswith((NAME, "epoch ")) for line in printed.splitlines())
     assert processes_of(folder) == []
     resumed = project.stage("train", NAME, **on(2))
-    assert f"{NAME}: the compiled trainer: " in resumed.stdout
+    assert f"{NAME}: compiled arithmetic: " in resumed.stdout
     assert re.search(r"^resuming after epoch \d+ of 12$", resumed.stdout, re.MULTILINE)
     assert project.files() == before
 
@@ -114,7 +114,7 @@ def test_training_killed_on_four_processes_and_resumed_on_two_ends_with_the_byte
 def test_dvc_records_the_same_for_three_processes_as_for_one(project):
     before = project.files()
     run = project.run("dvc", "repro", "--force", "--single-item", f"evaluate@{NAME}", **on(3))
-    assert run.stdout.count(f"{NAME}: the compiled trainer: ") == 1
+    assert run.stdout.count(f"{NAME}: compiled arithmetic: ") == 1
     assert project.files() == before
 
 
@@ -201,10 +201,12 @@ def test_a_line_of_several_processes_is_printed_once_and_after_a_failure_only_th
         ("failed", "a", "was killed"), ("said", "a", "error: late"),
     ]  # fmt: skip
     lines = [json.dumps([kind, who, text if kind in ("done", "failed") else f"{text}\n"]) for kind, who, text in said]
-    assert _show(["of the launcher\n", *lines[:-1]]) == ("b has failed", True)
+    calls = []
+    assert _show(["of the launcher\n", *lines[:-1]], lambda: calls.append("failed")) == ("b has failed", True)
+    assert calls == ["failed"]  # once, for two failures
     assert capsys.readouterr() == ("fine\nfine\n", "of the launcher\na warning\nits reason\n")
-    assert _show(lines[:4]) == (None, False)
-    assert _show(lines) == ("", True)  # the process has printed the message
+    assert _show(lines[:4], pytest.fail) == (None, False)
+    assert _show(lines, lambda: None) == ("", True)  # the process has printed the message
     assert capsys.readouterr().err.endswith("its reason\nerror: late\n")
 
 
