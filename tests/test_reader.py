@@ -48,7 +48,7 @@ def same(ours, theirs) -> bool:
 @example("+_1")
 @example("0b_")
 def test_a_word_or_number_is_what_dvc_reads(scalar):
-    """A file that DVC cannot read is an error of the stage, too, but for colons in lists, which only libyaml refuses."""
+    """A file that DVC cannot read is an error of the stage, too. DVC's parser in C refuses colons in lists besides."""
     for text in (f"key: {scalar}", f"key: [{scalar}, 1]", f"key: '{scalar}'"):
         try:
             theirs = YAML(typ="safe", pure="[" in text).load(text)
