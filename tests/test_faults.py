@@ -19,6 +19,7 @@ class Small(Project):
 
 
 REPAIR = "printf good > data/result"
+CHECKPOINT = "mkdir .checkpoints && touch .checkpoints/m.npz params.yaml"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="faults need POSIX")
@@ -30,7 +31,8 @@ REPAIR = "printf good > data/result"
         ("printf bad > data/result", "true", "data/result differs from the run without a fault"),
         ("rm data/result", "true", "data/result differs from the run without a fault"),
         ("touch left.tmp", REPAIR, "left.tmp differs from the run without a fault"),
-        ("mkdir .checkpoints && touch .checkpoints/m.npz params.yaml", REPAIR, ""),
+        (CHECKPOINT, f"{REPAIR}; echo resuming after epoch 1", ""),
+        (CHECKPOINT, REPAIR, "the training has not gone on after its last epoch: "),
         (f"rm '{NOTES}'", REPAIR, "a file of the user is lost"),
         (f"echo yours > '{NOTES}'", REPAIR, "a file of the user is lost"),
         ("true", "echo 'error: no more'; exit 1", "the next command fails: error: no more"),
