@@ -79,7 +79,8 @@ def kinds(verdicts: dict[str, list[str]]) -> int:
 def summary(proofs: dict[str, dict[str, list[str]]]) -> str:
     """Say in one line which stages are proved; each stage has what ``read`` returns for it.
 
-    >>> summary({"a": {"identical": ["x", "y"]}, "b": {}, "c": {"identical": ["x"], "different": ["z"]}})
+    >>> same = {"identical": ["x"], "same values": ["y"]}
+    >>> summary({"a": same, "b": {}, "c": {"within tolerance": ["x"], "different": ["z"]}})
     '2 of 3 stages are proved as locked, by 1 to 2 kinds of machine; not proved: b; other results elsewhere: c'
     """
     counts = sorted(filter(None, map(kinds, proofs.values())))
