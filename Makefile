@@ -29,10 +29,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## create .venv from requirements.txt, unless it exists
-	@$(PYTHON) install.py .venv requirements.txt
+	@"$(PYTHON)" install.py .venv requirements.txt
 
 mpi: ## add MPI to .venv, for LAUNCHER="mpiexec -n 4" make repro
-	@$(PYTHON) install.py .venv requirements.txt requirements-mpi.txt
+	@"$(PYTHON)" install.py .venv requirements.txt requirements-mpi.txt
 
 demo: setup ## run the whole pipeline on generated reviews, in a scratch folder and offline
 	@python -m demo
@@ -121,7 +121,7 @@ lock: setup ## lock the packages of pyproject.toml again, one version of each fo
 	  --group docs --custom-compile-command 'make lock' --no-emit-index-url --output-file docs/requirements.txt
 
 .venv-bench: setup
-	@$(PYTHON) install.py .venv-bench benchmarks/requirements.txt
+	@"$(PYTHON)" install.py .venv-bench benchmarks/requirements.txt
 
 .venv-docs: setup
-	@$(PYTHON) install.py .venv-docs docs/requirements.txt
+	@"$(PYTHON)" install.py .venv-docs docs/requirements.txt
