@@ -13,7 +13,7 @@ import numpy as np
 
 from sentiment import InputError
 from sentiment.data import padding
-from sentiment.data.archives import UNREADABLE
+from sentiment.data.archives import UNREADABLE, reason
 from sentiment.data.padding import FIRST_WORD, UNKNOWN, Reviews, words_of
 from sentiment.data.text import SPACE, Normal, clean, encode, from_dict, join, words
 from sentiment.kinds import Model, find
@@ -356,7 +356,7 @@ def read(folder: Path) -> tuple[Model, dict[str, Any], bytes]:
         text = str(error) if str(error).startswith(str(folder)) else f"{path}: {error}"
         raise InputError(text if text.endswith(REMEDY) else f"{text}; {REMEDY}") from None
     except (*UNREADABLE, RecursionError) as error:
-        raise InputError(f"{path}: not what `train` writes ({_reason(error)}); {REMEDY}") from None
+        raise InputError(f"{path}: not what `train` writes ({reason(error)}); {REMEDY}") from None
     return model, about, index
 
 
@@ -365,11 +365,6 @@ def _bytes(path: Path) -> bytes:
     if path.exists() and not path.is_file():
         raise InputError("expected an ordinary file")
     return path.read_bytes()
-
-
-def _reason(error: BaseException) -> str:
-    """An error's message in one line, of 200 characters at most."""
-    return f"{ascii(str(error))[1:-1] or type(error).__name__:.200}"
 
 
 def load(path: str | Path) -> TextModel:
@@ -393,4 +388,4 @@ def load(path: str | Path) -> TextModel:
         check(Normalised if "unit" in about["tokens"] else Split, about["tokens"], ABOUT, "tokens")
         return TextModel(model, ranks, about)
     except (*UNREADABLE, RecursionError) as error:
-        raise InputError(f"{folder}: not what `train` writes ({_reason(error)}); {REMEDY}") from None
+        raise InputError(f"{folder}: not what `train` writes ({reason(error)}); {REMEDY}") from None

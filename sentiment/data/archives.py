@@ -11,6 +11,15 @@ UNREADABLE = (
 """Errors that readers raise for damaged or malicious bytes."""
 
 
+def reason(error: BaseException) -> str:
+    """The message of an error in one line of at most 200 ASCII characters; the name of its type if it has none.
+
+    >>> reason(ValueError("bad   name")), reason(EOFError())
+    ('bad name', 'EOFError')
+    """
+    return f"{ascii(' '.join(str(error).split()))[1:-1] or type(error).__name__:.200}"
+
+
 def members(content: bytes) -> dict[str, bytes]:
     """The members, by name, of an archive without compression, as Keras and NumPy write it.
 

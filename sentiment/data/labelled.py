@@ -21,7 +21,7 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 
 from sentiment import InputError
-from sentiment.data.archives import UNREADABLE
+from sentiment.data.archives import UNREADABLE, reason
 from sentiment.data.text import AnyTokens, clean, words
 
 MAX_TEXT_CHARACTERS = 1 << 17  # characters of a text, ten times the longest IMDB review
@@ -235,8 +235,7 @@ def sheet_rows(file: BinaryIO) -> Iterator[tuple]:
         sheet = openpyxl.load_workbook(file, read_only=True, data_only=True).worksheets[0]
         yield from sheet.iter_rows(values_only=True)
     except (*UNREADABLE, SyntaxError) as error:  # a SyntaxError is of XML
-        reason = " ".join(str(error).split())
-        raise InputError(f"not a readable .xlsx file ({reason}); save it again as .xlsx or CSV") from None
+        raise InputError(f"not a readable .xlsx file ({reason(error)}); save it again as .xlsx or CSV") from None
 
 
 def parquet(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | BadRow]]:
@@ -267,8 +266,9 @@ def parquet_rows(file: BinaryIO, form: Form | None = None) -> Iterator[dict[str,
     except InputError:
         raise
     except (*UNREADABLE, pyarrow.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"not a readable Parquet file ({reason}); write it again, or save it as CSV or JSON") from None
+        raise InputError(
+            f"not a readable Parquet file ({reason(error)}); write it again, or save it as CSV or JSON"
+        ) from None
 
 
 READERS: dict[str, Reader] = {

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from sentiment import InputError
 from sentiment.data import ngrams
-from sentiment.data.archives import UNREADABLE, members, pack_members
+from sentiment.data.archives import UNREADABLE, members, pack_members, reason
 from sentiment.data.padding import Reviews, orders, words_of
 from sentiment.schema import Batch, Epochs, ModelSettings, Rate, Section, Seed
 from sentiment.training import called, measure
@@ -302,9 +302,7 @@ def open_model(content: bytes, expected: str) -> Linear:
         if not np.isfinite(scale).all():
             raise ValueError("scale: expected finite numbers")
     except UNREADABLE as error:
-        raise InputError(
-            f"not a readable file of n-grams ({ascii(str(error))[1:-1] or type(error).__name__:.200})"
-        ) from None
+        raise InputError(f"not a readable file of n-grams ({reason(error)})") from None
     grams, scale, weights, bias = grams.astype(np.int64), *(a.astype(np.float32) for a in (scale, weights, bias))
     if not bias.shape:
         return Linear(Weighting(weighting, scale), grams, np.append(weights, bias), bits)

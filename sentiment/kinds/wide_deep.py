@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from sentiment import InputError, network
 from sentiment.data import ngrams
-from sentiment.data.archives import UNREADABLE, members, pack_members
+from sentiment.data.archives import UNREADABLE, members, pack_members, reason
 from sentiment.data.padding import Ragged, pad_whole, words_of
 from sentiment.keras import archive
 from sentiment.kinds import cnn_lstm
@@ -198,8 +198,7 @@ def open_model(content: bytes, expected: str) -> WideDeep:
     except InputError as error:
         raise InputError(f"not a readable file of two parts ({error})") from None
     except UNREADABLE as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"not a readable file of two parts ({ascii(reason)[1:-1]:.200})") from None
+        raise InputError(f"not a readable file of two parts ({reason(error)})") from None
     return WideDeep(wide, network.CompiledModel(layers, weights), added)
 
 
