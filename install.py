@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 PYTHON = sys._base_executable  # ty: ignore[missing-attribute]  # not in the docs; outside .venv even where .venv's runs
-if sys.version_info < (3, 11) and sys.prefix != sys.base_prefix and os.name != "nt":  # it is inside .venv
+if PYTHON == sys.executable and sys.prefix != sys.base_prefix:  # Python 3.10 names that of .venv
     PYTHON = os.path.join(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info))
 SUPPORTED = (3, 10) <= sys.version_info[:2] <= (3, 13)  # by TensorFlow
 BIN = "Scripts" if os.name == "nt" else "bin"
