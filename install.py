@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 PYTHON = sys._base_executable  # ty: ignore[missing-attribute]  # not in the docs; outside .venv even where .venv's runs
-if PYTHON == sys.executable and sys.prefix != sys.base_prefix:  # Python 3.10 names that of .venv
-    PYTHON = os.path.join(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info))
+if sys.executable == PYTHON and sys.prefix != sys.base_prefix:  # Python 3.10 names that of .venv, a link
+    PYTHON = os.path.realpath(PYTHON)
 SUPPORTED = (3, 10) <= sys.version_info[:2] <= (3, 13)  # by TensorFlow
 BIN = "Scripts" if os.name == "nt" else "bin"
 IDENTITY = "import os, sys; print(os.path.realpath(sys.prefix), sys.version_info[:2])"
