@@ -29,10 +29,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install the locked packages of requirements.txt in .venv, unless it has them; other targets do it first
-	@$(PYTHON) install.py .venv requirements.txt
+	@"$(PYTHON)" install.py .venv requirements.txt
 
 mpi: ## add MPI to .venv, for LAUNCHER="mpiexec -n 4" make repro
-	@$(PYTHON) install.py .venv requirements.txt requirements-mpi.txt
+	@"$(PYTHON)" install.py .venv requirements.txt requirements-mpi.txt
 
 demo: setup ## run the pipeline for four small models on generated reviews, in a scratch folder and offline
 	@python -m demo
@@ -121,7 +121,7 @@ lock: setup ## write the lock files again from pyproject.toml, with one version 
 	  --group docs --custom-compile-command 'make lock' --no-emit-index-url --output-file docs/requirements.txt
 
 .venv-bench: setup
-	@$(PYTHON) install.py .venv-bench benchmarks/requirements.txt
+	@"$(PYTHON)" install.py .venv-bench benchmarks/requirements.txt
 
 .venv-docs: setup
-	@$(PYTHON) install.py .venv-docs docs/requirements.txt
+	@"$(PYTHON)" install.py .venv-docs docs/requirements.txt

@@ -27,7 +27,7 @@ from sentiment.scoring import METRICS
 from sentiment.training import DECIMALS
 from stages.common import launcher
 from stages.common.files import write_json
-from stages.params import find, parse, read
+from stages.params import get_section, parse, read
 
 
 def metrics_by_seed(name: str, seeds: range, engine: str | None = None) -> tuple[list[dict[str, float]], Path]:
@@ -46,7 +46,7 @@ def metrics_by_seed(name: str, seeds: range, engine: str | None = None) -> tuple
         scratch.environment.pop(launcher.NAME, None)  # each run is one process
         yaml, path = YAML(), scratch.folder / "params.yaml"
         params = yaml.load(path)
-        values = find(params["models"], "model", name)
+        values = get_section(params["models"], "model", name)
         if engine is not None:
             values["train"]["engine"] = engine
             yaml.dump(params, path)

@@ -10,7 +10,6 @@ import io
 import itertools
 import json
 import re
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,7 +19,17 @@ from typing import Any, NamedTuple
 import charset_normalizer
 
 from sentiment import InputError
-from sentiment.data.labelled import MAX_LINE_CHARACTERS, BadRow, Form, as_label, format_of, open_file, rows
+from sentiment.data.labelled import (
+    MAX_LINE_CHARACTERS,
+    BadRow,
+    Form,
+    as_label,
+    format_of,
+    open_file,
+    parquet_rows,
+    rows,
+    sheet_rows,
+)
 
 SAMPLE = 1 << 20
 """Characters read to detect the form; the rows are then counted in the whole file."""
@@ -442,26 +451,14 @@ def find_label(columns: dict[str, list], text: str, path: Path) -> str:
 def raw_rows(path: Path, form: Form) -> Iterator[Any]:
     """Yield the rows of a file with all columns: lists of cells, or objects."""
     with open_file(path) as file:
-        if form.format == "excel":
-            import openpyxl
-
+        if form.format in ("excel", "parquet"):
             try:
-                sheet = openpyxl.load_workbook(file, read_only=True, data_only=True).worksheets[0]
-                yield from ([*cells] for cells in sheet.iter_rows(values_only=True) if any(cells))
-            except (zipfile.BadZipFile, OSError, KeyError, ValueError, IndexError) as error:
-                raise InputError(
-                    f"{path}: not a readable .xlsx file ({error}); save it again as .xlsx or CSV"
-                ) from None
-        elif form.format == "parquet":
-            try:
-                from pyarrow.parquet import ParquetFile
-            except ImportError:
-                raise InputError(
-                    f"{path}: Parquet is read by pyarrow, which is not installed; `uv pip install pyarrow`, or save it"
-                    " as CSV or JSON"
-                ) from None
-            for batch in ParquetFile(file).iter_batches(batch_size=ROWS):
-                yield from batch.to_pylist()
+                if form.format == "parquet":
+                    yield from parquet_rows(file)
+                else:
+                    yield from ([*cells] for cells in sheet_rows(file) if any(cells))
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from None
         else:
             with io.TextIOWrapper(file, _codec(form.encoding), "replace", newline="\n") as lines:
                 if form.format == "json":

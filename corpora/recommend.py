@@ -125,7 +125,7 @@ def choose(texts: list[str], labels: np.ndarray) -> list[Candidate]:
     variants = [(unit, symbols) for unit in units for symbols in (False, True)]
     for unit, symbols in variants:
         tokens = Normal(unit, lowercase=True, symbols=symbols)
-        reviews, different = encode(texts, tokens)
+        reviews, different = ids_of(texts, tokens)
         lengths = (1, 2) if unit == "words" else (3, 5 if different < 1 << ngrams.bits_for(5) else 4)
         for longest in lengths if scripts and scripts[0][0] not in UNSPACED else (2, lengths[1]):
             counted[tokens, longest] = counts = ngrams.learn(reviews, longest=longest, min_df=1, max_features=10**7)[1]
@@ -171,7 +171,7 @@ def references(texts: list[str], labels: np.ndarray) -> dict[str, float]:
     return dict(sorted(accuracies.items(), key=lambda pair: -pair[1]))
 
 
-def encode(texts: list[str], tokens: Normal) -> tuple[Ragged, int]:
+def ids_of(texts: list[str], tokens: Normal) -> tuple[Ragged, int]:
     """Return the ids of texts, and the highest id."""
     split = [words(clean(text, tokens=tokens), tokens) for text in texts]
     index = make_index(Counter(word for text in split for word in text))

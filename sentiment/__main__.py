@@ -57,7 +57,7 @@ def main() -> int:
         raise InputError(f"--words: expected a number from 0 to {MOST_WORDS:,}, got {words}")
     if missing := [str(file) for file in options.file if not file.is_file()]:
         raise InputError(f"--file: {', '.join(missing)}: expected a file of reviews, one a line")
-    model = load(find(options.model))
+    model = load(model_folder(options.model))
     asked = failed = 0
     for texts in batches(options.text, options.file):
         errors, contents = {}, {}
@@ -81,7 +81,7 @@ def main() -> int:
     return int(failed > 0)
 
 
-def find(name: str | None) -> Path:
+def model_folder(name: str | None) -> Path:
     """The folder of a model, by its name or path. Without a name, it is the folder of the only model.
 
     Raises:

@@ -55,7 +55,7 @@ def main(settings: Corpus, name: str) -> None:
     check_rows(settings, name, totals)
     index = make_index(totals.words)
     with replacing(RAW / f"{name}.npz") as path, path.open("wb") as file:
-        raw.write(file, {split: (encode(read(), split, index), totals.labels[split]) for split in SPLITS})
+        raw.write(file, {split: (ranks_of(read(), split, index), totals.labels[split]) for split in SPLITS})
     write_text(RAW / f"{name}_word_index.json", json.dumps(index))
     about = {"labels": [*settings.labels], "tokens": tokens_of(settings)._asdict()}
     told = {"language": settings.language, "license": settings.license}
@@ -242,7 +242,7 @@ def check_rows(settings: Corpus, name: str, totals: Survey) -> None:
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def encode(rows: Iterable[LocatedRow], split: str, index: dict[str, int]) -> Iterator[list[int]]:
+def ranks_of(rows: Iterable[LocatedRow], split: str, index: dict[str, int]) -> Iterator[list[int]]:
     """The ranks of the words of each review of a split; words that the index lacks are dropped."""
     for _, drawn, row in rows:
         if drawn == split and isinstance(row, Row):

@@ -237,7 +237,7 @@ class Params(NamedTuple):
 
     def model(self, name: str) -> ModelSettings:
         """The section of the model called ``name``; ``InputError`` lists the existing names."""
-        return find(self.models, "model", name)
+        return get_section(self.models, "model", name)
 
 
 def parse(text: str) -> Params:
@@ -286,7 +286,7 @@ def read() -> Params:
 
 def read_model(name: str) -> ModelSettings:
     """The section of one model; the other sections are not checked. Raises ``InputError``."""
-    section = find(_section("models"), "model", name)
+    section = get_section(_section("models"), "model", name)
     if lines := renamed({name: section}, "models"):
         raise InputError("\n".join(lines))
     return check_model(section, "models", name)
@@ -294,7 +294,7 @@ def read_model(name: str) -> ModelSettings:
 
 def read_corpus(name: str) -> Corpus:
     """The section of one corpus of the user's own; raises as ``read_model`` does."""
-    return check(Corpus, find(_section("corpora"), "corpus", name), "corpora", name)
+    return check(Corpus, get_section(_section("corpora"), "corpus", name), "corpora", name)
 
 
 def read_download() -> Download:
@@ -309,7 +309,7 @@ def _section(key: str) -> dict:
     return section if isinstance(section, dict) else {}
 
 
-def find(sections: dict[str, Any], kind: str, name: str) -> Any:
+def get_section(sections: dict[str, Any], kind: str, name: str) -> Any:
     """The section called ``name``.
 
     Raises:

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import tracemalloc
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 
 from corpora import __main__ as command
 from corpora import recommend
-from corpora.look import Options, label_keys, look
+from corpora.look import Options, label_keys, look, raw_rows
 from corpora.sections import as_yaml, changes, insert
 from sentiment import InputError
 from sentiment.data import labelled, ngrams
@@ -556,6 +557,25 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_line_with_the_reason(tmp_p
     with pytest.raises(InputError, match=re.escape(expected)) as caught:
         look(tmp_path / name, Options())
     assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_excel_file_is_read_or_refused_in_one_line(tmp_path):
+    whole, path = book(ROWS), tmp_path / "a.xlsx"
+    damaged = [whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :] for at in range(7, len(whole), 60)]
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive, zipfile.ZipFile(file := io.BytesIO(), "w") as copy:
+        for name in archive.namelist():
+            copy.writestr(name, archive.read(name).replace(b"</row>", b"</raw>"))
+    faults, form = set(), Form("excel", text="Comment", label="label")
+    for content in [file.getvalue(), *damaged]:
+        path.write_bytes(content)
+        for read in (raw_rows(path, form), labelled.rows(path, form, ())):
+            try:
+                faults.add("" if list(read) else "no rows")
+            except InputError as error:
+                faults.add(str(error))
+    unreadable = rf"{path}: not a readable .xlsx file \(.+\); save it again as .xlsx or CSV"
+    assert not [fault for fault in faults - {""} if not re.fullmatch(unreadable, fault)]
+    assert all(any(reason in fault for fault in faults) for reason in ("invalid", "mismatched tag"))  # of zlib, of XML
 
 
 def test_a_few_lines_in_another_encoding_do_not_change_the_encoding_of_the_others(tmp_path, monkeypatch):

@@ -58,7 +58,7 @@ def ask(project: Path, monkeypatch, *arguments: str) -> tuple[int, list[str]]:
 
 def answers_of(project: Path, texts: list[str], words: int) -> list:
     with inside(project):
-        return load(command.find(None)).predict(texts, words=words)
+        return load(command.model_folder(None)).predict(texts, words=words)
 
 
 def read_index(project: Path) -> dict[str, int]:
@@ -290,7 +290,7 @@ def test_files_that_do_not_belong_together_are_refused_in_one_line_with_the_reme
     damage, message = FAULTS[fault]
     damage(copy / "models")
     with inside(copy), pytest.raises(InputError, match=message) as caught:
-        load(command.find(None))
+        load(command.model_folder(None))
     assert "\n" not in str(caught.value)
     assert "make repro MODEL=" in str(caught.value) or "got none" in str(caught.value)
 

@@ -8,9 +8,9 @@ so that memory does not grow with their size. JSON arrays and Excel sheets are r
 import csv
 import gzip
 import io
+import itertools
 import json
 import re
-import zipfile
 import zlib
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -21,11 +21,13 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 
 from sentiment import InputError
+from sentiment.data.archives import UNREADABLE
 from sentiment.data.text import AnyTokens, clean, words
 
 MAX_TEXT_CHARACTERS = 1 << 17  # characters of a text, ten times the longest IMDB review
 MAX_LINE_CHARACTERS = 1 << 22  # characters of a line, and of a quoted field; a longer one has a missing quote
 DELIMITERS = ",;\t"
+BATCH = 4096  # rows of a Parquet file that are decoded at once
 
 _BLANK = " \t\r\n"  # the white space of JSON; other white space is part of a word
 _NUL = "\udc00"  # replaces a null character, which Python 3.10's csv refuses; decoding never gives this character
@@ -208,27 +210,47 @@ def json_array(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[
 
 def excel(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | BadRow]]:
     """The rows of the first sheet of an Excel file, numbered as Excel does; see ``Reader``."""
+    rows = enumerate(sheet_rows(file), 1)
+    if form.header:
+        names = next(([*map(as_label, cells)] for _, cells in rows if any(cells)), [])
+    else:
+        first = next(rows, (1, ()))
+        names, rows = [str(number + 1) for number in range(len(first[1]))], itertools.chain([first], rows)
+    columns = [_column(name, names, 1) for name in (form.text, form.label)]
+    for number, cells in rows:
+        if any(cell is not None for cell in cells):
+            text, label = (cells[at] if at < len(cells) else None for at in columns)
+            yield number, (text, label)
+
+
+def sheet_rows(file: BinaryIO) -> Iterator[tuple]:
+    """The cells of each row of the first sheet of an Excel file.
+
+    Raises:
+        InputError: The file is damaged, or is no Excel file.
+    """
     import openpyxl
 
     try:
         sheet = openpyxl.load_workbook(file, read_only=True, data_only=True).worksheets[0]
-        rows = enumerate(sheet.iter_rows(values_only=True), 1)
-        if form.header:
-            names = next(([*map(as_label, cells)] for _, cells in rows if any(cells)), [])
-        else:
-            names = [str(number + 1) for number in range(sheet.max_column or 0)]
-        at_text, at_label = (_column(name, names, 1) for name in (form.text, form.label))
-        for number, cells in rows:
-            if any(cell is not None for cell in cells):
-                yield number, (cells[at_text], cells[at_label])
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, IndexError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"not a readable .xlsx file ({error}); save it again as .xlsx or CSV") from None
+        yield from sheet.iter_rows(values_only=True)
+    except (*UNREADABLE, SyntaxError) as error:  # a SyntaxError is of XML
+        reason = " ".join(str(error).split())
+        raise InputError(f"not a readable .xlsx file ({reason}); save it again as .xlsx or CSV") from None
 
 
 def parquet(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tuple[int, Cells | BadRow]]:
     """The rows of a Parquet file, numbered from 1; see ``Reader``."""
+    for number, row in enumerate(parquet_rows(file, form), 1):
+        yield number, (row[str(form.text)], row[str(form.label)])
+
+
+def parquet_rows(file: BinaryIO, form: Form | None = None) -> Iterator[dict[str, object]]:
+    """The rows of a Parquet file by the names of their columns: all columns, or the text and the label of a form.
+
+    Raises:
+        InputError: The file is damaged, is no Parquet file or lacks a column; or pyarrow is not installed.
+    """
     try:
         import pyarrow
         from pyarrow.parquet import ParquetFile
@@ -238,15 +260,15 @@ def parquet(file: BinaryIO, form: Form, values: Collection[str]) -> Iterator[tup
         ) from None
     try:
         table = ParquetFile(file)
-        names = [_column(name, table.schema_arrow.names, 1) for name in (form.text, form.label)]
-        number = 0
-        for batch in table.iter_batches(columns=[table.schema_arrow.names[at] for at in names]):
-            columns = (batch.column(str(name)).to_pylist() for name in (form.text, form.label))
-            for cells in zip(*columns, strict=True):
-                number += 1
-                yield number, cells
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"not a readable Parquet file ({' '.join(str(error).split())})") from None
+        names = table.schema_arrow.names
+        wanted = names if form is None else [names[_column(name, names, 1)] for name in (form.text, form.label)]
+        for batch in table.iter_batches(batch_size=BATCH, columns=wanted):
+            yield from batch.to_pylist()
+    except InputError:
+        raise
+    except (*UNREADABLE, pyarrow.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"not a readable Parquet file ({reason}); write it again, or save it as CSV or JSON") from None
 
 
 READERS: dict[str, Reader] = {

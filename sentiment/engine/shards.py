@@ -129,10 +129,10 @@ def _layout(arrays: list[np.ndarray]) -> "MPI.Datatype":
     return whole
 
 
-def share(find: Callable[[], Value]) -> Value:
-    """The result of ``find()``, which the first process calls and sends to all processes."""
+def share(make: Callable[[], Value]) -> Value:
+    """The result of ``make()``, which the first process calls and sends to all processes."""
     world, rank, _, _ = processes()
-    value = find() if rank == 0 else None
+    value = make() if rank == 0 else None
     _meet()
     return world.bcast(value) if world else value
 

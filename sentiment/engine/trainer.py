@@ -235,13 +235,13 @@ class CompiledPredictor:
         order, shape = np.argsort(groups.ids, axis=1, kind="stable"), groups.ids.shape
         changes = Changes(np.zeros(shape[0], np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.float32))
 
-        def find(block):
+        def compute(block):
             group, reviews = block + 1, groups.reviews[block + 1]
             self.network.forward(group)
             self.network.logit_backward(group)
             self.network.words.changes(group, order[reviews], Changes(*(array[reviews] for array in changes)))
 
-        shards.side_by_side(find, len(groups) - 1)
+        shards.side_by_side(compute, len(groups) - 1)
         return Changes(*(array[1:] for array in changes))
 
 
