@@ -46,7 +46,8 @@ corpus: setup ## detect the format of your texts, choose a model, write both to 
 repro: setup ## run the pipeline for all models and print the metrics; MODEL=small for one model
 	@python -E -m stages.common.leftovers
 	@python -E -m stages.params $(if $(MODEL),--model '$(MODEL)')
-	dvc repro $(TARGET) || { python -E -m stages.common.leftovers --after; exit 1; }
+	@echo 'dvc repro $(TARGET)'
+	@dvc repro $(TARGET) || { python -E -m stages.common.leftovers --after; exit 1; }
 	@dvc metrics show $(or $(patsubst %,metrics/%.json,$(MODEL)),metrics/*.json)
 
 predict: setup ## predict the label of TEXT='...', or of each line of standard input: MODEL=small, after make repro
