@@ -13,7 +13,7 @@ from sentiment.data.labelled import BadRow, Row, as_row, is_test, split_limits
 from sentiment.data.padding import FIRST_WORD, Ragged
 from sentiment.data.text import Normal, clean, make_index, words
 from sentiment.kinds.ngrams import Logistic, Svm, Weighting, fit_liblinear, normalised, probabilities
-from sentiment.training import called
+from sentiment.training import predicted_labels
 from stages.corpus import WHOLE, find_parts, read_file, read_folder, read_rows, tokens_of
 from stages.params import Corpus
 
@@ -213,7 +213,7 @@ def accuracy(candidate: Candidate, counts, labels: np.ndarray, folds: np.ndarray
             weights = fit_liblinear(candidate.train, features, target)
             scores.append(probabilities(others @ weights[:-1] + weights[-1]))
         positive = normalised(scores) if len(scores) > 1 else scores[0]
-        right += int((numbers[called(positive)] == labels[test]).sum())
+        right += int((numbers[predicted_labels(positive)] == labels[test]).sum())
     return right / len(labels)
 
 

@@ -1,4 +1,4 @@
-"""Run the whole pipeline by `dvc repro` on generated reviews: offline, in a scratch folder, in about a minute."""
+"""Run the whole pipeline by `dvc repro` on generated reviews: offline, in a scratch folder, in less than a minute."""
 
 import argparse
 import os

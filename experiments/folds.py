@@ -193,7 +193,7 @@ def main() -> int:
         held = folds[run.kind] == run.fold
         settings = run.settings
         _, labels = read_reviews(settings.corpus, settings.pad.max_length, settings.pad.vocabulary)
-        right = training.called(positive(settings, held)) == labels[held]
+        right = training.predicted_labels(positive(settings, held)) == labels[held]
         return {"accuracy": float(right.mean())}
 
     runs = [run for kinds_of_fold in rows.values() for fits in kinds_of_fold for run in fits]

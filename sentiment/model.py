@@ -18,7 +18,7 @@ from sentiment.data.padding import FIRST_WORD, UNKNOWN, Reviews, words_of
 from sentiment.data.text import SPACE, Normal, clean, encode, from_dict, join, words
 from sentiment.kinds import Model, find
 from sentiment.schema import Pad, Section, check
-from sentiment.training import called, digest
+from sentiment.training import digest, predicted_labels
 
 BATCH = 512
 """Maximum number of reviews predicted at once."""
@@ -249,7 +249,7 @@ class TextModel:
             else:
                 positive, all_effects = self.model.predict(rows, batch=BATCH), [[]] * len(known)
             for at, label, probability, pairs in zip(
-                known.tolist(), called(positive).tolist(), positive, all_effects, strict=True
+                known.tolist(), predicted_labels(positive).tolist(), positive, all_effects, strict=True
             ):
                 chosen = pairs if count < 0 else _candidates(pairs, count)
                 named = [(join((self._word[id] for id in gram), self.tokens), effect) for gram, effect in chosen]

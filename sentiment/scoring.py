@@ -8,7 +8,7 @@ from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
 from sentiment import InputError
-from sentiment.training import DECIMALS, called
+from sentiment.training import DECIMALS, predicted_labels
 
 THRESHOLD = 0.5  # the prediction is label 1 above it, as in Keras's binary accuracy
 POINTS = 201  # maximum per curve: more are not visible on a screen, and make diffs long
@@ -17,8 +17,8 @@ POINTS = 201  # maximum per curve: more are not visible on a screen, and make di
 class Metric(NamedTuple):
     """A metric: its range, its description, and the function that computes it.
 
-    The arguments of ``score(labels, positive, called)`` are the labels, uint8 [reviews], the probabilities of label 1,
-    float64 [reviews], and the predicted labels, bool [reviews].
+    The arguments of ``score(labels, positive, predicted)`` are the labels, uint8 [reviews], the probabilities of label
+    1, float64 [reviews], and the predicted labels, bool [reviews].
     """
 
     lowest: float
@@ -29,27 +29,29 @@ class Metric(NamedTuple):
 
 METRICS = {
     "accuracy": Metric(
-        0, 1, "share of the reviews called right", lambda labels, _, called: metrics.accuracy_score(labels, called)
+        0, 1, "share of the reviews that are predicted correctly",
+        lambda labels, _, predicted: metrics.accuracy_score(labels, predicted)
     ),
     "f1": Metric(
-        0, 1, "harmonic mean of precision and recall", lambda labels, _, called: metrics.f1_score(labels, called)
+        0, 1, "harmonic mean of precision and recall", lambda labels, _, predicted: metrics.f1_score(labels, predicted)
     ),
     "loss": Metric(
         0, np.inf, "mean binary cross-entropy", lambda labels, positive, _: metrics.log_loss(labels, positive)
     ),
     "matthews": Metric(
-        -1, 1, "correlation of calls and labels", lambda labels, _, called: metrics.matthews_corrcoef(labels, called)
+        -1, 1, "correlation of predictions and labels",
+        lambda labels, _, predicted: metrics.matthews_corrcoef(labels, predicted)
     ),
     "precision": Metric(
-        0, 1, "share of the positive calls that are right",
-        lambda labels, _, called: metrics.precision_score(labels, called, zero_division=0),
+        0, 1, "share of the positive predictions that are correct",
+        lambda labels, _, predicted: metrics.precision_score(labels, predicted, zero_division=0),
     ),
     "recall": Metric(
-        0, 1, "share of the positive reviews that are called so",
-        lambda labels, _, called: metrics.recall_score(labels, called),
+        0, 1, "share of the positive reviews that are predicted positive",
+        lambda labels, _, predicted: metrics.recall_score(labels, predicted),
     ),
     "roc_auc": Metric(
-        0, 1, "chance that a positive review scores above a negative one",
+        0, 1, "probability that a positive review has a higher score than a negative one",
         lambda labels, positive, _: metrics.roc_auc_score(labels, positive),
     ),
 }  # fmt: skip
@@ -89,7 +91,7 @@ def figures_of_several(labels: np.ndarray, probabilities: np.ndarray, names: Seq
     """
     probabilities = probabilities.astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    predicted, numbers = called(probabilities), np.arange(len(names))
+    predicted, numbers = predicted_labels(probabilities), np.arange(len(names))
     metrics_by_name = {
         "accuracy": metrics.accuracy_score(labels, predicted),
         "loss": metrics.log_loss(labels, probabilities, labels=numbers),
@@ -146,7 +148,7 @@ def curves_of_several(
     is_label = labels[:, None] == np.arange(len(names))
     observed, predicted = calibration_curve(is_label.ravel(), probabilities.ravel(), n_bins=calibration_bins)
     tables["calibration"] = {"predicted": predicted.round(DECIMALS), "observed": observed.round(DECIMALS)}
-    tables["confusion"] = _confusion(labels, called(probabilities), names)
+    tables["confusion"] = _confusion(labels, predicted_labels(probabilities), names)
     return tables
 
 

@@ -134,17 +134,19 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         likelihood = np.where(labels, probabilities, 1 - probabilities)
     return {
         "loss": float(-np.log(np.maximum(likelihood.astype(np.float64), SMALLEST)).mean()),
-        "accuracy": float((called(probabilities) == labels).mean()),
+        "accuracy": float((predicted_labels(probabilities) == labels).mean()),
     }
 
 
-def called(probabilities: np.ndarray) -> np.ndarray:
+def predicted_labels(probabilities: np.ndarray) -> np.ndarray:
     """The predicted label: the most probable one, the first of equals. With two labels, it is 1 above one half.
 
     Args:
         probabilities: As for ``measure``.
 
-    >>> called(np.array([0.5, 0.6])).tolist(), called(np.array([[0.2, 0.3, 0.5], [0.4, 0.4, 0.2]])).tolist()
-    ([0, 1], [2, 0])
+    >>> predicted_labels(np.array([0.5, 0.6])).tolist()
+    [0, 1]
+    >>> predicted_labels(np.array([[0.2, 0.3, 0.5], [0.4, 0.4, 0.2]])).tolist()
+    [2, 0]
     """
     return probabilities.argmax(axis=1) if probabilities.ndim == 2 else (probabilities > 0.5).astype(np.uint8)

@@ -221,9 +221,9 @@ def check_rows(settings: Corpus, name: str, totals: Survey) -> None:
         raise InputError("\n".join([f"{settings.reviews}: bad rows: {bad:,} ({kinds}); {remedy}", *shown]))
     for split, labels in totals.labels.items():
         there = {*labels.tolist()}
-        for label, called in enumerate(settings.labels):
+        for label, text in enumerate(settings.labels):
             if label not in there:
-                among = f"among {len(labels):,} {split} reviews none has the label {called!r}"
+                among = f"among {len(labels):,} {split} reviews none has the label {text!r}"
                 raise InputError(f"{settings.reviews}: {among}; add some")
     warnings = [f"{settings.reviews}: bad rows left out: {bad:,} ({kinds})", *shown] if bad else []
     if totals.common:

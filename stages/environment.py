@@ -32,7 +32,8 @@ def main() -> None:
     for name in COMPUTING:
         if (installed := installed_version(name)) != locked[name]:
             raise InputError(
-                f"{name}: requirements.txt locks {locked[name]}, installed is {installed}; run `make setup`"
+                f"{name}: requirements.txt locks {locked[name]}, installed is {installed}; delete .venv and run"
+                " `make setup`"
             )
     architecture = platform.machine()
     write_json(Path("data/environment.json"), {"architecture": architecture, "packages": locked})

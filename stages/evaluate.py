@@ -9,7 +9,7 @@ from sentiment import InputError, model, scoring
 from sentiment.data.padding import UNKNOWN, Reviews, words_of
 from sentiment.engine import shards
 from sentiment.schema import ModelSettings
-from sentiment.training import called, digest
+from sentiment.training import digest, predicted_labels
 from stages.common.command import command
 from stages.common.files import write_array, write_csv, write_json
 from stages.common.launcher import launch
@@ -50,7 +50,7 @@ def main(settings: ModelSettings, name: str) -> None:
         figures = scoring.figures(labels, positive)
         curves = scoring.curves(labels, positive, bins, names)
     chance = scoring.chance(labels, figures["accuracy"])
-    lines = remarks(figures | chance, reviews, called(positive), names)
+    lines = remarks(figures | chance, reviews, predicted_labels(positive), names)
     if own_corpus:
         figures |= chance
     for curve, columns in curves.items():
@@ -84,8 +84,8 @@ def remarks(figures: dict[str, float], reviews: Reviews, predicted: np.ndarray, 
         lines.append(f"warning: {len(predicted):,} test reviews are too few to tell how good the model is")
     elif figures["accuracy"] - commonest < HARDLY * (1 - commonest):
         lines.append(f"warning: the model hardly beats always giving the commonest label; {UPDATES}")
-    if len(called := np.unique(predicted)) == 1:
-        lines.append(f"warning: the model gives every test review the label {names[called[0]]!r}")
+    if len(different := np.unique(predicted)) == 1:
+        lines.append(f"warning: the model gives every test review the label {names[different[0]]!r}")
     known = words_of(reviews)
     first = np.concatenate([[0], np.cumsum(known.ids > UNKNOWN)])
     if without := int((first[known.ends] == first[known.ends - known.lengths]).sum()):

@@ -21,7 +21,7 @@ from sentiment.data import ngrams
 from sentiment.data.archives import UNREADABLE, members, pack_members, reason
 from sentiment.data.padding import Reviews, orders, words_of
 from sentiment.schema import Batch, Epochs, ModelSettings, Rate, Section, Seed
-from sentiment.training import called, measure
+from sentiment.training import measure, predicted_labels
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -216,7 +216,7 @@ class OneVersusRest(Linear):
 
     def effects(self, reviews: Reviews, positive: np.ndarray) -> list:
         """As ``Linear``; the effects are those of the predicted label's model."""
-        labels = called(positive)
+        labels = predicted_labels(positive)
         effects: list = [[] for _ in labels]
         for label in np.unique(labels):
             rows = np.flatnonzero(labels == label)
