@@ -345,9 +345,9 @@ class LockCheck:
 
     def _kept_twice(self) -> None:
         """Say what to do before the remedies, if Git keeps outputs that DVC caches: DVC then writes no lock."""
-        if not any(finding.kind in REPRO for finding in self.report.findings):
-            return
         tree = self.tree
+        if tree.no_scm or not any(finding.kind in REPRO for finding in self.report.findings):
+            return
         kept = (path for path, out in self.outs.items() if out.use_scm_ignore and not out.stage.frozen)
         names = sorted(self._relative(path) for path in kept if path in tree.tracked or path in tree.folders)
         if names:

@@ -69,8 +69,7 @@ def opened(folder: Path, alone: bool = False) -> Iterator[tuple[ReadOnlyRepo, Tr
     except (DvcException, OSError) as error:
         raise InputError(explain(error)) from None
     with repo:
-        repo.config["core"]["no_scm"] = alone or repo.config["core"].get("no_scm", False)
-        tree = Tree(repo)
+        tree = Tree(repo, alone)
         read_indexes(repo, tree, {}, fault)
         yield repo, tree
 
@@ -223,11 +222,12 @@ def forget(scratch: Scratch) -> None:
 def remove_outputs(scratch: Scratch) -> None:
     """Delete the outputs of all stages that run again: a stage with ``persist: true`` could keep the recorded file.
 
-    Outputs that DVC caches leave Git's index too, because DVC refuses to cache a file that Git keeps.
+    Outputs and data that DVC caches leave Git's index too, because DVC refuses to cache a file that Git keeps.
     """
     with opened(scratch.folder) as (repo, tree):
-        outs = [out for stage in repo.index.stages if stage.cmd and not stage.frozen for out in stage.outs]
-        cached = {out.fs_path for out in outs if out.use_cache and _is_in_git(tree, out)}
+        stages = [stage for stage in repo.index.stages if not stage.frozen]
+        outs = [out for stage in stages if stage.cmd for out in stage.outs]
+        cached = {out.fs_path for stage in stages for out in stage.outs if out.use_cache and _is_in_git(tree, out)}
     for path in {out.fs_path for out in outs}:
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)

@@ -466,7 +466,29 @@ CASES = {
     "params that can't be read": Case(
         PARAMS % "p.yaml: [k]", ["unreadable: a: p.yaml"], {"p.yaml": "k: 1\n"}, after=put("p.yaml", "k: [")
     ),
-    "no Git": Case(ONE, ["stale: a: i"], {"i": "1\n"}, after=put("i", "2\n"), init={"no_scm": True}),
+    "no Git": Case(
+        ONE,
+        ["stale: a: i"],
+        {"i": "1\n", ".gitignore": ".dvc/\n"},
+        after=put("i", "2\n"),
+        init={"no_scm": True},
+        there=lambda folder: shutil.copytree(folder.parent / "made/.dvc", folder / ".dvc"),
+    ),
+    "data and results that Git keeps and DVC knows nothing of": Case(
+        ONE,
+        ["inconsistent: a: o", "inconsistent: raw.dvc: raw"],
+        {"i": "1\n", "raw": "1\n"},
+        ("raw",),
+        after=later(put("o", "2\n"), put("raw", "2\n")),
+        init={"no_scm": True},
+    ),
+    "what Git ignores and DVC knows nothing of": Case(
+        "stages: {a: {cmd: cp i o, deps: [i], outs: [{o: {cache: false}}]}}\n",
+        ["untracked: a: i", "untracked: s/dvc.yaml:a: s/i"],
+        {"i": "1\n", "s/i": "1\n", ".gitignore": "i\ns/\n", "s/dvc.yaml": ONE},
+        after=lambda folder: git(folder, "add", "--force", "s/dvc.yaml", "s/dvc.lock"),
+        init={"no_scm": True},
+    ),
     "line ends": Case(ONE, ["line ends: a: i"], {"i": "1\r\n", ".gitattributes": "i text\n"}),
     "line ends in a folder": Case(
         FOLDER, ["line ends: a: src"], {"src/a.py": "1\r\n", "src/b": "x\r\n", ".gitattributes": "src/* text\n"}

@@ -560,6 +560,33 @@ def test_raw_data_that_the_cache_lacks_comes_from_the_remote_and_without_one_tha
     assert not (bare / ".dvc/cache/files").exists()
 
 
+@pytest.mark.parametrize("no_scm", [False, True])
+def test_data_of_which_only_git_has_a_version_is_read_and_called_stale_if_it_is_another_one(tmp_path, no_scm):
+    stage = "stages: {s: {cmd: cp a.csv o, deps: [a.csv, b.csv], outs: [o: {cache: false}]}}\n"
+    files = {"dvc.yaml": stage, "a.csv": "1\r\n", "b.csv": "1\n"}
+    folder = create(tmp_path / "made", files, ("a.csv", "b.csv"), no_scm=no_scm)
+    write(folder, ".gitignore", ".dvc/cache\n.dvc/tmp\n")
+    repro(folder)
+    bare = clone(folder, tmp_path / "same")
+    code, _, errors = verify(bare)
+    assert (code, errors.count("note: ")) == (0, 1), errors
+    write(folder, "a.csv", "1\n")
+    write(folder, "b.csv", "2\n")
+    commit(folder)
+    bare = clone(folder, tmp_path / "edited")
+    (bare / ".dvc/cache").mkdir()
+    code, output, errors = verify(bare, "--json")
+    report = json.loads(output)
+    assert (code, verdicts(report)) == (2, {"o": DIFFERENT}), errors
+    assert [line.partition(":")[0] for line in (*report["stale"]["s"], *report["line_ends"]["s"])] == ["b.csv", "a.csv"]
+    assert "note: a.csv is as in Git, because DVC finds no recorded version\n" in errors
+    assert git(bare, "status", "--porcelain") == ""
+    git(bare, "rm", "--quiet", "b.csv")
+    commit(bare)
+    code, _, errors = verify(bare)
+    assert (code, errors.splitlines()[-1].startswith("error: `dvc pull --force ")) == (3, True)
+
+
 @pytest.mark.parametrize(("damaged", "code"), [(False, 0), (True, 3)])
 def test_no_file_of_the_users_cache_or_remote_is_removed_or_protected(copy, tmp_path, damaged, code):
     bare = clone(copy, tmp_path / "clone")
