@@ -174,10 +174,18 @@ class Report:
         return sorted({fault.file for fault in self.faults if not fault.edited})
 
     @property
+    def faulty(self) -> dict[str, list[str]]:
+        """Files with faults, by the reason."""
+        files: dict[str, list[str]] = {}
+        for fault in self.faults:
+            files.setdefault(fault.why, []).append(fault.file)
+        return files
+
+    @property
     def rule(self) -> str:
-        """Sentence that explains the noise; empty if no noise was measured."""
-        measured = any(metric.noise is not None for model in self.models for metric in model.metrics.values())
-        return RULE if measured else ""
+        """Sentence that explains the noise; empty if no difference was compared with it."""
+        metrics = (metric for model in self.changed for metric in model.changed)
+        return RULE if any("±" in metric.verdict for metric in metrics) else ""
 
     def unchanged(self, name: Callable[[str], str] = str) -> str:
         """Return a sentence that names all equal metrics, or an empty text. ``name`` quotes the names of models."""

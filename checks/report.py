@@ -122,12 +122,12 @@ def find_faults(findings: Findings, before: Side, after: Side, base: str) -> lis
         FileFault(file, f"could not be read in {base}: {why}.") for file, why, _ in before.faults if why != "missing"
     ]
     for file, why, _ in after.faults:
-        words = "is missing in" if why == "missing" else "could not be read in"
+        words = "missing in" if why == "missing" else "could not be read in"
         faults.append(FileFault(file, f"{words} the working tree" + ("." if why == "missing" else f": {why}.")))
     named = {fault.file for fault in faults}
     for finding in findings.findings:
         if finding.kind is Kind.INCONSISTENT and finding.what not in named:
-            faults.append(FileFault(finding.what, f"is not what {finding.stage} recorded: {finding.cause}.", True))
+            faults.append(FileFault(finding.what, f"not what {finding.stage} recorded: {finding.cause}.", True))
     return list(dict.fromkeys(faults))
 
 
