@@ -43,7 +43,7 @@ class Output:
 class Stage:
     """The record of a stage in a lock."""
 
-    inputs: dict[str, object] = field(default_factory=dict)  # command, params, and hashes of files that no stage makes
+    inputs: dict[str, object] = field(default_factory=dict)  # command, params, hashes of files not made again
     reads: list[str] = field(default_factory=list)  # paths of all dependencies
     outputs: dict[str, Output] = field(default_factory=dict)  # by path
     reruns: bool = True  # a frozen stage does not
@@ -276,7 +276,7 @@ def _outputs(repo: ReadOnlyRepo, stages: dict[str, Stage]) -> Iterator[tuple[str
 
 def _stages(repo: ReadOnlyRepo) -> dict[str, Stage]:
     folder, locks, stages = Path(repo.root_dir), {}, {}
-    made = {out.fs_path for stage in repo.index.stages if stage.cmd for out in stage.outs}
+    made = {out.fs_path for stage in repo.index.stages if stage.cmd and not stage.frozen for out in stage.outs}
     for name, pipeline in _pipelines(repo, folder).items():
         lock = lock_of(pipeline.path)
         if lock not in locks:

@@ -180,6 +180,7 @@ UNREADABLE = {  # state: the change, the file, and a part of the reason
         "line 2 is a conflict marker",
     ),
     "a lock with a stage twice": (edit("dvc.lock", r"\Z", "  clean:\n    cmd: x\n"), "dvc.lock", "duplicate key"),
+    "a lock of DVC 1": (put("dvc.lock", "a:\n  cmd: cp i o\n"), "dvc.lock", "in the format of DVC 1; delete it"),
     "a lock of another schema": (edit("dvc.lock", "^schema: .*", "schema: '9'"), "dvc.lock", "invalid schema version"),
     "a pipeline that is no YAML": (put("dvc.yaml", "stages: ["), "dvc.yaml", "structure is corrupted"),
     "a pipeline that is no text": (put("dvc.yaml", b"\xff\xfe"), "dvc.yaml", "not valid utf-8"),
@@ -317,6 +318,13 @@ CASES = {
         [],
         {"i": "1\n"},
         after=later(edit("dvc.yaml", "a: {cmd", "a: {frozen: true, cmd"), put("i", "2\n")),
+        notes=["frozen, so not checked: a"],
+    ),
+    "a result of a frozen stage that changed": Case(
+        TWO.replace("[o]}", "[{o: {cache: false}}]}"),
+        ["stale: b: o"],
+        {"i": "1\n"},
+        after=later(edit("dvc.yaml", "a: {cmd", "a: {frozen: true, cmd"), put("o", "2\n")),
         notes=["frozen, so not checked: a"],
     ),
     "a stage that always runs": Case(

@@ -508,6 +508,25 @@ def test_a_frozen_stage_is_not_rerun_and_its_data_is_brought(larger):
     assert "Running stage 'clean'" not in larger.errors
 
 
+def test_what_a_frozen_stage_made_is_an_input_of_the_stages_that_run(tmp_path):
+    pipeline = "stages:\n  a: {cmd: cp i o, deps: [i], outs: [o: {cache: false}]}\n" + (
+        "  b: {cmd: cp o m.json, deps: [o], metrics: [m.json: {cache: false}]}\n"
+    )
+    folder = create(tmp_path / "made", {"i": "0.5\n", "dvc.yaml": pipeline})
+    repro(folder)
+    write(folder, "dvc.yaml", pipeline.replace("{cmd: cp i", "{frozen: true, cmd: cp i"))
+    commit(folder)
+    code, _, errors = verify(folder)
+    assert code == 0, errors
+    write(folder, "o", "0.50000001\n")  # so near that the default tolerance would allow it
+    commit(folder)
+    code, output, errors = verify(folder, "--json")
+    report = json.loads(output)
+    assert (code, verdicts(report)) == (2, {"o": "not rerun", "m.json": DIFFERENT}), errors
+    assert [line.partition(",")[0][:12] for line in report["stale"]["b"]] == ["o: recorded "]
+    assert report["stages"] == []
+
+
 def test_a_stage_that_writes_outside_the_repository_is_not_rerun(larger):
     assert larger.verdicts[str(larger.outside)] == "not rerun"
     assert larger.outside.read_text() == "another's\n"
