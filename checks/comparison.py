@@ -116,6 +116,7 @@ class Report:
     upstream: tuple[str, ...] = ()  # reasons why a stage that every model depends on was not rerun
     unread: bool = False  # the base's pipelines could not be read
     plots: int = 0  # number of plots that changed
+    outdated: tuple[str, ...] = ()  # reasons why other stages, on which no metric depends, were not rerun
 
     @property
     def changed(self) -> list[ModelMetrics]:
@@ -163,6 +164,8 @@ class Report:
         faults = "; ".join(filter(None, faults))
         if parts:
             return f"{'; '.join(parts)} since {self.base}{but}" + (f"; {faults}" if faults else "")
+        if not faults and self.outdated:
+            return f"Some stages were not rerun; no metric, param or plot changed since {self.base}"
         if not faults:
             return f"Nothing changed since {self.base}"
         nothing = "nothing else" if self.unreadable else "no metric, param or plot"
@@ -180,6 +183,11 @@ class Report:
         for fault in self.faults:
             files.setdefault(fault.why, []).append(fault.file)
         return files
+
+    @property
+    def others(self) -> str:
+        """Name of the stages on which no metric depends."""
+        return "Other stages" if self.models else "Stages"
 
     @property
     def rule(self) -> str:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import dpath
 import yaml
@@ -30,7 +30,7 @@ from . import proofs
 from .findings import ABSENT, Finding, Kind, Report, few
 from .reading import LARGEST, LOADER, ReadOnlyRepo, check_count, check_regular
 from .remote import absent, kept
-from .shell import explain
+from .shell import InputError, explain
 from .tree import Content, Tree, name_of, parents, within
 
 EMPTY_FOLDER = "d751713988987e9331980363e24189ce.dir"
@@ -442,6 +442,16 @@ def read_indexes(
     indexes = dict(sorted(indexes.items()))
     repo.index = Index.from_indexes(repo, indexes.values())
     return indexes
+
+
+def refuse(folder: Path) -> Callable[[str, Exception], NoReturn]:
+    """Return a function of a file and an error that raises an ``InputError`` with the file's path in a folder."""
+
+    def fault(file: str, error: Exception) -> NoReturn:
+        name, from_here = os.path.relpath(file, folder), os.path.relpath(file)  # DVC prints the latter
+        raise InputError(f"{name}: {reason(error, file).replace(from_here, name)}")
+
+    return fault
 
 
 def lock_of(pipeline: str) -> str:

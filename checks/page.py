@@ -66,6 +66,8 @@ def _verdicts(report: Report) -> str:
     ]
     if report.upstream:
         lines.append(f"<li>Every model depends on a stage that was not rerun:{_reasons(report.upstream)}</li>")
+    if report.outdated:
+        lines.append(f"<li>{report.others} were not rerun:{_reasons(report.outdated)}</li>")
     lines += [
         f"<li><strong>{escape(listed(files))}</strong>: {escape(why)}</li>" for why, files in report.faulty.items()
     ]

@@ -19,7 +19,7 @@ from dvc.stage import PipelineStage
 from dvc.stage import Stage as Pipeline
 from dvc.utils.serialize import dump_yaml, load_path
 
-from .locks import MD5, lock_of, read_indexes, read_lock, reason
+from .locks import MD5, lock_of, read_indexes, read_lock, refuse
 from .proofs import digest
 from .reading import ReadOnlyRepo, check_regular
 from .scratch import Scratch, keep, project
@@ -59,18 +59,13 @@ def opened(folder: Path, alone: bool = False) -> Iterator[tuple[ReadOnlyRepo, Tr
     Raises:
         InputError: DVC can't read the repository.
     """
-
-    def fault(file: str, error: Exception) -> None:
-        name, from_here = os.path.relpath(file, folder), os.path.relpath(file)  # DVC prints the latter
-        raise InputError(f"{name}: {reason(error, file).replace(from_here, name)}")
-
     try:
         repo = ReadOnlyRepo(str(folder))
     except (DvcException, OSError) as error:
         raise InputError(explain(error)) from None
     with repo:
         tree = Tree(repo, alone)
-        read_indexes(repo, tree, {}, fault)
+        read_indexes(repo, tree, {}, refuse(folder))
         yield repo, tree
 
 

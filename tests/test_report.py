@@ -420,7 +420,7 @@ def test_a_pipeline_that_can_not_be_read_is_one_line(copy):
     write(copy, "dvc.yaml", "stages: [\n")
     run = report(copy)
     assert run.returncode == 3
-    assert run.stderr.startswith("error: unable to read: 'dvc.yaml'")
+    assert run.stderr.startswith("error: dvc.yaml: unable to read: 'dvc.yaml'")
     assert len(run.stderr.splitlines()) == 1
 
 
@@ -850,6 +850,34 @@ def test_a_stage_is_not_rerun_where_one_before_it_is_stale(tmp_path):
     assert "train: params.yaml: seed: recorded 1, found 2" in page
     assert "No metrics" not in page
     assert "<code>m</code>: not rerun" in comment
+
+
+def test_stale_stages_on_which_no_metric_depends_are_named(tmp_path):
+    stages = {name: {"cmd": f"cp i {name}", "deps": ["i"], "outs": [name]} for name in "ab"}
+    folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": yaml.safe_dump({"stages": stages})})
+    repro(folder)
+    write(folder, "i", "2\n")
+    assert report(folder).returncode == 0
+    page, comment = read(folder)
+    (title,) = re.findall("<title>(.*)</title>", page)
+    assert title.startswith("Some stages were not rerun; no metric, param or plot changed since ")
+    assert "<li>Stages were not rerun: <br><span>a, b: i: its content differs: recorded " in page
+    assert "- Stages were not rerun: <code>a, b&#58; i&#58; its content differs" in comment
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("dvc.yaml", "stages:\n<<<<<<< a\n", "dvc.yaml: line 2 is a conflict marker of a merge; "),
+        ("dvc.lock", "s: {cmd: x}\n", "dvc.lock: in the format of DVC 1; "),
+    ],
+)
+def test_a_pipeline_that_can_not_be_read_is_named_as_the_gate_names_it(copy, file, text, reason):
+    write(copy, file, text)
+    failed = report(copy)
+    assert failed.returncode == 3
+    assert failed.stderr.startswith(f"error: {reason}")
+    assert failed.stderr.count("\n") == 1
 
 
 def test_the_two_sides_of_an_image_that_changed_stand_side_by_side(copy):
