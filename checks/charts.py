@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from dvc_render.vega import VegaRenderer
 
-from .comparison import name_models
+from .comparison import name_models, number_format
 from .drawing import Picture, Plot, draw, draw_together, to_svg
 from .settings import CheckSettings
 from .sides import WORKTREE, Side
@@ -132,10 +132,12 @@ def name_plots(titles: dict[str, str]) -> dict[str, str]:
 
 def ranking(values: dict[str, float], headline: str) -> Picture:
     """Draw one number of every model, the highest at the top."""
-    points = [{"model": name, headline: value, "rev": WORKTREE} for name, value in values.items()]
+    show = number_format([*values.values()], None)
+    points = [
+        {"model": name, "value": value, "text": show(value, ""), "rev": WORKTREE} for name, value in values.items()
+    ]
     rank = {"field": "model", "type": "nominal", "title": None, "sort": "-x"}
-    escaped = headline.replace("\\", "\\\\").replace(".", "\\.").replace("[", "\\[").replace("]", "\\]")
-    value = {"field": escaped, "type": "quantitative", "title": headline, "scale": {"zero": False}}
+    value = {"field": "value", "type": "quantitative", "title": headline, "scale": {"zero": False}}
     spec = {
         "data": {"values": points},
         "width": 200,
@@ -145,7 +147,7 @@ def ranking(values: dict[str, float], headline: str) -> Picture:
             {"mark": {"type": "circle", "size": 90, "color": "#945dd6", "opacity": 1}},
             {
                 "mark": {"type": "text", "align": "left", "dx": 9, "fontSize": 12, "color": "currentColor"},
-                "encoding": {"text": {"field": escaped, "type": "quantitative", "format": ".4~g"}},
+                "encoding": {"text": {"field": "text", "type": "nominal"}},
             },
         ],
     }

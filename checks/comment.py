@@ -26,7 +26,9 @@ def to_markdown(report: Report) -> str:
         lines.append(f"- {_names(models)}: not rerun: " + _reasons(reasons, ""))
     if report.upstream:
         lines.append("- Every model depends on a stage that was not rerun: " + _reasons(report.upstream, ""))
-    lines += [f"- {quote(file)}: {quote(why)}" for file, why, _ in report.faults]
+    if report.outdated:
+        lines.append(f"- {report.others} were not rerun: " + _reasons(report.outdated, ""))
+    lines += [f"- {listed([*map(quote, files)])}: {quote(why)}" for why, files in report.faulty.items()]
     if report.changed:
         lines += ["", *_heading(report)]
         lines += [_row(model, metric) for model in report.changed for metric in model.changed]

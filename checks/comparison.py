@@ -116,6 +116,7 @@ class Report:
     upstream: tuple[str, ...] = ()  # reasons why a stage that every model depends on was not rerun
     unread: bool = False  # the base's pipelines could not be read
     plots: int = 0  # number of plots that changed
+    outdated: tuple[str, ...] = ()  # reasons why other stages, on which no metric depends, were not rerun
 
     @property
     def changed(self) -> list[ModelMetrics]:
@@ -163,6 +164,8 @@ class Report:
         faults = "; ".join(filter(None, faults))
         if parts:
             return f"{'; '.join(parts)} since {self.base}{but}" + (f"; {faults}" if faults else "")
+        if not faults and self.outdated:
+            return f"Some stages were not rerun; no metric, param or plot changed since {self.base}"
         if not faults:
             return f"Nothing changed since {self.base}"
         nothing = "nothing else" if self.unreadable else "no metric, param or plot"
@@ -174,10 +177,23 @@ class Report:
         return sorted({fault.file for fault in self.faults if not fault.edited})
 
     @property
+    def faulty(self) -> dict[str, list[str]]:
+        """Files with faults, by the reason."""
+        files: dict[str, list[str]] = {}
+        for fault in self.faults:
+            files.setdefault(fault.why, []).append(fault.file)
+        return files
+
+    @property
+    def others(self) -> str:
+        """Name of the stages on which no metric depends."""
+        return "Other stages" if self.models else "Stages"
+
+    @property
     def rule(self) -> str:
-        """Sentence that explains the noise; empty if no noise was measured."""
-        measured = any(metric.noise is not None for model in self.models for metric in model.metrics.values())
-        return RULE if measured else ""
+        """Sentence that explains the noise; empty if no difference was compared with it."""
+        metrics = (metric for model in self.changed for metric in model.changed)
+        return RULE if any("±" in metric.verdict for metric in metrics) else ""
 
     def unchanged(self, name: Callable[[str], str] = str) -> str:
         """Return a sentence that names all equal metrics, or an empty text. ``name`` quotes the names of models."""

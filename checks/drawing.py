@@ -39,7 +39,8 @@ THEME = {  # text and lines have the colour of the page's text, for light and da
     | {"domainColor": "currentColor", "domainOpacity": 0.5, "tickColor": "currentColor", "tickOpacity": 0.5},
     "header": {**INK, "title": None},
     "legend": {**INK, "labelLimit": 0, "orient": "bottom", "columns": 1, "symbolSize": 300}
-    | {"gradientDirection": "horizontal"},  # at the bottom, so that the picture fits a phone
+    | {"gradientDirection": "horizontal", "tickCount": 3},  # at the bottom, so that the picture fits a phone
+    "text": {"color": "currentColor"},
 }
 FAULTS = (DvcException, DvcRenderError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """Errors of a plot whose definition, template or data DVC can't use."""

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import dpath
 import yaml
@@ -28,9 +28,9 @@ from dvc_data.hashfile.tree import Tree as Listing
 
 from . import proofs
 from .findings import ABSENT, Finding, Kind, Report, few
-from .reading import LARGEST, ReadOnlyRepo, check_count, check_regular
+from .reading import LARGEST, LOADER, ReadOnlyRepo, check_count, check_regular
 from .remote import absent, kept
-from .shell import explain
+from .shell import InputError, explain
 from .tree import Content, Tree, name_of, parents, within
 
 EMPTY_FOLDER = "d751713988987e9331980363e24189ce.dir"
@@ -189,12 +189,18 @@ class LockCheck:
             self._add(Kind.STALE, stage, str(dep), cause)
 
     def _made(self, stage: Stage, dep: Output) -> bool:
-        """Compare a dependency with the record of the stage or .dvc file that makes it; false if none makes it."""
+        """Compare a dependency with the record of the stage or .dvc file that makes it.
+
+        Returns:
+            False if none makes it, or if its content is to be compared too.
+        """
         out = self.outs.get(dep.fs_path)
         if out is None:
             return self._inside(stage, dep)
         path, maker = self._relative(dep.fs_path), self._name(out.stage)
         was, now = _recorded(dep), _recorded(out)
+        if was.value == now.value and out.stage.frozen and (not out.use_cache or self._whole_in_git(out)):
+            return False  # as nothing else compares the file with the record of a frozen stage
         if was.value == now.value:
             self._same_size(stage, path, dep, now, f"{maker} recorded the same hash and another size")
         elif now.value is None:
@@ -345,9 +351,9 @@ class LockCheck:
 
     def _kept_twice(self) -> None:
         """Say what to do before the remedies, if Git keeps outputs that DVC caches: DVC then writes no lock."""
-        if not any(finding.kind in REPRO for finding in self.report.findings):
-            return
         tree = self.tree
+        if tree.no_scm or not any(finding.kind in REPRO for finding in self.report.findings):
+            return
         kept = (path for path, out in self.outs.items() if out.use_scm_ignore and not out.stage.frozen)
         names = sorted(self._relative(path) for path in kept if path in tree.tracked or path in tree.folders)
         if names:
@@ -438,6 +444,16 @@ def read_indexes(
     return indexes
 
 
+def refuse(folder: Path) -> Callable[[str, Exception], NoReturn]:
+    """Return a function of a file and an error that raises an ``InputError`` with the file's path in a folder."""
+
+    def fault(file: str, error: Exception) -> NoReturn:
+        name, from_here = os.path.relpath(file, folder), os.path.relpath(file)  # DVC prints the latter
+        raise InputError(f"{name}: {reason(error, file).replace(from_here, name)}")
+
+    return fault
+
+
 def lock_of(pipeline: str) -> str:
     """Return the path of a pipeline's lock."""
     return os.path.splitext(pipeline)[0] + ".lock"
@@ -454,9 +470,17 @@ def reason(error: BaseException, file: str = "") -> str:
     """Reason why a file can't be read, in one line."""
     if file and (line := conflict(file)):
         return f"line {line} is a conflict marker of a merge; resolve it, run `dvc repro` and commit what it writes"
+    if isinstance(error, YAMLValidationError) and file.endswith(".lock") and _is_of_dvc_1(file):
+        return "in the format of DVC 1; delete it, run `dvc repro` and commit what it writes"
     if isinstance(error, RecursionError | MemoryError):
         return "nested too deeply"
     return error.strerror if isinstance(error, OSError) and error.strerror else explain(error)
+
+
+def _is_of_dvc_1(file: str) -> bool:
+    """True if a lock, which DVC can parse, has stages at its top level and no schema."""
+    values = yaml.load(Path(file).read_text("utf-8"), LOADER)
+    return isinstance(values, dict) and any(isinstance(stage, dict) and "cmd" in stage for stage in values.values())
 
 
 def conflict(file: str) -> int | None:

@@ -11,6 +11,8 @@ from .comparison import Metric, ModelMetrics, Report, counted, listed
 from .drawing import Picture
 from .shell import printable
 
+MOST_PARAMS = 25
+"""Most changed params that a page shows without a click."""
 PAGE = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8"))
 
 
@@ -64,7 +66,11 @@ def _verdicts(report: Report) -> str:
     ]
     if report.upstream:
         lines.append(f"<li>Every model depends on a stage that was not rerun:{_reasons(report.upstream)}</li>")
-    lines += [f"<li><strong>{escape(file)}</strong>: {escape(why)}</li>" for file, why, _ in report.faults]
+    if report.outdated:
+        lines.append(f"<li>{report.others} were not rerun:{_reasons(report.outdated)}</li>")
+    lines += [
+        f"<li><strong>{escape(listed(files))}</strong>: {escape(why)}</li>" for why, files in report.faulty.items()
+    ]
     if not lines and not report.models and not report.unread:
         lines = ["<li>No metrics.</li>"]
     return "<ul>\n" + "\n".join(lines) + "\n</ul>" if lines else ""
@@ -99,7 +105,8 @@ def _metrics_table(report: Report, rows: list[str]) -> str:
 
 
 def _rows(model: ModelMetrics, metrics: list[Metric]) -> list[str]:
-    hint = f" <span>noise not measured: no <code>{escape(model.unmeasured)}</code></span>" if model.unmeasured else ""
+    unknown = model.unmeasured if any(metric.difference for metric in metrics) else ""
+    hint = f"<span>noise not measured: no <code>{escape(unknown)}</code></span>" if unknown else ""
     rows = [f'<tbody><tr><th colspan="5" scope="rowgroup">{escape(model.name)}{hint}</th></tr>']
     for metric in metrics:
         *sides, difference = metric.shown
@@ -119,11 +126,19 @@ def _params(report: Report) -> str:
         return ""
     head = f'<th scope="col">param</th><th scope="col">{escape(report.base)}</th><th scope="col">workspace</th>'
     rows = [
-        f'<tr><th scope="row"><code>{escape(name)}</code></th>'
+        f'<tr><th scope="row"><code>{_breakable(escape(name))}</code></th>'
         f"<td><code>{escape(before)}</code></td><td><code>{escape(after)}</code></td></tr>"
         for name, before, after in report.params
     ]
-    return "<h2>Params</h2>\n" + _table("Params", head, ["<tbody>", *rows, "</tbody>"], "params")
+    table = _table("Params", head, ["<tbody>", *rows, "</tbody>"], "params")
+    if len(rows) > MOST_PARAMS:
+        table = _fold(f"{len(rows)} params changed", table)
+    return f"<h2>Params</h2>\n{table}"
+
+
+def _breakable(name: str) -> str:
+    """Return HTML in which a dotted key can be broken behind each dot, underscore and hyphen."""
+    return re.sub(r"(?<=[._-])(?=[^._-])", "<wbr>", name)
 
 
 def _table(name: str, head: str, rows: list[str], kind: str = "") -> str:

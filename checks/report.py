@@ -18,7 +18,7 @@ from .charts import ALL, Section, arrange, ranking
 from .comment import to_markdown
 from .comparison import ModelMetrics, Report, compare_metrics, compare_params, is_number, models_of
 from .drawing import check_address_space, find_plots
-from .findings import Kind
+from .findings import Kind, few
 from .findings import Report as Findings
 from .gate import gate
 from .page import plots_page, report_page
@@ -106,6 +106,14 @@ def find_stale(repo: Snapshot, findings: Findings) -> Callable[[str], tuple[str,
     return stale
 
 
+def find_outdated(findings: Findings, named: set[str]) -> tuple[str, ...]:
+    """Return the gate's stale findings without those that are ``named``; stages of one cause share a line."""
+    ahead = f"{Kind.STALE.word}: "
+    stale = [one for one in findings.findings if one.kind is Kind.STALE and str(one).removeprefix(ahead) not in named]
+    groups = Findings(findings=stale).groups()
+    return tuple(finding.line(few(stages), few(files)).removeprefix(ahead) for finding, stages, files in groups)
+
+
 def in_common(models: list[ModelMetrics]) -> tuple[str, ...]:
     """Return the reasons for which every model is stale, such as a param that a stage for all models reads.
 
@@ -122,12 +130,12 @@ def find_faults(findings: Findings, before: Side, after: Side, base: str) -> lis
         FileFault(file, f"could not be read in {base}: {why}.") for file, why, _ in before.faults if why != "missing"
     ]
     for file, why, _ in after.faults:
-        words = "is missing in" if why == "missing" else "could not be read in"
+        words = "missing in" if why == "missing" else "could not be read in"
         faults.append(FileFault(file, f"{words} the working tree" + ("." if why == "missing" else f": {why}.")))
     named = {fault.file for fault in faults}
     for finding in findings.findings:
         if finding.kind is Kind.INCONSISTENT and finding.what not in named:
-            faults.append(FileFault(finding.what, f"is not what {finding.stage} recorded: {finding.cause}.", True))
+            faults.append(FileFault(finding.what, f"not what {finding.stage} recorded: {finding.cause}.", True))
     return list(dict.fromkeys(faults))
 
 
@@ -160,6 +168,7 @@ def compare(root: Path, base: str) -> tuple[Report, list[Section]]:
             is_dirty(),
             common,
             unread,
+            outdated=find_outdated(findings, {reason for model in models for reason in model.stale} | {*common}),
         )
         plots = find_plots({WORKTREE: after.plots, base: before.plots}, [base, WORKTREE], open_file, TEMPLATES)
         report = replace(report, plots=sum(plot.changed([base, WORKTREE]) for plot in plots))

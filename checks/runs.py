@@ -19,7 +19,7 @@ from dvc.stage import PipelineStage
 from dvc.stage import Stage as Pipeline
 from dvc.utils.serialize import dump_yaml, load_path
 
-from .locks import MD5, lock_of, read_indexes, read_lock, reason
+from .locks import MD5, lock_of, read_indexes, read_lock, refuse
 from .proofs import digest
 from .reading import ReadOnlyRepo, check_regular
 from .scratch import Scratch, keep, project
@@ -43,7 +43,7 @@ class Output:
 class Stage:
     """The record of a stage in a lock."""
 
-    inputs: dict[str, object] = field(default_factory=dict)  # command, params, and hashes of files that no stage makes
+    inputs: dict[str, object] = field(default_factory=dict)  # command, params, hashes of files not made again
     reads: list[str] = field(default_factory=list)  # paths of all dependencies
     outputs: dict[str, Output] = field(default_factory=dict)  # by path
     reruns: bool = True  # a frozen stage does not
@@ -59,19 +59,13 @@ def opened(folder: Path, alone: bool = False) -> Iterator[tuple[ReadOnlyRepo, Tr
     Raises:
         InputError: DVC can't read the repository.
     """
-
-    def fault(file: str, error: Exception) -> None:
-        name, from_here = os.path.relpath(file, folder), os.path.relpath(file)  # DVC prints the latter
-        raise InputError(f"{name}: {reason(error, file).replace(from_here, name)}")
-
     try:
         repo = ReadOnlyRepo(str(folder))
     except (DvcException, OSError) as error:
         raise InputError(explain(error)) from None
     with repo:
-        repo.config["core"]["no_scm"] = alone or repo.config["core"].get("no_scm", False)
-        tree = Tree(repo)
-        read_indexes(repo, tree, {}, fault)
+        tree = Tree(repo, alone)
+        read_indexes(repo, tree, {}, refuse(folder))
         yield repo, tree
 
 
@@ -223,11 +217,12 @@ def forget(scratch: Scratch) -> None:
 def remove_outputs(scratch: Scratch) -> None:
     """Delete the outputs of all stages that run again: a stage with ``persist: true`` could keep the recorded file.
 
-    Outputs that DVC caches leave Git's index too, because DVC refuses to cache a file that Git keeps.
+    Outputs and data that DVC caches leave Git's index too, because DVC refuses to cache a file that Git keeps.
     """
     with opened(scratch.folder) as (repo, tree):
-        outs = [out for stage in repo.index.stages if stage.cmd and not stage.frozen for out in stage.outs]
-        cached = {out.fs_path for out in outs if out.use_cache and _is_in_git(tree, out)}
+        stages = [stage for stage in repo.index.stages if not stage.frozen]
+        outs = [out for stage in stages if stage.cmd for out in stage.outs]
+        cached = {out.fs_path for stage in stages for out in stage.outs if out.use_cache and _is_in_git(tree, out)}
     for path in {out.fs_path for out in outs}:
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
@@ -276,7 +271,7 @@ def _outputs(repo: ReadOnlyRepo, stages: dict[str, Stage]) -> Iterator[tuple[str
 
 def _stages(repo: ReadOnlyRepo) -> dict[str, Stage]:
     folder, locks, stages = Path(repo.root_dir), {}, {}
-    made = {out.fs_path for stage in repo.index.stages if stage.cmd for out in stage.outs}
+    made = {out.fs_path for stage in repo.index.stages if stage.cmd and not stage.frozen for out in stage.outs}
     for name, pipeline in _pipelines(repo, folder).items():
         lock = lock_of(pipeline.path)
         if lock not in locks:

@@ -269,12 +269,14 @@ def cache_folder(root: Path) -> Path:
 def bring_data(scratch: Scratch, targets: dict[str, list[str]]) -> None:
     """Copy the data of .dvc files and frozen stages to a checkout, from the user's cache or else from the remote.
 
+    Where both lack the data, the version in Git is used, which can be another one.
+
     Args:
         scratch: The checkout.
         targets: The paths of the data by their stages.
 
     Raises:
-        InputError: Neither the cache nor the remote has the data.
+        InputError: Neither the cache nor the remote nor Git has the data.
     """
     if not targets:
         return
@@ -298,11 +300,30 @@ def bring_data(scratch: Scratch, targets: dict[str, list[str]]) -> None:
         if os.path.isdir(cache):
             quiet = ("--quiet", "--allow-missing", "--force")  # also over files in Git, with no_scm
             scratch.dvc("pull", *quiet, "--remote", "checks-cache", *targets, environment=user)
-        if not all(os.path.lexists(path) for paths in targets.values() for path in paths):
-            scratch.dvc("pull", "--force", *targets, environment=user)
+        if missing := _missing(targets):
+            try:
+                scratch.dvc("pull", "--force", *targets, environment=user)
+            except InputError:
+                _take_from_git(scratch, missing)
+                if _missing(targets):
+                    raise
     finally:
         link.unlink(missing_ok=True)  # so that no stage reads a result through it
         (dvc_dir / "config.local").write_text(isolated, "utf-8")
+
+
+def _missing(targets: dict[str, list[str]]) -> list[str]:
+    """Return those of the paths that do not exist."""
+    return [path for paths in targets.values() for path in paths if not os.path.lexists(path)]
+
+
+def _take_from_git(scratch: Scratch, paths: list[str]) -> None:
+    """Restore those of some missing paths that Git keeps."""
+    for path in paths:
+        if not os.path.lexists(path) and scratch.git("--literal-pathspecs", "ls-files", "--", path):
+            scratch.git("--literal-pathspecs", "checkout", "--quiet", "--", path)
+            name = Path(os.path.relpath(path, scratch.folder)).as_posix()
+            print(printable(f"note: {name} is as in Git, because DVC finds no recorded version"), file=sys.stderr)
 
 
 def _settings(file: Path) -> dict:

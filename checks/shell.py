@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from . import REMEDY
+
 CANNOT_RUN = 3
 """Exit code of a check without a verdict, because a file or tool that it needs is missing or can't be read."""
 
@@ -157,7 +159,7 @@ def command(main: Callable[[], int], *faults: type[Exception]) -> NoReturn:
 
     ``CANNOT_RUN``, after one line on standard error: bad input, which is an ``InputError`` or one of the ``faults``.
     130: Ctrl-C, a termination, or the end of the terminal. 141: the reader of the output stopped (``| head``).
-    ``CRASHED``, after a traceback: a fault of the program.
+    ``CRASHED``, after a traceback: a fault of the program. After one line: a module that can't be imported.
     """
     for number in _signals():
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks
@@ -178,6 +180,9 @@ def command(main: Callable[[], int], *faults: type[Exception]) -> NoReturn:
     except MemoryError:
         print("error: out of memory", file=sys.stderr)
         code = CANNOT_RUN
+    except ImportError as error:  # DVC imports some modules late
+        print(f"error: {printable(explain(error))}; {REMEDY}", file=sys.stderr)
+        code = CRASHED
     except Exception:
         traceback.print_exc()
         code = CRASHED

@@ -13,7 +13,7 @@ from dvc.config import Config
 from dvc.fs.dvc import DVCFileSystem
 from dvc_data.index import DataIndex, DataIndexDirError
 
-from .locks import FAULTS
+from .locks import FAULTS, read_indexes, refuse
 from .reading import LARGEST, Files, OpenFile, ReadOnlyRepo
 from .shell import INERT, GitError, explain, git, git_environment, printable
 from .tree import LFS_POINTER, Tree, within
@@ -139,10 +139,15 @@ def read_worktree(repo: Snapshot) -> Side:
     """Read the working tree. A pipeline that can't be read is an error.
 
     Raises:
-        DvcException: DVC can't read a pipeline.
+        InputError, DvcException: DVC can't read a pipeline.
     """
-    repo.fs.fs.leads_out = Tree(repo).leads_out
-    repo.index.check_graph()
+    tree = Tree(repo)
+    repo.fs.fs.leads_out = tree.leads_out
+    try:
+        repo.index.check_graph()
+    except FAULTS:
+        read_indexes(repo, tree, {}, refuse(Path(repo.root_dir)))  # which names the file and the line
+        raise
     return _read(repo)
 
 

@@ -18,7 +18,7 @@ from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree as Listing
 
 from .reading import check_regular
-from .shell import LOCAL, GitError, git, without_filters
+from .shell import LOCAL, GitError, InputError, git, without_filters
 
 LINK, SUBMODULE = "120000", "160000"  # Git's modes
 LFS_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:[0-9a-f]{64}\nsize (\d+)\n")
@@ -43,16 +43,37 @@ class Content(NamedTuple):
 class Tree:
     """The working tree around a DVC repository.
 
-    ``git`` is asked once for each list. Without Git (``dvc init --no-scm``) every file on disk counts as kept.
+    ``git`` is asked once for each list. Without Git every file on disk counts as kept. After ``dvc init --no-scm`` DVC
+    does not ask Git, but people commit such a repository nevertheless.
+
+    Args:
+        repo: The repository.
+        alone: Do not ask Git.
     """
 
     SEVERAL = -1  # size of a folder with pointers of Git LFS
 
-    def __init__(self, repo: Repo):
+    def __init__(self, repo: Repo, alone: bool = False):
         self.repo = repo
-        alone = repo.config["core"].get("no_scm", False)
-        self.root = None if alone else git(Path(repo.root_dir), "rev-parse", "--show-toplevel")
+        self.no_scm = alone or repo.config["core"].get("no_scm", False)
+        self.root = None if alone else self._root()
         self._digests: dict[tuple, str] = {}
+
+    def _root(self) -> str | None:
+        """Return the root of the Git repository; None if DVC is told not to use Git, and Git does not keep DVC's files.
+
+        Raises:
+            InputError: There is no Git repository.
+        """
+        here = Path(self.repo.root_dir)
+        try:
+            if self.no_scm:
+                git(here, "ls-files", "--error-unmatch", "--", ".dvc/config")
+            return git(here, "rev-parse", "--show-toplevel")
+        except InputError:
+            if self.no_scm:
+                return None
+            raise
 
     @cached_property
     def tracked(self) -> dict[str, str]:
@@ -115,21 +136,26 @@ class Tree:
     @cached_property
     def hidden(self) -> list[str]:
         """Pipelines and .dvc files that Git keeps and ignores, so that DVC does not read them."""
+        if self.no_scm:
+            return []
         names = (path for path in self._ignored_though_kept if is_valid_filename(path))
         return sorted(path for path in names if within(path, self.repo.root_dir))
 
     def pipelines(self, outs: Collection[str]) -> Iterator[str]:
-        """Yield the files that define stages, without those that DVC or Git ignores and those in ``outs``.
+        """Yield the files that define stages, without those in ``outs`` and those that DVC ignores.
+
+        DVC ignores what Git ignores, except after ``dvc init --no-scm``.
 
         Args:
             outs: Outputs of stages. The caller may add outputs between two files.
         """
+        ignored = set() if self.no_scm else self.ignored | self._ignored_though_kept
         for folder, names, files in self.repo.dvcignore.walk(localfs, self.repo.root_dir):
             for path in (os.path.join(folder, name) for name in sorted(files) if is_valid_filename(name)):
-                if path not in self.ignored and path not in self._ignored_though_kept:
+                if path not in ignored:
                     yield path
             paths = {name: os.path.join(folder, name) for name in names}
-            names[:] = [name for name in names if paths[name] not in self.ignored and paths[name] not in outs]
+            names[:] = [name for name in names if paths[name] not in ignored and paths[name] not in outs]
 
     def ignores(self, path: str) -> bool:
         """True if Git ignores a path, which need not exist, or if the path is outside the repository."""

@@ -218,6 +218,8 @@ def verify(revision: str, targets: list[str], against: str | None = None, variab
     with ExitStack() as stack:
         scratch = stack.enter_context(checkout(revision, variables))
         kept = Path(stack.enter_context(TemporaryDirectory(prefix="dvc-checks-")))
+        if against is None:
+            freeze_external(scratch)
         was = recorded(scratch.folder, cache_folder(project()), kept / "was")
         if not was:
             raise InputError(f"revision: {revision!r} ({scratch.commit[:10]}) has no lock with a result; commit one")
@@ -225,7 +227,6 @@ def verify(revision: str, targets: list[str], against: str | None = None, variab
             other = read_run(against, kept / "now")
             now = with_missing(other.stages, was)
         else:
-            freeze_external(scratch)
             stages = named(scratch, targets)
             bring_data(scratch, needed(scratch, stages))
             forget(scratch)

@@ -10,6 +10,7 @@ import pytest
 import tomlkit
 import yaml
 
+from checks import OLDEST
 from tests.conftest import ROOT
 from tests.repositories import ENVIRONMENT, create, repro, write
 
@@ -116,3 +117,11 @@ def test_the_version_is_the_same_in_all_files():
     assert next(name for name in headings if name != "Unreleased") == version
     assert "Unreleased" not in headings[1:]
     assert f"rev: v{version}" in (CHECKS / "README.md").read_text()
+
+
+def test_the_oldest_dvc_is_the_same_in_all_files():
+    packages = tomlkit.parse((CHECKS / "pyproject.toml").read_text())["project"]["dependencies"]
+    major, minor = OLDEST
+    assert f"dvc>={major}.{minor},<{major + 1}" in packages
+    assert f"< ({major}, {minor})" in (CHECKS / "hook").read_text()
+    assert f"DVC {major}.{minor} or later" in (CHECKS / "README.md").read_text()

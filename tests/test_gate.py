@@ -180,6 +180,7 @@ UNREADABLE = {  # state: the change, the file, and a part of the reason
         "line 2 is a conflict marker",
     ),
     "a lock with a stage twice": (edit("dvc.lock", r"\Z", "  clean:\n    cmd: x\n"), "dvc.lock", "duplicate key"),
+    "a lock of DVC 1": (put("dvc.lock", "a:\n  cmd: cp i o\n"), "dvc.lock", "in the format of DVC 1; delete it"),
     "a lock of another schema": (edit("dvc.lock", "^schema: .*", "schema: '9'"), "dvc.lock", "invalid schema version"),
     "a pipeline that is no YAML": (put("dvc.yaml", "stages: ["), "dvc.yaml", "structure is corrupted"),
     "a pipeline that is no text": (put("dvc.yaml", b"\xff\xfe"), "dvc.yaml", "not valid utf-8"),
@@ -317,6 +318,13 @@ CASES = {
         [],
         {"i": "1\n"},
         after=later(edit("dvc.yaml", "a: {cmd", "a: {frozen: true, cmd"), put("i", "2\n")),
+        notes=["frozen, so not checked: a"],
+    ),
+    "a result of a frozen stage that changed": Case(
+        TWO.replace("[o]}", "[{o: {cache: false}}]}"),
+        ["stale: b: o"],
+        {"i": "1\n"},
+        after=later(edit("dvc.yaml", "a: {cmd", "a: {frozen: true, cmd"), put("o", "2\n")),
         notes=["frozen, so not checked: a"],
     ),
     "a stage that always runs": Case(
@@ -466,7 +474,29 @@ CASES = {
     "params that can't be read": Case(
         PARAMS % "p.yaml: [k]", ["unreadable: a: p.yaml"], {"p.yaml": "k: 1\n"}, after=put("p.yaml", "k: [")
     ),
-    "no Git": Case(ONE, ["stale: a: i"], {"i": "1\n"}, after=put("i", "2\n"), init={"no_scm": True}),
+    "no Git": Case(
+        ONE,
+        ["stale: a: i"],
+        {"i": "1\n", ".gitignore": ".dvc/\n"},
+        after=put("i", "2\n"),
+        init={"no_scm": True},
+        there=lambda folder: shutil.copytree(folder.parent / "made/.dvc", folder / ".dvc"),
+    ),
+    "data and results that Git keeps and DVC knows nothing of": Case(
+        ONE,
+        ["inconsistent: a: o", "inconsistent: raw.dvc: raw"],
+        {"i": "1\n", "raw": "1\n"},
+        ("raw",),
+        after=later(put("o", "2\n"), put("raw", "2\n")),
+        init={"no_scm": True},
+    ),
+    "what Git ignores and DVC knows nothing of": Case(
+        "stages: {a: {cmd: cp i o, deps: [i], outs: [{o: {cache: false}}]}}\n",
+        ["untracked: a: i", "untracked: s/dvc.yaml:a: s/i"],
+        {"i": "1\n", "s/i": "1\n", ".gitignore": "i\ns/\n", "s/dvc.yaml": ONE},
+        after=lambda folder: git(folder, "add", "--force", "s/dvc.yaml", "s/dvc.lock"),
+        init={"no_scm": True},
+    ),
     "line ends": Case(ONE, ["line ends: a: i"], {"i": "1\r\n", ".gitattributes": "i text\n"}),
     "line ends in a folder": Case(
         FOLDER, ["line ends: a: src"], {"src/a.py": "1\r\n", "src/b": "x\r\n", ".gitattributes": "src/* text\n"}

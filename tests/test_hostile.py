@@ -16,7 +16,7 @@ from checks.findings import as_annotations, as_text
 from checks.gate import gate, main
 from checks.runs import recorded
 from checks.scratch import checkout
-from checks.shell import _interrupt, git, printable
+from checks.shell import _interrupt, command, git, printable
 from checks.verify import as_markdown as table
 from checks.verify import as_text as proof
 from checks.verify import main as verify
@@ -173,8 +173,25 @@ def test_no_module_of_the_checked_repository_replaces_an_installed_one(copy, tmp
 def test_an_import_that_fails_is_no_verdict(copy, tmp_path):
     write(tmp_path, "site/dvc/__init__.py", "raise ImportError('broken')\n")
     failed = run(copy, "gate", PYTHONPATH=f"{tmp_path / 'site'}{os.pathsep}{ROOT}")
-    assert failed.returncode == 70
-    assert failed.stderr.splitlines()[-1] == "ImportError: broken"
+    assert (failed.returncode, failed.stdout) == (70, "")
+    assert failed.stderr == "error: broken; install dvc-checks again, with its dependencies\n"
+
+
+@pytest.mark.parametrize(("found", "named"), [("3.66.1", "3.66.1"), ("4.0.0", "4.0.0"), ("", "one without a version")])
+@pytest.mark.parametrize("check", ["gate", "verify", "report"])
+def test_a_dvc_of_another_version_is_no_verdict(copy, tmp_path, check, found, named):
+    write(tmp_path, "site/dvc-0.dist-info/METADATA", f"Name: dvc\n{found and f'Version: {found}'}\n")
+    failed = run(copy, check, PYTHONPATH=f"{tmp_path / 'site'}{os.pathsep}{ROOT}")
+    assert (failed.returncode, failed.stdout) == (70, "")
+    assert failed.stderr == f"error: expected dvc>=3.67,<4, got {named}; `pip install 'dvc>=3.67,<4'`\n"
+
+
+def test_an_import_that_fails_late_is_no_verdict(capsys):
+    with as_command(), pytest.raises(SystemExit) as end:
+        command(lambda: __import__("no_such_module"))
+    assert end.value.code == 70
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: No module named 'no_such_module'; install dvc-checks again, with its dependencies"
 
 
 def test_python_without_docstrings_escapes_characters_that_the_terminal_lacks(copy):

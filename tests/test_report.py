@@ -14,10 +14,12 @@ import pytest
 import yaml
 from dvc_render.vega import VegaRenderer
 
+from checks.charts import ranking
 from checks.comment import MARKER, MAX_COMMENT_CHARACTERS, to_markdown
 from checks.comparison import (
     ABSENT,
     DASH,
+    RULE,
     Metric,
     ModelMetrics,
     Report,
@@ -297,7 +299,7 @@ def test_a_missing_and_a_damaged_result_are_named(copy):
     page, comment = read(copy)
     lines = [unescape(re.sub(r"</?code>", "", line)) for line in comment.splitlines() if line.startswith("- ")]
     assert "- small: no results in the working tree." in lines
-    assert "- metrics/small.json: is missing in the working tree." in lines
+    assert "- metrics/small.json and plots/small/roc.csv: missing in the working tree." in lines
     (fault,) = [
         line for line in lines if line.startswith("- metrics/full.json: could not be read in the working tree: ")
     ]
@@ -305,7 +307,7 @@ def test_a_missing_and_a_damaged_result_are_named(copy):
     base = git(copy, "rev-parse", "--short=7", "HEAD~1")
     (title,) = re.findall("<title>(.*)</title>", page)
     assert title == f"small is gone since {base}; 3 files could not be read"
-    assert not [line for line in lines if line.startswith("- full: ") or "is not what" in line]
+    assert not [line for line in lines if line.startswith("- full: ") or "not what" in line]
     assert str(copy) not in page + comment
     assert "<figcaption>ROC<span>plots/small/roc.csv could not be read in workspace: " in page
 
@@ -326,17 +328,17 @@ def test_results_that_only_a_cache_would_have_are_missing_and_no_folder_of_this_
         page, comment = read(clone)
         title = "Nothing is compared, as " if why else "7 files could not be read; nothing else changed since "
         assert f"### {title}" in comment
-        assert "is missing in the working tree" in comment
         assert why in comment
         assert rows(comment) == []
-        assert re.findall(r"(\w).csv</code>: <code>is missing", comment) == [*"abcdef"]
+        (missing,) = re.findall("^- (.*): <code>missing in the working tree.</code>$", comment, re.MULTILINE)
+        assert re.findall(r"(\w).csv", missing) == [*"abcdef"]
         for text in (page, comment):
             assert not re.search(r"dvc-checks-|files&#47;md5|\[Errno", text + unescape(text)), comment
             assert str(tmp_path) not in unescape(text)
 
 
 def test_the_title_names_the_files_that_were_edited_or_could_not_be_read():
-    edited, unread = FileFault("m.json", "is not what s recorded.", True), [FileFault(name, "missing") for name in "ab"]
+    edited, unread = FileFault("m.json", "not what s recorded.", True), [FileFault(name, "missing") for name in "ab"]
     still = ModelMetrics("small", {"acc": Metric("acc", 0.5, 0.5)})
     moved = ModelMetrics("small", {"acc": Metric("acc", 0.5, 0.6)})
     params = [("rate", "1", "2")]
@@ -418,7 +420,7 @@ def test_a_pipeline_that_can_not_be_read_is_one_line(copy):
     write(copy, "dvc.yaml", "stages: [\n")
     run = report(copy)
     assert run.returncode == 3
-    assert run.stderr.startswith("error: unable to read: 'dvc.yaml'")
+    assert run.stderr.startswith("error: dvc.yaml: unable to read: 'dvc.yaml'")
     assert len(run.stderr.splitlines()) == 1
 
 
@@ -508,8 +510,12 @@ def test_the_noise_is_that_of_a_difference_of_two_runs(copy):
     page, comment = read(copy)
     (verdict,) = [row[5] for row in rows(comment) if row[:2] == ["small", "accuracy"]]
     assert verdict == "beyond ±0.028"  # four epochs have an accuracy of 0.9, three of 0.8
-    assert "noise not measured: no <code>metrics/noise/full.json</code>" in page
-    assert "metrics/noise/small.json" not in page
+    assert "noise not measured" not in page  # of `full`, no number of which changed
+    assert RULE in page
+    assert RULE in comment
+    noise.write_text('{"other": {"std": 0.01}}')
+    assert report(copy, "--base", "HEAD~1").returncode == 0
+    assert RULE not in "".join(read(copy))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"accuracy": {"mean": 0.8}}', '{"accuracy": {"std": "wide"}}'])
@@ -553,7 +559,10 @@ def test_a_comment_too_long_for_github_is_cut_at_its_end(project):
     assert "cut here" in long
     assert "cut here" not in short
     assert "report artifact" in long.splitlines()[-1]
-    assert "models.small.999" in report_page(many, [])
+    page = report_page(many, [])
+    assert "<summary>1000 params changed</summary>" in page
+    assert "models.<wbr>small.<wbr>999" in page
+    assert "<details>" not in report_page(Report("1234567", "", [], few), [])
 
 
 def browse(page: Path, tmp_path: Path, scheme: str = "light") -> tuple[str, str]:
@@ -843,6 +852,34 @@ def test_a_stage_is_not_rerun_where_one_before_it_is_stale(tmp_path):
     assert "<code>m</code>: not rerun" in comment
 
 
+def test_stale_stages_on_which_no_metric_depends_are_named(tmp_path):
+    stages = {name: {"cmd": f"cp i {name}", "deps": ["i"], "outs": [name]} for name in "ab"}
+    folder = create(tmp_path / "made", {"i": "1\n", "dvc.yaml": yaml.safe_dump({"stages": stages})})
+    repro(folder)
+    write(folder, "i", "2\n")
+    assert report(folder).returncode == 0
+    page, comment = read(folder)
+    (title,) = re.findall("<title>(.*)</title>", page)
+    assert title.startswith("Some stages were not rerun; no metric, param or plot changed since ")
+    assert "<li>Stages were not rerun: <br><span>a, b: i: its content differs: recorded " in page
+    assert "- Stages were not rerun: <code>a, b&#58; i&#58; its content differs" in comment
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("dvc.yaml", "stages:\n<<<<<<< a\n", "dvc.yaml: line 2 is a conflict marker of a merge; "),
+        ("dvc.lock", "s: {cmd: x}\n", "dvc.lock: in the format of DVC 1; "),
+    ],
+)
+def test_a_pipeline_that_can_not_be_read_is_named_as_the_gate_names_it(copy, file, text, reason):
+    write(copy, file, text)
+    failed = report(copy)
+    assert failed.returncode == 3
+    assert failed.stderr.startswith(f"error: {reason}")
+    assert failed.stderr.count("\n") == 1
+
+
 def test_the_two_sides_of_an_image_that_changed_stand_side_by_side(copy):
     write(copy, "plots/small/picture.png", picture_of(copy, "HEAD") + b"more")
     assert report(copy).returncode == 0
@@ -1008,6 +1045,30 @@ def test_in_a_folder_below_the_root_the_names_are_those_of_the_root(copy):
     assert run.returncode == 0, run.stderr
     assert "models.small.epochs" in {row[0] for row in rows(read(copy)[1])}
     assert 'aria-label="plots/small/picture.png"' in read(copy)[0]
+
+
+def test_files_of_one_fault_share_a_line():
+    why = "not what s recorded: its content differs."
+    faults = [FileFault(name, why, True) for name in ("a.csv", "b.csv")]
+    report = Report("1234567", "", [], [], [faults[0], FileFault("c.csv", "other."), faults[1]])
+    assert f"<li><strong>a.csv and b.csv</strong>: {why}</li>" in report_page(report, [])
+    lines = [unescape(line) for line in to_markdown(report).splitlines() if line.startswith("- ")]
+    assert [line.partition(":")[0] for line in lines] == [
+        "- <code>a.csv</code> and <code>b.csv</code>", "- <code>c.csv</code>",
+    ]  # fmt: skip
+
+
+def test_the_ranking_shows_every_number_with_equally_many_digits():
+    assert {"0.8220", "0.9271"} <= {*texts(ranking({"a": 0.82196, "b": 0.92712}, "f1.mean").svg)}
+
+
+def test_text_has_the_colour_of_the_page_unless_its_template_has_another():
+    points = [{"x": 1, "y": 2, "rev": "workspace"}]
+    spec = {"data": {"values": points}, "mark": "text", "encoding": {"text": {"field": "y"}}}
+    assert re.search(r'<text [^>]*fill="currentColor"[^>]*>2<', to_svg(spec, points))
+    assert re.search(
+        r'<text [^>]*fill="red"[^>]*>2<', to_svg(spec | {"mark": {"type": "text", "color": "red"}}, points)
+    )
 
 
 def test_a_matrix_of_dvcs_own_template_shows_its_counts():

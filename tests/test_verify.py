@@ -508,6 +508,25 @@ def test_a_frozen_stage_is_not_rerun_and_its_data_is_brought(larger):
     assert "Running stage 'clean'" not in larger.errors
 
 
+def test_what_a_frozen_stage_made_is_an_input_of_the_stages_that_run(tmp_path):
+    pipeline = "stages:\n  a: {cmd: cp i o, deps: [i], outs: [o: {cache: false}]}\n" + (
+        "  b: {cmd: cp o m.json, deps: [o], metrics: [m.json: {cache: false}]}\n"
+    )
+    folder = create(tmp_path / "made", {"i": "0.5\n", "dvc.yaml": pipeline})
+    repro(folder)
+    write(folder, "dvc.yaml", pipeline.replace("{cmd: cp i", "{frozen: true, cmd: cp i"))
+    commit(folder)
+    code, _, errors = verify(folder)
+    assert code == 0, errors
+    write(folder, "o", "0.50000001\n")  # so near that the default tolerance would allow it
+    commit(folder)
+    code, output, errors = verify(folder, "--json")
+    report = json.loads(output)
+    assert (code, verdicts(report)) == (2, {"o": "not rerun", "m.json": DIFFERENT}), errors
+    assert [line.partition(",")[0][:12] for line in report["stale"]["b"]] == ["o: recorded "]
+    assert report["stages"] == []
+
+
 def test_a_stage_that_writes_outside_the_repository_is_not_rerun(larger):
     assert larger.verdicts[str(larger.outside)] == "not rerun"
     assert larger.outside.read_text() == "another's\n"
@@ -558,6 +577,33 @@ def test_raw_data_that_the_cache_lacks_comes_from_the_remote_and_without_one_tha
     assert code == 0, errors
     assert not (bare / "raw.csv").exists()
     assert not (bare / ".dvc/cache/files").exists()
+
+
+@pytest.mark.parametrize("no_scm", [False, True])
+def test_data_of_which_only_git_has_a_version_is_read_and_called_stale_if_it_is_another_one(tmp_path, no_scm):
+    stage = "stages: {s: {cmd: cp a.csv o, deps: [a.csv, b.csv], outs: [o: {cache: false}]}}\n"
+    files = {"dvc.yaml": stage, "a.csv": "1\r\n", "b.csv": "1\n"}
+    folder = create(tmp_path / "made", files, ("a.csv", "b.csv"), no_scm=no_scm)
+    write(folder, ".gitignore", ".dvc/cache\n.dvc/tmp\n")
+    repro(folder)
+    bare = clone(folder, tmp_path / "same")
+    code, _, errors = verify(bare)
+    assert (code, errors.count("note: ")) == (0, 1), errors
+    write(folder, "a.csv", "1\n")
+    write(folder, "b.csv", "2\n")
+    commit(folder)
+    bare = clone(folder, tmp_path / "edited")
+    (bare / ".dvc/cache").mkdir()
+    code, output, errors = verify(bare, "--json")
+    report = json.loads(output)
+    assert (code, verdicts(report)) == (2, {"o": DIFFERENT}), errors
+    assert [line.partition(":")[0] for line in (*report["stale"]["s"], *report["line_ends"]["s"])] == ["b.csv", "a.csv"]
+    assert "note: a.csv is as in Git, because DVC finds no recorded version\n" in errors
+    assert git(bare, "status", "--porcelain") == ""
+    git(bare, "rm", "--quiet", "b.csv")
+    commit(bare)
+    code, _, errors = verify(bare)
+    assert (code, errors.splitlines()[-1].startswith("error: `dvc pull --force ")) == (3, True)
 
 
 @pytest.mark.parametrize(("damaged", "code"), [(False, 0), (True, 3)])
