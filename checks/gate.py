@@ -1,6 +1,6 @@
-"""Does every dvc.lock describe this tree? Works in a fresh clone, without data, cache or network, in seconds.
+"""Compare each dvc.lock with the code, params and results in Git: in a new clone without data, in seconds.
 
-Exit code 0: yes, as far as a clone shows it. 1, stale: params, code, a command or data differ from a lock. 2,
+Exit code 0: no difference is found. 1, stale: params, code, a command or data differ from a lock. 2,
 inconsistent: a result in Git contradicts a lock, so one of the two was edited by hand. 3, unreadable: DVC can't read a
 file. The largest code that applies is returned.
 

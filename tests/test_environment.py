@@ -40,7 +40,7 @@ def test_the_architecture_and_the_version_of_each_package_that_computes_are_reco
 def test_another_version_than_the_locks_and_a_missing_package_are_refused(lock, name):
     line = f"{name}=={version(name)} "
     lock.write_text(lock.read_text().replace(f"\n{line}", f"\n{name}==0.0.1 "))
-    with pytest.raises(InputError, match=f"^{name}: requirements.txt locks 0.0.1, installed is {version(name)}; delete"):
+    with pytest.raises(InputError, match=f"^{name}: requirements.txt locks 0.0.1, installed is {version(name)}; del"):
         environment.main()
     assert not Path("data").exists()
     lock.write_text(lock.read_text().replace(f"\n{name}==0.0.1 ", f"\nno-{line}"))
