@@ -195,15 +195,19 @@ def wrong_value(project: Project, value: str, choose: random.Random) -> str:
 
 
 def full_disk(project: Project, stage: str, choose: random.Random) -> str:
-    """Limit the size of files to a random number of bytes, as on a full disk."""
+    """Limit the size of the files of a stage, or of DVC too, to a random number of bytes, as on a full disk."""
     assert sys.platform != "win32"
     import resource
 
-    limit = int(2 ** choose.uniform(0, 18))
+    limit = int(2 ** choose.uniform(9, 20))
     project.without_cache()
-    prepare = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
-    code = project.repro("--force", "--single-item", stage, prepare=prepare)
-    return "" if code == 0 or "File too large" in project.output else "no line says why"
+    if choose.random() < 0.5:
+        path = limited(project, f"ulimit -f {limit >> 9}")  # blocks of 512 bytes
+        code, reason = project.repro("--force", "--single-item", stage, PATH=path), "File too large"
+    else:
+        prepare = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+        code, reason = project.repro("--force", "--single-item", stage, prepare=prepare), "ERROR: "
+    return "" if code == 0 or reason in project.output else "no line says why"
 
 
 def full_file_system(project: Project, target: str, choose: random.Random) -> str:
@@ -218,14 +222,18 @@ def full_file_system(project: Project, target: str, choose: random.Random) -> st
 def little_memory(project: Project, stage: str, choose: random.Random) -> str:
     """Limit the memory that a stage can reserve, but not that of DVC, to a random number of bytes."""
     limit = int(2 ** choose.uniform(26, 33))
+    project.without_cache()
+    code = project.repro("--force", "--single-item", stage, PATH=limited(project, f"ulimit -v {limit >> 10}"))
+    return "no line says why" if code and "error: " not in project.output else ""
+
+
+def limited(project: Project, command: str) -> str:
+    """Return a PATH on which a stage's Python, but not DVC, runs under a limit that a shell command sets."""
     python = project.folder / ".dvc/tmp/programs/python"
     python.parent.mkdir()
-    python.write_text(f'#!/bin/sh\nulimit -v {limit >> 10}\nexec "{sys.executable}" "$@"\n')
+    python.write_text(f'#!/bin/sh\n{command}\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
-    project.without_cache()
-    path = f"{python.parent}{os.pathsep}{project.environment['PATH']}"
-    code = project.repro("--force", "--single-item", stage, PATH=path)
-    return "no line says why" if code and "error: " not in project.output else ""
+    return f"{python.parent}{os.pathsep}{project.environment['PATH']}"
 
 
 def no_permission(project: Project, target: str, choose: random.Random) -> str:
