@@ -922,6 +922,8 @@ def test_a_folder_that_is_a_link_is_refused_and_a_file_that_is_one_replaced(copy
     write_report(tmp_path, {"index.html": "ours"})
     assert (elsewhere / "kept").read_text() == "theirs"
     assert (tmp_path / "index.html").read_text() == "ours"
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "index.html").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the address space")

@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import textwrap
 import zipfile
@@ -43,6 +44,8 @@ from checks.verify import (
 )  # fmt: skip
 from tests.conftest import ROOT
 from tests.repositories import (
+    ENVIRONMENT,
+    PLAIN_GIT,
     PROGRAMS,
     as_command,
     call,
@@ -349,6 +352,20 @@ def test_a_record_proves_a_stage_as_long_as_its_lock_entry_stays(copy):
     ]
     write(copy, "dvc.lock", (copy / "dvc.lock").read_text().replace("seed: 1", "seed: 3"))
     assert gate(copy).proofs == {"clean": {}, "score": {}}
+
+
+def test_a_record_has_the_day_of_the_verified_commit_unless_another_is_named(tmp_path, monkeypatch):
+    folder, days = create(tmp_path / "made", {"a": "1\n"}), []
+    for day in ("2001-02-03", "2004-05-06"):
+        dates, name = {"GIT_COMMITTER_DATE": f"{day}T12:00:00Z"}, ("-c", "user.name=t", "-c", "user.email=t@example.org")
+        command = ["git", *name, "commit", "--allow-empty", "--quiet", "--message", day]
+        subprocess.run(command, cwd=folder, env=ENVIRONMENT | PLAIN_GIT | dates, check=True)
+    report = {"revision": git(folder, "rev-parse", "HEAD~1"), "verdict": IDENTICAL}
+    monkeypatch.setattr("checks.verify.verify", lambda *_: report)
+    monkeypatch.setattr(proofs, "append", lambda folder, report, day: days.append(day) or 1)
+    for more in ([], ["--date", "2020-01-01"]):
+        assert verify(folder, "--json", "--record", *more)[0] == 0
+    assert days == ["2001-02-03", "2020-01-01"]
 
 
 def test_a_record_is_a_new_line_even_if_the_last_one_has_no_line_end(tmp_path):
@@ -981,8 +998,9 @@ def test_a_verdict_is_by_bytes_even_where_bytes_are_free(tmp_path):
     assert compare_output("o", was, now, free)[0] == DIFFERENT
     edited = Output("1", files[0], edited=True)
     for other in (Output("1", files[0]), now):
-        verdict, (first, *_) = compare_output("d/o", edited, other, free)
-        assert (verdict, first) == (DIFFERENT, "the file is not the one that the lock records")
+        for sides in ((edited, other), (other, edited)):
+            verdict, (first, *_) = compare_output("d/o", *sides, free)
+            assert (verdict, first) == (DIFFERENT, "the file is not the one that the lock records")
     assert compare_output("o", was, Output("2"), EXACT) == (
         NOT_PROVED,
         ["recorded 1, found 2; the recorded file is not here"],
@@ -1231,6 +1249,8 @@ def test_equal_values_in_another_form_are_accepted_where_the_settings_say_so(tmp
     write(folder, "checks.yaml", "accept_same_values: true\n")
     code, output, _ = verify(folder, FORM="0.50")
     assert (code, "same values" in output) == (0, True)
+    code, output, _ = verify(folder, FORM="0.50000001")
+    assert (code, "within tolerance" in output) == (1, True)
 
 
 def test_line_ends_of_another_system_are_a_separate_kind_even_without_the_recorded_file(tmp_path):
