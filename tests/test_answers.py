@@ -165,7 +165,7 @@ def test_of_equal_effects_those_first_in_the_order_of_words_are_named():
             effects = [((6,), 0.5), ((5,), 0.5), ((4,), 0.5), ((6, 5), -0.25), ((4, 5), -0.25), ((5, 6), -0.5)]
             return self.predict(reviews, batch=batch), [effects]
 
-    model = TextModel(Ties(0.75), INDEX, about_of(max_length=9, vocabulary=9))
+    model = TextModel(Ties(0.75), INDEX, about_of(max_length=9, vocabulary=7))  # "rare" is its last word
     for count, expected in (
         (1, [("film", 0.5), ("film rare", -0.5)]),
         (2, [("film", 0.5), ("film rare", -0.5), ("good", 0.5), ("good film", -0.25)]),
@@ -181,3 +181,8 @@ def test_a_text_without_a_known_character_has_no_label_though_each_text_has_know
     known, unknown = TextModel(Constant(0.7), index, about).predict(["dog", "x y"])
     assert (known.label, unknown.label, unknown.unknown) == ("good", "", 2)
     assert unknown.error.startswith("no word of it that the model reads is in its vocabulary")
+    few = TextModel(
+        Constant(0.7), {SPACE: 1, "g": 2, "o": 3, "d": 4}, about | {"pad": {"max_length": 9, "vocabulary": 6}}
+    )
+    known, rare = few.predict(["dog", "do"])  # its only letter is "g"
+    assert (known.label, rare.label, rare.unknown) == ("good", "", 2)

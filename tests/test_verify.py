@@ -354,11 +354,14 @@ def test_a_record_proves_a_stage_as_long_as_its_lock_entry_stays(copy):
     assert gate(copy).proofs == {"clean": {}, "score": {}}
 
 
+IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+
+
 def test_a_record_has_the_day_of_the_verified_commit_unless_another_is_named(tmp_path, monkeypatch):
     folder, days = create(tmp_path / "made", {"a": "1\n"}), []
     for day in ("2001-02-03", "2004-05-06"):
-        dates, name = {"GIT_COMMITTER_DATE": f"{day}T12:00:00Z"}, ("-c", "user.name=t", "-c", "user.email=t@example.org")
-        command = ["git", *name, "commit", "--allow-empty", "--quiet", "--message", day]
+        dates = {"GIT_COMMITTER_DATE": f"{day}T12:00:00Z"}
+        command = ["git", *IDENTITY, "commit", "--allow-empty", "--quiet", "--message", day]
         subprocess.run(command, cwd=folder, env=ENVIRONMENT | PLAIN_GIT | dates, check=True)
     report = {"revision": git(folder, "rev-parse", "HEAD~1"), "verdict": IDENTICAL}
     monkeypatch.setattr("checks.verify.verify", lambda *_: report)
