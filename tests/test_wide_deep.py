@@ -191,7 +191,7 @@ def test_more_than_two_labels_are_refused(reviews):
         make_trainer(settings(), reviews[0], labels, None)
 
 
-def test_a_file_whose_parts_do_not_fit_is_one_line(trained):
+def test_a_file_whose_parts_do_not_fit_is_one_line(trained, model):
     files = members(trained[0].save())
     about = json.loads(files["sum.json"])
     wrong = {
@@ -199,6 +199,7 @@ def test_a_file_whose_parts_do_not_fit_is_one_line(trained):
         "another length": files | {"sum.json": json.dumps(about | {"max_length": 5}).encode()},
         "another vocabulary": files | {"sum.json": json.dumps(about | {"vocabulary": 99}).encode()},
         "a weight that is none": files | {"sum.json": json.dumps(about | {"weight": "x"}).encode()},
+        "n-grams of three labels": files | {"wide.npz": linear.OneVersusRest([model.wide] * 3).save()},
         "n-grams for a network": files | {"deep.keras": files["wide.npz"]},
         "a network for n-grams": files | {"wide.npz": files["deep.keras"]},
     }
