@@ -205,6 +205,14 @@ def test_a_word_index_of_what_is_no_rank_is_refused(tmp_path, rank):
     assert "expected a rank from 1 for each word" in outcome(tmp_path)
 
 
+@pytest.mark.parametrize("labels", [[], ["good"], "ab", [1, 2], {"bad": 0, "good": 1}], ids=str)
+def test_labels_other_than_two_names_or_more_are_refused(tmp_path, labels):
+    write_grams(tmp_path, GRAMS, WEIGHTS)
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": labels}))
+    assert "labels: expected two names or more" in outcome(tmp_path)
+
+
 def test_an_unknown_weighting_and_weights_that_are_no_numbers_are_refused(tmp_path):
     write_grams(tmp_path, GRAMS, WEIGHTS, weighting="other")
     assert "weighting: expected one of counts" in outcome(tmp_path)
