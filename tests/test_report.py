@@ -883,11 +883,16 @@ def test_models_share_a_chart_of_each_common_plot_unless_a_param_separates_them(
     assert figures.keys() == {"accuracy", "ROC"}
     assert {"full", "small"} < {*texts(figures["ROC"])}
     assert len({*re.findall(r'stroke="(#[0-9a-f]{6})" stroke-width="2"', figures["ROC"])}) == 2
+    names = [text for text in texts(figures["accuracy"]) if text in ("full", "small")]
+    assert names == ["small", "full"]  # the highest accuracy at the top: 0.8, 0.7
     base = commit(copy)[:7]
+    assert report(copy, "--base", "HEAD").returncode == 0
+    assert "<figcaption>ROC<span>The same in both.</span>" in read(copy)[0].partition("<details>")[2]
     write(copy, "plots/small/roc.csv", "false,true\n0,0\n0.5,0.625\n1,1\n")
     assert report(copy).returncode == 0
     page, _ = read(copy)
     assert f"<figcaption>ROC<span>{base} in dashes. The other model is the same in both.</span>" in page
+    assert re.findall(r'aria-label="(ROC: [^"]*)"', page) == ["ROC: true against false, of small"]
     write(copy, "checks.yaml", settings + "apart: models.{model}.epochs\n")  # 3 and 2
     assert report(copy, "--plots").returncode == 0
     assert [*re.findall("<figcaption>([^<]*)<", (copy / "report/plots.html").read_text())] == [

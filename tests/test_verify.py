@@ -912,6 +912,9 @@ def test_a_column_is_reported_by_its_largest_difference():
 def test_the_default_tolerance_is_for_last_digits_and_otherwise_the_first_pattern_that_matches_counts():
     assert compare("m.json", b'{"a": 0.5}', b'{"a": 0.5000004}', CheckSettings())[0] == WITHIN
     assert compare("m.json", b'{"a": 0.5}', b'{"a": 0.5000006}', CheckSettings())[0] == DIFFERENT
+    tenth = CheckSettings({"a": "10%"})  # of 0.3, which is 0.02999... in binary
+    assert compare("m.json", b'{"a": 0.3}', b'{"a": 0.33}', tenth)[0] == WITHIN
+    assert compare("m.json", b'{"a": 0.3}', b'{"a": 0.330001}', tenth)[0] == DIFFERENT
     assert CheckSettings({"*": 0, "loss": 1}).tolerated("loss", 5.0) == 0
     assert CheckSettings({"loss": 1}).tolerated("gain", 5.0) == 0
 
