@@ -904,6 +904,12 @@ def test_the_first_row_of_a_table_that_differs_is_named(was, now, line):
     assert lines[0].startswith(line)
 
 
+def test_cells_that_are_shown_alike_because_they_are_cut_are_no_other_order_of_rows():
+    sides = (f"a\n{'x' * 300}{last}\n".encode() for last in "12")
+    verdict, lines = compare("p.csv", *sides, EXACT)
+    assert (verdict, [line.partition(":")[0] for line in lines]) == (DIFFERENT, ["line 2, a"])
+
+
 def test_a_column_is_reported_by_its_largest_difference():
     _, (line,) = compare("p.csv", b"x\n1\n2\n3\n", b"x\n1.1\n2.5\n3.2\n", EXACT)
     assert line == "line 3, x: recorded 2, found 2.5, off by 0.5 (tolerance 0); 2 more of this key"
