@@ -944,6 +944,16 @@ def test_a_stage_that_reads_from_a_stale_stage_has_other_inputs():
     assert rows["b"].differences[-1] == "it was made from other inputs: nothing may differ"
 
 
+def test_equal_values_in_another_form_are_different_if_they_were_made_from_other_inputs(tmp_path):
+    write(tmp_path, "was", '{"a": 0.5}')
+    write(tmp_path, "now", '{"a": 0.50}')
+    for values, verdict in (({}, SAME), ({"seed": 2}, DIFFERENT)):
+        was, now = stages(), stages(**values)
+        was["b"].outputs = {"o.json": Output("1", {"": tmp_path / "was"})}
+        now["b"].outputs = {"o.json": Output("2", {"": tmp_path / "now"})}
+        assert {row.verdict for row in compare_runs(was, now, EXACT) if row.output == "o.json"} == {verdict}
+
+
 def test_an_input_that_only_one_side_has_is_stale():
     assert stale(stages(seed=2), stages()) == {"a": ["seed: recorded 2, found None"]}
     new = stale({}, stages())
