@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import zipfile
+from copy import copy as shallow_copy
 from pathlib import Path
 
 import h5py
@@ -191,6 +192,17 @@ def test_a_compressed_member_is_refused_before_it_is_unpacked(folders, tmp_path,
 def test_a_member_that_occurs_twice_is_refused():
     with pytest.raises(ValueError, match="expected each member once"):
         members(pack_members({"one": b"1", "two": b"2"}).replace(b"two", b"one"))
+
+
+def test_members_that_share_their_bytes_are_refused():
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("one", bytes(1000))
+        other = shallow_copy(archive.infolist()[0])
+        other.filename = "two"
+        archive.filelist.append(other)
+    with pytest.raises(ValueError, match=r"expected members of at most 1,\d{3} bytes, got 2,000"):
+        members(packed.getvalue())
 
 
 @pytest.mark.parametrize("grams", [[4, 3, 5], [3, 3, 5], [-1, 3, 5], [0, 3, 5]], ids=str)

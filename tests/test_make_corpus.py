@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 
 from corpora import __main__ as command
 from corpora import recommend
-from corpora.look import Options, label_keys, look
+from corpora.look import Options, label_keys, look, table_form
 from corpora.sections import as_yaml, changes, insert
 from sentiment import InputError
 from sentiment.data import labelled, ngrams
@@ -153,6 +153,12 @@ def test_values_that_differ_in_spaces_around_them_are_one_label():
 def test_label_0_has_a_usual_name_or_the_lowest_number():
     for values, expected in ((["awesome", "bad"], ["bad", "awesome"]), (["10", "9", "-1.5"], ["-1.5", "9", "10"])):
         assert label_keys(Counter(values * 2), {}, Options())["labels"] == expected
+
+
+def test_a_table_has_a_separator_if_more_than_four_fifths_of_its_lines_have_as_many_fields():
+    for others, expected in ((1, ","), (2, None), (3, None)):
+        lines = ["a,b"] * (10 - others) + ["a,b,c"] * others
+        assert table_form(lines, Options(quoting="false"), whole=True)[0] == expected
 
 
 def test_hidden_files_are_neither_splits_nor_labels(tmp_path):
@@ -348,6 +354,8 @@ def test_texts_without_spaces_get_characters_and_the_best_of_the_folds_comes_fir
              for n in range(60)]  # fmt: skip
     candidates = recommend.choose(texts, np.arange(60) % 2)
     assert {candidate.tokens.unit for candidate in candidates} == {"characters"}
+    pairs = {(weighting, loss) for weighting in ("tfidf", "naive-bayes") for loss in ("log_loss", "squared_hinge")}
+    assert {(candidate.weighting, candidate.train.loss) for candidate in candidates} == pairs
     accuracies = [candidate.accuracy for candidate in candidates]
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[0] > 0.9

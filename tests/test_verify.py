@@ -319,8 +319,8 @@ def test_the_first_difference_is_that_of_the_stage_that_runs_first():
     assert report["pairs"][1]["first"]["differences"] == ["the rerun does not make it"]
     runs = [Run("x", "", now), Run("y", "", was), Run("z", "", was)]
     report = compare_each(runs, lambda one, other: compare_runs(one, other, EXACT))
-    assert [pair["verdict"] for pair in report["pairs"]] == [DIFFERENT, DIFFERENT, IDENTICAL]
-    assert report["verdict"] == DIFFERENT  # the worst, which is not the last
+    assert [pair["verdict"] for pair in report["pairs"]] == [NOT_PROVED, NOT_PROVED, IDENTICAL]
+    assert report["verdict"] == NOT_PROVED  # the worst, which is not the last
 
 
 def test_a_record_proves_a_stage_as_long_as_its_lock_entry_stays(copy):
