@@ -163,6 +163,9 @@ HARMFUL = {
     "a huge shape": lambda group: replace(
         group, lambda group: group.create_dataset("0", (10**6, 10**6), "f4", chunks=(10, 10), fillvalue=1)
     ),
+    "an array that is larger than the file": lambda group: replace(
+        group, lambda group: group.create_dataset("0", (3000, 3000), "f4")
+    ),
     "a compressed array": lambda group: replace(
         group, lambda group: group.create_dataset("0", data=np.zeros((8, 2), "f4"), compression="gzip")
     ),
@@ -178,6 +181,15 @@ def test_weights_that_are_not_plain_arrays_in_the_file_are_refused(folders, tmp_
     path = tmp_path / "model.keras"
     path.write_bytes(with_weights(path.read_bytes(), change))
     assert "model.keras: not a readable .keras file (expected" in outcome(tmp_path)
+
+
+@pytest.mark.parametrize(("size", "refused"), [(10**8, False), (10**8 + 1, True), (-(10**8) - 1, True)])
+def test_a_size_that_no_machine_has_memory_for_is_refused(folders, tmp_path, size, refused):
+    copy(folders["model.keras"], tmp_path)
+    path = tmp_path / "model.keras"
+    config = json.loads(zipfile.ZipFile(path).read("config.json")) | {"size": size}
+    path.write_bytes(with_member(path.read_bytes(), "config.json", json.dumps(config).encode()))
+    assert ("expected sizes of at most 100,000,000" in outcome(tmp_path)) == refused
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.npz"])
