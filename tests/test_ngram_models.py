@@ -33,6 +33,17 @@ TRAIN = {
 NGRAMS = {name: model for name, model in PARAMS.models.items() if model.architecture.kind == "ngrams"}
 
 
+def test_of_ten_words_of_the_demos_reviews_one_has_a_sentiment_which_is_four_of_five_times_that_of_the_label():
+    lists, labels = make_corpus(400, 3)
+    assert labels.tolist() == [1] * 200 + [0] * 200  # positive ones first, as in the real file
+    assert {len(review) for review in lists} <= {*range(10, 150)}
+    for label in (0, 1):
+        ranks = np.concatenate(lists[labels == label])
+        telling = ranks[ranks <= 20]  # praise has even ranks
+        assert len(telling) / len(ranks) == pytest.approx(0.1, abs=0.01)
+        assert (telling % 2 == 0).mean() == pytest.approx(0.8 if label else 0.2, abs=0.03)
+
+
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_a_probability_is_the_sigmoid_of_the_features_times_the_weights_in_dense_arithmetic(weighting):
     reviews, labels = corpus(24)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from html import escape, unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -26,9 +27,10 @@ from checks.comparison import (
     name_models,
     read_noise,
 )
-from checks.drawing import to_image, to_svg
+from checks.drawing import Plot, to_image, to_svg
+from checks.findings import Report as Findings
 from checks.page import report_page
-from checks.report import find_base, in_common, main
+from checks.report import find_base, find_faults, in_common, main
 from checks.report import write as write_report
 from checks.settings import CheckSettings
 from checks.shell import InputError
@@ -194,6 +196,19 @@ def test_the_page_has_every_plot_with_both_revisions_and_folds_away_those_that_a
         assert remark == ""
     assert same["Confusion of full"][0] == "The same in both."
     assert f">{base}<" not in same["Confusion of full"][2]
+
+
+def test_a_plot_that_could_not_be_read_is_not_the_same_in_both():
+    renderer = SimpleNamespace(datapoints=[{"x": 1, "rev": revision} for revision in ("base", "workspace")])
+    for faults, same in (((), True), (("roc.csv could not be read in base.",), False)):
+        plot = Plot("roc.csv", ("roc.csv",), renderer, faults)
+        assert (plot.same(["base", "workspace"]), plot.changed(["base", "workspace"])) == (same, False)
+
+
+def test_a_file_that_only_the_base_lacks_is_no_fault():
+    before = Side(faults=[FileFault("m.json", "missing"), FileFault("n.json", "nested too deeply")])
+    expected = [FileFault("n.json", "could not be read in c0: nested too deeply.")]
+    assert find_faults(Findings(), before, Side(), "c0") == expected
 
 
 def texts(svg: str) -> list[str]:
