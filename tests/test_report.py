@@ -15,6 +15,7 @@ import pytest
 import yaml
 from dvc_render.vega import VegaRenderer
 
+from checks.charts import model_of
 from checks.comment import MARKER, MAX_COMMENT_CHARACTERS, to_markdown
 from checks.comparison import (
     ABSENT,
@@ -737,6 +738,10 @@ def test_metrics_files_that_the_settings_hide_are_no_models():
 )
 def test_models_are_named_by_the_part_of_their_path_that_differs(files, names):
     assert list(name_models(files).values()) == names
+
+
+def test_a_plot_is_of_the_model_with_the_longest_name_in_its_path():
+    assert model_of(["plots/x/y/roc.csv", "loss/x/y.tsv"], ["x", "x/y", "y"]) == "x/y"
 
 
 def test_an_image_that_did_not_change_is_embedded_once(project):
