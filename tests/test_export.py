@@ -35,7 +35,7 @@ from sentiment.data.text import IMDB, Normal, Tokens, clean, words
 from sentiment.keras import archive, backend
 from sentiment.keras.backend import keras, tf
 from sentiment.kinds import cnn_lstm
-from sentiment.kinds.ngrams import Linear, Weighting
+from sentiment.kinds.ngrams import Linear, OneVersusRest, Weighting
 from sentiment.model import TextModel, describe
 from sentiment.network import NetworkPad, output
 from sentiment.schema import Pad
@@ -197,6 +197,21 @@ def test_the_graph_of_an_n_gram_model_answers_as_the_model(weighting, pad):
     graph = served(model, linear.save())
     assert assert_same_answers(graph, model, [*HARD, "bad " * 9 + "good film " * 3 + "it wasn't a good film"]) > 0
     graph.serve(tf.constant([], tf.string))
+
+
+def test_the_graph_of_n_grams_of_three_labels_answers_as_the_model():
+    one = linear_of("tfidf", PADS["whole"])
+    linear: Any = one.model
+    models = [Linear(linear.weighting, linear.grams, sign * linear.weights) for sign in np.float32([1, -1, 0.5])]
+    model = TextModel(OneVersusRest(models), INDEX, dict(one.about) | {"labels": ["bad", "good", "mixed"]})
+    graph = served(model, OneVersusRest(models).save())
+    answer = graph.serve(tf.constant(HARD))
+    expected = [each for each in model.predict(HARD) if not each.error]
+    labels = [label.decode() for label in answer["label"].numpy()]
+    assert [label for label in labels if label] == [each.label for each in expected]
+    assert len({*labels}) > 2
+    known = answer["probability"].numpy()[np.array(labels) != ""]
+    np.testing.assert_allclose(known, [[*each.probabilities.values()] for each in expected], atol=1e-5)
 
 
 def test_a_probability_of_one_half_is_the_first_label_in_the_graph_too():
