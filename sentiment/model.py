@@ -384,6 +384,8 @@ def load(path: str | Path) -> TextModel:
             raise ValueError(f"{INDEX}: expected a rank from 1 for each word")
         if not (isinstance(labels, list) and len(labels) >= 2 and all(isinstance(label, str) for label in labels)):
             raise ValueError("labels: expected two names or more")
+        if len(labels) != model.labels:
+            raise ValueError(f"labels: expected {model.labels}, as many as the model predicts, got {len(labels)}")
         check(Pad, pad, ABOUT, "pad")
         check(Normalised if "unit" in about["tokens"] else Split, about["tokens"], ABOUT, "tokens")
         return TextModel(model, ranks, about)

@@ -290,6 +290,7 @@ class CompiledModel:
         from sentiment.engine import promise
 
         self.layers, self.weights, self.promise = layers, weights, promise()
+        self.labels = max(2, layers[-1]["config"]["units"])
         self._predictors: dict[bool, CompiledPredictor] = {}
 
     def _predictor(self, batch: int, explains: bool) -> "CompiledPredictor":
@@ -332,6 +333,7 @@ class KerasModel:
         backend.use_no_gpu()
         self.model = archive.unpack(content)
         self.weights, self.promise = backend.get_weights(self.model), trainer.promise()
+        self.labels = max(2, self.model.output_shape[-1])
 
     def predict(self, reviews, *, batch: int, progress=lambda reviews: None) -> np.ndarray:
         """As ``kinds.Model``."""

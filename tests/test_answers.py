@@ -1,5 +1,7 @@
 """Edge cases of an answer: a probability of one half, a text of the maximum length, and equal effects."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,16 +22,16 @@ def ask(text: str, probability: float):
 
 
 class Constant:
-    """A model that gives every review one probability."""
+    """A model that gives every review one probability, or the same probability of each label."""
 
     unit = "probability"
 
-    def __init__(self, probability: float):
+    def __init__(self, probability: float | list[float]):
         self.probability, self.seen = probability, []
 
     def predict(self, reviews, *, batch):
         self.seen.append(reviews.tolist())
-        return np.full(len(reviews), self.probability, "f4")
+        return np.array([self.probability] * len(reviews), "f4")
 
 
 def test_the_first_word_beyond_the_vocabulary_is_the_first_that_is_unknown():
@@ -55,6 +57,8 @@ def test_texts_are_taken_in_batches_from_any_iterable_and_answers_keep_their_ord
         "the text is empty; expected words",
         "no word of it that the model reads is in its vocabulary; expected text with words as in its corpus",
     )
+    assert model.predict([]) == []
+    assert [answer.error for answer in model.predict("")] == ["the text is empty; expected words"]
     with pytest.raises(TypeError, match="expected strings, got int"):
         model.predict(["good", 3])
 
@@ -68,13 +72,16 @@ def test_the_effect_of_a_word_is_the_fall_of_the_output_without_it_and_an_unknow
     assert effects == [{(4,): pytest.approx(0.04)}, {(5,): pytest.approx(0.03), (9,): pytest.approx(0.07)}]
 
 
+class Grams(Constant):
+    """A model of three n-grams."""
+
+    unit = "log-odds"
+
+    def explain(self, reviews, *, batch, count):
+        return self.predict(reviews, batch=batch), [[((4, 5), 0.5), ((4,), 0.25), ((5, 6), -0.5)]]
+
+
 def test_an_explanation_shades_each_word_by_the_effects_of_its_n_grams_and_shows_itself():
-    class Grams(Constant):
-        unit = "log-odds"
-
-        def explain(self, reviews, *, batch, count):
-            return self.predict(reviews, batch=batch), [[((4, 5), 0.5), ((4,), 0.25), ((5, 6), -0.5)]]
-
     model = TextModel(Grams(0.75), INDEX, about_of(max_length=9, vocabulary=9))
     explanation = model.explain("GOOD <b>film</b> zxcvb, rare & good film")
     words = ["good", "b", "film", "b", "zxcvb", "rare", "good", "film"]
@@ -83,13 +90,33 @@ def test_an_explanation_shades_each_word_by_the_effects_of_its_n_grams_and_shows
     assert str(explanation) == "good      P(good)=0.7500  film rare-0.500 good film+0.500 good+0.250"
     page = explanation._repr_html_()
     assert page.count("<span") == len(words)
-    assert "log-odds" in page
-    assert explanation.colored().count("\x1b[48;5;") == 4  # words without an effect have no colour
+    assert "probability of <i>good</i>: 0.7500" in page
+    assert "green: towards good; red: towards bad; effects in log-odds" in page
+    assert re.findall(r"background:rgba\(([\d,.]+)\)[^>]*>(good|rare|zxcvb)<", page) == [
+        ("0,128,0,0.60", "good"), ("200,0,0,0.00", "zxcvb"), ("200,0,0,0.30", "rare"), ("0,128,0,0.60", "good"),
+    ]  # fmt: skip
+    green, red = "\x1b[48;5;34m\x1b[97mgood\x1b[0m", "\x1b[48;5;88m\x1b[97mrare\x1b[0m"
+    colored = explanation.colored()
+    assert (colored.count("\x1b[48;5;"), colored.count(green), colored.count(red)) == (4, 2, 1)
+    assert model.explain("film rare").colored().count("\x1b[48;5;124m") == 2  # divided by the largest absolute effect
     index = {"<script>": 1, "film": 2, "rare": 3}
     hostile = TextModel(Grams(0.75), index, about_of(max_length=9, vocabulary=9, separators="?"))
     page = hostile.explain("<script> film")._repr_html_()
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
+
+
+def test_an_explanation_of_three_labels_is_of_the_predicted_one():
+    labels = ("bad", "good", "mixed")
+    model = TextModel(Grams([0.25, 0.25, 0.5]), INDEX, about_of(max_length=9, vocabulary=9, labels=labels))
+    explanation = model.explain("good film")
+    answer = explanation.answer
+    assert (answer.label, answer.probability, answer.probability_of) == ("mixed", 0.5, "mixed")
+    assert answer.probabilities == {"bad": 0.25, "good": 0.25, "mixed": 0.5}
+    assert explanation.labels == ("other labels", "mixed")
+    page = explanation._repr_html_()
+    assert "<b>mixed</b> &nbsp; probability of <i>mixed</i>: 0.5000" in page
+    assert "green: towards mixed; red: towards other labels" in page
 
 
 @given(st.lists(st.text(st.sampled_from("abC' .\t,é\xa0"), max_size=30), max_size=5))
@@ -132,6 +159,21 @@ def test_effects_are_ordered_by_size_and_equal_ones_by_their_words():
     assert strongest(effects, 9) == [("c", -0.3), ("a", 0.2), ("b", 0.2), ("d", -0.2), ("f", 0.1)]
 
 
+def test_of_equal_effects_those_first_in_the_order_of_words_are_named():
+    class Ties(Constant):
+        def explain(self, reviews, *, batch, count):
+            effects = [((6,), 0.5), ((5,), 0.5), ((4,), 0.5), ((6, 5), -0.25), ((4, 5), -0.25), ((5, 6), -0.5)]
+            return self.predict(reviews, batch=batch), [effects]
+
+    model = TextModel(Ties(0.75), INDEX, about_of(max_length=9, vocabulary=7))  # "rare" is its last word
+    for count, expected in (
+        (1, [("film", 0.5), ("film rare", -0.5)]),
+        (2, [("film", 0.5), ("film rare", -0.5), ("good", 0.5), ("good film", -0.25)]),
+    ):
+        (answer,) = model.predict("good film", words=count)
+        assert answer.words == expected
+
+
 def test_a_text_without_a_known_character_has_no_label_though_each_text_has_known_spaces():
     index = {word: rank for rank, word in enumerate(words("good", Normal("characters", True, False))[:-1], 1)}
     assert SPACE in index
@@ -139,3 +181,8 @@ def test_a_text_without_a_known_character_has_no_label_though_each_text_has_know
     known, unknown = TextModel(Constant(0.7), index, about).predict(["dog", "x y"])
     assert (known.label, unknown.label, unknown.unknown) == ("good", "", 2)
     assert unknown.error.startswith("no word of it that the model reads is in its vocabulary")
+    few = TextModel(
+        Constant(0.7), {SPACE: 1, "g": 2, "o": 3, "d": 4}, about | {"pad": {"max_length": 9, "vocabulary": 6}}
+    )
+    known, rare = few.predict(["dog", "do"])  # its only letter is "g"
+    assert (known.label, rare.label, rare.unknown) == ("good", "", 2)

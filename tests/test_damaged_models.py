@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import zipfile
+from copy import copy as shallow_copy
 from pathlib import Path
 
 import h5py
@@ -162,6 +163,9 @@ HARMFUL = {
     "a huge shape": lambda group: replace(
         group, lambda group: group.create_dataset("0", (10**6, 10**6), "f4", chunks=(10, 10), fillvalue=1)
     ),
+    "an array that is larger than the file": lambda group: replace(
+        group, lambda group: group.create_dataset("0", (3000, 3000), "f4")
+    ),
     "a compressed array": lambda group: replace(
         group, lambda group: group.create_dataset("0", data=np.zeros((8, 2), "f4"), compression="gzip")
     ),
@@ -179,6 +183,15 @@ def test_weights_that_are_not_plain_arrays_in_the_file_are_refused(folders, tmp_
     assert "model.keras: not a readable .keras file (expected" in outcome(tmp_path)
 
 
+@pytest.mark.parametrize(("size", "refused"), [(10**8, False), (10**8 + 1, True), (-(10**8) - 1, True)])
+def test_a_size_that_no_machine_has_memory_for_is_refused(folders, tmp_path, size, refused):
+    copy(folders["model.keras"], tmp_path)
+    path = tmp_path / "model.keras"
+    config = json.loads(zipfile.ZipFile(path).read("config.json")) | {"size": size}
+    path.write_bytes(with_member(path.read_bytes(), "config.json", json.dumps(config).encode()))
+    assert ("expected sizes of at most 100,000,000" in outcome(tmp_path)) == refused
+
+
 @pytest.mark.parametrize("name", ["model.keras", "model.npz"])
 def test_a_compressed_member_is_refused_before_it_is_unpacked(folders, tmp_path, name):
     copy(folders[name], tmp_path)
@@ -193,6 +206,17 @@ def test_a_member_that_occurs_twice_is_refused():
         members(pack_members({"one": b"1", "two": b"2"}).replace(b"two", b"one"))
 
 
+def test_members_that_share_their_bytes_are_refused():
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("one", bytes(1000))
+        other = shallow_copy(archive.infolist()[0])
+        other.filename = "two"
+        archive.filelist.append(other)
+    with pytest.raises(ValueError, match=r"expected members of at most 1,\d{3} bytes, got 2,000"):
+        members(packed.getvalue())
+
+
 @pytest.mark.parametrize("grams", [[4, 3, 5], [3, 3, 5], [-1, 3, 5], [0, 3, 5]], ids=str)
 def test_n_grams_out_of_order_are_refused(tmp_path, grams):
     write_grams(tmp_path, np.array(grams), WEIGHTS)
@@ -203,6 +227,14 @@ def test_n_grams_out_of_order_are_refused(tmp_path, grams):
 def test_a_word_index_of_what_is_no_rank_is_refused(tmp_path, rank):
     write_grams(tmp_path, GRAMS, WEIGHTS, ranks=INDEX | {"odd": rank})
     assert "expected a rank from 1 for each word" in outcome(tmp_path)
+
+
+@pytest.mark.parametrize("labels", [[], ["good"], "ab", [1, 2], {"bad": 0, "good": 1}], ids=str)
+def test_labels_other_than_two_names_or_more_are_refused(tmp_path, labels):
+    write_grams(tmp_path, GRAMS, WEIGHTS)
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": labels}))
+    assert "labels: expected two names or more" in outcome(tmp_path)
 
 
 def test_an_unknown_weighting_and_weights_that_are_no_numbers_are_refused(tmp_path):

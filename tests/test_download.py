@@ -280,6 +280,11 @@ def test_an_object_in_dvcs_cache_is_a_source_if_it_has_the_pinned_bytes(tmp_path
     kept.write_bytes(CONTENT["imdb.npz"])
     run(server.url("/a"))
     assert capsys.readouterr().out.startswith(f"data/raw/imdb.npz: from {kept}\n")
+    Path("data/raw/imdb.npz").unlink()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "user"))
+    fill(tmp_path / "user/datasets")
+    run(server.url("/a"))
+    assert capsys.readouterr().out.startswith(f"data/raw/imdb.npz: from {kept}\n")  # not from the Keras cache
     assert server.requests == ["/a"]
 
 

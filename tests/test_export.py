@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from checks.settings import CheckSettings
+from checks.shell import InputError
 from checks.values import DIFFERENT, IDENTICAL, WITHIN
 from export.__main__ import main as export
 from export.card import card
@@ -34,7 +35,7 @@ from sentiment.data.text import IMDB, Normal, Tokens, clean, words
 from sentiment.keras import archive, backend
 from sentiment.keras.backend import keras, tf
 from sentiment.kinds import cnn_lstm
-from sentiment.kinds.ngrams import Linear, Weighting
+from sentiment.kinds.ngrams import Linear, OneVersusRest, Weighting
 from sentiment.model import TextModel, describe
 from sentiment.network import NetworkPad, output
 from sentiment.schema import Pad
@@ -198,6 +199,30 @@ def test_the_graph_of_an_n_gram_model_answers_as_the_model(weighting, pad):
     graph.serve(tf.constant([], tf.string))
 
 
+def test_the_graph_of_n_grams_of_three_labels_answers_as_the_model():
+    one = linear_of("tfidf", PADS["whole"])
+    linear: Any = one.model
+    models = [Linear(linear.weighting, linear.grams, sign * linear.weights) for sign in np.float32([1, -1, 0.5])]
+    model = TextModel(OneVersusRest(models), INDEX, dict(one.about) | {"labels": ["bad", "good", "mixed"]})
+    graph = served(model, OneVersusRest(models).save())
+    answer = graph.serve(tf.constant(HARD))
+    expected = [each for each in model.predict(HARD) if not each.error]
+    labels = [label.decode() for label in answer["label"].numpy()]
+    assert [label for label in labels if label] == [each.label for each in expected]
+    assert len({*labels}) > 2
+    known = answer["probability"].numpy()[np.array(labels) != ""]
+    np.testing.assert_allclose(known, [[*each.probabilities.values()] for each in expected], atol=1e-5)
+
+
+def test_a_probability_of_one_half_is_the_first_label_in_the_graph_too():
+    model = linear_of("counts", PADS["whole"])
+    linear: Any = model.model
+    linear.weights[:] = 0
+    graph = served(model, linear.save())
+    assert graph.serve(tf.constant(["good"]))["label"].numpy().tolist() == [b"negative"]
+    assert assert_same_answers(graph, model, ["good", "bad film"]) == 2
+
+
 def test_the_graph_of_a_model_of_characters_gives_no_label_to_a_text_without_a_known_one():
     tokens = Normal("characters", lowercase=True, symbols=False)
     index = {letter: rank for rank, letter in enumerate(dict.fromkeys(words("a good bad film", tokens)), 1)}
@@ -295,6 +320,10 @@ def test_the_card_says_what_the_model_is_and_does():
     assert "`probability` is that of `good`. For a text without any word" in plain
     assert "`cnn_lstm` with 12,345 parameters that says whether a text is bad or good. It reads the last 70" in plain
     assert "knows 500 words; all rarer ones count as one unknown word." in plain
+    assert "mislead it, and it reads the end of a long text alone." in plain
+    for number, known in ((400, "400 words."), (500, "500 words."), (501, "500 words; all rarer")):
+        other = card("tiny", about | {"words": number}, recipe, metrics, {}, layers="", **more)
+        assert f"and knows {known}" in " ".join(other.split())
     assert "| accuracy | 0.7500 |  |\n| loss | 0.5000 | 0.0124 |\n\n" in page
     assert "\none layer\n" in page
     front = yaml.safe_load(page.split("---")[1])
@@ -309,6 +338,7 @@ def test_the_card_says_what_the_model_is_and_does():
     about |= {"kind": "ngrams", "pad": dict.fromkeys(pad)}
     page = card("tiny", about, recipe | {"files": {"model.npz": ""}}, metrics, {}, layers="", **more)
     assert "It reads all words of a text and knows 9000 words" in " ".join(page.split()).replace(",", "")
+    assert "the end of a long text" not in page
     assert yaml.safe_load(page.split("---")[1])["library_name"] == "numpy"
     assert "keras" not in page.lower()
 
@@ -582,8 +612,19 @@ def test_no_link_is_followed_and_no_device_opened(tmp_path):
     (tmp_path / "folder/link").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "folder/pipe")
     (tmp_path / "outside").write_text("x")
+    (tmp_path / "folder/file").symlink_to(tmp_path / "outside")
     files = files_of(tmp_path)
-    assert set(files) == {"folder/link", "folder/pipe", "outside"}
+    assert set(files) == {"folder/file", "folder/link", "folder/pipe", "outside"}
     assert {name: read_bounded(path) for name, path in files.items()} == {
-        "folder/link": b"", "folder/pipe": b"", "outside": b"x"
+        "folder/file": b"", "folder/link": b"", "folder/pipe": b"", "outside": b"x"
     }  # fmt: skip
+
+
+def test_a_folder_of_more_files_than_an_export_has_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("export.verify.MOST_FILES", 2)
+    for name in "ab":
+        (tmp_path / name).touch()
+    assert set(files_of(tmp_path)) == {"a", "b"}
+    (tmp_path / "c").touch()
+    with pytest.raises(InputError, match="expected a folder of `make export`, got one of more than 2 files"):
+        files_of(tmp_path)

@@ -78,6 +78,22 @@ def test_a_large_file_written_in_place_has_changed_though_its_size_is_the_same(t
     assert guard._note([path]) != before
 
 
+def test_a_file_that_is_removed_added_or_changed_in_or_below_a_dependency_is_named(tmp_path, monkeypatch):
+    folder, file = tmp_path / "code", tmp_path / "x.npy"
+    (folder / "inner").mkdir(parents=True)
+    kept, edited, removed, added = (folder / f"inner/{name}.py" for name in ("kept", "edited", "removed", "added"))
+    for path in (kept, edited, removed, file):
+        path.write_text("old")
+    monkeypatch.setattr(guard, "_dependencies", [folder, file])
+    monkeypatch.setattr(guard, "_noted", guard._note([folder, file]))
+    assert guard.changed() == []
+    edited.write_text("new")
+    removed.unlink()
+    added.touch()
+    file.unlink()
+    assert sorted(guard.changed()) == [added, edited, removed, file]
+
+
 def test_an_array_is_created_as_zeros_in_its_file_and_read_back_as_it_was_written(tmp_path):
     array = files.create_array(tmp_path / "x.npy", np.dtype("u2"), (3, 5))
     assert not array.any()

@@ -177,6 +177,12 @@ def test_a_changed_lock_makes_the_environment_again_though_its_own_python_is_fir
     assert setup(project, python="python3")[0] == 0
     assert holds(project, "tiny_one", "more")
     lock.write_text("".join(lock.read_text().splitlines(keepends=True)[:-2]))  # the old one starts with the new one
+    whole, removal = (project / "install.py").read_text(), "shutil.rmtree(environment)\n        install("
+    assert removal in whole
+    (project / "install.py").write_text(whole.replace(removal, f"sys.exit('killed')\n        {removal}"))
+    assert setup(project, python="python3")[0] == 2
+    assert not (project / ".venv/installed").exists()  # a part of the packages may be gone
+    (project / "install.py").write_text(whole)
     assert setup(project, python="python3")[0] == 0
     assert holds(project, "tiny_one")
     assert not (project / ".venv/bin/more").exists()

@@ -66,6 +66,14 @@ def test_the_seed_decides_the_first_weights_and_the_dropout():
     assert runs[0] == runs[1] != runs[2]
 
 
+def test_training_takes_tensorflows_deterministic_operations_alone(monkeypatch):
+    """On some machines a run with the other operations has the same bits by chance."""
+    called = []
+    monkeypatch.setattr(trainer.tf.config.experimental, "enable_op_determinism", lambda: called.append(True))
+    KerasTrainer(two_branches, **SETTINGS)
+    assert called == [True]
+
+
 def test_a_telling_word_is_learned():
     epochs = fit(gru, epochs=range(20))
     assert epochs[-1].metrics["loss"] < epochs[0].metrics["loss"] / 2

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,6 +70,17 @@ def test_a_pipe_or_a_broken_link_in_place_of_an_output_is_named_and_others_do_no
     make("data/x.npy")
     with pytest.raises(InputError, match=r"^data/x\.npy: expected a file or a folder, got a pipe, .*; delete it$"):
         leftovers.main()
+
+
+def test_a_full_disk_is_named_after_a_failed_run(monkeypatch):
+    def leave(free: int) -> None:
+        monkeypatch.setattr(leftovers.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+
+    leave(2**26)
+    leftovers.explain()
+    leave(2**26 - 1)
+    with pytest.raises(SystemExit, match=r"^error: \.dvc/cache: 67,108,863 bytes are free on its disk; make room"):
+        leftovers.explain()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at another process")

@@ -22,7 +22,11 @@ from sklearn.linear_model import LogisticRegression
 
 from corpora import __main__ as command
 from corpora import recommend
+<<<<<<< HEAD
 from corpora.look import Options, label_keys, look, raw_rows
+=======
+from corpora.look import Options, label_keys, look, table_form
+>>>>>>> 5c1b4a1f04312f0412e411392bd8af9537489ecf
 from corpora.sections import as_yaml, changes, insert
 from sentiment import InputError
 from sentiment.data import labelled, ngrams
@@ -151,6 +155,29 @@ def test_values_that_differ_in_spaces_around_them_are_one_label():
     assert keys == {"labels": {"bad": ["bad "], "good": ["good", " good"]}, "leave_out": ["odd"]}
 
 
+def test_label_0_has_a_usual_name_or_the_lowest_number():
+    for values, expected in ((["awesome", "bad"], ["bad", "awesome"]), (["10", "9", "-1.5"], ["-1.5", "9", "10"])):
+        assert label_keys(Counter(values * 2), {}, Options())["labels"] == expected
+
+
+def test_a_table_has_a_separator_if_more_than_four_fifths_of_its_lines_have_as_many_fields():
+    for others, expected in ((1, ","), (2, None), (3, None)):
+        lines = ["a,b"] * (10 - others) + ["a,b,c"] * others
+        assert table_form(lines, Options(quoting="false"), whole=True)[0] == expected
+
+
+def test_hidden_files_are_neither_splits_nor_labels(tmp_path):
+    for split, rows in (("train", ROWS[:18]), ("test", ROWS[18:])):
+        (tmp_path / f"{split}.csv").write_bytes(table(rows))
+    (tmp_path / ".test.csv.swp").write_bytes(b"of an editor")
+    assert look(tmp_path, Options())["splits"] == {"train": ["train.csv"], "test": ["test.csv"]}
+    for name in ("texts/bad/1.txt", "texts/good/1.txt", "texts/.cache/1.txt", "texts/.DS_Store"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a film\n")
+    keys = look(tmp_path / "texts", Options())
+    assert [*command.values_in(keys)] == [("bad", "a film\n"), ("good", "a film\n")]
+
+
 def test_stars_become_two_labels_and_the_middle_is_left_out_unless_five_are_asked_for():
     counts = Counter(dict.fromkeys("12345", 9))
     assert label_keys(counts, {"label": "stars"}, Options()) == {
@@ -232,7 +259,7 @@ def test_the_command_writes_valid_params_and_changes_nothing_when_run_again(tmp_
     drawn = random.Random(1)
     words = {"bad": ["awful", "dull"], "good": ["fine", "great"], "mixed": ["so", "passable"]}
     rows = [(" ".join(drawn.choices([*words[label], "film", "cast"], k=9)), label) for _, label in ROWS * 3]
-    Path("mine.csv").write_bytes(table(rows, delimiter="\t"))
+    Path("mine.csv").write_bytes(table([*rows, ("!", "bad"), ("", "bad")], delimiter="\t"))
     monkeypatch.setattr(sys, "argv", ["corpora", "mine.csv", "--separator", "tab", "--compare"])
     monkeypatch.setattr(recommend, "TEXTS", 60)
     command.main()
@@ -244,6 +271,14 @@ def test_the_command_writes_valid_params_and_changes_nothing_when_run_again(tmp_
     text = Path("params.yaml").read_text(encoding="utf-8")
     params = parse(text)
     assert params.corpora["mine"].labels == ["bad", "good", "mixed"]
+    symbols = params.corpora["mine"].symbols
+    assert params.corpora["mine"].bad_rows == (1 if symbols else 2)  # a text of symbols alone
+    assert f"left out: {params.corpora['mine'].bad_rows} (" in printed
+    stage.main(params.corpora["mine"], "mine")
+    with np.load("data/raw/mine.npz", allow_pickle=True) as saved:
+        train_texts, test_texts = (len(saved[f"y_{split}"]) for split in ("train", "test"))
+    assert train_texts > test_texts > 0
+    assert f"\n{train_texts} texts to train on, {test_texts} to test on, " in printed
     assert params.models["mine"].architecture.kind == "ngrams"
     command.main()
     assert "nothing would change" in capsys.readouterr().out
@@ -324,6 +359,8 @@ def test_texts_without_spaces_get_characters_and_the_best_of_the_folds_comes_fir
              for n in range(60)]  # fmt: skip
     candidates = recommend.choose(texts, np.arange(60) % 2)
     assert {candidate.tokens.unit for candidate in candidates} == {"characters"}
+    pairs = {(weighting, loss) for weighting in ("tfidf", "naive-bayes") for loss in ("log_loss", "squared_hinge")}
+    assert {(candidate.weighting, candidate.train.loss) for candidate in candidates} == pairs
     accuracies = [candidate.accuracy for candidate in candidates]
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[0] > 0.9

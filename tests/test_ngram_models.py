@@ -19,7 +19,7 @@ from sentiment.data.ngrams import words
 from sentiment.data.padding import Ragged, orders, whole
 from sentiment.keras.backend import keras
 from sentiment.kinds import ngrams as ngram_models
-from sentiment.kinds.ngrams import Linear, Weighting, make_trainer, open_model
+from sentiment.kinds.ngrams import Linear, OneVersusRest, Weighting, make_trainer, open_model
 from sentiment.training import ORDER
 from tests.conftest import PARAMS, ROOT, emulated, on_cores
 from tests.grams import corpus, made_up, settings, train
@@ -31,6 +31,17 @@ TRAIN = {
     "adam": {"engine": "compiled", "epochs": 2, "batch": 7, "learning_rate": 0.02, "seed": 5},
 }
 NGRAMS = {name: model for name, model in PARAMS.models.items() if model.architecture.kind == "ngrams"}
+
+
+def test_of_ten_words_of_the_demos_reviews_one_has_a_sentiment_which_is_four_of_five_times_that_of_the_label():
+    lists, labels = make_corpus(400, 3)
+    assert labels.tolist() == [1] * 200 + [0] * 200  # positive ones first, as in the real file
+    assert {len(review) for review in lists} <= {*range(10, 150)}
+    for label in (0, 1):
+        ranks = np.concatenate(lists[labels == label])
+        telling = ranks[ranks <= 20]  # praise has even ranks
+        assert len(telling) / len(ranks) == pytest.approx(0.1, abs=0.01)
+        assert (telling % 2 == 0).mean() == pytest.approx(0.8 if label else 0.2, abs=0.03)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -182,6 +193,8 @@ def test_one_label_alone_is_refused(how):
     reviews, _ = corpus(8)
     with pytest.raises(InputError, match=r"labels: expected both 0 and 1 to train, got only \[1\]"):
         make_trainer(settings(**TRAIN[how]), reviews, np.ones(8, "u1"), None)
+    with pytest.raises(InputError, match=r"labels: expected each from 0 to 2 to train, got only \[0, 2\]"):
+        make_trainer(settings(**TRAIN[how]), reviews, (np.arange(8) % 2 * 2).astype("u1"), None)
 
 
 def test_a_training_that_does_not_converge_says_so(monkeypatch):
@@ -224,13 +237,25 @@ def test_a_model_file_gives_the_model_back_and_its_bytes_are_a_function_of_it():
     assert (read.weights[-1], read.weighting.name) == (len(grams), "tfidf")
 
 
-@pytest.mark.parametrize("damage", ["nothing", "half", "no weights", "another length"])
+def test_a_file_of_a_model_that_no_training_makes_is_refused_in_one_line():
+    weighting, grams, weights = Weighting("presence", np.ones(5, "f4")), np.arange(1, 6), np.ones(6, "f4")
+    one, endless = Linear(weighting, grams, weights), weighting._replace(scale=np.full(5, np.inf, "f4"))
+    for model, reason in (
+        (Linear(weighting, grams, np.ones(5, "f4")), r"\(5,\) n-grams, \(5,\) scales, \(4,\) weights, \(\) biases"),
+        (OneVersusRest([one] * 2), r"\(5,\) n-grams, \(5,\) scales, \(2, 5\) weights, \(2,\) biases"),
+        (Linear(weighting, grams, weights, bits=20), "bits: got 20"),
+        (Linear(endless, grams, weights), "scale: expected finite numbers"),
+    ):
+        with pytest.raises(InputError, match=rf"^not a readable file of n-grams \({reason}\)$"):
+            open_model(model.save(), "")
+    assert len(open_model(OneVersusRest([one] * 3).save(), "").models) == 3
+
+
+@pytest.mark.parametrize("damage", ["nothing", "half", "no weights"])
 def test_a_damaged_model_file_is_refused_in_one_line(damage):
     weighting, grams = Weighting("presence", np.ones(5, "f4")), np.arange(1, 6)
     whole = Linear(weighting, grams, np.ones(6, "f4")).save()
-    if damage == "another length":
-        broken = Linear(weighting, grams, np.ones(5, "f4")).save()
-    elif damage == "no weights":
+    if damage == "no weights":
         with zipfile.ZipFile(io.BytesIO(whole)) as saved, zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
             for name in set(saved.namelist()) - {"weights.npy"}:
                 archive.writestr(name, saved.read(name))

@@ -327,7 +327,7 @@ def test_importing_the_package_has_no_side_effects():
 
 
 def test_bad_options_are_one_line(project, monkeypatch):
-    for options in (["--words", "-1"], ["--model", "nobody"]):
+    for options in (["--words", "-1"], ["--words", "1000001"], ["--model", "nobody"]):
         with pytest.raises(InputError, match=rf"^{options[0]}: expected .*$"):
             ask(project, monkeypatch, *options)
     process = start(project, "--file", "nowhere")

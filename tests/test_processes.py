@@ -247,6 +247,7 @@ def test_an_interruption_ends_all_processes_in_one_line_and_leaves_nothing_half_
         ),
         ("mpiexec -n '2", "error: LAUNCHER: .* is no command .*\n"),
         ("false", "error: LAUNCHER: `false` ended with exit code 1; .*\n"),
+        ("sh -c '\"$@\"; exit 3' sh", "error: LAUNCHER: .* ended with exit code 3; .*\n"),  # after the stage has run
         ("true", "error: LAUNCHER: `true` has not run the stage; expected a launcher of MPI, as `mpiexec -n 4`\n"),
     ],
 )

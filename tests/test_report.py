@@ -9,12 +9,13 @@ import subprocess
 import sys
 from html import escape, unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from dvc_render.vega import VegaRenderer
 
-from checks.charts import ranking
+from checks.charts import model_of, ranking
 from checks.comment import MARKER, MAX_COMMENT_CHARACTERS, to_markdown
 from checks.comparison import (
     ABSENT,
@@ -28,9 +29,10 @@ from checks.comparison import (
     name_models,
     read_noise,
 )
-from checks.drawing import to_image, to_svg
+from checks.drawing import Plot, to_image, to_svg
+from checks.findings import Report as Findings
 from checks.page import report_page
-from checks.report import find_base, in_common, main
+from checks.report import find_base, find_faults, in_common, main
 from checks.report import write as write_report
 from checks.settings import CheckSettings
 from checks.shell import InputError
@@ -196,6 +198,19 @@ def test_the_page_has_every_plot_with_both_revisions_and_folds_away_those_that_a
         assert remark == ""
     assert same["Confusion of full"][0] == "The same in both."
     assert f">{base}<" not in same["Confusion of full"][2]
+
+
+def test_a_plot_that_could_not_be_read_is_not_the_same_in_both():
+    renderer = SimpleNamespace(datapoints=[{"x": 1, "rev": revision} for revision in ("base", "workspace")])
+    for faults, same in (((), True), (("roc.csv could not be read in base.",), False)):
+        plot = Plot("roc.csv", ("roc.csv",), renderer, faults)
+        assert (plot.same(["base", "workspace"]), plot.changed(["base", "workspace"])) == (same, False)
+
+
+def test_a_file_that_only_the_base_lacks_is_no_fault():
+    before = Side(faults=[FileFault("m.json", "missing"), FileFault("n.json", "nested too deeply")])
+    expected = [FileFault("n.json", "could not be read in c0: nested too deeply.")]
+    assert find_faults(Findings(), before, Side(), "c0") == expected
 
 
 def texts(svg: str) -> list[str]:
@@ -733,6 +748,10 @@ def test_models_are_named_by_the_part_of_their_path_that_differs(files, names):
     assert list(name_models(files).values()) == names
 
 
+def test_a_plot_is_of_the_model_with_the_longest_name_in_its_path():
+    assert model_of(["plots/x/y/roc.csv", "loss/x/y.tsv"], ["x", "x/y", "y"]) == "x/y"
+
+
 def test_an_image_that_did_not_change_is_embedded_once(project):
     page, _ = read(project)
     head, base = (base64.b64encode(picture_of(project, revision)).decode() for revision in ("HEAD", "HEAD~1"))
@@ -920,11 +939,16 @@ def test_models_share_a_chart_of_each_common_plot_unless_a_param_separates_them(
     assert figures.keys() == {"accuracy", "ROC"}
     assert {"full", "small"} < {*texts(figures["ROC"])}
     assert len({*re.findall(r'stroke="(#[0-9a-f]{6})" stroke-width="2"', figures["ROC"])}) == 2
+    names = [text for text in texts(figures["accuracy"]) if text in ("full", "small")]
+    assert names == ["small", "full"]  # the highest accuracy at the top: 0.8, 0.7
     base = commit(copy)[:7]
+    assert report(copy, "--base", "HEAD").returncode == 0
+    assert "<figcaption>ROC<span>The same in both.</span>" in read(copy)[0].partition("<details>")[2]
     write(copy, "plots/small/roc.csv", "false,true\n0,0\n0.5,0.625\n1,1\n")
     assert report(copy).returncode == 0
     page, _ = read(copy)
     assert f"<figcaption>ROC<span>{base} in dashes. The other model is the same in both.</span>" in page
+    assert re.findall(r'aria-label="(ROC: [^"]*)"', page) == ["ROC: true against false, of small"]
     write(copy, "checks.yaml", settings + "apart: models.{model}.epochs\n")  # 3 and 2
     assert report(copy, "--plots").returncode == 0
     assert [*re.findall("<figcaption>([^<]*)<", (copy / "report/plots.html").read_text())] == [
@@ -959,6 +983,8 @@ def test_a_folder_that_is_a_link_is_refused_and_a_file_that_is_one_replaced(copy
     write_report(tmp_path, {"index.html": "ours"})
     assert (elsewhere / "kept").read_text() == "theirs"
     assert (tmp_path / "index.html").read_text() == "ours"
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "index.html").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the address space")

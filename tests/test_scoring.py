@@ -194,6 +194,10 @@ def test_an_accuracy_is_printed_with_its_interval_and_the_share_of_the_commonest
     assert others == ["warning: 3 of 100 test reviews have no token that the model knows"]
     assert "does not beat" in remarks(60)[1]
     assert "too few to tell" in remarks(65)[1]
+    figures = {"accuracy": 0.95} | scoring.chance(labels[50:70], 0.95)  # 10 of each label
+    assert figures["accuracy_low"] > 0.75 > figures["accuracy_commonest"] == 0.5
+    few = evaluate.remarks(figures, ids[:20], labels[50:70], ["bad", "good"])
+    assert few[1:] == ["warning: 20 test reviews are too few to tell how good the model is"]
     many = np.arange(10_000).astype("u1") % 2
     for accuracy, expected in ((0.49, "does not beat"), (0.54, "hardly beats"), (0.56, "")):
         figures = {"accuracy": accuracy} | scoring.chance(many, accuracy)

@@ -263,6 +263,17 @@ def test_a_trainer_that_gets_other_reviews_keeps_nothing_of_the_first_ones():
     np.testing.assert_array_equal(trainer.state()["weights"], fresh.state()["weights"])
 
 
+def test_after_each_epoch_the_processes_compare_a_digest_of_their_weights(monkeypatch):
+    compared, (ids, labels) = [], labelled(33)
+    monkeypatch.setattr(compiled_trainer.shards, "agree", lambda digest, what: compared.append((what, digest)))
+    for seed in (4, 4, 5):
+        fit(ids, labels, epochs=range(2), seed=seed)
+    first, same, other = compared[:2], compared[2:4], compared[4:]
+    assert [what for what, _ in first] == ["weights after epoch 1", "weights after epoch 2"]
+    assert first == same
+    assert len({digest for _, digest in first + other}) == 4
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 39, 40])
 def test_the_first_steps_of_many_reviews_are_those_of_each_review(chunk, monkeypatch):
     monkeypatch.setattr(compiled_trainer, "CHUNK", chunk)

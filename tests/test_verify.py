@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import textwrap
 import zipfile
@@ -43,6 +44,8 @@ from checks.verify import (
 )  # fmt: skip
 from tests.conftest import ROOT
 from tests.repositories import (
+    ENVIRONMENT,
+    PLAIN_GIT,
     PROGRAMS,
     as_command,
     call,
@@ -314,6 +317,10 @@ def test_the_first_difference_is_that_of_the_stage_that_runs_first():
     report = compare_each(runs, lambda one, other: compare_runs(one, with_missing(other, one), EXACT))
     assert report["pairs"][0]["first"]["stage"] == "a"
     assert report["pairs"][1]["first"]["differences"] == ["the rerun does not make it"]
+    runs = [Run("x", "", now), Run("y", "", was), Run("z", "", was)]
+    report = compare_each(runs, lambda one, other: compare_runs(one, other, EXACT))
+    assert [pair["verdict"] for pair in report["pairs"]] == [NOT_PROVED, NOT_PROVED, IDENTICAL]
+    assert report["verdict"] == NOT_PROVED  # the worst, which is not the last
 
 
 def test_a_record_proves_a_stage_as_long_as_its_lock_entry_stays(copy):
@@ -349,6 +356,23 @@ def test_a_record_proves_a_stage_as_long_as_its_lock_entry_stays(copy):
     ]
     write(copy, "dvc.lock", (copy / "dvc.lock").read_text().replace("seed: 1", "seed: 3"))
     assert gate(copy).proofs == {"clean": {}, "score": {}}
+
+
+IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+
+
+def test_a_record_has_the_day_of_the_verified_commit_unless_another_is_named(tmp_path, monkeypatch):
+    folder, days = create(tmp_path / "made", {"a": "1\n"}), []
+    for day in ("2001-02-03", "2004-05-06"):
+        dates = {"GIT_COMMITTER_DATE": f"{day}T12:00:00Z"}
+        command = ["git", *IDENTITY, "commit", "--allow-empty", "--quiet", "--message", day]
+        subprocess.run(command, cwd=folder, env=ENVIRONMENT | PLAIN_GIT | dates, check=True)
+    report = {"revision": git(folder, "rev-parse", "HEAD~1"), "verdict": IDENTICAL}
+    monkeypatch.setattr("checks.verify.verify", lambda *_: report)
+    monkeypatch.setattr(proofs, "append", lambda folder, report, day: days.append(day) or 1)
+    for more in ([], ["--date", "2020-01-01"]):
+        assert verify(folder, "--json", "--record", *more)[0] == 0
+    assert days == ["2001-02-03", "2020-01-01"]
 
 
 def test_a_record_is_a_new_line_even_if_the_last_one_has_no_line_end(tmp_path):
@@ -931,6 +955,12 @@ def test_the_first_row_of_a_table_that_differs_is_named(was, now, line):
     assert lines[0].startswith(line)
 
 
+def test_cells_that_are_shown_alike_because_they_are_cut_are_no_other_order_of_rows():
+    sides = (f"a\n{'x' * 300}{last}\n".encode() for last in "12")
+    verdict, lines = compare("p.csv", *sides, EXACT)
+    assert (verdict, [line.partition(":")[0] for line in lines]) == (DIFFERENT, ["line 2, a"])
+
+
 def test_a_column_is_reported_by_its_largest_difference():
     _, (line,) = compare("p.csv", b"x\n1\n2\n3\n", b"x\n1.1\n2.5\n3.2\n", EXACT)
     assert line == "line 3, x: recorded 2, found 2.5, off by 0.5 (tolerance 0); 2 more of this key"
@@ -939,6 +969,9 @@ def test_a_column_is_reported_by_its_largest_difference():
 def test_the_default_tolerance_is_for_last_digits_and_otherwise_the_first_pattern_that_matches_counts():
     assert compare("m.json", b'{"a": 0.5}', b'{"a": 0.5000004}', CheckSettings())[0] == WITHIN
     assert compare("m.json", b'{"a": 0.5}', b'{"a": 0.5000006}', CheckSettings())[0] == DIFFERENT
+    tenth = CheckSettings({"a": "10%"})  # of 0.3, which is 0.02999... in binary
+    assert compare("m.json", b'{"a": 0.3}', b'{"a": 0.33}', tenth)[0] == WITHIN
+    assert compare("m.json", b'{"a": 0.3}', b'{"a": 0.330001}', tenth)[0] == DIFFERENT
     assert CheckSettings({"*": 0, "loss": 1}).tolerated("loss", 5.0) == 0
     assert CheckSettings({"loss": 1}).tolerated("gain", 5.0) == 0
 
@@ -960,6 +993,16 @@ def test_a_stage_that_reads_from_a_stale_stage_has_other_inputs():
     rows = {row.stage: row for row in compare_runs(stages(), others, CheckSettings(free=("*",)))}
     assert {name: row.verdict for name, row in rows.items()} == {"a": IDENTICAL, "b": DIFFERENT, "c": WITHIN}
     assert rows["b"].differences[-1] == "it was made from other inputs: nothing may differ"
+
+
+def test_equal_values_in_another_form_are_different_if_they_were_made_from_other_inputs(tmp_path):
+    write(tmp_path, "was", '{"a": 0.5}')
+    write(tmp_path, "now", '{"a": 0.50}')
+    for values, verdict in (({}, SAME), ({"seed": 2}, DIFFERENT)):
+        was, now = stages(), stages(**values)
+        was["b"].outputs = {"o.json": Output("1", {"": tmp_path / "was"})}
+        now["b"].outputs = {"o.json": Output("2", {"": tmp_path / "now"})}
+        assert {row.verdict for row in compare_runs(was, now, EXACT) if row.output == "o.json"} == {verdict}
 
 
 def test_an_input_that_only_one_side_has_is_stale():
@@ -1028,8 +1071,9 @@ def test_a_verdict_is_by_bytes_even_where_bytes_are_free(tmp_path):
     assert compare_output("o", was, now, free)[0] == DIFFERENT
     edited = Output("1", files[0], edited=True)
     for other in (Output("1", files[0]), now):
-        verdict, (first, *_) = compare_output("d/o", edited, other, free)
-        assert (verdict, first) == (DIFFERENT, "the file is not the one that the lock records")
+        for sides in ((edited, other), (other, edited)):
+            verdict, (first, *_) = compare_output("d/o", *sides, free)
+            assert (verdict, first) == (DIFFERENT, "the file is not the one that the lock records")
     assert compare_output("o", was, Output("2"), EXACT) == (
         NOT_PROVED,
         ["recorded 1, found 2; the recorded file is not here"],
@@ -1278,6 +1322,8 @@ def test_equal_values_in_another_form_are_accepted_where_the_settings_say_so(tmp
     write(folder, "checks.yaml", "accept_same_values: true\n")
     code, output, _ = verify(folder, FORM="0.50")
     assert (code, "same values" in output) == (0, True)
+    code, output, _ = verify(folder, FORM="0.50000001")
+    assert (code, "within tolerance" in output) == (1, True)
 
 
 def test_line_ends_of_another_system_are_a_separate_kind_even_without_the_recorded_file(tmp_path):

@@ -11,7 +11,7 @@ from export.graph import served
 from sentiment import InputError, network
 from sentiment.data import ngrams, padding
 from sentiment.data.archives import members, pack_members
-from sentiment.data.padding import START, UNKNOWN, Ragged
+from sentiment.data.padding import FIRST_WORD, START, UNKNOWN, Ragged
 from sentiment.data.text import decode
 from sentiment.kinds import cnn_lstm, wide_deep
 from sentiment.kinds import ngrams as linear
@@ -44,9 +44,9 @@ def settings(**deep: object) -> wide_deep.Settings:
     return check(wide_deep.Settings, {"pad": pad, "architecture": architecture, "train": train})
 
 
-def train(trainer: Any, reviews, labels, epochs: int, begin: int = 0) -> list:
+def train(trainer: Any, reviews, labels, epochs: int, begin: int = 0, progress=lambda reviews: None) -> list:
     """Train from epoch ``begin`` on; return the epochs."""
-    return [*fit(trainer, reviews, labels, epochs=range(begin, epochs), seed=3)]
+    return [*fit(trainer, reviews, labels, epochs=range(begin, epochs), seed=3, progress=progress)]
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +118,9 @@ def test_the_trainer_predicts_as_its_saved_model_and_the_digest_is_that_of_all_w
 @pytest.mark.parametrize("done", [1, 2])
 def test_training_resumed_after_any_epoch_ends_with_the_same_bytes(reviews, trained, done):
     trainer, epochs = trained
-    resumed = make_trainer(settings(), *reviews, epochs[done - 1].state)
-    remaining = train(resumed, *reviews, 3, begin=done)
+    resumed, seen = make_trainer(settings(), *reviews, epochs[done - 1].state), []
+    remaining = train(resumed, *reviews, 3, begin=done, progress=seen.append)
+    assert sum(seen) == 60 * (3 - done)  # each review once in an epoch, though two parts train on it
     assert [epoch.metrics for epoch in remaining] == [epoch.metrics for epoch in epochs[done:]]
     assert resumed.save() == trainer.save()
 
@@ -157,6 +158,8 @@ def test_the_graph_answers_as_the_model(reviews, trained, model):
     index = {f"w{rank}": rank for rank in range(1, 100)} | {"good": 100, "film": 101, "naïve": 102}
     text: Any = TextModel(model, index, about_of(max_length=None, vocabulary=None))
     texts = [decode(reviews[0][at : at + 1].ids.tolist()[1:], index) for at in range(9)]
+    last = VOCABULARY - 1 - FIRST_WORD  # rank of the last word that the network knows
+    texts += [f"w{rank}" for rank in (last, last + 1, last + 2)]
     assert_same_answers(served(text, trained[0].save()), text, [*texts, *HARD])
     answers = text.predict(texts)
     assert max(len(each.split()) for each in texts) > LENGTH
@@ -188,7 +191,7 @@ def test_more_than_two_labels_are_refused(reviews):
         make_trainer(settings(), reviews[0], labels, None)
 
 
-def test_a_file_whose_parts_do_not_fit_is_one_line(trained):
+def test_a_file_whose_parts_do_not_fit_is_one_line(trained, model):
     files = members(trained[0].save())
     about = json.loads(files["sum.json"])
     wrong = {
@@ -196,6 +199,7 @@ def test_a_file_whose_parts_do_not_fit_is_one_line(trained):
         "another length": files | {"sum.json": json.dumps(about | {"max_length": 5}).encode()},
         "another vocabulary": files | {"sum.json": json.dumps(about | {"vocabulary": 99}).encode()},
         "a weight that is none": files | {"sum.json": json.dumps(about | {"weight": "x"}).encode()},
+        "n-grams of three labels": files | {"wide.npz": linear.OneVersusRest([model.wide] * 3).save()},
         "n-grams for a network": files | {"deep.keras": files["wide.npz"]},
         "a network for n-grams": files | {"wide.npz": files["deep.keras"]},
     }

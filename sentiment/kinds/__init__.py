@@ -44,12 +44,14 @@ class Model(Protocol):
         promise: One line that names the trainer and the machines on which the bits are the same.
         parallel: True if several processes can share a prediction.
         weights: float32 [parameters].
+        labels: Number of labels.
         unit: Unit of the effects.
     """
 
     promise: str
     parallel: bool
     weights: np.ndarray
+    labels: int
     unit: str
 
     def predict(

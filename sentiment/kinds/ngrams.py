@@ -142,7 +142,7 @@ class Linear:
     """
 
     parallel = False
-    unit = "log-odds"
+    unit, labels = "log-odds", 2
 
     def __init__(self, weighting: Weighting, grams: np.ndarray, weights: np.ndarray, bits: int = ngrams.BITS):
         from sentiment.engine import promise
@@ -208,7 +208,7 @@ class OneVersusRest(Linear):
         super().__init__(
             models[0].weighting, models[0].grams, np.concatenate([model.weights for model in models]), models[0].bits
         )
-        self.models = models
+        self.models, self.labels = models, len(models)
 
     def score(self, counts: "csr_matrix") -> np.ndarray:
         """The probability of each label of each review, float32 [reviews, labels]."""

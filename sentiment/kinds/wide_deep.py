@@ -120,7 +120,7 @@ class WideDeep:
     """
 
     parallel = True
-    unit = "log-odds"
+    unit, labels = "log-odds", 2
 
     def __init__(self, wide: linear.Linear, deep: network.CompiledModel, added: Sum):
         self.wide, self.deep, self.added, self.weight = wide, deep, added, np.float32(added.weight)
