@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import sys
 import zipfile
 from copy import copy as shallow_copy
@@ -19,7 +20,7 @@ from sentiment.__main__ import as_json
 from sentiment.data.archives import members, pack_members
 from sentiment.data.text import IMDB
 from sentiment.keras import archive
-from sentiment.kinds.ngrams import Linear, Weighting, open_model
+from sentiment.kinds.ngrams import Linear, OneVersusRest, Weighting, open_model
 from sentiment.model import describe
 from sentiment.schema import Pad
 from tests.test_export import INDEX, PAD, network_of, write_model
@@ -38,8 +39,9 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 
 def write_grams(
-    folder: Path, grams: np.ndarray, weights: np.ndarray, weighting: str = "counts", ranks: dict = INDEX
-) -> None:
+    folder: Path, grams: np.ndarray, weights: np.ndarray, weighting: str = "counts", ranks: dict = INDEX,
+    model: Linear | None = None,
+) -> None:  # fmt: skip
     folder.mkdir(exist_ok=True)
     index, pad = json.dumps(ranks).encode(), Pad(max_length=None, vocabulary=None)
     about = describe(
@@ -51,7 +53,7 @@ def write_grams(
         index=index,
         weights=weights,
     )
-    content = Linear(Weighting(weighting, np.ones(len(grams), "f4")), grams, weights).save()
+    content = (model or Linear(Weighting(weighting, np.ones(len(grams), "f4")), grams, weights)).save()
     for name, written in {
         "model.npz": content, "model.json": json.dumps(about).encode(), "word_index.json": index
     }.items():  # fmt: skip
@@ -235,6 +237,22 @@ def test_labels_other_than_two_names_or_more_are_refused(tmp_path, labels):
     path = tmp_path / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": labels}))
     assert "labels: expected two names or more" in outcome(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["model.keras", "model.npz"])
+@pytest.mark.parametrize("more", [["mixed"], ["mixed", "none"]], ids=len)
+def test_labels_of_another_number_than_the_model_predicts_are_refused(tmp_path, folders, file, more):
+    folder = Path(shutil.copytree(folders[file], tmp_path / "copy"))
+    path = folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": ["bad", "good", *more]}))
+    assert f"labels: expected 2, as many as the model predicts, got {2 + len(more)}" in outcome(folder)
+
+
+def test_two_labels_for_a_model_of_three_are_refused(tmp_path):
+    one = Linear(Weighting("counts", np.ones(len(GRAMS), "f4")), GRAMS, WEIGHTS)
+    model = OneVersusRest([one, one, one])
+    write_grams(tmp_path, GRAMS, model.weights, model=model)
+    assert "labels: expected 3, as many as the model predicts, got 2" in outcome(tmp_path)
 
 
 def test_an_unknown_weighting_and_weights_that_are_no_numbers_are_refused(tmp_path):

@@ -22,11 +22,7 @@ from sklearn.linear_model import LogisticRegression
 
 from corpora import __main__ as command
 from corpora import recommend
-<<<<<<< HEAD
-from corpora.look import Options, label_keys, look, raw_rows
-=======
-from corpora.look import Options, label_keys, look, table_form
->>>>>>> 5c1b4a1f04312f0412e411392bd8af9537489ecf
+from corpora.look import Options, label_keys, look, raw_rows, table_form
 from corpora.sections import as_yaml, changes, insert
 from sentiment import InputError
 from sentiment.data import labelled, ngrams
