@@ -248,7 +248,7 @@ def test_a_file_of_a_model_that_no_training_makes_is_refused_in_one_line():
     ):
         with pytest.raises(InputError, match=rf"^not a readable file of n-grams \({reason}\)$"):
             open_model(model.save(), "")
-    assert len(open_model(OneVersusRest([one] * 3).save(), "").models) == 3
+    assert open_model(OneVersusRest([one] * 3).save(), "").labels == 3
 
 
 @pytest.mark.parametrize("damage", ["nothing", "half", "no weights"])
