@@ -365,7 +365,7 @@ def mistakes(names: dict[str, str], source: Path) -> str:
     ]
     for title, (chosen, weight) in chapters.items():
         rows = np.flatnonzero(chosen)
-        shown = f"the {SHOWN} with the surest wrong answers" if len(rows) > SHOWN else "the surest wrong answers first"
+        shown = f"the {SHOWN} most confident mistakes" if len(rows) > SHOWN else "the most confident mistakes first"
         parts.append(f"## {title}\n\n{len(rows):,} reviews; {shown}.\n")
         for row in rows[np.argsort(-weight[rows], kind="stable")][:SHOWN]:
             words = decode([rank + padding.FIRST_WORD for rank in lists[row]], index).split(" ")

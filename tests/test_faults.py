@@ -91,7 +91,7 @@ class Told(Project):
     ("name", "target", "code", "printed", "expected"),
     [
         ("full_disk", "pad", 0, "", ""),
-        ("full_disk", "pad", 1, "error: File too large", ""),
+        ("full_disk", "pad", 1, "ERROR: disk I/O error", ""),
         ("full_disk", "pad", 1, "Killed", "no line says why"),
         ("full_file_system", "data", 1, "error: No space left on device", ""),
         ("full_file_system", "data", 1, "Killed", "nothing was full"),
