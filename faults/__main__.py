@@ -347,7 +347,6 @@ def damage_cache(project: Project, name: str, choose: random.Random) -> str:
 
 def cut_lock(project: Project, target: str, choose: random.Random) -> str:
     """Cut `dvc.lock` and DVC's `rwlock`, and leave an unfinished file. The next run must name all three."""
-    project.run("git", "add", "dvc.lock")
     (project.folder / "dvc.lock").write_text("")
     (project.folder / ".dvc/tmp/rwlock").write_text('{"read": {')
     (project.folder / "data/raw/imdb.npz.AAAAAAAAAAAAAAAAAAAAAA.tmp").write_text("half")
@@ -494,6 +493,8 @@ def prepare(folder: Path, reviews: int) -> tuple[dict[str, float], dict[str, byt
         begun = time.monotonic()
         subprocess.run(["dvc", "repro", "--quiet", "--single-item", stage], cwd=folder, env=environment, check=True)
         seconds[stage] = time.monotonic() - begun
+    # An incomplete dvc.lock is restored from Git. Without Git's copy, its stages could end up in another order.
+    subprocess.run(["git", "add", "dvc.lock"], cwd=folder, env=environment, check=True)
     reference = Project.__new__(Project)
     reference.folder = folder
     return seconds, reference.files()
