@@ -256,7 +256,7 @@ def test_a_failed_installation_is_not_taken_for_done(project):
 
 
 def test_a_python_too_new_gives_way_to_one_that_uv_finds(project, tmp_path):
-    new = python(tmp_path / "bin/python3", version_info=(3, 14, 0, "final", 0))
+    new = python(tmp_path / "a bin/python3", version_info=(3, 14, 0, "final", 0))
     script(tmp_path / "bin/python3.13", "exit 127  # as that of a version manager")
     script(tmp_path / "bin/python3.12", f'exec "{sys.executable}" "$@"')
     code, lines = setup(project, python=str(new), PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
