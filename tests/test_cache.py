@@ -27,6 +27,24 @@ hits = sum(dense._activation_forward.stats.cache_hits.values()) + matrices._prod
 print(outputs.tobytes().hex(), hits)
 """
 
+TRAIN = """\
+import logging, os, subprocess, sys
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+exec(sys.argv[1])
+import numpy as np
+from sentiment.engine import cache
+from sentiment.engine.trainer import CompiledTrainer
+from sentiment.keras import plain
+layers = [
+    plain.layers.Embedding(9, 2), plain.layers.Conv1D(2, 1, padding="same", activation="relu"),
+    plain.layers.MaxPooling1D(1), plain.layers.LSTM(2), plain.layers.Dense(1, activation="sigmoid"),
+]
+layers = plain.Sequential([plain.Input((3,), dtype="int32"), *layers]).layers
+trainer = CompiledTrainer(layers, batch=4, shards=2, optimizer="sgd", learning_rate=0.1, seed=1)
+trainer.epoch(np.arange(8, dtype="u1").repeat(3).reshape(8, 3), np.arange(8) % 2, np.arange(8), 0)
+print(trainer.state()["weights"].tobytes().hex(), cache.saved)
+"""
+
 
 class Run(NamedTuple):
     """Report of a process: the bits, the number of its two functions that came from the cache, and its error lines."""
@@ -209,3 +227,31 @@ def test_without_a_writable_cache_it_compiles_and_says_so_once(plain, library, e
 
 def test_numba_compiles_even_if_a_user_has_disabled_it(warm, plain):
     assert run(warm, NUMBA_DISABLE_JIT="1").bits == plain.bits
+
+
+@pytest.mark.slow
+def test_a_second_process_compiles_half_of_the_kernels_of_a_training(tmp_path):
+    def train(before: str) -> tuple[str, int, str]:
+        process = subprocess.run(
+            [sys.executable, "-c", TRAIN, f"os.sched_getaffinity = lambda pid: {{0, 1}}; {before}"],
+            cwd=folder, env=ENVIRONMENT | {"NUMBA_OPT": "0"}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        weights, saved = process.stdout.split()
+        return weights, int(saved), process.stderr
+
+    folder = copy(tmp_path / "library")
+    (tmp_path / "tempfile.py").write_text("raise SystemExit(1)\n")
+    weights, saved, errors = train("")
+    files = kept(folder)
+    assert len(files) / 4 < saved < len(files) * 3 / 4
+    assert errors == ""
+    absent = "sys.executable = os.devnull"
+    for before, said in {
+        absent: "only one process compiles: [Errno 13] Permission denied: '/dev/null'\n",
+        f"os.sched_getaffinity = lambda pid: {{0}}; {absent}": "",
+        f"import tempfile; sys.path.insert(0, {str(tmp_path)!r})": "the second process ended with exit code 1\n",
+    }.items():
+        next(path for path in files if path.name.startswith("_number_words-")).unlink()
+        assert train(before) == (weights, 1, said)
+        assert train(absent) == (weights, 0, "")
+        assert kept(folder) == files

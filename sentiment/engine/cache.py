@@ -44,6 +44,9 @@ FOLDER = (
 )
 """A folder for each version of the code, of Python, of the compiler and of its settings."""
 
+saved = 0
+"""Number of functions that this process has compiled and saved."""
+
 _unusable: OSError | None = None  # the error because of which there is no cache; logged once
 
 
@@ -73,6 +76,7 @@ class Cache(NullCache):
 
     def save_overload(self, sig, data):
         """Save the code compiled for the types ``sig``."""
+        global saved
         if _unusable or _files() != _FILES or data.library.has_dynamic_globals:  # these are addresses in this process
             return
         content = dumps(data._reduce())
@@ -82,6 +86,7 @@ class Cache(NullCache):
             FOLDER.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(hashlib.sha256(content).digest() + content)
             partial.replace(path)
+            saved += 1
         except OSError as error:
             _do_without(error)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from sentiment.data.padding import drop_words
-from sentiment.engine import packing, promise, shards
+from sentiment.engine import ahead, packing, promise, shards
 from sentiment.engine.block import Capacity
 from sentiment.engine.blocks import output
 from sentiment.engine.blocks.words import Changes
@@ -87,6 +87,7 @@ class CompiledTrainer:
             InputError: See ``Network.first_steps``; or the weights of two processes differ.
         """
         if self._ids is not ids:
+            ahead.compile_kernels(self.layers, ids.dtype, self.optimizer)
             self._ids, self._starts = ids, first_steps(self.network, ids)
         probabilities, targets = self.network.empty_probabilities(len(order)), np.empty(len(order), labels.dtype)
         for number, begin in enumerate(range(0, len(order), self.batch)):
