@@ -17,6 +17,7 @@ Compiled code loops over the rows like this:
 """
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +65,7 @@ class Groups:
         self.active = np.zeros((len(steps), steps.max()), np.int64)
         self.rows = []
         for reviews, active, count in zip(self.reviews, self.active, steps, strict=True):
-            active[:count] = np.searchsorted(starts[reviews], np.arange(count), side="right")
+            active[:count] = starts[reviews].searchsorted(np.arange(count), side="right")
             self.rows.append(Rows(starts[reviews], active[:count]))
 
     def __len__(self) -> int:
@@ -105,20 +106,22 @@ def deal(
     >>> deal(np.array([[0, 5], [4, 5], [0, 7]]), np.array([1, 0, 1], np.int32), steps=2, shards=2).order
     array([1, 2, 0])
     """
-    longest_first = np.argsort(starts, kind="stable")
-    turns = np.arange(len(starts)) // run % shards
-    dealt = [longest_first[turns == shard] for shard in range(min(shards, len(starts)))]
-    order, bounds = np.concatenate(dealt), np.cumsum([0, 1, *map(len, dealt)])
+    dealt = [np.argsort(starts, kind="stable")]
+    if shards > 1:
+        turns = np.arange(len(starts)) // run % shards
+        dealt = [dealt[0][turns == shard] for shard in range(min(shards, len(starts)))]
+    order, bounds = np.concatenate(dealt), np.array([0, *accumulate(map(len, dealt), initial=1)])
     here = range(1, 1 + len(dealt))[tasks_of(len(dealt)).start : tasks_of(len(dealt)).stop]
     read = np.zeros((1 + len(order), ids.shape[1]), ids.dtype)
     positions = np.arange(bounds[here.start], bounds[here.stop])
-    positions = positions[np.argsort(order[positions - 1])]  # a memory map is read forwards
+    if rows is not None:
+        positions = positions[np.argsort(order[positions - 1])]  # a memory map is read forwards
     wanted = order[positions - 1]
     read[positions] = ids[wanted if rows is None else rows[wanted]]
     padding_steps = int(starts.max()) if padding_steps is None else padding_steps
     return Groups(
         ids=read,
-        starts=np.append(np.int32(0), starts[order]),
+        starts=np.concatenate([np.zeros(1, np.int32), starts[order]]),
         bounds=bounds,
         steps=np.array([padding_steps] + [steps] * len(dealt)),
         order=order,

@@ -100,6 +100,7 @@ class LSTM(Block):
     def allocate(self, capacity: Capacity, outputs: np.ndarray, d_outputs: np.ndarray) -> None:
         """As ``Block``; x and h are columns of one array, so that one matrix product computes the gates from both."""
         super().allocate(capacity, outputs, d_outputs)
+        self.training = capacity.training
         n, groups, backward = capacity.reviews, capacity.groups, capacity.backward
         rows, f, c = n * self.takes.steps, whole(self.takes.features), whole(self.units)
         joint, d_joint = zeros(groups, rows + n, f + c), zeros(groups, (rows + n) * backward, f + c)
@@ -133,8 +134,20 @@ class LSTM(Block):
             transposed=zeros(4 * c, f + c),
         )
 
+    def bind(self, vector, gradient):
+        """As ``Block``; in prediction the weights do not change, so they are copied once."""
+        super().bind(vector, gradient)
+        if not self.training:
+            self._copy_weights()
+
     def prepare(self, groups, seed):
-        """As ``Block``; copies the weights to the layouts of the forward and the backward pass."""
+        """As ``Block``; in training it copies the weights."""
+        if self.training:
+            self._copy_weights()
+        return super().prepare(groups, seed)
+
+    def _copy_weights(self):
+        """Copy the weights to the layouts of the forward and the backward pass."""
         f, c, units = whole(self.takes.features), whole(self.units), self.units
         kernel, bias = self.values
         for array, padded in ((self._weights.kernel, kernel[: f + units]), (self._weights.bias, bias)):
@@ -142,7 +155,6 @@ class LSTM(Block):
             array[..., : 4 * units] = gates.reshape(*padded.shape[:-1], 4 * units)
         if self.d_inputs.size:
             self._weights.transposed[...] = kernel.T
-        return super().prepare(groups, seed)
 
     def forward(self, group):
         """As ``Block``."""

@@ -80,7 +80,7 @@ class Words(Block):
         """The first step of each review that reads a word: int32 [n] for ids int [n, length]."""
         first_word = (ids != 0).argmax(axis=1)
         first_step = (first_word - self.taps // 2) // self.pool
-        return np.clip(first_step, 0, self.gives.steps - 1).astype(np.int32)
+        return np.minimum(np.maximum(first_step, 0), self.gives.steps - 1).astype(np.int32)
 
     def allocate(self, capacity: Capacity, outputs, d_outputs):
         """As ``Block``; in prediction the tables have the whole vocabulary, in training the words of a batch."""
