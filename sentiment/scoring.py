@@ -15,7 +15,7 @@ POINTS = 201  # maximum per curve: more are not visible on a screen, and make di
 
 
 class Metric(NamedTuple):
-    """A metric: its range, its description, and the function that computes it.
+    """A metric: its range, and the function that computes it.
 
     The arguments of ``score(labels, positive, predicted)`` are the labels, uint8 [reviews], the probabilities of label
     1, float64 [reviews], and the predicted labels, bool [reviews].
@@ -23,38 +23,18 @@ class Metric(NamedTuple):
 
     lowest: float
     highest: float
-    meaning: str
     score: Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 
 METRICS = {
-    "accuracy": Metric(
-        0, 1, "share of the reviews that are predicted correctly",
-        lambda labels, _, predicted: metrics.accuracy_score(labels, predicted)
-    ),
-    "f1": Metric(
-        0, 1, "harmonic mean of precision and recall", lambda labels, _, predicted: metrics.f1_score(labels, predicted)
-    ),
-    "loss": Metric(
-        0, np.inf, "mean binary cross-entropy", lambda labels, positive, _: metrics.log_loss(labels, positive)
-    ),
-    "matthews": Metric(
-        -1, 1, "correlation of predictions and labels",
-        lambda labels, _, predicted: metrics.matthews_corrcoef(labels, predicted)
-    ),
-    "precision": Metric(
-        0, 1, "share of the positive predictions that are correct",
-        lambda labels, _, predicted: metrics.precision_score(labels, predicted, zero_division=0),
-    ),
-    "recall": Metric(
-        0, 1, "share of the positive reviews that are predicted positive",
-        lambda labels, _, predicted: metrics.recall_score(labels, predicted),
-    ),
-    "roc_auc": Metric(
-        0, 1, "probability that a positive review has a higher score than a negative one",
-        lambda labels, positive, _: metrics.roc_auc_score(labels, positive),
-    ),
-}  # fmt: skip
+    "accuracy": Metric(0, 1, lambda labels, _, predicted: metrics.accuracy_score(labels, predicted)),
+    "f1": Metric(0, 1, lambda labels, _, predicted: metrics.f1_score(labels, predicted)),
+    "loss": Metric(0, np.inf, lambda labels, positive, _: metrics.log_loss(labels, positive)),  # mean cross-entropy
+    "matthews": Metric(-1, 1, lambda labels, _, predicted: metrics.matthews_corrcoef(labels, predicted)),
+    "precision": Metric(0, 1, lambda labels, _, predicted: metrics.precision_score(labels, predicted, zero_division=0)),
+    "recall": Metric(0, 1, lambda labels, _, predicted: metrics.recall_score(labels, predicted)),
+    "roc_auc": Metric(0, 1, lambda labels, positive, _: metrics.roc_auc_score(labels, positive)),
+}
 """The metrics by name. A new row appears in metrics/*.json, in `make noise` and in the report."""
 
 
