@@ -6,6 +6,7 @@ pass. If the second process cannot start or fails, this process compiles everyth
 """
 
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from sentiment.engine.block import Capacity
 from sentiment.engine.network import Network
 from sentiment.engine.optimizers import SGD, Adam
 from sentiment.engine.vectors import LANES, zeros
+
+LONGEST = 60
+"""Seconds that this process waits for the other one, which may hang: OpenBLAS does, with too little address space."""
 
 _CODE = """\
 import pickle, sys
@@ -50,7 +54,7 @@ def compile_kernels(layers: list[dict], dtype: np.dtype, optimizer: Adam | SGD) 
             file.write(pickle.dumps(sys.path) + pickle.dumps((layers, dtype, optimizer)))
             file.seek(0)
             other = subprocess.Popen(
-                [sys.executable, "-I", "-c", _CODE],
+                [sys.executable, "-I", "-c", _CODE], env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
                 stdin=file, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
     except OSError as error:
@@ -61,7 +65,9 @@ def compile_kernels(layers: list[dict], dtype: np.dtype, optimizer: Adam | SGD) 
             network.forward(0)
             network.forward(1)
             network.output.probabilities()
-            other.wait()
+            other.wait(LONGEST)
+        except subprocess.TimeoutExpired:
+            log.info("the second process did not end within %d seconds", LONGEST)
         finally:
             other.kill()
     if other.returncode:
