@@ -70,7 +70,7 @@ class NGrams(tf.Module):
 
     def __init__(self, model: Linear):
         super().__init__()
-        self.weighting, self.bits = model.weighting.name, model.bits
+        self.weighting, self.bits, self.ending = model.weighting.name, model.bits, model.ending
         self.longest = ngrams.words_in(model.grams, model.bits)
         self.grams = tf.Variable(model.grams, trainable=False)
         self.scale = tf.Variable(model.weighting.scale.astype(np.float64), trainable=False)
@@ -85,12 +85,18 @@ class NGrams(tf.Module):
         words = tf.ragged.boolean_mask(ids, ids > START)
         flat, review = tf.cast(words.flat_values, tf.int64), words.value_rowids()
         grams, known, keys, rows = flat, flat != UNKNOWN, [], []
+        left = tf.gather(words.row_limits(), review) - tf.range(tf.size(flat, tf.int64))  # words up to the review's end
         for n in range(self.longest):
             if n:
                 grams = grams[:-1] + tf.bitwise.left_shift(flat[n:], tf.constant(self.bits * n, tf.int64))
                 known = known[:-1] & (flat[n:] != UNKNOWN) & (review[n:] == review[:-n])
+            first = review[: tf.size(review) - n]
             keys.append(tf.boolean_mask(grams, known))
-            rows.append(tf.boolean_mask(review[: tf.size(review) - n], known))
+            rows.append(tf.boolean_mask(first, known))
+            if self.ending:
+                last = known & (left[: tf.size(left) - n] <= self.ending)
+                keys.append(tf.bitwise.bitwise_or(tf.boolean_mask(grams, last), tf.constant(ngrams.MARK, tf.int64)))
+                rows.append(tf.boolean_mask(first, last))
         keys, rows, size = tf.concat(keys, 0), tf.concat(rows, 0), tf.size(self.grams, tf.int64)
         column = tf.minimum(tf.searchsorted(self.grams, keys, out_type=tf.int64), size - 1)
         in_model = tf.gather(self.grams, column) == keys

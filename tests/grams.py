@@ -28,9 +28,10 @@ def corpus(reviews: int, seed: int = 1) -> tuple[Ragged, np.ndarray]:
     return whole(np.concatenate(lists), np.array([*map(len, lists)]), None), labels.astype("u1")
 
 
-def settings(weighting: str = "naive-bayes", longest: int = 2, **train: object) -> kind.Settings:
+def settings(weighting: str = "naive-bayes", longest: int = 2, ending: int = 0, **train: object) -> kind.Settings:
     """Settings of an n-gram model."""
     architecture = {"kind": "ngrams", "longest": longest, "min_df": 1, "max_features": 10**8, "weighting": weighting}
+    architecture |= {"ending": ending} if ending else {}
     pad = {"max_length": None, "vocabulary": None}
     return check(kind.Settings, {"pad": pad, "architecture": architecture, "train": {"seed": 1} | train})
 

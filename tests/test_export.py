@@ -170,30 +170,33 @@ def test_the_graph_answers_as_we_do(graph):
     assert 0 < assert_same_answers(*graph, HARD) < len(HARD)
 
 
-def linear_of(weighting: str, pad: Pad, longest: int = 3, tokens: Any = IMDB, index=INDEX) -> TextModel:
+def linear_of(
+    weighting: str, pad: Pad, longest: int = 3, tokens: Any = IMDB, index=INDEX, ending: int = 0
+) -> TextModel:
     """An n-gram model of random weights."""
     about, random = {"labels": LABELS, "pad": pad.model_dump(), "tokens": tokens._asdict()}, np.random.default_rng(5)
     nothing = Linear(Weighting("counts", np.ones(1, "f4")), np.zeros(1, np.int64), np.zeros(2, "f4"))
     reviews = words_of(TextModel(nothing, index, about).encode([*HARD, "it wasn't good", "a good bad film is good"]))
-    grams, counts = ngrams.learn(reviews, longest=longest, min_df=1, max_features=1000)
+    grams, counts = ngrams.learn(reviews, longest=longest, min_df=1, max_features=1000, ending=ending)
     scales = Weighting.learn(weighting, counts, (np.arange(len(reviews)) % 2).astype("u1"))
     weights = random.standard_normal(len(grams) + 1).astype("f4")
     kept = np.sort(random.permutation(len(grams))[: len(grams) * 2 // 3])  # the others are not in the model
     scales = scales._replace(scale=scales.scale[kept])
-    return TextModel(Linear(scales, grams[kept], weights[[*kept, -1]]), index, about)
+    bits = ngrams.bits_for(longest, ending)
+    return TextModel(Linear(scales, grams[kept], weights[[*kept, -1]], bits, ending), index, about)
 
 
 PADS = {"whole": Pad(max_length=None, vocabulary=None), "cut": PAD}
 
 
 @pytest.mark.parametrize(
-    ("weighting", "pad"),
-    [("counts", "whole"), ("presence", "cut"), ("tfidf", "cut"), ("naive-bayes", "whole")],
+    ("weighting", "pad", "ending"),
+    [("counts", "whole", 0), ("presence", "cut", 2), ("tfidf", "cut", 0), ("naive-bayes", "whole", 4)],
 )
-def test_the_graph_of_an_n_gram_model_answers_as_the_model(weighting, pad):
-    model = linear_of(weighting, PADS[pad])
+def test_the_graph_of_an_n_gram_model_answers_as_the_model(weighting, pad, ending):
+    model = linear_of(weighting, PADS[pad], ending=ending)
     linear: Any = model.model
-    assert ngrams.words_in(linear.grams) == 3
+    assert ngrams.words_in(linear.grams, linear.bits) == 3
     graph = served(model, linear.save())
     assert assert_same_answers(graph, model, [*HARD, "bad " * 9 + "good film " * 3 + "it wasn't a good film"]) > 0
     graph.serve(tf.constant([], tf.string))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -237,6 +238,44 @@ def test_a_model_file_gives_the_model_back_and_its_bytes_are_a_function_of_it():
     assert (read.weights[-1], read.weighting.name) == (len(grams), "tfidf")
 
 
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_n_grams_of_the_last_words_are_features_of_their_own_of_half_the_value(weighting):
+    reviews, labels = corpus(24)
+    model = train(settings(weighting, ending=9, **TRAIN["adam"]), reviews, labels).model
+    last = np.array([gram >> 62 for gram in model.grams.tolist()])
+    counts = np.array([[*count] for count in model.count(reviews).toarray()])
+    for at, ids in enumerate(np.split(reviews.ids, reviews.ends[:-1])):
+        for half, listed in enumerate((ids, ids[-9:])):
+            pairs = Counter([(id,) for id in listed.tolist()] + [*itertools.pairwise(listed.tolist())])
+            expected = [pairs[words(gram, 20)] for gram in model.grams[last == half]]
+            assert counts[at, last == half].tolist() == expected
+    learned = Weighting.learn(weighting, model.count(reviews), labels).scale * np.where(last, 0.5, 1)
+    np.testing.assert_array_equal(model.weighting.scale, learned.astype("f4"))
+    positive = model.predict(reviews)
+    features = model.weighting.features(model.count(reviews)).toarray() * model.weights[:-1]
+    for row, effects in enumerate(model.effects(reviews, positive)):
+        assert len({pair for pair, _ in effects}) == len(effects)
+        assert sum(effect for _, effect in effects) == pytest.approx(features[row].sum())
+        total = {pair: 0.0 for pair, _ in effects}
+        for at in np.flatnonzero(features[row]):
+            total[words(model.grams[at], 20)] += features[row, at]
+        assert dict(effects) == pytest.approx(total)
+    again = open_model(model.save(), "")
+    np.testing.assert_array_equal(again.predict(reviews), positive)
+    assert [name for name in zipfile.ZipFile(io.BytesIO(model.save())).namelist() if name[0] == "e"] == ["ending.npy"]
+
+
+def test_the_table_counts_the_n_grams_of_each_length_and_of_the_last_words():
+    reviews = whole(np.array([1, 2, 3, 1, 2]), np.array([3, 2]), None)
+    for ending, printed in {
+        0: "1-grams                  3\n2-grams                  2\nTotal params: 6\n",
+        1: "1-grams                              3\n2-grams                              2\n"
+        "1-grams of the last 1 words             2\nTotal params: 8\n",
+    }.items():
+        trainer = make_trainer(settings(ending=ending, **TRAIN["adam"]), reviews, np.array([0, 1], "u1"), None)
+        assert trainer.table().split() == printed.split()
+
+
 def test_a_file_of_a_model_that_no_training_makes_is_refused_in_one_line():
     weighting, grams, weights = Weighting("presence", np.ones(5, "f4")), np.arange(1, 6), np.ones(6, "f4")
     one, endless = Linear(weighting, grams, weights), weighting._replace(scale=np.full(5, np.inf, "f4"))
@@ -244,6 +283,8 @@ def test_a_file_of_a_model_that_no_training_makes_is_refused_in_one_line():
         (Linear(weighting, grams, np.ones(5, "f4")), r"\(5,\) n-grams, \(5,\) scales, \(4,\) weights, \(\) biases"),
         (OneVersusRest([one] * 2), r"\(5,\) n-grams, \(5,\) scales, \(2, 5\) weights, \(2,\) biases"),
         (Linear(weighting, grams, weights, bits=20), "bits: got 20"),
+        (Linear(weighting, grams, weights, ending=3), "bits: got 21"),
+        (Linear(weighting, grams, weights, bits=20, ending=-1), "ending: got -1"),
         (Linear(endless, grams, weights), "scale: expected finite numbers"),
     ):
         with pytest.raises(InputError, match=rf"^not a readable file of n-grams \({reason}\)$"):

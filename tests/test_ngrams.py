@@ -35,10 +35,14 @@ def number(words, bits=BITS) -> int:
     return sum(int(word) << bits * n for n, word in enumerate(words))
 
 
-def by_hand(review: list[int], longest: int) -> Counter:
-    """Counts of the n-grams in a review; the keys are the numbers of the n-grams."""
-    sizes = range(1, longest + 1)
-    return Counter(number(review[at : at + n], bits_for(longest)) for n in sizes for at in range(len(review) - n + 1))
+def by_hand(review: list[int], longest: int, ending: int = 0) -> Counter:
+    """Counts of the n-grams in a review and in its last words; the keys are the numbers of the n-grams."""
+    sizes, last = range(1, longest + 1), max(0, len(review) - ending)
+    bits = bits_for(longest, ending)
+    listed = [number(review[at : at + n], bits) for n in sizes for at in range(len(review) - n + 1)]
+    return Counter(listed + [
+        2**62 + number(review[at : at + n], bits) for n in sizes for at in range(last, len(review) - n + 1)
+    ])  # fmt: skip
 
 
 def vectorize(kind, longest, **settings):
@@ -55,19 +59,19 @@ def columns_of(vectorizer, grams) -> list[int]:
     return [vectorizer.vocabulary_[decode(ngrams.words(gram), INDEX)] for gram in grams]
 
 
-@given(st.integers(1, 12), st.integers(1, MAX_N), st.integers(0, 2**31))
-def test_the_counts_are_those_counted_by_hand(reviews, longest, seed):
+@given(st.integers(1, 12), st.integers(1, MAX_N), st.sampled_from([0, 1, 7, 100]), st.integers(0, 2**31))
+def test_the_counts_are_those_counted_by_hand(reviews, longest, ending, seed):
     reviews = make(reviews, seed)
-    expected = [by_hand(review, longest) for review in split(reviews)]
+    expected = [by_hand(review, longest, ending) for review in split(reviews)]
     known = sorted(set().union(*expected))
     if not known:
         with pytest.raises(InputError, match=r"architecture\.min_df = 1: no n-gram occurs in so many of"):
             ngrams.learn(reviews, longest=longest, **ALL)
         return
-    grams, counts = ngrams.learn(reviews, longest=longest, **ALL)
+    grams, counts = ngrams.learn(reviews, longest=longest, ending=ending, **ALL)
     assert grams.tolist() == known
     assert counts.toarray().tolist() == [[counter[gram] for gram in known] for counter in expected]
-    assert (ngrams.count(reviews, grams, bits_for(longest)) != counts).nnz == 0
+    assert (ngrams.count(reviews, grams, bits_for(longest, ending), ending) != counts).nnz == 0
 
 
 @pytest.mark.parametrize(("longest", "min_df"), [(1, 1), (2, 3), (3, 2)])
@@ -127,14 +131,21 @@ def test_the_log_count_ratio_follows_its_formula_and_is_zero_where_both_labels_h
     assert np.abs(ngrams.log_count_ratio(both, np.repeat([0, 1], 40))).max() == 0
 
 
-@pytest.mark.parametrize(("longest", "bits"), [(1, 21), (3, 21), (4, 15), (5, 12)])
-def test_the_highest_id_fits_into_a_number_and_a_higher_one_is_refused(longest, bits):
-    highest = 2**bits - 1
-    grams, _ = ngrams.learn(Ragged(np.array([highest] * longest), np.array([longest])), longest=longest, **ALL)
-    assert grams.tolist() == sorted(number([highest] * n, bits) for n in range(1, longest + 1))
+@pytest.mark.parametrize(
+    ("longest", "ending", "bits"),
+    [(1, 0, 21), (3, 0, 21), (4, 0, 15), (5, 0, 12), (1, 9, 20), (3, 9, 20), (4, 9, 15), (5, 9, 12)],
+)
+def test_the_highest_id_fits_into_a_number_and_a_higher_one_is_refused(longest, ending, bits):
+    highest, all_of = 2**bits - 1, {"longest": longest, "ending": ending, **ALL}
+    grams, _ = ngrams.learn(Ragged(np.array([highest] * longest), np.array([longest])), **all_of)
+    numbers = sorted(number([highest] * n, bits) for n in range(1, longest + 1))
+    assert grams.tolist() == numbers + [2**62 + each for each in numbers if ending]
     assert (grams > 0).all()
+    assert ngrams.words_in(grams, bits) == longest
+    sizes = [*range(1, longest + 1)] * (2 if ending else 1)
+    assert [ngrams.words(gram, bits) for gram in grams] == [(highest,) * n for n in sizes]
     with pytest.raises(InputError, match=f"n-grams of {longest}: expected word ids below {2**bits}, got {2**bits}"):
-        ngrams.learn(Ragged(np.array([highest + 1]), np.array([1])), longest=longest, **ALL)
+        ngrams.learn(Ragged(np.array([highest + 1]), np.array([1])), **all_of)
 
 
 def test_the_logarithm_is_exact_to_the_last_digits():

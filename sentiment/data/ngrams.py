@@ -2,8 +2,9 @@
 
 An n-gram is up to ``MAX_N`` successive known words of one review, encoded in one integer: the lowest ``bits_for``
 bits have the id of the first word, the next bits that of the second, and so on. Ids of words are above 0, so n-grams of
-different lengths are different integers. The tests compare with ``CountVectorizer`` and ``TfidfVectorizer`` of
-scikit-learn.
+different lengths are different integers. With ``ending``, the n-grams within the last words of a review are counted a
+second time, as n-grams of their own: the same integers with the bit ``MARK``. The tests compare with
+``CountVectorizer`` and ``TfidfVectorizer`` of scikit-learn.
 """
 
 from typing import TYPE_CHECKING
@@ -21,12 +22,21 @@ MAX_N = 5
 """Words of the longest n-grams."""
 
 
-def bits_for(longest: int) -> int:
-    """Bits of one word in n-grams of up to ``longest`` words: 21 up to three words, and fewer for longer n-grams."""
-    return min(BITS, 63 // longest)
+MARK = 1 << 62
+"""Bit of n-grams within the last words of a review."""
 
 
-def learn(reviews: Ragged, *, longest: int, min_df: int, max_features: int) -> "tuple[np.ndarray, csr_matrix]":
+def bits_for(longest: int, ending: int = 0) -> int:
+    """Bits of one word in n-grams of up to ``longest`` words: 21 up to three words, and fewer for longer n-grams.
+
+    If ``ending`` is not 0, there is a bit for ``MARK``, and three words have 20 bits each.
+    """
+    return min(BITS - 1, 62 // longest) if ending else min(BITS, 63 // longest)
+
+
+def learn(
+    reviews: Ragged, *, longest: int, min_df: int, max_features: int, ending: int = 0
+) -> "tuple[np.ndarray, csr_matrix]":
     """Find the n-grams of reviews, and count each in each review.
 
     Args:
@@ -34,6 +44,7 @@ def learn(reviews: Ragged, *, longest: int, min_df: int, max_features: int) -> "
         longest: Maximum number of words in an n-gram.
         min_df: Minimum number of reviews in which an n-gram occurs.
         max_features: Maximum number of n-grams. Those in the most reviews are kept; of equal ones, the lower integers.
+        ending: Number of last words of a review whose n-grams are counted a second time, with ``MARK``.
 
     Returns:
         grams: int64 [grams], ascending.
@@ -48,7 +59,7 @@ def learn(reviews: Ragged, *, longest: int, min_df: int, max_features: int) -> "
     >>> counts.toarray().tolist()
     [[2, 1, 1, 1], [0, 1, 0, 0]]
     """
-    occurrences, rows = _list(reviews, longest, bits_for(longest))
+    occurrences, rows = _list(reviews, longest, bits_for(longest, ending), ending)
     grams, columns = np.unique(occurrences, return_inverse=True)
     counts = _matrix(rows, columns, (len(reviews), len(grams)))
     kept = common(counts, min_df=min_df, max_features=max_features)
@@ -72,9 +83,9 @@ def common(counts: "csr_matrix", *, min_df: int, max_features: int) -> np.ndarra
     return kept
 
 
-def count(reviews: Ragged, grams: np.ndarray, bits: int = BITS) -> "csr_matrix":
+def count(reviews: Ragged, grams: np.ndarray, bits: int = BITS, ending: int = 0) -> "csr_matrix":
     """Count the n-grams ``grams``, ascending int64 [grams], in reviews: int32 [reviews, grams]."""
-    occurrences, rows = _list(reviews, words_in(grams, bits), bits)
+    occurrences, rows = _list(reviews, words_in(grams, bits), bits, ending)
     columns = np.searchsorted(grams, occurrences)
     columns[columns == len(grams)] = 0
     known = grams[columns] == occurrences
@@ -82,14 +93,14 @@ def count(reviews: Ragged, grams: np.ndarray, bits: int = BITS) -> "csr_matrix":
 
 
 def words(gram: int, bits: int = BITS) -> tuple[int, ...]:
-    """The word ids of an n-gram, from the first to the last."""
+    """The word ids of an n-gram, with or without ``MARK``, from the first to the last."""
     ids = (int(gram) >> bits * n & (1 << bits) - 1 for n in range(63 // bits))
     return tuple(id for id in ids if id)
 
 
 def words_in(grams: np.ndarray, bits: int = BITS) -> int:
     """Number of words in the longest n-gram of ``grams``, int64 [grams]."""
-    return 1 + sum(bool((grams >> bits * n).any()) for n in range(1, 63 // bits))
+    return 1 + sum(bool((grams >> bits * n & (1 << bits) - 1).any()) for n in range(1, 63 // bits))
 
 
 def document_frequency(counts: "csr_matrix") -> np.ndarray:
@@ -124,7 +135,7 @@ def log_count_ratio(counts: "csr_matrix", labels: np.ndarray) -> np.ndarray:
     return log((p / p.sum()) / (q / q.sum())).astype(np.float32)
 
 
-def _list(reviews: Ragged, longest: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
+def _list(reviews: Ragged, longest: int, bits: int, ending: int) -> tuple[np.ndarray, np.ndarray]:
     """Every n-gram, int64, and its review, int32: first all words, then all pairs, then all triples."""
     reviews = words_of(reviews)
     ids, lengths = reviews.ids, reviews.lengths
@@ -135,14 +146,18 @@ def _list(reviews: Ragged, longest: int, bits: int) -> tuple[np.ndarray, np.ndar
         )
     rows = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     left = np.repeat(reviews.ends, lengths) - np.arange(len(ids))  # words from this one to the review's end
-    known, grams = ids != UNKNOWN, ids.astype(np.int64)
-    listed, listed_rows, whole = [grams[known]], [rows[known]], known
-    for n in range(1, longest):
-        grams = grams[: len(grams) - 1] + (ids[n:].astype(np.int64) << bits * n)
-        whole = whole[: len(grams)] & known[n:]
+    grams, whole, listed, listed_rows = ids.astype(np.int64), ids != UNKNOWN, [], []
+    for n in range(longest):
+        if n:
+            grams = grams[: len(grams) - 1] + (ids[n:].astype(np.int64) << bits * n)
+            whole = whole[: len(grams)] & (ids[n:] != UNKNOWN)
         inside = whole & (left[: len(grams)] > n)
         listed.append(grams[inside])
         listed_rows.append(rows[: len(grams)][inside])
+        if ending:
+            last = inside & (left[: len(grams)] <= ending)
+            listed.append(grams[last] | MARK)
+            listed_rows.append(rows[: len(grams)][last])
     return np.concatenate(listed), np.concatenate(listed_rows)
 
 

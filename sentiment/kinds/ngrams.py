@@ -36,8 +36,14 @@ ITERATIONS = 1000
 BLOCK = 4096
 """Number of reviews whose n-grams are counted at once; more would need more memory and be faster."""
 
-FIELDS = {"grams": "i", "scale": "f", "weights": "f", "weighting": "U", "bias": "f", "bits": "i"}
+FIELDS = {"grams": "i", "scale": "f", "weights": "f", "weighting": "U", "bias": "f"}
 """Arrays of the model file, and NumPy's ``dtype.kind`` of each."""
+
+OPTIONAL = {"bits": (ngrams.BITS, "i"), "ending": (0, "i")}
+"""Arrays that the model file has if they differ from this value, and NumPy's ``dtype.kind`` of each."""
+
+ENDING = np.float32(0.5)
+"""Factor of the features of n-grams within the last words; chosen on folds (``experiments/README.md``)."""
 
 WEIGHTINGS = ("counts", "presence", "tfidf", "naive-bayes")
 
@@ -53,6 +59,7 @@ class Architecture(Section):
     min_df: Annotated[int, Field(ge=1, le=10**6)]
     max_features: Annotated[int, Field(ge=1, le=10**8)]
     weighting: Literal[WEIGHTINGS]
+    ending: Annotated[int, Field(ge=0, le=10**4)] = 0
 
 
 class Descent(Section):
@@ -139,15 +146,18 @@ class Linear:
         grams: int64 [grams], ascending; see ``data.ngrams``.
         weights: float32 [grams + 1]: a weight for each n-gram, and the bias.
         bits: Number of bits of a word in an n-gram.
+        ending: Number of last words of a review whose n-grams are counted a second time.
     """
 
     parallel = False
     unit, labels = "log-odds", 2
 
-    def __init__(self, weighting: Weighting, grams: np.ndarray, weights: np.ndarray, bits: int = ngrams.BITS):
+    def __init__(
+        self, weighting: Weighting, grams: np.ndarray, weights: np.ndarray, bits: int = ngrams.BITS, ending: int = 0
+    ):
         from sentiment.engine import promise
 
-        self.weighting, self.grams, self.weights, self.bits = weighting, grams, weights, bits
+        self.weighting, self.grams, self.weights, self.bits, self.ending = weighting, grams, weights, bits, ending
         self.promise = f"{len(grams):,} n-grams; {promise()}"
 
     def predict(self, reviews: Reviews, *, batch: int = BLOCK, progress=lambda reviews: None) -> np.ndarray:
@@ -158,10 +168,14 @@ class Linear:
         """
         positive = []
         for begin in range(0, max(len(reviews), 1), batch):
-            block = words_of(reviews[begin : begin + batch])
-            positive.append(self.score(ngrams.count(block, self.grams, self.bits)))
+            block = reviews[begin : begin + batch]
+            positive.append(self.score(self.count(block)))
             progress(len(block))
         return np.concatenate(positive)
+
+    def count(self, reviews: Reviews) -> "csr_matrix":
+        """The counts of the n-grams in reviews: int32 [reviews, grams]."""
+        return ngrams.count(words_of(reviews), self.grams, self.bits, self.ending)
 
     def score(self, counts: "csr_matrix") -> np.ndarray:
         """The probability of label 1 of each review, float32 [reviews], from counts, int32 [reviews, grams]."""
@@ -181,16 +195,14 @@ class Linear:
 
     def effects(self, reviews: Reviews, positive: np.ndarray) -> list:
         """The effects that ``explain`` returns; ``positive`` are the predictions."""
-        features = self.weighting.features(ngrams.count(words_of(reviews), self.grams, self.bits))
+        features = self.weighting.features(self.count(reviews))
         parts = features.data * self.weights[features.indices]
-        rows = (slice(*ends) for ends in zip(features.indptr, features.indptr[1:], strict=False))
-        return [
-            [
-                (ngrams.words(self.grams[column], self.bits), float(part))
-                for column, part in zip(features.indices[row], parts[row], strict=True)
-            ]
-            for row in rows
-        ]
+        effects: list[dict[tuple[int, ...], float]] = [{} for _ in range(len(reviews))]
+        rows = np.repeat(np.arange(len(reviews)), np.diff(features.indptr))
+        for row, column, part in zip(rows.tolist(), features.indices.tolist(), parts.tolist(), strict=True):
+            words = ngrams.words(self.grams[column], self.bits)
+            effects[row][words] = effects[row].get(words, 0.0) + part  # a second term if it is in the ending
+        return [[*pairs.items()] for pairs in effects]
 
     def save(self) -> bytes:
         """The model file, which ``numpy.load`` reads; its bytes are a function of the model alone."""
@@ -206,8 +218,9 @@ class OneVersusRest(Linear):
 
     def __init__(self, models: list[Linear]):
         super().__init__(
-            models[0].weighting, models[0].grams, np.concatenate([model.weights for model in models]), models[0].bits
-        )
+            models[0].weighting, models[0].grams, np.concatenate([model.weights for model in models]),
+            models[0].bits, models[0].ending,
+        )  # fmt: skip
         self.models, self.labels = models, len(models)
 
     def score(self, counts: "csr_matrix") -> np.ndarray:
@@ -258,11 +271,11 @@ def normalised(scores: list[np.ndarray]) -> np.ndarray:
 
 
 def _pack(model: Linear, scale: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> bytes:
-    """The model file. It has a member ``bits`` if the n-grams are longer than ``ngrams.BITS`` allows."""
+    """The model file."""
     arrays = {"weighting": np.array(model.weighting.name), "bias": np.asarray(bias)}
     arrays |= {"grams": model.grams, "scale": scale, "weights": weights}
-    if model.bits != ngrams.BITS:
-        arrays["bits"] = np.array(model.bits)
+    optional = {name: getattr(model, name) for name in OPTIONAL}
+    arrays |= {name: np.array(value) for name, value in optional.items() if value != OPTIONAL[name][0]}
     files = {name: io.BytesIO() for name in arrays}
     for name, array in arrays.items():
         np.lib.format.write_array(files[name], array, allow_pickle=False)
@@ -277,15 +290,14 @@ def open_model(content: bytes, expected: str) -> Linear:
     """
     try:
         files = members(content)
-        saved = {
-            name: np.lib.format.read_array(io.BytesIO(files[f"{name}.npy"]), allow_pickle=False)
-            for name in FIELDS if f"{name}.npy" in files or name != "bits"
-        }  # fmt: skip
+        kinds = FIELDS | {name: kind for name, (_, kind) in OPTIONAL.items() if f"{name}.npy" in files}
+        saved = {name: np.lib.format.read_array(io.BytesIO(files[f"{name}.npy"]), allow_pickle=False) for name in kinds}
         for name, array in saved.items():
-            if array.dtype.kind != FIELDS[name] or array.dtype.itemsize > 512:
+            if array.dtype.kind != kinds[name] or array.dtype.itemsize > 512:
                 raise ValueError(f"{name}: got {array.dtype}")
         grams, scale, weights, bias = (saved[name] for name in ("grams", "scale", "weights", "bias"))
-        weighting, bits = str(saved["weighting"]), int(saved.get("bits", ngrams.BITS))
+        weighting = str(saved["weighting"])
+        bits, ending = (int(saved.get(name, default)) for name, (default, _) in OPTIONAL.items())
         if (
             grams.shape != (len(grams),) or not len(grams) or bias.ndim > 1 or (bias.shape and len(bias) < 3)
             or weights.shape != (*bias.shape, *grams.shape) or scale.shape not in (grams.shape, weights.shape)
@@ -293,8 +305,10 @@ def open_model(content: bytes, expected: str) -> Linear:
             raise ValueError(
                 f"{grams.shape} n-grams, {scale.shape} scales, {weights.shape} weights, {bias.shape} biases"
             )
-        if bits not in {ngrams.bits_for(longest) for longest in range(1, ngrams.MAX_N + 1)}:
+        if bits not in {ngrams.bits_for(longest, ending) for longest in range(1, ngrams.MAX_N + 1)}:
             raise ValueError(f"bits: got {bits}")
+        if ending < 0:
+            raise ValueError(f"ending: got {ending}")
         if weighting not in WEIGHTINGS:
             raise ValueError(f"weighting: expected one of {', '.join(WEIGHTINGS)}, got {weighting!a:.80}")
         if grams[0] <= 0 or (np.diff(grams) <= 0).any():
@@ -305,10 +319,10 @@ def open_model(content: bytes, expected: str) -> Linear:
         raise InputError(f"not a readable file of n-grams ({reason(error)})") from None
     grams, scale, weights, bias = grams.astype(np.int64), *(a.astype(np.float32) for a in (scale, weights, bias))
     if not bias.shape:
-        return Linear(Weighting(weighting, scale), grams, np.append(weights, bias), bits)
+        return Linear(Weighting(weighting, scale), grams, np.append(weights, bias), bits, ending)
     weightings = [Weighting(weighting, each) for each in (scale if scale.ndim == 2 else [scale] * len(bias))]
     rows = zip(weightings, weights, bias, strict=True)
-    return OneVersusRest([Linear(each, grams, np.append(row, last), bits) for each, row, last in rows])
+    return OneVersusRest([Linear(each, grams, np.append(row, last), bits, ending) for each, row, last in rows])
 
 
 def make_trainer(
@@ -346,20 +360,27 @@ class Trainer:
             expected = "both 0 and 1" if len(different) < 2 else f"each from 0 to {different[-1]}"
             raise InputError(f"labels: expected {expected} to train, got only {different}")
         architecture, self.settings = settings.architecture, settings.train
-        self.bits = ngrams.bits_for(architecture.longest)
+        self.ending = architecture.ending
+        self.bits = ngrams.bits_for(architecture.longest, self.ending)
         rows = np.argsort(orders(len(labels))[0])
         self.labels = labels[rows]
         self.grams, self.counts = ngrams.learn(
-            words_of(reviews[rows]), **architecture.model_dump(include={"longest", "min_df", "max_features"})
+            words_of(reviews[rows]), **architecture.model_dump(include={"longest", "min_df", "max_features", "ending"})
         )
         several = len(different) > 2
         self.targets = [(self.labels == label).astype(np.uint8) for label in different] if several else [self.labels]
         if architecture.weighting == "naive-bayes":
-            self.weightings = [Weighting.learn("naive-bayes", self.counts, target) for target in self.targets]
+            self.weightings = [self._weighting("naive-bayes", target) for target in self.targets]
         else:
-            self.weightings = [Weighting.learn(architecture.weighting, self.counts, self.labels)] * len(self.targets)
+            self.weightings = [self._weighting(architecture.weighting, self.labels)] * len(self.targets)
         shape = (len(self.targets), len(self.grams) + 1)
         self._rows = np.zeros(shape, np.float32) if state is None else state["weights"].reshape(shape).copy()
+
+    def _weighting(self, name: str, labels: np.ndarray) -> Weighting:
+        weighting = Weighting.learn(name, self.counts, labels)
+        if self.ending:
+            weighting.scale[self.grams & ngrams.MARK > 0] *= ENDING
+        return weighting
 
     def features(self, task: int) -> "csr_matrix":
         """The features of all reviews in the model of a label."""
@@ -378,7 +399,7 @@ class Trainer:
     def model(self) -> Linear:
         """The model with the current weights."""
         models = [
-            Linear(weighting, self.grams, weights, self.bits)
+            Linear(weighting, self.grams, weights, self.bits, self.ending)
             for weighting, weights in zip(self.weightings, self._rows.copy(), strict=True)
         ]
         return OneVersusRest(models) if len(models) > 1 else models[0]
@@ -397,8 +418,14 @@ class Trainer:
 
     def table(self) -> str:
         """As ``kinds``: the number of n-grams of each length."""
-        lengths = sum((self.grams >> self.bits * n > 0).astype(int) for n in range(63 // self.bits))
-        lines = [f"{f'{n}-grams':12}  {np.count_nonzero(lengths == n):>12,}" for n in range(1, lengths.max() + 1)]
+        ids = [self.grams >> self.bits * n & (1 << self.bits) - 1 for n in range(63 // self.bits)]
+        lengths, last = np.count_nonzero(ids, axis=0), self.grams & (ngrams.MARK if self.ending else 0) > 0
+        numbers = {}
+        for where, chosen in {"": ~last, f" of the last {self.ending} words": last}.items():
+            found = np.bincount(lengths[chosen]).tolist()[1:]
+            numbers |= {f"{n}-grams{where}": number for n, number in enumerate(found, 1)}
+        width = max(12, *map(len, numbers))
+        lines = [f"{name:{width}}  {number:>12,}" for name, number in numbers.items()]
         return "\n".join([*lines, f"Total params: {self.weights.size:,}"]) + "\n"
 
 

@@ -17,9 +17,8 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from sentiment import InputError, network
-from sentiment.data import ngrams
 from sentiment.data.archives import UNREADABLE, members, pack_members, reason
-from sentiment.data.padding import Ragged, pad_whole, words_of
+from sentiment.data.padding import Ragged, pad_whole
 from sentiment.keras import archive
 from sentiment.kinds import cnn_lstm
 from sentiment.kinds import ngrams as linear
@@ -132,8 +131,7 @@ class WideDeep:
         positive = []
         for begin in range(0, max(len(reviews), 1), batch):
             block = reviews[begin : begin + batch]
-            counts = ngrams.count(words_of(block), self.wide.grams, self.wide.bits)
-            logits = self.wide.logits(counts) + self.deep_part(self.pad(block), batch=batch)
+            logits = self.wide.logits(self.wide.count(block)) + self.deep_part(self.pad(block), batch=batch)
             positive.append(linear.probabilities(logits))
             progress(len(block))
         return np.concatenate(positive)
