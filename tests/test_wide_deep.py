@@ -23,7 +23,7 @@ from tests.conftest import about_of
 from tests.grams import corpus
 from tests.test_export import HARD, assert_same_answers
 
-LENGTH, VOCABULARY, WEIGHT = 17, 60, 0.7
+LENGTH, VOCABULARY, WEIGHT, ENDING = 17, 60, 0.7, 9
 WIDE = {"epochs": 2, "batch": 8, "learning_rate": 0.02}
 DEEP = {
     "optimizer": "adam", "epochs": 3, "batch": 10, "shards": 3, "learning_rate": 0.01, "schedule": "linear",
@@ -38,6 +38,7 @@ def settings(**deep: object) -> wide_deep.Settings:
         "pool": 2, "units": 4, "bidirectional": True, "over_time": "maximum", "dropout": 0.3, "dense": 0,
     }  # fmt: skip
     grams = {"kind": "ngrams", "longest": 2, "min_df": 1, "max_features": 700, "weighting": "naive-bayes"}
+    grams |= {"ending": ENDING}
     architecture = {"kind": "wide_deep", "weight": WEIGHT, "wide": grams, "deep": layers | deep}
     train = {"engine": "compiled", "seed": 3, "wide": WIDE, "deep": DEEP}
     pad = {"max_length": None, "vocabulary": None}
@@ -92,7 +93,7 @@ def test_each_part_is_trained_as_it_is_alone(reviews, trained, model):
 
 def test_the_log_odds_are_those_of_the_n_grams_and_the_weight_times_those_of_the_network(reviews, model):
     probabilities = model.predict(reviews[0], batch=7)
-    wide = model.wide.logits(ngrams.count(padding.words_of(reviews[0]), model.wide.grams))
+    wide = model.wide.logits(ngrams.count(padding.words_of(reviews[0]), model.wide.grams, 20, ENDING))
     deep = model.deep.predict(rows_of(reviews[0]), batch=60)
     clipped = [min(max(float(p), CLIP), 1 - CLIP) for p in deep]
     logits = [w + WEIGHT * math.log(p / (1 - p)) for w, p in zip(wide, clipped, strict=True)]
