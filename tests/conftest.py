@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 from demo.project import shown
 from stages.download import locate
@@ -46,6 +47,34 @@ def shown_of(kind: str, engine: str) -> str:
 # `--hypothesis-profile default` draws new examples.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+# `timeout 600 python -m pytest --hypothesis-profile fuzz -k hostile_test` draws new examples of a test for ten minutes.
+settings.register_profile("fuzz", max_examples=10**9, deadline=None, suppress_health_check=[*HealthCheck])
+
+
+def examples(count: int) -> settings:
+    """The number of examples of a test of hostile input, which may have fixtures; there is no limit to fuzz."""
+    count = count if settings().derandomize else settings().max_examples
+    return settings(max_examples=count, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+)
+"""Values of JSON files."""
+
+
+@st.composite
+def damaged(draw, content: bytes) -> bytes:
+    """Bytes of which a few are changed, and some are perhaps left out or twice there."""
+    changed = bytearray(content)
+    for at in draw(st.lists(st.integers(0, max(0, len(content) - 1)), min_size=1, max_size=5)):
+        changed[at : at + 1] = bytes([draw(st.integers(0, 255))])
+    if draw(st.integers(0, 3)) == 0:
+        begin, end = sorted(draw(st.tuples(*[st.integers(0, len(content))] * 2)))
+        changed[begin:end] = changed[begin:end] * draw(st.sampled_from([0, 2]))
+    return bytes(changed)
 
 
 @pytest.fixture(scope="session")
