@@ -70,6 +70,11 @@ def test_the_project_file_is_what_dvc_reads():
     assert same(load(text), loads_yaml(text))
 
 
+BOMB = "x0: &x0 [1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 8)}]\n" for n in range(1, 30)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -83,6 +88,8 @@ def test_the_project_file_is_what_dvc_reads():
         ("a: \x00", "special characters are not allowed"),
         (f"a: {'9' * 5000}", f"a number of 5000 characters, expected at most {MAX_NUMBER_CHARACTERS}"),
         (f"a: {'[' * 3000}", "maximum recursion depth exceeded"),
+        ('a: "\\UFFFFFFFF"', "int too large"),
+        (f"{BOMB}? *x29\n: 1\n", "line 6, column 5: expected at most 100,000 values, and aliases stand for more"),
     ],
 )
 def test_what_is_no_yaml_is_refused_in_one_line_that_names_line_and_column(text, expected):
@@ -101,7 +108,7 @@ def test_a_value_that_is_not_what_its_tag_says_is_one_line(text):
 
 def test_twenty_levels_of_merged_mappings_are_refused_at_once():
     levels = (f"l{n}: &l{n}\n  <<: [*l{n - 1}, *l{n - 1}]\n" for n in range(1, 21))
-    with pytest.raises(InputError, match="expected at most 10,000 keys in a mapping"):
+    with pytest.raises(InputError, match="expected at most 100,000 values"):
         load("l0: &l0 {a: 1}\n" + "".join(levels))
 
 

@@ -5,6 +5,7 @@ equal keys is used. A stage must read the same values as DVC records.
 """
 
 import re
+from itertools import chain
 from typing import Any
 
 import yaml
@@ -12,7 +13,7 @@ from yaml.constructor import ConstructorError
 
 from sentiment import InputError
 
-MOST_KEYS = 10_000
+MOST_VALUES = 100_000
 MAX_NUMBER_CHARACTERS = 100  # Python refuses to print numbers of thousands of digits
 
 
@@ -28,6 +29,19 @@ class Loader(yaml.SafeLoader):
             )
         return version, tags
 
+    def compose_node(self, parent, index):
+        """A node and its ``size``, the number of its values. An alias counts as all values that it stands for."""
+        is_alias, node = self.check_event(yaml.AliasEvent), super().compose_node(parent, index)
+        if is_alias:
+            return node
+        inside = chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        is_scalar = isinstance(node, yaml.ScalarNode)
+        node.size = 1 if is_scalar else 1 + sum(getattr(each, "size", 1) for each in inside)  # none in a circle
+        if node.size > MOST_VALUES:
+            problem = f"expected at most {MOST_VALUES:,} values, and aliases stand for more"
+            raise ConstructorError(None, None, problem, node.start_mark)
+        return node
+
     def compose_mapping_node(self, anchor):
         """A mapping whose keys are all different."""
         node, seen = super().compose_mapping_node(anchor), set()
@@ -36,12 +50,6 @@ class Loader(yaml.SafeLoader):
                 raise ConstructorError(None, None, f"found duplicate key {key.value!r}", key.start_mark)
             seen.add((key.tag, str(key.value)))
         return node
-
-    def flatten_mapping(self, node):
-        """Merge the mappings that ``<<`` names, up to a limit, because a few levels could make a huge mapping."""
-        super().flatten_mapping(node)
-        if len(node.value) > MOST_KEYS:
-            raise ConstructorError(None, None, f"expected at most {MOST_KEYS:,} keys in a mapping", node.start_mark)
 
     def construct_integer(self, node) -> int:
         """An int; a number that begins with 0 is decimal."""
@@ -93,7 +101,7 @@ def load(text: str) -> Any:
         raise InputError(
             "params.yaml: not readable as YAML: a value is not of the type that its tag (!!) says"
         ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # invalid characters or numbers, and extreme depth
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # characters, numbers, extreme depth
         raise InputError(f"params.yaml: not readable as YAML: {' '.join(str(error).split())}") from None
 
 
