@@ -17,7 +17,7 @@ from sentiment.data.archives import UNREADABLE, reason
 from sentiment.data.padding import FIRST_WORD, UNKNOWN, Reviews, words_of
 from sentiment.data.text import SPACE, Normal, clean, encode, from_dict, join, words
 from sentiment.kinds import Model, find
-from sentiment.schema import Pad, Section, check
+from sentiment.schema import Pad, Section, check, shown
 from sentiment.training import digest, predicted_labels
 
 BATCH = 512
@@ -163,6 +163,7 @@ class TextModel:
 
         Raises:
             TypeError: A text is not a string.
+            InputError: The model's weights are so extreme that a probability is not a number.
         """
         texts, answers = iter([texts] if isinstance(texts, str) else texts), []
         while batch := [*islice(texts, BATCH)]:
@@ -193,6 +194,18 @@ class TextModel:
                 shades[positions[begin : begin + length]] += effect / length
         labels = self.labels if len(self.labels) == 2 else ("other labels", answer.label)
         return Explanation(text, answer, self.model.unit, labels, [*zip(shown, shades.tolist(), strict=True)])
+
+    def try_out(self) -> None:
+        """Predict a review of the maximum length and the highest id, and check the shape of the probabilities.
+
+        Raises:
+            ValueError: The model has another length, vocabulary or number of labels than ``model.json``.
+        """
+        ranks = np.full(self.max_length or 1, self.vocabulary - FIRST_WORD - 1, np.int32)
+        with np.errstate(all="ignore"):
+            positive = self.model.predict(self._rows(ranks, np.array([len(ranks)])), batch=BATCH)
+        if positive.shape != ((1,) if len(self.labels) == 2 else (1, len(self.labels))):
+            raise ValueError(f"expected a probability of each of {len(self.labels)} labels, got {positive.shape}")
 
     def clean(self, text: str) -> str:
         """The text whose words are looked up in the index; see ``data.text.clean``."""
@@ -244,10 +257,13 @@ class TextModel:
             answers[at] = Answer("", float("nan"), [], unknown[at], False, _refusal(cleaned[at]))
         if len(known):
             rows = reviews[known]
-            if count:
-                positive, all_effects = self.model.explain(rows, batch=BATCH, count=count)
-            else:
-                positive, all_effects = self.model.predict(rows, batch=BATCH), [[]] * len(known)
+            with np.errstate(all="ignore"):  # extreme weights of a hostile model
+                if count:
+                    positive, all_effects = self.model.explain(rows, batch=BATCH, count=count)
+                else:
+                    positive, all_effects = self.model.predict(rows, batch=BATCH), [[]] * len(known)
+            if not np.isfinite(positive).all():
+                raise InputError(f"the model: expected probabilities, got NaN from its extreme weights; {REMEDY}")
             for at, label, probability, pairs in zip(
                 known.tolist(), predicted_labels(positive).tolist(), positive, all_effects, strict=True
             ):
@@ -343,13 +359,13 @@ def read(folder: Path) -> tuple[Model, dict[str, Any], bytes]:
         path = folder / kind.FILE
         model = kind.open_model(_bytes(path), about["weights"])
         if (actual := digest(model.weights)) != about["weights"]:
-            raise InputError(f"expected the weights {about['weights']} that {ABOUT} names, found {actual}")
+            raise InputError(f"expected the weights {shown(about['weights'])} that {ABOUT} names, found {actual}")
         if not np.isfinite(model.weights).all():
             raise InputError("expected finite weights, got NaN or infinity")
         path = folder / INDEX
         index = _bytes(path)
         if (actual := hashlib.sha256(index).hexdigest()) != about["word_index"]:
-            raise InputError(f"expected the word index {about['word_index']} that {ABOUT} names, found {actual}")
+            raise InputError(f"expected the word index {shown(about['word_index'])} that {ABOUT} names, found {actual}")
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing; {REMEDY}") from None
     except InputError as error:
@@ -388,6 +404,8 @@ def load(path: str | Path) -> TextModel:
             raise ValueError(f"labels: expected {model.labels}, as many as the model predicts, got {len(labels)}")
         check(Pad, pad, ABOUT, "pad")
         check(Normalised if "unit" in about["tokens"] else Split, about["tokens"], ABOUT, "tokens")
-        return TextModel(model, ranks, about)
+        loaded = TextModel(model, ranks, about)
+        loaded.try_out()
+        return loaded
     except (*UNREADABLE, RecursionError) as error:
         raise InputError(f"{folder}: not what `train` writes ({reason(error)}); {REMEDY}") from None

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from sentiment.data.archives import UNREADABLE
+from sentiment import InputError
+from sentiment.data.archives import UNREADABLE, reason
 from sentiment.data.padding import UNKNOWN
 from sentiment.keras import archive, plain
 from sentiment.schema import Batch, Epochs, ModelSettings, Pad, Rate, Section, Seed
@@ -338,8 +339,12 @@ class KerasModel:
     def predict(self, reviews, *, batch: int, progress=lambda reviews: None) -> np.ndarray:
         """As ``kinds.Model``."""
         from sentiment.keras import trainer
+        from sentiment.keras.backend import tf
 
-        return trainer.predict(self.model, reviews, batch=batch, progress=progress)
+        try:
+            return trainer.predict(self.model, reviews, batch=batch, progress=progress)
+        except tf.errors.OpError as error:
+            raise InputError(f"the network cannot read the ids ({reason(error)})") from None
 
     def explain(self, reviews, *, batch: int, count: int) -> tuple[np.ndarray, list]:
         """As ``kinds.Model``, by ``occlusion`` of all words, for any ``count``."""

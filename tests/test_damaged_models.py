@@ -1,18 +1,20 @@
 """A damaged or hostile folder of a model gives one error line or a model that answers, and runs no code."""
 
+import hashlib
 import io
 import json
 import os
 import shutil
 import sys
 import zipfile
+from contextlib import suppress
 from copy import copy as shallow_copy
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment import InputError, load
@@ -20,22 +22,48 @@ from sentiment.__main__ import as_json
 from sentiment.data.archives import members, pack_members
 from sentiment.data.text import IMDB
 from sentiment.keras import archive
-from sentiment.kinds.ngrams import Linear, OneVersusRest, Weighting, open_model
+from sentiment.keras.backend import keras
+from sentiment.kinds import find
+from sentiment.kinds.ngrams import WEIGHTINGS, Linear, OneVersusRest, Weighting, open_model
 from sentiment.model import describe
 from sentiment.schema import Pad
-from tests.test_export import INDEX, PAD, network_of, write_model
+from sentiment.training import digest
+from tests.conftest import VALUES, damaged, examples
+from tests.test_export import INDEX, LENGTH, PAD, VOCABULARY, network_of, write_model
 
 GRAMS = np.array([3, 4, 5 + (6 << 21)])
 WEIGHTS = np.array([0.5, -0.25, 2, 0.125], "f4")
+NAMES = ["model.keras", "model.npz", "model.zip"]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
-    """A network's folder and an n-gram model's, by the names of their model files."""
-    base = tmp_path_factory.mktemp("models")
-    write_model(base / "network", archive.pack(network_of(PAD)))
+    """The folders of a network, of an n-gram model and of their sum, by the names of their model files."""
+    base, network = tmp_path_factory.mktemp("models"), archive.pack(network_of(PAD))
+    write_model(base / "network", network)
     write_grams(base / "grams", GRAMS, WEIGHTS)
-    return {"model.keras": base / "network", "model.npz": base / "grams"}
+    write_grams(base / "sum", GRAMS, WEIGHTS)
+    (base / "sum/model.npz").unlink()
+    about = json.dumps({"max_length": LENGTH, "vocabulary": VOCABULARY, "weight": 2.0}).encode()
+    parts = {"wide.npz": (base / "grams/model.npz").read_bytes(), "deep.keras": network, "sum.json": about}
+    (base / "sum/model.zip").write_bytes(pack_members(parts))
+    edit(base / "sum/model.json", kind="wide_deep")
+    claim(base / "sum")
+    return {"model.keras": base / "network", "model.npz": base / "grams", "model.zip": base / "sum"}
+
+
+def edit(path: Path, **values: object) -> None:
+    """Replace values of a JSON object in a file."""
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | values))
+
+
+def claim(folder: Path) -> None:
+    """Write the digests of the files into ``model.json``, as an attacker does."""
+    about, index = json.loads((folder / "model.json").read_bytes()), (folder / "word_index.json").read_bytes()
+    kind = find(about["kind"])
+    with suppress(InputError):
+        weights = digest(kind.open_model((folder / kind.FILE).read_bytes(), about["weights"]).weights)
+        edit(folder / "model.json", weights=weights, word_index=hashlib.sha256(index).hexdigest())
 
 
 def write_grams(
@@ -72,12 +100,12 @@ def outcome(folder: Path) -> str:
         return ""
     assert len(line.splitlines()) == 1
     assert len(line) < 800
-    assert str(folder) in line
+    assert str(folder) in line or "got NaN from its extreme weights" in line
     return line
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(["model.keras", "model.npz"]), st.data())
+@examples(150)
+@given(st.sampled_from(NAMES), st.data())
 def test_flipped_bytes_and_cut_tails_are_one_line(folders, tmp_path, name, data):
     content = bytearray((folders[name] / name).read_bytes())
     for at in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=5)):
@@ -88,19 +116,75 @@ def test_flipped_bytes_and_cut_tails_are_one_line(folders, tmp_path, name, data)
     outcome(tmp_path)
 
 
+ARCHIVES = (".keras", ".npz", ".zip")
+
+
+def damaged_member(data, content: bytes) -> bytes:
+    """An archive with a damaged member, or with one whose member is damaged. All checksums are right."""
+    parts = members(content)
+    name = data.draw(st.sampled_from([*parts]))
+    inside = name.endswith(ARCHIVES) and data.draw(st.integers(0, 4)) > 0
+    parts[name] = damaged_member(data, parts[name]) if inside else data.draw(damaged(parts[name]))
+    return pack_members(parts)
+
+
+@examples(100)
+@given(st.sampled_from(NAMES), st.data())
+def test_damaged_members_with_right_checksums_are_one_line(folders, tmp_path, name, data):
+    copy(folders[name], tmp_path)
+    (tmp_path / name).write_bytes(damaged_member(data, (tmp_path / name).read_bytes()))
+    claim(tmp_path)
+    outcome(tmp_path)
+
+
+NUMBERS = st.floats(width=32, allow_nan=False, allow_infinity=False) | st.sampled_from([0.0, 1.0, -3e38, 3e38])
+
+
+@examples(20)
+@given(st.sampled_from(["model.keras", "model.zip"]), st.data())
+def test_any_weights_of_a_network_give_answers_or_one_line(folders, tmp_path, name, data):
+    def change(weights):
+        array = weights[data.draw(st.sampled_from([*weights]))]
+        array[...] = np.resize(np.array(data.draw(st.lists(NUMBERS, min_size=1, max_size=5)), "f4"), array.shape)
+
+    copy(folders[name], tmp_path)
+    parts = {"": (tmp_path / name).read_bytes()} if name == "model.keras" else members((tmp_path / name).read_bytes())
+    deep = [*parts][-2 if len(parts) > 1 else 0]
+    layer = data.draw(st.sampled_from(["dense", "dense_1", "embedding", "conv1d", "lstm/cell"]))
+    parts[deep] = with_weights(parts[deep], change, layer)
+    (tmp_path / name).write_bytes(parts[deep] if len(parts) == 1 else pack_members(parts))
+    claim(tmp_path)
+    outcome(tmp_path)
+
+
+@examples(40)
+@given(st.data())
+def test_any_numbers_in_a_model_of_n_grams_give_answers_or_one_line(tmp_path, data):
+    size, labels = data.draw(st.integers(1, 4)), data.draw(st.sampled_from([1, 3]))
+    id = st.integers(0, 20) | st.integers(-(2**63), 2**63 - 1)
+    words = st.lists(st.integers(3, 20), min_size=1, max_size=3)
+    gram = id | words.map(lambda ids: sum(each << 21 * at for at, each in enumerate(ids)))
+    grams = np.array(sorted(data.draw(st.lists(gram, min_size=size, max_size=size, unique=True))))
+    weighting, few = data.draw(st.sampled_from(WEIGHTINGS)), st.lists(NUMBERS, min_size=size, max_size=size)
+    rows = [[data.draw(few), data.draw(few), data.draw(NUMBERS)] for _ in range(labels)]
+    models = [
+        Linear(Weighting(weighting, np.array(scale, "f4")), grams, np.array([*weights, bias], "f4"))
+        for scale, weights, bias in rows
+    ]
+    model = models[0] if labels == 1 else OneVersusRest(models)
+    write_grams(tmp_path, grams, model.weights, model=model)
+    if labels > 1:
+        edit(tmp_path / "model.json", labels=["bad", "good", "mixed"])
+    outcome(tmp_path)
+
+
 def copy(folder: Path, target: Path) -> None:
     for path in folder.iterdir():
         (target / path.name).write_bytes(path.read_bytes())
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-)
-
-
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(["model.keras", "model.npz"]), st.sampled_from(["model.json", "word_index.json"]), st.data())
+@examples(150)
+@given(st.sampled_from(NAMES), st.sampled_from(["model.json", "word_index.json"]), st.data())
 def test_any_values_in_the_json_files_are_one_line(folders, tmp_path, name, file, data):
     copy(folders[name], tmp_path)
     values = json.loads((tmp_path / file).read_bytes())
@@ -113,10 +197,12 @@ def test_any_values_in_the_json_files_are_one_line(folders, tmp_path, name, file
     else:
         values[key] = value
     (tmp_path / file).write_text(json.dumps(values))
+    if file == "word_index.json":
+        claim(tmp_path)
     outcome(tmp_path)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100)
 @given(st.data())
 def test_any_value_in_the_configuration_of_a_network_is_one_line(folders, tmp_path, data):
     copy(folders["model.keras"], tmp_path)
@@ -142,10 +228,10 @@ def with_member(content: bytes, name: str, member: bytes, method: int = zipfile.
     return packed.getvalue()
 
 
-def with_weights(content: bytes, change) -> bytes:
+def with_weights(content: bytes, change, layer: str = "dense") -> bytes:
     file = io.BytesIO(zipfile.ZipFile(io.BytesIO(content)).read("model.weights.h5"))
     with h5py.File(file, "r+") as weights:
-        change(weights["layers/dense/vars"])
+        change(weights[f"layers/{layer}/vars"])
     return with_member(content, "model.weights.h5", file.getvalue())
 
 
@@ -262,6 +348,58 @@ def test_an_unknown_weighting_and_weights_that_are_no_numbers_are_refused(tmp_pa
     assert "expected finite weights" in outcome(tmp_path)
     write_grams(tmp_path, GRAMS, WEIGHTS)
     assert outcome(tmp_path) == ""
+
+
+def test_a_header_of_an_array_that_is_no_python_is_refused(tmp_path):
+    write_grams(tmp_path, GRAMS, WEIGHTS)
+    content = members((tmp_path / "model.npz").read_bytes())
+    content["grams.npy"] = content["grams.npy"].replace(b"(3,)", b"((3,")
+    (tmp_path / "model.npz").write_bytes(pack_members(content))
+    assert "not a readable file of n-grams" in outcome(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["f2", "f8"])
+def test_numbers_of_another_type_than_saved_are_refused(tmp_path, kind):
+    write_grams(tmp_path, GRAMS, WEIGHTS)
+    content, file = members((tmp_path / "model.npz").read_bytes()), io.BytesIO()
+    np.save(file, np.array([1e300, 1, 1]).clip(0, np.finfo(kind).max).astype(kind))
+    (tmp_path / "model.npz").write_bytes(pack_members(content | {"scale.npy": file.getvalue()}))
+    assert f"scale: got float{8 * int(kind[1])}" in outcome(tmp_path)
+
+
+def test_a_probability_that_is_no_number_is_one_line(tmp_path, folders):
+    nothing = Linear(Weighting("tfidf", np.zeros(len(GRAMS), "f4")), GRAMS, WEIGHTS)
+    write_grams(tmp_path / "grams", GRAMS, WEIGHTS, model=nothing)
+    shutil.copytree(folders["model.keras"], tmp_path / "network")
+    path = tmp_path / "network/model.keras"
+    path.write_bytes(with_weights(path.read_bytes(), lambda weights: weights["0"].write_direct(EXTREME), "embedding"))
+    claim(tmp_path / "network")
+    for name in ("grams", "network"):
+        assert "got NaN from its extreme weights" in outcome(tmp_path / name)
+
+
+EXTREME = np.resize(np.array([0, 0, 3e38, -3e38], "f4"), (VOCABULARY, 3))
+
+
+@pytest.mark.parametrize("key", ["weights", "word_index"])
+def test_a_digest_of_several_lines_is_shown_in_one(folders, tmp_path, key):
+    copy(folders["model.npz"], tmp_path)
+    edit(tmp_path / "model.json", **{key: "a\nerror: b" + "c" * 10_000})
+    assert r"a\nerror: bc" in outcome(tmp_path)
+
+
+PADS = [{"max_length": None}, {"vocabulary": 99}, {"vocabulary": None}]
+
+
+@pytest.mark.parametrize("change", PADS, ids=str)
+def test_a_network_of_other_reviews_than_its_settings_say_is_refused(folders, tmp_path, change):
+    layers = [keras.layers.Embedding(VOCABULARY, 3), keras.layers.GRU(4), keras.layers.Dense(1, activation="sigmoid")]
+    write_model(tmp_path / "gru", archive.pack(keras.Sequential([keras.Input((LENGTH,), dtype="int32"), *layers])))
+    shutil.copytree(folders["model.keras"], tmp_path / "compiled")
+    for name in ("gru", "compiled"):
+        assert outcome(tmp_path / name) == ""
+        edit(tmp_path / name / "model.json", pad=PAD.model_dump() | change)
+        assert "not what `train` writes" in outcome(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.npz", "word_index.json"])

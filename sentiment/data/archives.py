@@ -1,12 +1,13 @@
 """Zip archives without compression: written with the same bytes everywhere, and read in bounded memory."""
 
 import io
+import tokenize
 import zipfile
 import zlib
 
 UNREADABLE = (
     ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, EOFError, RuntimeError, ArithmeticError,
-    zipfile.BadZipFile, zlib.error, MemoryError,
+    zipfile.BadZipFile, zlib.error, MemoryError, SyntaxError, tokenize.TokenError,
 )  # fmt: skip
 """Errors that readers raise for damaged or malicious bytes."""
 

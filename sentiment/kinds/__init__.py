@@ -91,7 +91,7 @@ def find(name: object) -> ModuleType:
         InputError: There is no such kind; the message lists the existing ones.
     """
     if name not in NAMES:
-        raise InputError(f"kind: expected one of {', '.join(NAMES)}, got {name!r}")
+        raise InputError(f"kind: expected one of {', '.join(NAMES)}, got {name!r:.80}")
     return importlib.import_module(f"{__name__}.{name}")
 
 

@@ -36,11 +36,13 @@ ITERATIONS = 1000
 BLOCK = 4096
 """Number of reviews whose n-grams are counted at once; more would need more memory and be faster."""
 
-FIELDS = {"grams": "i", "scale": "f", "weights": "f", "weighting": "U", "bias": "f"}
-"""Arrays of the model file, and NumPy's ``dtype.kind`` of each."""
+FIELDS = {
+    "grams": "i8", "scale": "f4", "weights": "f4", "weighting": "U", "bias": "f4", "bits": "i8", "ending": "i8"
+}  # fmt: skip
+"""Arrays of the model file, and the beginning of NumPy's name of the type of each, after the byte order."""
 
-OPTIONAL = {"bits": (ngrams.BITS, "i"), "ending": (0, "i")}
-"""Arrays that the model file has if they differ from this value, and NumPy's ``dtype.kind`` of each."""
+OPTIONAL = {"bits": ngrams.BITS, "ending": 0}
+"""Values of the arrays that the model file may lack."""
 
 ENDING = np.float32(0.5)
 """Factor of the features of n-grams within the last words; chosen on folds (``experiments/README.md``)."""
@@ -275,7 +277,7 @@ def _pack(model: Linear, scale: np.ndarray, weights: np.ndarray, bias: np.ndarra
     arrays = {"weighting": np.array(model.weighting.name), "bias": np.asarray(bias)}
     arrays |= {"grams": model.grams, "scale": scale, "weights": weights}
     optional = {name: getattr(model, name) for name in OPTIONAL}
-    arrays |= {name: np.array(value) for name, value in optional.items() if value != OPTIONAL[name][0]}
+    arrays |= {name: np.array(value) for name, value in optional.items() if value != OPTIONAL[name]}
     files = {name: io.BytesIO() for name in arrays}
     for name, array in arrays.items():
         np.lib.format.write_array(files[name], array, allow_pickle=False)
@@ -290,14 +292,16 @@ def open_model(content: bytes, expected: str) -> Linear:
     """
     try:
         files = members(content)
-        kinds = FIELDS | {name: kind for name, (_, kind) in OPTIONAL.items() if f"{name}.npy" in files}
-        saved = {name: np.lib.format.read_array(io.BytesIO(files[f"{name}.npy"]), allow_pickle=False) for name in kinds}
+        saved = {
+            name: np.lib.format.read_array(io.BytesIO(files[f"{name}.npy"]), allow_pickle=False)
+            for name in FIELDS if f"{name}.npy" in files or name not in OPTIONAL
+        }  # fmt: skip
         for name, array in saved.items():
-            if array.dtype.kind != kinds[name] or array.dtype.itemsize > 512:
+            if not array.dtype.str[1:].startswith(FIELDS[name]) or array.dtype.itemsize > 512:
                 raise ValueError(f"{name}: got {array.dtype}")
         grams, scale, weights, bias = (saved[name] for name in ("grams", "scale", "weights", "bias"))
         weighting = str(saved["weighting"])
-        bits, ending = (int(saved.get(name, default)) for name, (default, _) in OPTIONAL.items())
+        bits, ending = (int(saved.get(name, default)) for name, default in OPTIONAL.items())
         if (
             grams.shape != (len(grams),) or not len(grams) or bias.ndim > 1 or (bias.shape and len(bias) < 3)
             or weights.shape != (*bias.shape, *grams.shape) or scale.shape not in (grams.shape, weights.shape)

@@ -94,7 +94,7 @@ class Settings(ModelSettings[Architecture, Train]):
 class Sum(network.NetworkPad):
     """Content of ``SUM``: the weight of the network's logit, and the length and vocabulary of its reviews."""
 
-    weight: Annotated[float, Field(gt=0)]
+    weight: Annotated[float, Field(gt=0, le=1000)]
 
 
 def log_odds(positive: np.ndarray) -> np.ndarray:
