@@ -102,6 +102,10 @@ def look(path: Path, options: Options) -> dict[str, Any]:
         return {"reviews": path.as_posix()} | look_at_file(path, options)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: not a whole file of gzip ({error}); get it again, or unpack it") from None
+    except UnicodeError as error:
+        raise InputError(f"{path}: ENCODING={options.encoding}: expected this encoding, got: {error}") from None
+    except csv.Error as error:
+        raise InputError(f"{path}: expected a table, got: {error}; QUOTING=false reads quotes as text") from None
 
 
 def look_at_folder(path: Path, options: Options) -> dict[str, Any]:
@@ -186,9 +190,9 @@ def encoding_of(path: Path, options: Options) -> str:
     """
     if options.encoding:
         try:
-            codecs.lookup(options.encoding)
-        except LookupError:
-            raise InputError(f"ENCODING={options.encoding}: no encoding that Python knows") from None
+            "a".encode(options.encoding).decode(options.encoding, "surrogateescape")
+        except (LookupError, UnicodeError):
+            raise InputError(f"ENCODING={options.encoding}: no encoding by which Python reads texts") from None
         return options.encoding
     decoder, first, chunks = codecs.getincrementaldecoder("utf-8")(), b"", _chunks(path)
     for chunk in chunks:

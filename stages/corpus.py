@@ -25,9 +25,9 @@ from sentiment.data.labelled import (
     as_row,
     format_of,
     is_test,
-    open_file,
     plain,
     plain_lines,
+    reading,
     rows,
     split_limits,
 )
@@ -191,7 +191,7 @@ def read_folder(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Bad
         if part is None:
             continue
         if part.is_file():
-            with open_file(part) as opened:
+            with reading(part, settings.encoding) as opened:
                 for line, text in plain_lines(opened, settings.encoding):
                     yield f"{part}:{line}", (text, value)
             continue
@@ -200,7 +200,7 @@ def read_folder(path: Path, settings: Corpus) -> Iterator[tuple[str, tuple | Bad
                 continue
             file = part / name
             if file.is_file():
-                with file.open("rb") as opened:
+                with reading(file, settings.encoding) as opened:
                     yield str(file), (plain(opened, settings.encoding), value)
             else:
                 yield str(file), BadRow("not a file", "expected a review in each file")

@@ -2,30 +2,37 @@
 
 import copy
 import csv
+import gzip
 import hashlib
 import io
 import json
 import re
+import shutil
 import tracemalloc
+import zipfile
 from collections import Counter
+from contextlib import suppress
 from itertools import cycle, product
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 from dvc.utils.serialize import modify_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corpora.look import Options, look
 from demo.corpus import BLAME, NEUTRAL, PRAISE, make_corpus, word_index
 from demo.project import write_project
 from sentiment import InputError
 from sentiment.data import labelled, raw, text
+from sentiment.data.archives import members, pack_members
 from sentiment.data.labelled import Form, Row
 from sentiment.keras.backend import keras
 from stages import corpus as stage
 from stages.params import Corpus, parse
-from tests.conftest import shown_of
+from tests.conftest import damaged, examples, shown_of
 from tests.projects import Project
 
 LABELS = ["bad", "good"]
@@ -277,6 +284,114 @@ def test_all_bad_rows_are_counted_by_kind_and_the_first_ten_shown(tmp_path, monk
     assert "bad rows: 13 (unknown label 11, text without a token 2)" in head
     assert [line.split(":")[1] for line in shown[:-1]] == [str(line) for line in range(14, 24)]
     assert shown[-1] == "and 3 more"
+
+
+def sheet(rows):
+    """An Excel file whose members are not compressed."""
+    book, file, plain = openpyxl.Workbook(), io.BytesIO(), io.BytesIO()
+    for row in [("text", "label"), *rows]:
+        book.active.append(row)
+    book.save(file)
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(plain, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    return plain.getvalue()
+
+
+def test_a_table_without_a_header_whose_lines_end_in_cr_alone_is_refused():
+    form = FORM._replace(header=False, text="1", label="2")
+    with pytest.raises(InputError, match="expected a row of a table, got"):
+        [*labelled.table(io.BytesIO(b"a film,good\ra cast,bad\r"), form, LABELS)]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "expected"),
+    [
+        (b"text,label\na film,good\n", {"encoding": "idna"}, "ENCODING=idna: no encoding by which Python reads texts"),
+        (b"text,label\na film,good\n", {"encoding": "hex"}, "ENCODING=hex: no encoding by which Python reads texts"),
+        (b"text,label\na film,good\n", {"encoding": "utf-16"}, "ENCODING=utf-16: expected this encoding, got: "),
+        (
+            b"text,label\n" + b"%01000d,good\n" % 5 * 1100 + b"a\rb,bad\n",
+            {},
+            "expected a table, got: new-line character",
+        ),
+    ],
+    ids=["idna", "hex", "utf-16", "CR"],
+)
+def test_what_make_corpus_cannot_read_is_one_line(tmp_path, content, options, expected):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        look(tmp_path / "a.csv", Options(**options))
+    assert expected in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("dimension", [b'<dimension ref="A1:B13" />', b'<dimension ref="A1:ZZZ999999999" />', b""])
+def test_a_sheet_with_a_row_that_no_sheet_has_ends(dimension, monkeypatch):
+    monkeypatch.setattr(labelled, "MOST_EXCEL_ROWS", 1000)
+    content = members(sheet(GOOD))
+    name, old = "xl/worksheets/sheet1.xml", b'<dimension ref="A1:B13" />'
+    content[name] = content[name].replace(old, dimension).replace(b'<row r="13"', b'<row r="99999999999"')
+    assert content[name].count(b"99999999999") == 1
+    rows = [*labelled.excel(io.BytesIO(pack_members(content)), FORM._replace(format="excel"), LABELS)]
+    assert [cells for _, cells in rows] == GOOD[:-1]
+
+
+def test_a_sheet_that_is_compressed_more_than_texts_can_be_is_refused(monkeypatch):
+    monkeypatch.setattr(labelled, "PLAUSIBLE", 1000)
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members(sheet(GOOD)).items():
+            archive.writestr(name, content.replace(b"<row ", b"<row " + b" " * 10**6, 1))
+    with pytest.raises(InputError, match="a member is compressed more than a hundredfold"):
+        [*labelled.sheet_rows(bomb)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8"])
+@pytest.mark.parametrize("name", ["bad.txt", "bad/1.txt"])
+def test_a_text_of_a_folder_in_another_encoding_is_one_line(tmp_path, monkeypatch, name, encoding):
+    monkeypatch.chdir(tmp_path)
+    folders(tmp_path / "mine", GOOD)
+    shutil.rmtree("mine/bad")
+    (tmp_path / "mine" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "mine" / name).write_bytes(b"a\xff")
+    with pytest.raises(InputError, match=f"mine/{name}|mine/good/00001.txt"):
+        stage.main(settings("mine", encoding=encoding, **DRAWN), "mine")
+
+
+SOURCES = {
+    "a.csv": table(GOOD), "a.tsv": table(GOOD, delimiter="\t"), "a.jsonl": json_lines(GOOD),
+    "a.json": b"[" + json_lines(GOOD).strip().replace(b"\n", b",") + b"]",
+    "a.xlsx": sheet(GOOD), "a.csv.gz": gzip.compress(table(GOOD), mtime=0), "a.txt": b"good a film\nbad a cast\n" * 5,
+}  # fmt: skip
+SEPARATORS = [None, None, ",", "\t", " ", "::", '"', "\n", "\r"]
+ENCODINGS = ["utf-8", "utf-8", "utf-16", "utf-32-be", "cp949", "latin-1", "cp037", "utf-7", "unicode_escape"]
+
+
+@examples(40)
+@given(st.sampled_from([*SOURCES]), st.sampled_from(ENCODINGS), st.sampled_from(SEPARATORS), st.booleans(), st.data())
+def test_a_damaged_file_becomes_a_corpus_or_is_refused(tmp_path, monkeypatch, name, encoding, separator, header, data):
+    monkeypatch.chdir(tmp_path)
+    content = SOURCES[name]
+    if name == "a.xlsx" and data.draw(st.booleans()):
+        parts = members(content)
+        part = data.draw(st.sampled_from([*parts]))
+        content = pack_members(parts | {part: data.draw(damaged(parts[part]))})
+    else:
+        content = data.draw(damaged(content))
+    Path(name).write_bytes(content)
+    names = COLUMNS if header else {"text": "1", "label": "2"}
+    form = {} if "." + name.partition(".")[2] in labelled.SUFFIXES else {"format": "label-text"}
+    form |= {"separator": separator, "quoting": separator != "::" and data.draw(st.booleans())}
+    wanted = settings(name, encoding=encoding, header=header, **form, **names, **DRAWN)
+    lines = []
+    try:
+        stage.main(wanted.model_copy(update={"bad_rows": data.draw(st.sampled_from([0, 100]))}), "mine")
+    except InputError as error:
+        lines = str(error).splitlines()
+    assert all(len(line) < 500 and line.isprintable() for line in lines)
+    with suppress(InputError):
+        look(Path(name), Options(encoding=data.draw(st.sampled_from([None, encoding]))))
 
 
 QUOTE = "from here on rows can't be told apart"

@@ -11,9 +11,11 @@ import io
 import itertools
 import json
 import re
+import zipfile
 import zlib
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -27,6 +29,8 @@ from sentiment.data.text import AnyTokens, clean, words
 MAX_TEXT_CHARACTERS = 1 << 17  # characters of a text, ten times the longest IMDB review
 MAX_LINE_CHARACTERS = 1 << 22  # characters of a line, and of a quoted field; a longer one has a missing quote
 DELIMITERS = ",;\t"
+MOST_EXCEL_ROWS = 1 << 20  # rows of a sheet, which Excel limits
+PLAUSIBLE = 1 << 24  # bytes of a member of an Excel file, whatever its compression
 BATCH = 4096  # rows of a Parquet file that are decoded at once
 
 _BLANK = " \t\r\n"  # the white space of JSON; other white space is part of a word
@@ -92,15 +96,22 @@ def rows(path: Path, form: Form, values: Collection[str]) -> Iterator[tuple[int,
     Raises:
         InputError: See ``Reader``; or the file is damaged, or has another encoding.
     """
+    with reading(path, form.encoding) as file:
+        yield from READERS[form.format](file, form, values)
+
+
+@contextmanager
+def reading(path: Path, encoding: str) -> Iterator[BinaryIO]:
+    """Open a file for reading; all errors of its content become an ``InputError`` that names it."""
     with open_file(path) as file:
         try:
-            yield from READERS[form.format](file, form, values)
+            yield file
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InputError(f"{path}: not a whole file of gzip ({error}); get it again, or unpack it") from None
         except UnicodeError as error:
-            raise InputError(f"{path}: the encoding is not {form.encoding} ({error}); {ENCODING}") from None
+            raise InputError(f"{path}: the encoding is not {encoding} ({error}); {ENCODING}") from None
 
 
 ENCODING = "set `encoding` to the file's, such as utf-8, utf-16, cp949, latin-1 or cp1254; `make corpus` finds it"
@@ -232,9 +243,15 @@ def sheet_rows(file: BinaryIO) -> Iterator[tuple]:
     import openpyxl
 
     try:
+        with zipfile.ZipFile(file) as archive:
+            if any(info.file_size > PLAUSIBLE + 100 * info.compress_size for info in archive.infolist()):
+                raise ValueError("a member is compressed more than a hundredfold")
         sheet = openpyxl.load_workbook(file, read_only=True, data_only=True).worksheets[0]
-        yield from sheet.iter_rows(values_only=True)
-    except (*UNREADABLE, SyntaxError) as error:  # a SyntaxError is of XML
+        width = sheet.max_column or 0
+        sheet.reset_dimensions()  # the file may say too few or too many; without them, missing rows are empty tuples
+        for cells in itertools.islice(sheet.iter_rows(values_only=True), MOST_EXCEL_ROWS):
+            yield cells + (None,) * (width - len(cells)) if cells else ()
+    except UNREADABLE as error:
         raise InputError(f"not a readable .xlsx file ({reason(error)}); save it again as .xlsx or CSV") from None
 
 
@@ -440,7 +457,10 @@ def _column(name: str | None, names: list, number: int) -> int:
 def _split(line: str, separator: str, quoting: bool) -> list[str]:
     """The fields of one line."""
     line = line.rstrip("\r\n")
-    return next(csv.reader([line], delimiter=separator), []) if quoting else line.split(separator)
+    try:
+        return next(csv.reader([line], delimiter=separator), []) if quoting else line.split(separator)
+    except csv.Error as error:
+        raise InputError(f"expected a row of a table, got {_short(line)} ({error})") from None
 
 
 def _fields(cells: list[str], names: list[str]) -> BadRow:
