@@ -24,6 +24,7 @@ from checks.values import CODES, DIFFERENT, VERDICTS, WITHIN, compare
 from checks.verify import environment
 from export.contents import GRAPH, REPRODUCE, described, graph_files, made, operations
 from sentiment import InputError as SentimentError
+from sentiment.data.archives import UNREADABLE
 from sentiment.kinds import NAMES, find
 from sentiment.model import ABOUT, INDEX, LAYERS
 
@@ -63,9 +64,29 @@ def verify(folder: Path) -> tuple[list[tuple[str, str, list[str]]], dict]:
         is_recorded = tree_hash(train_files) in recorded
         again |= graph_files(train_files if is_recorded else again)
         contents = {file: read_bounded(path, len(again.get(file, b""))) for file, path in actual.items()}
-        expected = again | described({file: contents.get(file, b"") for file in again}, scratch.folder, name, commit)
+        expected = expected_files(contents, again, scratch.folder, name, commit)
         machine = environment(settings.packages, scratch)
     return compare_files(contents, expected, settings, is_recorded=is_recorded), machine
+
+
+def expected_files(
+    contents: dict[str, bytes], again: dict[str, bytes], root: Path, name: str, commit: str
+) -> dict[str, bytes]:
+    """Return the files of the rerun, with the card and the recipe of the folder's files.
+
+    If the folder's files are so damaged that they cannot be described, the card and the recipe are the rerun's.
+
+    Args:
+        contents: Files of the folder by name.
+        again: Files of the rerun, without the card and the recipe.
+        root: Root of the checkout of the rerun.
+        name: Name of the model.
+        commit: Full hash of the checkout's commit.
+    """
+    try:
+        return again | described({file: contents.get(file, b"") for file in again}, root, name, commit)
+    except (*UNREADABLE, RecursionError):
+        return again | described(again, root, name, commit)
 
 
 def read_recipe(folder: Path) -> tuple[str, str]:

@@ -7,8 +7,8 @@ read their settings through this module, but only this stage depends on it: a sc
 of a kind makes the models of kinds that are made of it stale, too.
 """
 
-import codecs
 import re
+from collections import Counter
 from functools import cache, partial
 from hashlib import sha256
 from itertools import chain
@@ -112,7 +112,7 @@ class Corpus(Section):
     def _names_differ(self):
         values = [*chain(*self.labels.values())] if isinstance(self.labels, dict) else self.labels
         for named in (values + self.leave_out, [*self.labels]):
-            if twice := [name for name in named if named.count(name) > 1]:
+            if twice := [name for name, count in Counter(named).items() if count > 1]:
                 raise ValueError(f"labels: expected different names and values, got {twice[0]!r} twice")
         if self.text is not None and self.text == self.label:
             raise ValueError(f"text and label: expected two different columns, got {self.text!r} for both")
@@ -121,10 +121,11 @@ class Corpus(Section):
     @model_validator(mode="after")
     def _can_be_read(self):
         try:
-            codecs.lookup(self.encoding)
-        except LookupError:
+            "a".encode(self.encoding).decode(self.encoding, "surrogateescape")
+        except (LookupError, ValueError):
             raise ValueError(
-                f"encoding = {self.encoding!r} is none that Python knows; try utf-8, utf-16, cp949, latin-1 or cp1252"
+                f"encoding = {self.encoding!r} is none by which Python reads texts; try utf-8, utf-16, cp949, latin-1"
+                " or cp1252"
             ) from None
         if self.separator and len(self.separator) > 1 and self.quoting and self.format in (None, "csv"):
             raise ValueError(f"separator = {self.separator!r} has several characters: set quoting: false")

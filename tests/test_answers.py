@@ -1,17 +1,22 @@
 """Edge cases of an answer: a probability of one half, a text of the maximum length, and equal effects."""
 
+import json
 import re
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sentiment import InputError
+from sentiment import __main__ as command
 from sentiment.data.padding import UNKNOWN
-from sentiment.data.text import SPACE, Normal, encode, words
+from sentiment.data.text import IMDB, SPACE, Normal, encode, words
+from sentiment.kinds.ngrams import Linear, Weighting
 from sentiment.model import TextModel, strongest
 from sentiment.network import occlusion
-from tests.conftest import about_of
+from tests.conftest import about_of, examples
 
 INDEX = {"good": 1, "film": 2, "rare": 3}
 
@@ -130,6 +135,39 @@ def test_ids_and_unknown_words_are_those_that_encode_finds(texts):
     assert [row for batch in constant.seen for row in batch] == seen
     known = {"a", "b", "c"}
     assert [answer.unknown for answer in answers] == [sum(w not in known for w in words(text)) for text in cleaned]
+
+
+HOSTILE = [
+    "<br", "&#0038;", "&amp;" * 9, "&lt;br", "</p", "http://", "www.", "\u0130", "\u0301" * 9, "\U0001f44d\u200d",
+    "good", "\ud800", "film", "\0", "\x85", "\xad", "\u202e", "\r\n", "\x1b[31m", " ", "'", "a" * 99, "\uff21",
+    "\u1112\u1161",
+]  # fmt: skip
+TOKENS = [IMDB, Normal("words", lowercase=True, symbols=True), Normal("characters", lowercase=True, symbols=False)]
+
+
+@pytest.mark.parametrize("tokens", TOKENS, ids=["IMDB", "words", "characters"])
+@examples(10)
+@given(pieces=st.lists(st.text() | st.sampled_from(HOSTILE)), times=st.sampled_from([1, 1, 1, 2000]), raw=st.binary())
+def test_any_text_has_an_answer_and_any_line_is_a_text_or_refused(tmp_path, tokens, pieces, times, raw):
+    index = INDEX | {SPACE: 4, **{letter: number for number, letter in enumerate("gofilm\u1112", 5)}}
+    linear = Linear(Weighting("tfidf", np.ones(4, "f4")), np.array([4, 5, 4 + (5 << 21), 8]), np.arange(5, dtype="f4"))
+    model = TextModel(linear, index, about_of(max_length=None, vocabulary=None) | {"tokens": tokens._asdict()})
+    text = "".join(pieces) * times
+    (answer,) = model.predict(text, words=3)
+    assert (answer.error == "") == (0 < answer.probability < 1)
+    json.loads(command.as_json(answer))
+    explanation = model.explain(text)
+    assert explanation.answer[:2] == answer[:2] or answer.error
+    assert "\n" not in f"{explanation.colored()}{answer}"
+    assert explanation._repr_html_()
+    content = raw + text.encode("utf-8", "surrogatepass")
+    (tmp_path / "lines").write_bytes(content)
+    with (tmp_path / "lines").open("rb", buffering=0) as file:
+        read = [line for batch in command.lines(file, "line") for line in batch]
+    assert [line.content for line in read] == [*content.split(b"\n")][: len(read)]
+    for line in read:
+        with suppress(InputError):
+            model.predict(command.decode(line))
 
 
 @pytest.mark.parametrize(("probability", "label"), [(0.0, "bad"), (0.5, "bad"), (0.500001, "good"), (1.0, "good")])

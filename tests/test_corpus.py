@@ -5,15 +5,17 @@ import os
 import pickle
 import tracemalloc
 import zipfile
+from contextlib import suppress
 from itertools import chain, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment import InputError
 from sentiment.data import raw
+from tests.conftest import damaged, examples
 
 RANKS = st.one_of(st.integers(1, 300), st.integers(1, 2**31 - 1), st.sampled_from([1, 255, 256, 65535, 65536, 75, 77]))
 REVIEWS = st.lists(st.lists(RANKS, max_size=12), max_size=9)
@@ -96,7 +98,7 @@ def test_borders_between_windows_and_blocks_change_nothing(protocol):
     assert read(of_reviews(EDGES, protocol)) == EDGES
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(REVIEWS, st.sampled_from(PROTOCOLS), st.integers(1, 40), st.integers(1, 4))
 def test_any_reviews_are_read(reviews, protocol, window, block):
     with pytest.MonkeyPatch.context() as patch:
@@ -328,7 +330,7 @@ def test_a_missing_array_is_named_with_those_there_are():
         raw.labels(file, "test")
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.binary(max_size=300))
 def test_random_bytes_are_refused(content):
     for file in (io.BytesIO(content), archive(x_train=content), of_pickle(content, 1), of_body(content, 1)):
@@ -339,7 +341,7 @@ def test_random_bytes_are_refused(content):
             raw.labels(archive(**{"x_train": npy(b"", 1), name: content}), "train")
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.data(), st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
 def test_changed_bytes_end_in_reviews_or_an_input_error(data, compression):
     content = bytearray(archive(compression, x_train=npy(pickle.dumps(objects(EDGES[:4])), 4)).getvalue())
@@ -352,11 +354,57 @@ def test_changed_bytes_end_in_reviews_or_an_input_error(data, compression):
     assert reviews == EDGES[:4]
 
 
+EXECUTED = []
+
+
+def execute(value: object) -> None:
+    EXECUTED.append(value)
+
+
+ANYTHING = st.recursive(
+    RANKS | st.integers() | st.floats() | st.none() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner) | st.builds(Call, st.just(execute), inner),
+)
+TYPES = ["|O", "<i8", "<i4", ">i2", "|u1", "|b1", "<f8", "<U1", "|V0", "<i4,<i4", "|S1"]
+MEMBERS = ["x_train", "y_train", "x_test", "y_test", "../x_train", "/y_train"]
+
+
+@st.composite
+def hostile_member(draw) -> bytes:
+    """An array of anything, pickled or not, with a header that promises any type and number, perhaps damaged."""
+    items = draw(st.lists(ANYTHING, max_size=4) | REVIEWS)
+    pickled = pickle.dumps(draw(st.sampled_from([objects(items), items])), draw(st.sampled_from(PROTOCOLS)))
+    content = draw(st.sampled_from([pickled, np.arange(-1, len(items)).tobytes()]))
+    number = draw(st.just(len(items)) | st.integers(0, 5) | st.sampled_from([-1, 10**9, 10**12 - 1, "2, 3"]))
+    member = npy(content, number, draw(st.sampled_from(TYPES[:2] + TYPES)))
+    return draw(st.just(member) | damaged(member))
+
+
+@examples(60)
+@given(
+    st.dictionaries(st.sampled_from(MEMBERS), hostile_member()), st.sampled_from([0, 8]), st.sampled_from([0, 10**6])
+)
+def test_hostile_members_are_read_in_little_memory_or_refused_and_never_executed(members, compression, zeros):
+    file = archive(compression, **{name: member + bytes(zeros) for name, member in members.items()})
+    tracemalloc.start()
+    for split in ("train", "test"):
+        with suppress(InputError):
+            read(file, split)
+        with suppress(InputError):
+            labels = raw.labels(file, split, 300)
+            assert len(labels) == raw.length(file, split)
+            assert labels.max(initial=0) < 300
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**25
+    assert EXECUTED == []
+
+
 PIECES = [b"]", b"(", b"e", b"a", b"K\x05", b"](M\x05\x01K\x06e", b"]q\x07J\x05\x00\x01\x00a", b"]a"]
 PIECES += [b"(](K\x07e]r\x07\x00\x00\x00ee", b"]\x94(K\x08ea"]
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join))
 def test_opcodes_in_any_order_mean_what_pickle_says_or_are_refused(body):
     try:

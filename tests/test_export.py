@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from checks.settings import CheckSettings
-from checks.shell import InputError
-from checks.values import DIFFERENT, IDENTICAL, WITHIN
+from checks.shell import InputError, printable
+from checks.values import DIFFERENT, IDENTICAL, SAME, WITHIN
 from export.__main__ import main as export
 from export.card import card
 from export.contents import GRAPH, graph_files
 from export.graph import Served, differences, save, served
 from export.graph import main as make_graph
-from export.verify import compare_files, files_of, read_bounded, tree_hash
+from export.verify import compare_files, expected_files, files_of, read_bounded, tree_hash
 from export.verify import main as verify
 from sentiment import InputError as SentimentError
 from sentiment import load
@@ -40,7 +40,7 @@ from sentiment.model import TextModel, describe
 from sentiment.network import NetworkPad, output
 from sentiment.schema import Pad
 from sentiment.training import digest
-from tests.conftest import ROOT, SHOWN, shown_of
+from tests.conftest import ROOT, SHOWN, VALUES, damaged, examples, shown_of
 from tests.projects import Project
 from tests.repositories import call, commit, inside
 
@@ -139,7 +139,7 @@ def test_the_graph_makes_our_ids_of_hard_text(graph, written):
 PIECES = st.sampled_from([*INDEX, *" .-'\n\r\x85\xa0\u2019\u2026\u200bÉ\u0301", "<br>", "&amp;", "&#39;"])
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(st.lists(st.lists(PIECES).map("".join), min_size=1, max_size=20))
 def test_the_graph_makes_our_ids_of_any_mixture(graph, texts):
     ids = graph[0].tokens(tf.constant(texts))["ids"].numpy()
@@ -309,6 +309,59 @@ def test_a_file_must_equal_the_reruns_and_a_file_of_the_model_may_be_the_recorde
     assert compare_files(here, here, CheckSettings(), is_recorded=False) == [
         (name, IDENTICAL, []) for name in sorted(here)
     ]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
+    """The root of a project, and the files that an export of a model of n-grams has beside the card and the recipe."""
+    root, model = tmp_path_factory.mktemp("root"), linear_of("tfidf", PADS["whole"])
+    linear: Any = model.model
+    save(served(model, linear.save()), root / "model/saved_model")
+    index = json.dumps(INDEX).encode()
+    about = describe(
+        kind="ngrams", corpus="films", labels=LABELS, tokens=IMDB._asdict(), pad=PADS["whole"], index=index,
+        weights=linear.weights,
+    )  # fmt: skip
+    metrics = {"accuracy": 0.75, "loss": 0.5, "parameters": 12, "weights": about["weights"]}
+    for name, content in {
+        "model/model.npz": linear.save(), "model/model.json": json.dumps(about).encode(), "model/layers.txt": b"one\n",
+        "model/word_index.json": index, "model/metrics.json": json.dumps(metrics).encode(), "model/LICENSE": b"free\n",
+        "model/noise.json": b'{"loss": {"std": 0.1}}', "data/raw/films_about.json": b"{}",
+        "data/environment.json": b'{"packages": {}}',
+    }.items():  # fmt: skip
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    paths = [path for path in (root / "model").rglob("*") if path.is_file()]
+    return root, {path.relative_to(root / "model").as_posix(): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "model.json", "noise.json", "word_index.json", "layers.txt"])
+def test_a_folder_that_cannot_be_described_is_compared_with_the_card_of_the_rerun(exported, monkeypatch, name):
+    monkeypatch.setattr("export.contents._recorded", lambda root, name, corpus: {"data": {}, "params": {}})
+    root, made = exported
+    good = expected_files(made, made, root, "m", "c0c0")
+    assert expected_files(made | {name: b"\xff"}, made, root, "m", "c0c0") == good
+
+
+@examples(50)
+@given(st.data())
+def test_any_damage_to_a_strangers_folder_is_a_difference(exported, data):
+    root, made = exported
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("export.contents._recorded", lambda root, name, corpus: {"data": {}, "params": {}})
+        good = expected_files(made, made, root, "m", "c0c0")
+        assert {"README.md", "reproduce.json"} <= good.keys()
+        name = data.draw(st.sampled_from([*good, GRAPH]))
+        content = data.draw(damaged(good[name]) | VALUES.map(lambda value: json.dumps(value).encode()))
+        rows = compare_files(
+            good | {name: content}, expected_files(good | {name: content}, made, root, "m", "c0c0"),
+            CheckSettings({"*": 0.01}), is_recorded=data.draw(st.booleans()),
+        )  # fmt: skip
+    verdicts = {file: verdict for file, verdict, _ in rows}
+    assert (verdicts[name] == IDENTICAL) == (content == good[name])
+    if name in SAVED and content != good[name]:
+        assert verdicts[name] in (DIFFERENT, SAME)
+    assert all(each.isprintable() for _, _, lines in rows for line in lines for each in printable(line).splitlines())
 
 
 def test_the_card_says_what_the_model_is_and_does():

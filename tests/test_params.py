@@ -8,13 +8,17 @@ import subprocess
 import sys
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sentiment import InputError
 from sentiment.kinds import cnn_lstm
 from sentiment.schema import Pad
 from stages.common.reader import load
 from stages.params import parse, read_corpus, read_model, write_parts
-from tests.conftest import ROOT
+from tests.conftest import ROOT, examples
+from tests.test_reader import BOMB
 
 FILMS = """corpora:
   films:
@@ -157,6 +161,8 @@ FAULTS = {
     "numbers for names": ("[bad, good]", "[0, 1]", "corpora.films.labels.0 = 0: Input should be a valid string"),
     "column twice": ("label: sentiment", "label: review", "text and label: expected two different columns"),
     "all tests": ("test_fraction: 0.2", "test_fraction: 1.0", "corpora.films.test_fraction = 1.0"),
+    "encoding of bytes": ("bad_rows: 0", "bad_rows: 0\n    encoding: hex", "'hex' is none by which Python reads texts"),
+    "encoding of host names": ("bad_rows: 0", "bad_rows: 0\n    encoding: idna", "'idna' is none by which Python"),
     "no YAML": ("download:", "download: {", "not readable as YAML"),
 }
 
@@ -238,18 +244,13 @@ def test_the_ends_of_each_range_are_legal_and_values_beyond_them_are_not(values,
                 with_value(value)
 
 
-BOMB = "x0: &x0 [1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
-    f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 8)}]\n" for n in range(1, 30)
-)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
         ("epochs: 5", "epochs: 1e999", "params.yaml: models.small.train.epochs = inf: Input should be a valid integer"),
         ("epochs: 5", f"epochs: {10**400}", "params.yaml: not readable as YAML: a number of 401 characters"),
         ("0.001", "1e999", "params.yaml: models.small.train.learning_rate = inf: Input should be a finite number"),
-        ("models:", f"{BOMB}\nmodels:", "params.yaml: x29 = [[[[...], [...], [...], ...], "),
+        ("models:", f"{BOMB}\nmodels:", "params.yaml: not readable as YAML: line "),
         ("models:", "more: " + "[" * 10**5 + "\nmodels:", "params.yaml: not readable as YAML: maximum recursion"),
         ("models:", "more: &a [*a]\nmodels:", "params.yaml: more = [[[[...]]]] is not a known key"),
     ],
@@ -287,6 +288,50 @@ def test_every_fault_is_reported_at_once():
     with pytest.raises(InputError) as caught:
         parse(text)
     assert len(str(caught.value).splitlines()) == 2
+
+
+LEAVES = [
+    "", "~", "true", "-1", "1e999", ".nan", "0x", "[]", "{}", "[[1]]", "{a: 1}", "2001-01-01", "2001-99-99", "*none",
+    '"\\0"', '"\\ud800"', '"\\UFFFFFFFF"', '"\\e[31m"', "!!binary x", "!!set {a}", "!!omap [a: 1]", "!!timestamp 1",
+    "!!python/name:os.system", "!!python/object/apply:os.system [exit 1]", "!x y", "&a [*a]", "{<<: *bomb}",
+    "{? *bomb : 1}", "{? {a: 1} : 1}", "*bomb", "9" * 200, "a" * 200, "[" * 2000, "\t", "\ufeff", "'", "|9", "%",
+]  # fmt: skip
+LINES = TEXT.splitlines(keepends=True)
+DOUBLED = ", ".join(f"k{n}: &k{n} {{a: *k{n - 1}, b: *k{n - 1}}}" for n in range(1, 40))
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates()
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(SCALARS, inner, max_size=2))
+READ = yaml.safe_load(TEXT)
+
+
+@st.composite
+def hostile_params(draw) -> str:
+    """The project's params.yaml with a few lines damaged, or with another value of any kind in place of one."""
+    if draw(st.booleans()):
+        values = copy.deepcopy(READ)
+        section, key = values, draw(st.sampled_from([*values]))
+        while isinstance(section[key], dict) and section[key] and draw(st.integers(0, 5)):
+            section = section[key]
+            key = draw(st.sampled_from([*section]))
+        section[key] = draw(VALUES)
+        return yaml.safe_dump(values, allow_unicode=draw(st.booleans()))
+    lines = [draw(st.sampled_from([f"bomb: &bomb {{k0: &k0 {{a: 1}}, {DOUBLED}}}\n", "bomb: &bomb 1\n"])), *LINES]
+    for at in draw(st.lists(st.integers(0, len(LINES)), min_size=1, max_size=3)):
+        key, colon, _ = lines[at].partition(":")
+        leaf, other = draw(st.sampled_from(LEAVES)), draw(st.sampled_from(LINES))
+        changed = [f"{key}: {leaf}\n", f"{key}:\t{leaf}\n", f"\ufeff{key}{colon} {leaf}\n", lines[at] * 2, other, ""]
+        lines[at] = draw(st.sampled_from(changed))
+    return "".join(lines)
+
+
+@examples(10)
+@given(hostile_params())
+def test_hostile_params_are_read_or_refused_in_short_lines(written):
+    lines = []
+    try:
+        parse(written)
+    except InputError as error:
+        lines = str(error).splitlines()
+    assert all(line.startswith("params.yaml: ") and len(line) < 400 for line in lines)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "download", "models: {}"])
