@@ -381,6 +381,14 @@ def test_a_probability_that_is_no_number_is_one_line(tmp_path, folders):
 EXTREME = np.resize(np.array([0, 0, 3e38, -3e38], "f4"), (VOCABULARY, 3))
 
 
+def test_a_weight_of_a_network_beyond_the_legal_ones_is_refused(folders, tmp_path):
+    copy(folders["model.zip"], tmp_path)
+    parts = members((tmp_path / "model.zip").read_bytes())
+    parts["sum.json"] = parts["sum.json"].replace(b"2.0", b"1e300")
+    (tmp_path / "model.zip").write_bytes(pack_members(parts))
+    assert "Input should be less than or equal to 1000" in outcome(tmp_path)
+
+
 @pytest.mark.parametrize("key", ["weights", "word_index"])
 def test_a_digest_of_several_lines_is_shown_in_one(folders, tmp_path, key):
     copy(folders["model.npz"], tmp_path)
