@@ -337,6 +337,14 @@ def test_a_sheet_with_a_row_that_no_sheet_has_ends(dimension, monkeypatch):
     assert [cells for _, cells in rows] == GOOD[:-1]
 
 
+def test_what_openpyxl_warns_of_is_no_line_of_the_stage():
+    content = members(sheet(GOOD))
+    content["xl/workbook.xml"] = content["xl/workbook.xml"].replace(b'r:id="rId1"', b"")
+    assert b'r:id="' not in content["xl/workbook.xml"]
+    with pytest.raises(InputError, match="list index out of range"):
+        [*labelled.sheet_rows(io.BytesIO(pack_members(content)))]
+
+
 def test_a_sheet_that_is_compressed_more_than_texts_can_be_is_refused(monkeypatch):
     monkeypatch.setattr(labelled, "PLAUSIBLE", 1000)
     bomb = io.BytesIO()

@@ -11,6 +11,7 @@ import io
 import itertools
 import json
 import re
+import warnings
 import zipfile
 import zlib
 from array import array
@@ -242,6 +243,7 @@ def sheet_rows(file: BinaryIO) -> Iterator[tuple]:
     """
     import openpyxl
 
+    warnings.filterwarnings("ignore", category=UserWarning, module="openpyxl")  # parts that do not matter here
     try:
         with zipfile.ZipFile(file) as archive:
             if any(info.file_size > PLAUSIBLE + 100 * info.compress_size for info in archive.infolist()):
