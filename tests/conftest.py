@@ -49,7 +49,7 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 # `timeout 600 python -m pytest --hypothesis-profile fuzz -k hostile_test` draws new examples of a test for ten minutes.
-settings.register_profile("fuzz", max_examples=10**9, deadline=None, suppress_health_check=[*HealthCheck])
+settings.register_profile("fuzz", settings.get_profile("default"), max_examples=10**9, deadline=None)
 
 
 def examples(count: int) -> settings:
