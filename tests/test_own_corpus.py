@@ -373,7 +373,7 @@ SOURCES = {
     "a.xlsx": sheet(GOOD), "a.csv.gz": gzip.compress(table(GOOD), mtime=0), "a.txt": b"good a film\nbad a cast\n" * 5,
 }  # fmt: skip
 SEPARATORS = [None, None, ",", "\t", " ", "::", '"', "\n", "\r"]
-ENCODINGS = ["utf-8", "utf-8", "utf-16", "utf-32-be", "cp949", "latin-1", "cp037", "utf-7", "unicode_escape"]
+ENCODINGS = ["utf-8", "utf-8", "utf-16", "utf-32-be", "cp949", "latin-1", "cp037", "utf-7"]
 
 
 @examples(40)
