@@ -206,7 +206,7 @@ def full_disk(project: Project, stage: str, choose: random.Random) -> str:
     limit = int(2 ** choose.uniform(9, 20))
     project.without_cache()
     if choose.random() < 0.5:
-        path = limited(project, f"ulimit -f {limit >> 9}", "-B")  # blocks of 512 bytes
+        path = limited(project, f"ulimit -f {limit >> 9}")  # blocks of 512 bytes
         code, reason = project.repro("--force", "--single-item", stage, PATH=path), "File too large"
     else:
         prepare = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
@@ -232,14 +232,11 @@ def little_memory(project: Project, stage: str, choose: random.Random) -> str:
     return "no line says why" if code and "error: " not in project.output else ""
 
 
-def limited(project: Project, command: str, option: str = "-E") -> str:
-    """Return a PATH on which a stage's Python, but not DVC, runs under a limit that a shell command sets.
-
-    ``option`` is a further option of Python; by default, one that a stage has anyway.
-    """
+def limited(project: Project, command: str) -> str:
+    """Return a PATH on which a stage's Python, but not DVC, runs under a limit that a shell command sets."""
     python = project.folder / ".dvc/tmp/programs/python"
     python.parent.mkdir()
-    python.write_text(f'#!/bin/sh\n{command}\nexec "{sys.executable}" {option} "$@"\n')
+    python.write_text(f'#!/bin/sh\n{command}\nexec "{sys.executable}" -B "$@"\n')
     python.chmod(0o755)
     return f"{python.parent}{os.pathsep}{project.environment['PATH']}"
 
