@@ -3,7 +3,7 @@
 import json
 import sys
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 import pytest
@@ -230,9 +230,9 @@ def test_the_number_of_threads_leaves_the_bits_alone(case, monkeypatch):
     plain_layers, ids = plain(case, Sizes()), reviews(Sizes(), 40)
     labels, states = cases.labels(case, 40), []
     for threads in (1, 3, 8):
-        alone, pool = module.Processes(None, 0, 1, cores=threads), ThreadPoolExecutor(threads)
+        alone = module.Processes(None, 0, 1, cores=threads)
         monkeypatch.setattr(module, "processes", lambda alone=alone: alone)
-        monkeypatch.setattr(module, "_threads", lambda pool=pool: pool)
+        monkeypatch.setattr(module, "_requests", cache(module._requests.__wrapped__))
         trainer = CompiledTrainer(plain_layers, batch=10, shards=4, **SETTINGS)
         trainer.epoch(ids, labels, np.arange(40), 0)
         states.append(trainer.state()["weights"].tobytes())
@@ -241,7 +241,8 @@ def test_the_number_of_threads_leaves_the_bits_alone(case, monkeypatch):
 
 def test_no_kernel_is_compiled_twice(monkeypatch):
     """The products are the exception, because their matrices have three layouts in memory."""
-    monkeypatch.setattr(lstm._backward, "_cache", NullCache())  # otherwise the kernels that it calls are not compiled
+    for kernel in (lstm._forward, lstm._backward):
+        monkeypatch.setattr(kernel, "_cache", NullCache())  # otherwise the kernels that it calls are not compiled
     modules = [vars(module) for name, module in sys.modules.items() if name.startswith("sentiment.engine")]
     kernels = {kernel for names in modules for kernel in names.values() if isinstance(kernel, Dispatcher)}
     kernels -= {product, continue_product}

@@ -1,5 +1,6 @@
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -24,10 +25,8 @@ def test_side_by_side_runs_each_task_once(count):
 @pytest.fixture
 def three_cores(monkeypatch):
     """The caller and two more threads, however many cores there are."""
-    with ThreadPoolExecutor(3) as threads:
-        monkeypatch.setattr(module, "processes", lambda: module.Processes(None, 0, 1, cores=3))
-        monkeypatch.setattr(module, "_threads", lambda: threads)
-        yield
+    monkeypatch.setattr(module, "processes", lambda: module.Processes(None, 0, 1, cores=3))
+    monkeypatch.setattr(module, "_requests", cache(module._requests.__wrapped__))
 
 
 @pytest.mark.usefixtures("three_cores")
@@ -55,11 +54,13 @@ def test_a_failure_is_raised_after_the_other_threads_have_ended(monkeypatch):
         released.wait(60)
         ended.append(task)
 
-    def release(others, wait=module.wait):
-        released.set()
-        wait(others)
+    class Ended(SimpleQueue):
+        def get(self):
+            released.set()
+            return super().get()
 
-    monkeypatch.setattr(module, "wait", release)
+    module._requests()  # with a queue of its own
+    monkeypatch.setattr(module, "SimpleQueue", Ended)
     try:
         with pytest.raises(ArithmeticError):
             side_by_side(run, 2)

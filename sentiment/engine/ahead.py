@@ -1,8 +1,8 @@
 """Compile the kernels of a training in two processes at the same time, before its first step.
 
 Numba compiles one function at a time, which takes longer than several epochs of a small network. So a second process
-compiles the backward pass and the optimizer, and saves them in the cache. Meanwhile, this process compiles the forward
-pass. If the second process cannot start or fails, this process compiles everything.
+compiles the backward pass, and saves it in the cache. Meanwhile, this process compiles the forward pass and the
+optimizer. If the second process cannot start or fails, this process compiles everything.
 """
 
 import logging
@@ -16,6 +16,7 @@ import numpy as np
 
 from sentiment.engine import cache, packing, shards
 from sentiment.engine.block import Capacity
+from sentiment.engine.matrices import sum_arrays
 from sentiment.engine.network import Network
 from sentiment.engine.optimizers import SGD, Adam
 from sentiment.engine.vectors import LANES, zeros
@@ -34,8 +35,8 @@ compile_backward(*pickle.load(sys.stdin.buffer))
 def compile_kernels(layers: list[dict], dtype: np.dtype, optimizer: Adam | SGD) -> None:
     """Compile the kernels of a training step.
 
-    Nothing is compiled if the first kernels are in the cache, because the others usually are, too. Nor is a second
-    process started if this process has one core, or if there are other processes that train.
+    Nothing is compiled if the last kernel of a step is in the cache, because the others usually are, too. Nor is a
+    second process started if this process has one core, or if there are other processes that train.
 
     Args:
         layers: Layers of a Keras model; see ``Network``.
@@ -45,13 +46,13 @@ def compile_kernels(layers: list[dict], dtype: np.dtype, optimizer: Adam | SGD) 
     if shards.processes().world or shards.processes().cores == 1:
         return
     before = cache.saved
-    network = _prepared(layers, dtype)
+    sum_arrays(zeros(1, LANES), zeros(LANES))
     if cache.saved == before:
         return
     log = logging.getLogger(__name__)
     try:
         with tempfile.TemporaryFile() as file:
-            file.write(pickle.dumps(sys.path) + pickle.dumps((layers, dtype, optimizer)))
+            file.write(pickle.dumps(sys.path) + pickle.dumps((layers, dtype)))
             file.seek(0)
             other = subprocess.Popen(
                 [sys.executable, "-I", "-c", _CODE], env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
@@ -62,9 +63,12 @@ def compile_kernels(layers: list[dict], dtype: np.dtype, optimizer: Adam | SGD) 
         return
     with other:
         try:
+            network = _prepared(layers, dtype)
             network.forward(0)
             network.forward(1)
             network.output.probabilities()
+            vector = zeros(LANES)
+            optimizer.update(vector, dict.fromkeys(optimizer.slots, vector), vector, 0, 0.0)
             other.wait(LONGEST)
         except subprocess.TimeoutExpired:
             log.info("the second process did not end within %d seconds", LONGEST)
@@ -74,14 +78,12 @@ def compile_kernels(layers: list[dict], dtype: np.dtype, optimizer: Adam | SGD) 
         log.info("the second process ended with exit code %d", other.returncode)
 
 
-def compile_backward(layers: list[dict], dtype: np.dtype, optimizer: Adam | SGD) -> None:
-    """Compile the kernels of the backward pass and of the optimizer. Arguments as for ``compile_kernels``."""
+def compile_backward(layers: list[dict], dtype: np.dtype) -> None:
+    """Compile the kernels of the backward pass. Arguments as for ``compile_kernels``."""
     network = _prepared(layers, dtype)
     network.backward(1)
     network.backward(0)
     network.finish()
-    vector = zeros(LANES)
-    optimizer.update(vector, dict.fromkeys(optimizer.slots, vector), vector, 0, 0.0)
 
 
 def _prepared(layers: list[dict], dtype: np.dtype) -> Network:

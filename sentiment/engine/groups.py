@@ -37,13 +37,13 @@ class Groups:
         ids: int [1 + reviews, length]; the first row is the padding review. The rows of shards that other processes
             compute (``shards``) are filled after these processes have computed them.
         starts: int32 [1 + reviews]: the first step of each review that reads a word; its last step if it has no word.
-        bounds: int64 [groups + 1]: the index of the first review of each group, and the number of all reviews.
-        steps: int64 [groups]: number of steps of each group. The padding review needs as many as the largest of
-            ``starts``.
+        bounds: The index of the first review of each group, and the number of all reviews.
+        steps: Number of steps of each group. The padding review needs as many as the largest of ``starts``.
         order: int [reviews]: the index of each review in the batch.
         here: Numbers of the shards, from 1, that this process computes.
 
     Attributes:
+        bounds: int64 [groups + 1].
         active: int64 [groups, steps]: number of reviews of each group that have started by each step; 0 after the last
             step of a group.
         rows: The rows of each group.
@@ -54,18 +54,17 @@ class Groups:
         self,
         ids: np.ndarray,
         starts: np.ndarray,
-        bounds: np.ndarray,
-        steps: np.ndarray,
+        bounds: list[int],
+        steps: list[int],
         order: np.ndarray,
         here: range,
     ):
-        self.ids, self.starts, self.bounds, self.steps, self.order = ids, starts, bounds, steps, order
-        self.here = here
-        self.reviews = [slice(begin, end) for begin, end in zip(bounds.tolist(), bounds[1:].tolist(), strict=False)]
-        self.active = np.zeros((len(steps), steps.max()), np.int64)
+        self.ids, self.starts, self.steps, self.order, self.here = ids, starts, steps, order, here
+        self.bounds, self.reviews = np.array(bounds), [*map(slice, bounds, bounds[1:])]
+        self.active, numbers = np.zeros((len(steps), max(steps)), np.int64), np.arange(max(steps))
         self.rows = []
         for reviews, active, count in zip(self.reviews, self.active, steps, strict=True):
-            active[:count] = starts[reviews].searchsorted(np.arange(count), side="right")
+            active[:count] = starts[reviews].searchsorted(numbers[:count], side="right")
             self.rows.append(Rows(starts[reviews], active[:count]))
 
     def __len__(self) -> int:
@@ -74,9 +73,8 @@ class Groups:
 
     def unshared(self) -> "Groups":
         """The same groups, but all reviews start at step 0, so that none needs the padding review."""
-        steps = self.steps.copy()
-        steps[0] = 0
-        return Groups(self.ids, np.zeros_like(self.starts), self.bounds, steps, self.order, self.here)
+        steps = [0, *self.steps[1:]]
+        return Groups(self.ids, np.zeros_like(self.starts), self.bounds.tolist(), steps, self.order, self.here)
 
 
 def deal(
@@ -106,24 +104,28 @@ def deal(
     >>> deal(np.array([[0, 5], [4, 5], [0, 7]]), np.array([1, 0, 1], np.int32), steps=2, shards=2).order
     array([1, 2, 0])
     """
-    dealt = [np.argsort(starts, kind="stable")]
+    order, sizes = starts.argsort(kind="stable"), [len(starts)]
     if shards > 1:
         turns = np.arange(len(starts)) // run % shards
-        dealt = [dealt[0][turns == shard] for shard in range(min(shards, len(starts)))]
-    order, bounds = np.concatenate(dealt), np.array([0, *accumulate(map(len, dealt), initial=1)])
-    here = range(1, 1 + len(dealt))[tasks_of(len(dealt)).start : tasks_of(len(dealt)).stop]
+        dealt = [order[turns == shard] for shard in range(min(shards, len(starts)))]
+        order, sizes = np.concatenate(dealt), [len(shard) for shard in dealt]
+    bounds = [0, *accumulate(sizes, initial=1)]
+    tasks = tasks_of(len(sizes))
+    here = range(1 + tasks.start, 1 + tasks.stop)
     read = np.zeros((1 + len(order), ids.shape[1]), ids.dtype)
-    positions = np.arange(bounds[here.start], bounds[here.stop])
-    if rows is not None:
-        positions = positions[np.argsort(order[positions - 1])]  # a memory map is read forwards
-    wanted = order[positions - 1]
-    read[positions] = ids[wanted if rows is None else rows[wanted]]
+    reviews = slice(bounds[here.start], bounds[here.stop])
+    wanted = order[reviews.start - 1 : reviews.stop - 1]
+    if rows is None:
+        read[reviews] = ids[wanted]
+    else:
+        forwards = wanted.argsort()  # a memory map is read forwards
+        read[reviews.start + forwards] = ids[rows[wanted[forwards]]]
     padding_steps = int(starts.max()) if padding_steps is None else padding_steps
     return Groups(
         ids=read,
         starts=np.concatenate([np.zeros(1, np.int32), starts[order]]),
         bounds=bounds,
-        steps=np.array([padding_steps] + [steps] * len(dealt)),
+        steps=[padding_steps] + [steps] * len(sizes),
         order=order,
         here=here,
     )

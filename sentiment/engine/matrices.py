@@ -112,10 +112,12 @@ _ADDRESSES_AND_SIZES = types.void(*[types.int64] * 11)
 @compiled_callback(_ADDRESSES_AND_SIZES)
 def _product(a, a_row, a_step, b, b_step, c, c_row, rows, depth, columns, onward):
     for column in range(0, columns, LANES * _WIDE):
-        wide = min(_WIDE, (columns - column) // LANES)
+        wide = (columns - column) // LANES
+        wide = wide if wide < _WIDE else _WIDE
         for row in range(0, rows, _ROWS):
+            high = rows - row if rows - row < _ROWS else _ROWS
             _tile(
-                min(_ROWS, rows - row), wide, a + row * a_row, a_row, a_step, b + 4 * column, b_step,
+                high, wide, a + row * a_row, a_row, a_step, b + 4 * column, b_step,
                 c + row * c_row + 4 * column, c_row, depth, onward,
             )  # fmt: skip
 
@@ -155,7 +157,7 @@ def continue_product(a, b, c):
     )  # fmt: skip
 
 
-@compiled
+@compiled(no_cpython_wrapper=True)
 def clear(array):
     """Fill an array, float32 [n, whole vectors], with zeros."""
     for row in range(len(array)):

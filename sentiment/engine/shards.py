@@ -11,8 +11,9 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -49,8 +50,20 @@ def processes() -> Processes:
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(processes().cores)
+def _requests() -> SimpleQueue:
+    """Queue of functions that threads call, one thread for each further core of this process.
+
+    A ``ThreadPoolExecutor`` takes longer to start a call and to report its end than a small kernel takes.
+    """
+    requests: SimpleQueue = SimpleQueue()
+
+    def serve():
+        while True:
+            requests.get()()
+
+    for _ in range(processes().cores - 1):
+        Thread(target=serve, daemon=True).start()
+    return requests
 
 
 def side_by_side(run: Callable[[int], None], count: int) -> None:
@@ -60,19 +73,31 @@ def side_by_side(run: Callable[[int], None], count: int) -> None:
         run: Calls compiled functions, which release Python's lock. No two calls write to the same memory.
         count: Number of calls.
     """
-    tasks = iter(range(count))
+    others = min(count, processes().cores) - 1
+    if others < 1:
+        for task in range(count):
+            run(task)
+        return
+    tasks, ended = iter(range(count)), SimpleQueue()
 
     def take():
+        error = None
+        try:
+            for task in tasks:
+                run(task)
+        except BaseException as raised:  # raised again by the caller
+            error = raised
+        ended.put(error)
+
+    for _ in range(others):
+        _requests().put(take)
+    try:
         for task in tasks:
             run(task)
-
-    others = [_threads().submit(take) for _ in range(min(count, processes().cores) - 1)]
-    try:
-        take()
-    finally:
-        wait(others)  # no thread still writes after this function has returned or raised
-    for other in others:
-        other.result()
+    finally:  # no thread still writes after this function has returned or raised
+        errors = [ended.get() for _ in range(others)]
+    for error in filter(None, errors):
+        raise error
 
 
 def tasks_of(count: int, rank: int | None = None) -> range:

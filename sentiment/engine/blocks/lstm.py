@@ -209,7 +209,8 @@ def _forward(rows, weights, starts, memory, outputs):
     """
     units, width = weights.units, memory.cells.shape[1]
     features = memory.inputs.shape[1] - width
-    base, started, multiplied, shared = 0, 0, 0, False
+    base = np.int64(0)  # the type of a literal 0 would compile ``_multiply_inputs`` twice
+    started, multiplied, shared = 0, 0, False
     for step, active in enumerate(rows.active):
         if step == multiplied:
             multiplied, shared = _multiply_inputs(rows, step, base, weights.kernel[:features], memory)
@@ -267,7 +268,7 @@ def _forward(rows, weights, starts, memory, outputs):
     return base
 
 
-@compiled
+@compiled(no_cpython_wrapper=True)
 def _multiply_inputs(rows, step, base, kernel, memory):
     """Multiply the x of this step and of the next steps by the kernel, if that saves time. Equal neighbours count once.
 
@@ -304,7 +305,7 @@ def _multiply_inputs(rows, step, base, kernel, memory):
     return step, shared
 
 
-@compiled
+@compiled(no_cpython_wrapper=True)
 def _find_different(states, merge, firsts):
     """Find the reviews whose state at a step differs from that of the review before them.
 
@@ -351,7 +352,9 @@ def _backward(rows, weights, sequences, d_outputs, d_starts, memory, d_weights):
     """
     width = memory.cells.shape[1]
     features, one = memory.inputs.shape[1] - width, broadcast(_ONE)
-    steps, base = len(rows.active), rows.active.sum()
+    steps, base = len(rows.active), np.int64(0)  # the type of a literal 0 would compile callees again
+    for active in rows.active:
+        base += active
     chunk_end = base
     clear(memory.d_cells[: len(rows.starts)])
     for step in range(steps - 1, -1, -1):
@@ -399,7 +402,7 @@ def _backward(rows, weights, sequences, d_outputs, d_starts, memory, d_weights):
         _add_outer(memory, base, chunk_end, features + weights.units, d_weights)
 
 
-@compiled
+@compiled(no_cpython_wrapper=True)
 def _add_outer(memory, low, high, depth, d_weights):
     """Add the gradient of the weights from the rows ``low`` to ``high``.
 

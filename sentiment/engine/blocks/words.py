@@ -140,8 +140,8 @@ class Words(Block):
         """
         rows, words = self.groups.rows[group], self._words[self.groups.reviews[group]]
         begins = np.cumsum(rows.active) - rows.active
-        made = self.outputs[group], self.d_outputs[group]
-        _changes(words, order, begins, self.pool, self._tables, self.values[2], made, changes)
+        made, lanes = (self.outputs[group], self.d_outputs[group]), np.empty(LANES, np.float32)
+        _changes(words, order, begins, self.pool, self._tables, self.values[2], made, lanes, changes)
 
     def backward(self, group):
         """Do nothing. ``finish`` computes the gradient of all groups together, because they share the table rows."""
@@ -241,11 +241,11 @@ def _convolve(words, rows, pool, tables, bias, outputs, winners):
     """
     taps, base = len(tables), 0
     for step, active in enumerate(rows.active):
-        first, end = max(step * pool - taps // 2, 0), min((step + 1) * pool + taps // 2, words.shape[1])
+        first, end = step * pool - taps // 2, (step + 1) * pool + taps // 2
         for r in range(active):
             same, at = r > 0 and not len(winners), first
             while same and at < end:
-                same = words[r, at] == words[r - 1, at]
+                same = not 0 <= at < words.shape[1] or words[r, at] == words[r - 1, at]
                 at += 1
             if same:
                 for f in range(0, len(bias), LANES):
@@ -268,7 +268,7 @@ def _convolve(words, rows, pool, tables, bias, outputs, winners):
 
 
 @compiled
-def _changes(words, order, begins, pool, tables, bias, made, changes):
+def _changes(words, order, begins, pool, tables, bias, made, lanes, changes):
     """Fill ``changes``; see ``Words.changes``.
 
     The order of the sums is part of the contract.
@@ -281,10 +281,11 @@ def _changes(words, order, begins, pool, tables, bias, made, changes):
         tables: float32 [K, vocabulary, F].
         bias: float32 [F].
         made: The outputs of ``_convolve``, float32 [rows, F], and the gradient of the logit with respect to them.
+        lanes: float32 [LANES], overwritten.
         changes: ``Changes``.
     """
     outputs, d_outputs = made
-    taps, length, lanes = len(tables), words.shape[1], np.empty(LANES, np.float32)
+    taps, length = len(tables), words.shape[1]
     for r in range(len(words)):
         count, at = 0, 0
         while at < length:
