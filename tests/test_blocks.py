@@ -3,7 +3,6 @@
 import json
 import sys
 import tracemalloc
-from functools import cache
 
 import numpy as np
 import pytest
@@ -232,7 +231,6 @@ def test_the_number_of_threads_leaves_the_bits_alone(case, monkeypatch):
     for threads in (1, 3, 8):
         alone = module.Processes(None, 0, 1, cores=threads)
         monkeypatch.setattr(module, "processes", lambda alone=alone: alone)
-        monkeypatch.setattr(module, "_requests", cache(module._requests.__wrapped__))
         trainer = CompiledTrainer(plain_layers, batch=10, shards=4, **SETTINGS)
         trainer.epoch(ids, labels, np.arange(40), 0)
         states.append(trainer.state()["weights"].tobytes())

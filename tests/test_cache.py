@@ -232,6 +232,7 @@ def test_numba_compiles_even_if_a_user_has_disabled_it(warm, plain):
 @pytest.mark.slow
 def test_a_second_process_compiles_half_of_the_kernels_of_a_training(tmp_path):
     def train(before: str) -> tuple[str, int, str]:
+        # Without optimization, Numba does not save a kernel that reads a constant tuple.
         process = subprocess.run(
             [sys.executable, "-c", TRAIN, f"os.sched_getaffinity = lambda pid: {{0, 1}}; {before}"],
             cwd=folder, env=ENVIRONMENT | {"NUMBA_OPT": "1"}, capture_output=True, text=True, check=True,

@@ -1,5 +1,7 @@
+import os
+import subprocess
+import sys
 import threading
-from functools import cache
 from queue import SimpleQueue
 
 import numpy as np
@@ -26,7 +28,6 @@ def test_side_by_side_runs_each_task_once(count):
 def three_cores(monkeypatch):
     """The caller and two more threads, however many cores there are."""
     monkeypatch.setattr(module, "processes", lambda: module.Processes(None, 0, 1, cores=3))
-    monkeypatch.setattr(module, "_requests", cache(module._requests.__wrapped__))
 
 
 @pytest.mark.usefixtures("three_cores")
@@ -59,7 +60,7 @@ def test_a_failure_is_raised_after_the_other_threads_have_ended(monkeypatch):
             released.set()
             return super().get()
 
-    module._requests()  # with a queue of its own
+    module._requests()  # its queue is of the other class
     monkeypatch.setattr(module, "SimpleQueue", Ended)
     try:
         with pytest.raises(ArithmeticError):
@@ -67,6 +68,23 @@ def test_a_failure_is_raised_after_the_other_threads_have_ended(monkeypatch):
         assert len(ended) == 1
     finally:
         released.set()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_process_starts_threads_of_its_own():
+    code = """if True:
+        import os
+        from sentiment.engine import shards
+        shards.processes = lambda: shards.Processes(None, 0, 1, cores=3)
+        done = []
+        shards.side_by_side(done.append, 5)
+        child = os.fork()
+        shards.side_by_side(done.append, 5)
+        assert sorted(done) == sorted([*range(5)] * 2)
+        if child:
+            assert os.waitpid(child, 0)[1] == 0
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @pytest.mark.parametrize(("reviews", "shards"), [(1, 1), (1, 4), (3, 4), (4, 4), (13, 4)])

@@ -35,8 +35,8 @@ compile_backward(*pickle.load(sys.stdin.buffer))
 def compile_kernels(layers: list[dict], dtype: np.dtype, optimizer: Adam | SGD) -> None:
     """Compile the kernels of a training step.
 
-    Nothing is compiled if the last kernel of a step is in the cache, because the others usually are, too. Nor is a
-    second process started if this process has one core, or if there are other processes that train.
+    If the kernel of ``sum_arrays``, which every training needs, is in the cache, the others usually are, too. Then
+    there is no second process. Nor is there one if this process has one core, or if other processes train.
 
     Args:
         layers: Layers of a Keras model; see ``Network``.

@@ -37,13 +37,13 @@ class Groups:
         ids: int [1 + reviews, length]; the first row is the padding review. The rows of shards that other processes
             compute (``shards``) are filled after these processes have computed them.
         starts: int32 [1 + reviews]: the first step of each review that reads a word; its last step if it has no word.
-        bounds: The index of the first review of each group, and the number of all reviews.
+        bounds: The index of the first review of each group, and the number of rows of ``ids``.
         steps: Number of steps of each group. The padding review needs as many as the largest of ``starts``.
         order: int [reviews]: the index of each review in the batch.
         here: Numbers of the shards, from 1, that this process computes.
 
     Attributes:
-        bounds: int64 [groups + 1].
+        bounds: As int64 [groups + 1].
         active: int64 [groups, steps]: number of reviews of each group that have started by each step; 0 after the last
             step of a group.
         rows: The rows of each group.

@@ -20,6 +20,7 @@ from sentiment.engine.vectors import (
     compiled_callback,
     emit_broadcast,
     emit_function,
+    internal,
     load,
     store,
 )
@@ -157,7 +158,7 @@ def continue_product(a, b, c):
     )  # fmt: skip
 
 
-@compiled(no_cpython_wrapper=True)
+@internal
 def clear(array):
     """Fill an array, float32 [n, whole vectors], with zeros."""
     for row in range(len(array)):

@@ -51,27 +51,37 @@ def processes() -> Processes:
 
 @cache
 def _requests() -> SimpleQueue:
-    """Queue of functions that threads call, one thread for each further core of this process.
+    """Queue of the functions that the other threads call.
 
-    A ``ThreadPoolExecutor`` takes longer to start a call and to report its end than a small kernel takes.
+    A ``ThreadPoolExecutor`` needs more time for a call than a small kernel does.
     """
-    requests: SimpleQueue = SimpleQueue()
+    if hasattr(os, "register_at_fork"):  # a forked process has none of the threads
+        for function in (_requests, _start):
+            os.register_at_fork(after_in_child=function.cache_clear)
+    return SimpleQueue()
+
+
+@cache
+def _start(number: int) -> None:
+    """Start thread ``number``, which calls the functions of the queue."""
 
     def serve():
         while True:
-            requests.get()()
+            _requests().get()()
 
-    for _ in range(processes().cores - 1):
-        Thread(target=serve, daemon=True).start()
-    return requests
+    Thread(target=serve, name=f"shards-{number}", daemon=True).start()
 
 
 def side_by_side(run: Callable[[int], None], count: int) -> None:
     """Call ``run(0)`` to ``run(count - 1)`` on all cores.
 
     Args:
-        run: Calls compiled functions, which release Python's lock. No two calls write to the same memory.
+        run: Calls compiled functions, which release Python's lock. No two calls write to the same memory, and none
+            calls this function if ``count`` is more than 1.
         count: Number of calls.
+
+    Raises:
+        BaseException: Any error of a call, after all other threads have ended.
     """
     others = min(count, processes().cores) - 1
     if others < 1:
@@ -85,19 +95,21 @@ def side_by_side(run: Callable[[int], None], count: int) -> None:
         try:
             for task in tasks:
                 run(task)
-        except BaseException as raised:  # raised again by the caller
+        except BaseException as raised:
             error = raised
         ended.put(error)
 
-    for _ in range(others):
+    for number in range(others):
+        _start(number)
         _requests().put(take)
     try:
         for task in tasks:
             run(task)
-    finally:  # no thread still writes after this function has returned or raised
+    finally:  # no thread still writes after this function has returned or raised, unless a signal interrupts the wait
         errors = [ended.get() for _ in range(others)]
-    for error in filter(None, errors):
-        raise error
+    for error in errors:
+        if error is not None:
+            raise error
 
 
 def tasks_of(count: int, rank: int | None = None) -> range:

@@ -40,8 +40,8 @@ FLOATS = ir.VectorType(FLOAT, LANES)
 def compiled(function: Callable | None = None, **options: object) -> Callable:
     """Compile a function. ``options`` are further options of Numba.
 
-    A division by zero is infinite, as in NumPy. The function may not make arrays, so that Numba need not count
-    references to them: compiling takes a tenth less time without the counts.
+    A division by zero is infinite, as in NumPy. The function must not allocate an array, which is an error of Numba,
+    and must not return one. So Numba need not count references to arrays, and compiling takes a tenth less time.
     """
     if function is None:
         return functools.partial(compiled, **options)
@@ -49,6 +49,9 @@ def compiled(function: Callable | None = None, **options: object) -> Callable:
     dispatcher._cache = Cache(function)
     return dispatcher
 
+
+internal = compiled(no_cpython_wrapper=True)
+"""Compile a function that only compiled functions call. Python cannot call it."""
 
 inlined = compiled(no_cpython_wrapper=True, forceinline=True)
 """Compile a function of a few instructions into each function that calls it. Python cannot call it."""

@@ -20,7 +20,7 @@ from sentiment.engine.block import Block, Capacity, Shape, settings
 from sentiment.engine.functions import orthogonal, sigmoid, tanh
 from sentiment.engine.matrices import add_rows, clear, continue_product, product
 from sentiment.engine.packing import Weight, constant, glorot
-from sentiment.engine.vectors import LANES, broadcast, compiled, fma, load, same_bits, store, whole, zeros
+from sentiment.engine.vectors import LANES, broadcast, compiled, fma, internal, load, same_bits, store, whole, zeros
 
 CHUNK = 128
 """Minimum number of rows whose outer products are summed before they are added to a gradient.
@@ -209,7 +209,7 @@ def _forward(rows, weights, starts, memory, outputs):
     """
     units, width = weights.units, memory.cells.shape[1]
     features = memory.inputs.shape[1] - width
-    base = np.int64(0)  # the type of a literal 0 would compile ``_multiply_inputs`` twice
+    base = np.int64(0)  # a literal 0 has its own type, for which Numba would compile ``_multiply_inputs`` again
     started, multiplied, shared = 0, 0, False
     for step, active in enumerate(rows.active):
         if step == multiplied:
@@ -268,7 +268,7 @@ def _forward(rows, weights, starts, memory, outputs):
     return base
 
 
-@compiled(no_cpython_wrapper=True)
+@internal
 def _multiply_inputs(rows, step, base, kernel, memory):
     """Multiply the x of this step and of the next steps by the kernel, if that saves time. Equal neighbours count once.
 
@@ -305,7 +305,7 @@ def _multiply_inputs(rows, step, base, kernel, memory):
     return step, shared
 
 
-@compiled(no_cpython_wrapper=True)
+@internal
 def _find_different(states, merge, firsts):
     """Find the reviews whose state at a step differs from that of the review before them.
 
@@ -352,7 +352,7 @@ def _backward(rows, weights, sequences, d_outputs, d_starts, memory, d_weights):
     """
     width = memory.cells.shape[1]
     features, one = memory.inputs.shape[1] - width, broadcast(_ONE)
-    steps, base = len(rows.active), np.int64(0)  # the type of a literal 0 would compile callees again
+    steps, base = len(rows.active), np.int64(0)  # a literal, as in ``_forward``, would have its own type
     for active in rows.active:
         base += active
     chunk_end = base
@@ -402,7 +402,7 @@ def _backward(rows, weights, sequences, d_outputs, d_starts, memory, d_weights):
         _add_outer(memory, base, chunk_end, features + weights.units, d_weights)
 
 
-@compiled(no_cpython_wrapper=True)
+@internal
 def _add_outer(memory, low, high, depth, d_weights):
     """Add the gradient of the weights from the rows ``low`` to ``high``.
 
