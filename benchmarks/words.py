@@ -41,8 +41,8 @@ def main(name: str, reviews: int) -> None:
         sys.exit(f"error: {name}: expected a network of compiled blocks; other models try every word")
     rows = np.array(ids[np.sort(np.random.default_rng(1).choice(len(ids), reviews, replace=False))])
     estimator = CompiledPredictor(model.layers, model.weights, batch=BATCH, explains=True)
-    estimator.explain(rows[:2])  # warms up
-    model.explain(rows[:2], batch=BATCH, count=COUNT)
+    estimator.explain(rows)  # the first use of memory takes time
+    model.explain(rows, batch=BATCH, count=COUNT)
     _, alone = microseconds(lambda: model.predict(rows, batch=BATCH), reviews)
     (_, estimates), once = microseconds(lambda: estimator.explain(rows), reviews)
     (_, some), few = microseconds(lambda: model.explain(rows, batch=BATCH, count=COUNT), reviews)
