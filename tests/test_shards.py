@@ -70,6 +70,22 @@ def test_a_failure_is_raised_after_the_other_threads_have_ended(monkeypatch):
         released.set()
 
 
+def test_nothing_is_called_if_a_thread_cannot_start(monkeypatch):
+    def start(number):
+        if number:
+            raise RuntimeError("can't start new thread")
+
+    requests = SimpleQueue()
+    monkeypatch.setattr(module, "processes", lambda: module.Processes(None, 0, 1, cores=3))
+    monkeypatch.setattr(module, "_start", start)
+    monkeypatch.setattr(module, "_requests", lambda: requests)
+    done: list[int] = []
+    with pytest.raises(RuntimeError, match="start new thread"):
+        side_by_side(done.append, 3)
+    assert done == []
+    assert requests.empty()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_forked_process_starts_threads_of_its_own():
     code = """if True:

@@ -160,3 +160,12 @@ def test_vectors_are_whole_and_aligned_to_64_bytes():
     assert array.dtype == np.float32
     assert array.ctypes.data % 64 == 0
     assert not array.any()
+
+
+def test_a_kernel_that_allocates_an_array_is_not_compiled():
+    @vectors.compiled
+    def kernel(n):
+        return np.empty(n, np.float32)[0]
+
+    with pytest.raises(numba.TypingError, match="Only accept returning of array"):
+        kernel(3)

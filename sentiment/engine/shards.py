@@ -99,8 +99,9 @@ def side_by_side(run: Callable[[int], None], count: int) -> None:
             error = raised
         ended.put(error)
 
-    for number in range(others):
+    for number in range(others):  # all before the first call, because a limit of threads may prevent one
         _start(number)
+    for _ in range(others):
         _requests().put(take)
     try:
         for task in tasks:
